@@ -33,10 +33,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Functions of other libraries -> the one module that may name them: it adds the options that must hold everywhere.
 # A name with a dot is that of one module alone.
-ONLY_IN: dict[str, str] = dict.fromkeys(
-    ("insecure_channel", "secure_channel"), "weft/rpc/network/channel.py"
-) | dict.fromkeys(
-    ("logging.getLogger", "structlog.get_logger", "structlog.getLogger"), "weft/rpc/process/logs.py"
+ONLY_IN: dict[str, str] = (
+    dict.fromkeys(("insecure_channel", "secure_channel"), "weft/rpc/network/channel.py")
+    | dict.fromkeys(("add_insecure_port", "add_secure_port"), "weft/rpc/network/ports.py")
+    | dict.fromkeys(
+        ("logging.getLogger", "structlog.get_logger", "structlog.getLogger"), "weft/rpc/process/logs.py"
+    )
 )
 
 # Classes of errors that the catalogue of refusals alone makes, so that each has its reason. Elsewhere they are caught, or subclassed.
@@ -69,6 +71,7 @@ REFUSALS = "weft/rpc/refusals"
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
     "cronsim": ("weft/coordinator/schedules",),
+    "cryptography": ("weft/rpc/security/certificates",),
     "google": ("weft",),
     "grpc": ("weft",),
     "grpc_health": ("weft/rpc", "weft/agent", "weft/coordinator/server", "weft/coordinator/fleet"),

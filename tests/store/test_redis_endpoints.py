@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
 import grpc.aio
 import pytest
+from pydantic import ValidationError
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
+from tests.support.certificates import TestAuthority
 from tests.support.lightweight import LightAgent, Request
 from tests.support.processes import Process
 from tests.support.redis_cluster import RedisCluster
@@ -198,33 +198,44 @@ async def test_a_demoted_primary_is_left(tmp_path: Path) -> None:
         await h.store.close()
 
 
-async def test_tls(tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: there is no certificate to try")
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files],
-        check=True,
-        capture_output=True,
-    )
+async def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
+    authority = TestAuthority(tmp_path)
+    server, client = authority.tls("redis"), authority.tls("coordinator")
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
     tls = {
         "tls-port": str(port),
-        "tls-cert-file": str(certificate),
-        "tls-key-file": str(key),
-        "tls-ca-cert-file": str(certificate),
-        "tls-auth-clients": "no",
+        "tls-cert-file": server.cert,
+        "tls-key-file": server.key,
+        "tls-ca-cert-file": server.ca,
+        "tls-auth-clients": "yes",
     }
+    url = f"rediss://{HOST}:{port}/0"
     async with RedisServer(tmp_path / "redis", options=tls):
-        h = await _open(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
+        certificate = {"store_tls_cert": client.cert, "store_tls_key": client.key}
+        store = store_of(CoordinatorSettings(store=url, store_tls_ca=client.ca, **certificate).store_config)
+        await store.open(RecordingListener())
+        assert store.writable
+        await store.close()
+        in_url = f"{url}?ssl_ca_certs={client.ca}&ssl_certfile={client.cert}&ssl_keyfile={client.key}"
+        h = await _open(in_url)
         assert await h.state(await h.submit()) is State.QUEUED
         await h.store.close()
-        with pytest.raises(StoreError, match="certificate"):
-            await _open(f"rediss://localhost:{port}/0")
+        for given, why in (
+            (certificate, "set WEFT_STORE_TLS_CA"),
+            ({"store_tls_ca": client.ca}, "set WEFT_STORE_TLS_CERT and WEFT_STORE_TLS_KEY"),
+        ):
+            store = store_of(CoordinatorSettings(store=url, **given).store_config)
+            with pytest.raises(StoreError, match=why):
+                await store.open(RecordingListener())
+    for given, why in (
+        ({"store": "weft.db", "store_tls_ca": "a"}, "this store is a file"),
+        ({"store": "redis://h", "store_tls_ca": "a"}, "write rediss://"),
+        ({"store": "rediss://h", "store_tls_cert": "a"}, "go together"),
+    ):
+        with pytest.raises(ValidationError, match=why):
+            CoordinatorSettings(**given)
 
 
 async def test_credentials_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,12 @@ async def sidecar(
     words = ["--app", app, "--egress", egress, "--target", mesh.target, "--id", agent_id]
     words += ["--slots", str(slots), *flags]
     process = Process.weft(
-        agent_id, "agent", *words, log=mesh.folder / f"{agent_id}.log", env=env, redirect=mesh.redirect
+        agent_id,
+        "agent",
+        *words,
+        log=mesh.folder / f"{agent_id}.log",
+        env=mesh.agent_env | dict(env or {}),
+        redirect=mesh.redirect,
     )
     mesh.agents[agent_id] = process
     if wait:

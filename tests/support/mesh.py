@@ -44,6 +44,10 @@ class MeshHarness:
         self.store: Path | str = folder / "weft.db"
         # Of the coordinator, beside its settings.
         self.env: dict[str, str] = {}
+        # Of its agents.
+        self.agent_env: dict[str, str] = {}
+        # Of the test's own channels; None: they are plain.
+        self.credentials: grpc.ChannelCredentials | None = None
         # A redirection of the output of coordinators and agents, in a shell's form. Without it, output goes to their
         # logs.
         self.redirect = ""
@@ -165,7 +169,7 @@ class MeshHarness:
             program,
             *flags,
             log=self.folder / f"{agent_id}.log",
-            env=env,
+            env=self.agent_env | dict(env or {}),
             redirect=self.redirect,
         )
         if agent_id in self.agents:
@@ -243,7 +247,10 @@ class MeshHarness:
     def own_channel(self, *further: tuple[str, int]) -> grpc.aio.Channel:
         """A further channel, on a connection of its own, with further options."""
         options = [*client_options(own_connection=True), *further]
-        channel = grpc.aio.insecure_channel(self.target, options=options)
+        if self.credentials is None:
+            channel = grpc.aio.insecure_channel(self.target, options=options)
+        else:
+            channel = grpc.aio.secure_channel(self.target, self.credentials, options=options)
         self._channels.append(channel)
         return channel
 

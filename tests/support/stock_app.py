@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -166,6 +167,8 @@ def main() -> None:
     parser.add_argument("--health", action="store_true")
     parser.add_argument("--corpus", action="store_true", help="offer one more service")
     parser.add_argument("--egress", default="")
+    parser.add_argument("--cert", default="")
+    parser.add_argument("--key", default="")
     given = parser.parse_args()
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=64))
     health_servicer = health.HealthServicer()
@@ -184,7 +187,11 @@ def main() -> None:
         reflection.enable_server_reflection([reflection.SERVICE_NAME, health.SERVICE_NAME], server)
     elif given.reflection == "garbage":
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Garbage(), server)
-    server.add_insecure_port(given.address)
+    if given.cert:
+        pair = Path(given.key).read_bytes(), Path(given.cert).read_bytes()
+        server.add_secure_port(given.address, grpc.ssl_server_credentials([pair]))
+    else:
+        server.add_insecure_port(given.address)
     server.start()
     print("serving", given.address, flush=True)
     threading.Event().wait()

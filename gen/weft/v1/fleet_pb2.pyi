@@ -175,7 +175,7 @@ class GpuFigures(_message.Message):
     def __init__(self, name: _Optional[str] = ..., use_ratio: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., used_memory_bytes: _Optional[int] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused", "direct_state", "direct_problem", "failing", "overrun_slots", "overrun_methods", "resource_use", "ejection", "slow_methods")
+    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused", "direct_state", "direct_problem", "failing", "overrun_slots", "overrun_methods", "tls_name", "resource_use", "ejection", "slow_methods")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -214,6 +214,7 @@ class Agent(_message.Message):
     FAILING_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_SLOTS_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_METHODS_FIELD_NUMBER: _ClassVar[int]
+    TLS_NAME_FIELD_NUMBER: _ClassVar[int]
     RESOURCE_USE_FIELD_NUMBER: _ClassVar[int]
     EJECTION_FIELD_NUMBER: _ClassVar[int]
     SLOW_METHODS_FIELD_NUMBER: _ClassVar[int]
@@ -241,10 +242,11 @@ class Agent(_message.Message):
     failing: bool
     overrun_slots: int
     overrun_methods: _containers.RepeatedScalarFieldContainer[str]
+    tls_name: str
     resource_use: _containers.RepeatedCompositeFieldContainer[ResourceUse]
     ejection: Ejection
     slow_methods: _containers.RepeatedCompositeFieldContainer[SlowMethod]
-    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ..., direct_state: _Optional[_Union[DirectState, str]] = ..., direct_problem: _Optional[str] = ..., failing: bool = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ..., resource_use: _Optional[_Iterable[_Union[ResourceUse, _Mapping]]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., slow_methods: _Optional[_Iterable[_Union[SlowMethod, _Mapping]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ..., direct_state: _Optional[_Union[DirectState, str]] = ..., direct_problem: _Optional[str] = ..., failing: bool = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ..., tls_name: _Optional[str] = ..., resource_use: _Optional[_Iterable[_Union[ResourceUse, _Mapping]]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., slow_methods: _Optional[_Iterable[_Union[SlowMethod, _Mapping]]] = ...) -> None: ...
 
 class Ejection(_message.Message):
     __slots__ = ("end_time", "count", "failures", "code")

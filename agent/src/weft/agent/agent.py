@@ -27,10 +27,11 @@ from weft.agent.hosting.method_rules import with_rules
 from weft.agent.process import event_loop
 from weft.agent.process.patched import refuse_patched
 from weft.agent.runtime import Runtime, run_here
-from weft.agent.settings import AgentSettings
+from weft.agent.settings import AgentSettings, with_tls
 from weft.rpc.process import logs
 from weft.rpc.process.setting_faults import setting_faults
 from weft.rpc.process.standard_streams import fill_missing
+from weft.rpc.security.tls import Tls
 from weft.rpc.task_policy.method_options import MethodOptions
 from weft.rpc.telemetry.figures import Figures
 
@@ -80,6 +81,7 @@ class Agent:
         replace_options: put the task policies of its methods in force for all agents, also if connected ones have others. By
             default it is refused until they are gone, and dials on.
         metrics: where Prometheus scrapes its metrics, "host:port". Default: nowhere.
+        tls: its certificates; True: verify coordinators by the system's authorities. Default: by the variables WEFT_TLS_*.
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
@@ -108,6 +110,7 @@ class Agent:
         show_errors: bool | None = None,
         replace_options: bool | None = None,
         metrics: str | None = None,
+        tls: Tls | bool | None = None,
     ) -> None:
         self._methods: dict[str, HostedMethod] = {}
         self._hooks = Hooks()
@@ -135,6 +138,7 @@ class Agent:
             show_errors=show_errors,
             replace_options=replace_options,
             metrics=metrics,
+            tls=tls,
         )
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:
@@ -143,7 +147,7 @@ class Agent:
         Raises:
             InvalidArgument: a setting has a wrong value, or there is no setting of that name.
         """
-        changes = {"id": agent_id, **settings}
+        changes = with_tls({"id": agent_id, **settings})
         given = self._given | {name: value for name, value in changes.items() if value is not None}
         try:
             self.settings = self.settings_type(**given)
@@ -367,7 +371,7 @@ class Agent:
 
     async def _serve(self, *, own_process: bool) -> None:
         self._check()
-        with exported(self.settings.metrics, self.figures) as figures:
+        with exported(self.settings.metrics, self.figures, self.settings.tls) as figures:
             figures.ask_gauges(self._gauges)
             await self._run(figures, own_process=own_process)
 
@@ -390,11 +394,5 @@ class Agent:
             self._runtime = None
 
     def _make_runtime(self, figures: AgentFigures, *, exit_when_blocked: bool) -> Runtime:
-        return Runtime(
-            self.settings,
-            self._methods,
-            self._hooks,
-            figures,
-            self._gauges,
-            exit_when_blocked=exit_when_blocked,
-        )
+        parts = self.settings, self._methods, self._hooks, figures, self._gauges
+        return Runtime(*parts, exit_when_blocked=exit_when_blocked)

@@ -16,6 +16,7 @@ from weft.agent.session.outbox import Outbox
 from weft.rpc.balancing.balancer import Balancer
 from weft.rpc.balancing.balancer_figures import ask_balancers
 from weft.rpc.calls.admission import Admission
+from weft.rpc.security.tls import Tls
 from weft.rpc.telemetry import agent_metrics as metrics
 from weft.rpc.telemetry import host_metrics
 from weft.rpc.telemetry.call_figures import CallFigures
@@ -37,13 +38,13 @@ class AgentFigures:
         address: where Prometheus scrapes them; empty: nowhere.
     """
 
-    def __init__(self, address: str = "") -> None:
+    def __init__(self, address: str = "", tls: Tls | None = None) -> None:
         self.figures = Figures()
         self.calls = CallFigures(self.figures)
         self._attempts = self.figures.counters(metrics.ATTEMPTS)
         self._durations = self.figures.histograms(metrics.DURATION)
         self._methods: dict[str, tuple[dict[str, Counter], Histogram]] = {}
-        self._endpoint = MetricsEndpoint(self.figures, address) if address else None
+        self._endpoint = MetricsEndpoint(self.figures, address, tls) if address else None
         self._balancers: Callable[[], Sequence[Balancer]] = list
         self._egress: Balancer | None = None
         ask_balancers(self.figures, self._all_balancers)
@@ -148,17 +149,18 @@ class AgentFigures:
 
 
 @contextlib.contextmanager
-def exported(address: str, into: Figures) -> Iterator[AgentFigures]:
+def exported(address: str, into: Figures, tls: Tls | None = None) -> Iterator[AgentFigures]:
     """The figures of one run of an agent, exported meanwhile.
 
     Args:
         address: where Prometheus scrapes them; empty: nowhere.
         into: what other edges read.
+        tls: the agent's certificates.
 
     Raises:
         ListenError: the address cannot be used.
     """
-    figures = AgentFigures(address)
+    figures = AgentFigures(address, tls)
     try:
         figures.bind()
         into.follow(figures.figures)

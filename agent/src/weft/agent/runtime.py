@@ -37,7 +37,9 @@ from weft.agent.settings import AgentSettings
 from weft.agent.shutdown import HURRY_TIMEOUT_S, Shutdown, ShutdownParts
 from weft.rpc.contracts import descriptors
 from weft.rpc.errors import WeftError
+from weft.rpc.network.channel import Route
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.process_tls import process_tls
 from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
 _log = get_logger("weft.agent")
@@ -75,12 +77,16 @@ class Runtime:
         self._shutdown = Shutdown(
             self._loop, settings.drain_grace_s, self._hooks.stop_bound_s, exit_when_blocked=exit_when_blocked
         )
+        self._tls = process_tls(settings.tls)
         self._outbox = Outbox(self._shutdown.changed)
         self._slots = Slots(settings.slots, settings.direct_wait_s, settings.direct_queue)
         self._overruns = self._slots.overruns = Overruns(settings.restart_at_overrun_slots, self._overrun)
         self._slots.on_direct_end(self._direct_ended)
         self.clients = MeshClients(
-            settings.target, use_proxy=settings.use_proxy, max_message_bytes=settings.max_message_bytes
+            settings.target,
+            use_proxy=settings.use_proxy,
+            max_message_bytes=settings.max_message_bytes,
+            tls=settings.tls,
         )
         sources = [method.isolated for method in methods.values() if method.isolated is not None]
         # A servicer's methods have one source.
@@ -97,6 +103,7 @@ class Runtime:
         self._contracts: dict[str, bytes] = {}
         # The advertised address of the direct server; empty: there is none.
         self._advertised = ""
+        self._tls_name = ""
         # The keys by which its sockets are recognised.
         self._listening: own_sockets.Key = ""
         self._hello = self._identity()
@@ -110,7 +117,7 @@ class Runtime:
             self._outbox,
             self._end_by,
             agent_id=settings.id,
-            use_proxy=settings.use_proxy,
+            route=Route(settings.use_proxy, self._tls.channels),
         )
         figures.ask(self._slots, self._outbox, self.clients, lambda: self._session.connected)
 
@@ -223,9 +230,13 @@ class Runtime:
     # -- for the stream: see weft.agent.session.session_stream.Agent ------------------------------------------------------------
 
     def hello(self) -> session_pb2.Hello:
-        return hello_now(
+        hello = hello_now(
             self._hello, self._unavailable, self._outbox.held(), draining=self._shutdown.draining
         )
+        if hello.tls_name:
+            # The certificate may have been renewed.
+            hello.tls_name = self._tls.server_name
+        return hello
 
     def contract(self, digest: str) -> bytes:
         return self._contracts[digest]
@@ -279,7 +290,9 @@ class Runtime:
         contract = contract_of(self._methods)
         digest = descriptors.digest(contract)
         self._contracts[digest] = contract
-        return identity_of(self._settings, self._methods, self._instance_id, digest, self._advertised)
+        return identity_of(
+            self._settings, self._methods, self._instance_id, digest, self._advertised, self._tls_name
+        )
 
     async def _open_direct_server(self) -> None:
         """Open the direct server, unless it is off."""
@@ -301,7 +314,8 @@ class Runtime:
         )
         self._direct_server.make_unavailable(self._unavailable)
         address = await listen_address(settings.listen, settings.target)
-        port = self._direct_server.bind(address)
+        port = self._direct_server.bind(address, self._tls.ports)
+        self._tls_name = "" if address.startswith("unix:") else self._tls.server_name
         self._listening = own_sockets.key(address if address.startswith("unix:") else f":{port}")
         await self._direct_server.start()
         self._advertised = settings.advertised_address or await dialled_address(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import secrets
 import socket
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft.agent.direct.listening import OFF
@@ -18,6 +19,7 @@ from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
+from weft.rpc.security.tls import SYSTEM, Tls, tls_of
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 
 _ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
@@ -31,6 +33,16 @@ def _default_id() -> str:
 
 def _default_slots() -> int:
     return min(32, len(os.sched_getaffinity(0)) + 4) if hasattr(os, "sched_getaffinity") else 8
+
+
+def with_tls(given: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments, with `tls`, if there is one, as the settings that it stands for."""
+    tls = given.pop("tls", None)
+    if tls is None:
+        return given
+    found = Tls(ca=SYSTEM) if tls is True else tls or None
+    fields = (each.name for each in dataclasses.fields(Tls))
+    return given | {f"tls_{name}": getattr(found, name) if found else "" for name in fields}
 
 
 class AgentSettings(BaseSettings):
@@ -139,13 +151,60 @@ class AgentSettings(BaseSettings):
 
     metrics: str = Field(
         default="",
-        description="address where Prometheus scrapes metrics, `host:port` (port 0: a free one); empty: none",
+        description="address where Prometheus scrapes metrics, `host:port` (port 0: a free one), or `https://host:port`: by TLS with the"
+        " process' certificate; empty: none",
     )
+
+    tls_ca: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_tls_ca", "weft_tls_ca"),
+        description="file of the authorities (CA) that sign the certificates of coordinators and other agents, or `system`:"
+        " connections to them use TLS",
+    )
+    tls_cert: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_tls_cert", "weft_tls_cert"),
+        description="file of the agent's own certificate: the direct server uses TLS, and coordinators see it",
+    )
+    tls_key: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_tls_key", "weft_tls_key"),
+        description="file of the certificate's private key, for its user alone (mode 600)",
+    )
+    tls_server_name: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_tls_server_name", "weft_tls_server_name"),
+        description="name in the coordinator's certificate; unless set, the host of its address",
+    )
+    tls_client_ca: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_tls_client_ca", "weft_tls_client_ca"),
+        description="file of the authorities of callers: the direct server lets nobody in without a certificate of theirs (mTLS)",
+    )
+
+    @property
+    def tls(self) -> Tls | None:
+        """Certificates of its port and connections; None: they are plain."""
+        return tls_of(
+            ca=self.tls_ca,
+            cert=self.tls_cert,
+            key=self.tls_key,
+            server_name=self.tls_server_name,
+            client_ca=self.tls_client_ca,
+        )
 
     @field_validator("metrics")
     @classmethod
     def _check_metrics(cls, value: str) -> str:
         return checked_address(value)
+
+    @model_validator(mode="after")
+    def _tls_fits_together(self) -> AgentSettings:
+        try:
+            _ = self.tls
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
+        return self
 
     @field_validator("target", mode="before")
     @classmethod

@@ -21,6 +21,7 @@ from weft.cli.terminal import streams
 _RUN = "Run"
 _CALL = "Call"
 _LOOK = "Inspect and control"
+_SECURE = "Secure"
 _SEE = "Try it out"
 # gRPC's newer event engine hands each event from thread to thread; these parts of it are off. See decision 0010.
 _WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
@@ -91,6 +92,9 @@ class _Commands(LazyGroup):
             "weft.cli.commands.doctor_command:doctor",
             "Find out what is wrong, and what to do about it.",
             _LOOK,
+        ),
+        "certs": CommandEntry(
+            "weft.cli.certs.certs_command:app", "Make, renew and show certificates for TLS.", _SECURE
         ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),

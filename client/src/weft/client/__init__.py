@@ -73,6 +73,7 @@ from weft.rpc.errors import (
 )
 from weft.rpc.process.home_loop import MeshClosed, WrongEventLoop
 from weft.rpc.process.version import VERSION
+from weft.rpc.security.tls import Tls
 from weft.rpc.task_policy.method_options import Lock, RunLimit
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 
@@ -143,6 +144,7 @@ __all__ = [
     "Tick",
     "TickOutcome",
     "Times",
+    "Tls",
     "TooLarge",
     "Unavailable",
     "Unimplemented",

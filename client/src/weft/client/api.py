@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -19,10 +19,14 @@ from weft.client import generated_ids
 from weft.client.methods import Method
 from weft.rpc import refusals
 from weft.rpc.errors import RetryLater, Unavailable, WeftError, from_status, status_of_call
+from weft.rpc.network.connection_faults import explained
 from weft.rpc.process.home_loop import HomeLoop
 from weft.rpc.telemetry import trace_headers
 from weft.v1 import coordinator_pb2 as pb
 from weft.v1 import errors_pb2, logs_pb2
+
+if TYPE_CHECKING:
+    from weft.rpc.security.channel_credentials import ChannelSecurity
 
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
@@ -66,9 +70,18 @@ class Unreachable(Unavailable):
 class Api:
     """Calls of one coordinator over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, target: str, *, timeout_s: float, home: HomeLoop) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        target: str,
+        *,
+        timeout_s: float,
+        home: HomeLoop,
+        security: ChannelSecurity | None = None,
+    ) -> None:
         self.channel = channel
         self.home = home
+        self.security = security
         self.target = target
         self.timeout_s = timeout_s
         self._callables: dict[str, Any] = {}
@@ -136,7 +149,7 @@ class Api:
             if status.message == _BROKEN_WRITE:
                 return Unreachable(self.target, "the connection broke")
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                return Unreachable(self.target, status.message)
+                return Unreachable(self.target, explained(status.message, self.security))
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return refusals.call_deadline(f"the coordinator at {self.target} did not answer in time")
         return from_status(status)

@@ -6,7 +6,7 @@ The coordinator only names the agents. While it is away, calls go to the agents 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 from google.protobuf import descriptor_pool
@@ -17,6 +17,9 @@ from weft.rpc.balancing.balanced_channel import BalancedCallable
 from weft.rpc.balancing.connection import Callee
 from weft.rpc.contracts import descriptors
 from weft.rpc.discovery import Discovery
+
+if TYPE_CHECKING:
+    from weft.rpc.security.channel_credentials import ChannelSecurity
 
 # Time for the connections to the agents to be made.
 SETTLE_S = 1.0
@@ -42,11 +45,18 @@ def _may_run_twice(method: str) -> bool:
 class Direct:
     """A balancer that is kept up to date. Belongs to the event loop in which it is made."""
 
-    def __init__(self, coordinator: grpc.aio.Channel, policy: str, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        coordinator: grpc.aio.Channel,
+        policy: str,
+        max_message_bytes: int,
+        security: ChannelSecurity | None = None,
+    ) -> None:
         self.balancer = Balancer(
             policy,
             limits=BalancerLimits(max_message_bytes=max_message_bytes),
             may_run_twice=_may_run_twice,
+            security=security,
         )
         self._discovery = Discovery(coordinator, self.balancer.update)
         self._discovery.start()

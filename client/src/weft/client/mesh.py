@@ -21,9 +21,12 @@ from weft.client.schedules import Schedules
 from weft.client.stats_snapshot import CoordinatorStats, stats_of
 from weft.client.tasks import Tasks
 from weft.rpc.balancing import Balancer
-from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
+from weft.rpc.network.connection_faults import ConnectionFault, connected
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
 from weft.rpc.process.home_loop import HomeLoop
+from weft.rpc.security.process_tls import process_tls
+from weft.rpc.security.tls import Tls, chosen
 
 DEFAULT_PATIENCE_S = 60.0
 DEFAULT_POLICY = "least_connections"
@@ -36,6 +39,7 @@ def connect(
     patience_s: float = DEFAULT_PATIENCE_S,
     use_proxy: bool = False,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    tls: Tls | bool | None = None,
 ) -> Mesh:
     """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
@@ -51,9 +55,12 @@ def connect(
         use_proxy: reach the coordinator by the proxy of the environment (`grpc_proxy`, `https_proxy` or `http_proxy`,
             without the hosts of `no_proxy`). Agents are never reached by a proxy.
         max_message_bytes: largest request or response of a direct call.
+        tls: the certificates to verify others by, and to show; True: verify by the authorities of the operating system;
+            False: no TLS. Default: by the variables WEFT_TLS_CA, WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TLS_SERVER_NAME;
+            without them, no TLS.
 
     Raises:
-        InvalidArgument: the target is malformed.
+        InvalidArgument: the target is malformed, or a file of certificates cannot be used.
     """
     return Mesh(
         target,
@@ -61,6 +68,7 @@ def connect(
         patience_s=patience_s,
         use_proxy=use_proxy,
         max_message_bytes=max_message_bytes,
+        tls=tls,
     )
 
 
@@ -78,7 +86,10 @@ class Mesh:
         patience_s: float,
         use_proxy: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        tls: Tls | bool | None = None,
     ) -> None:
+        settings = chosen(tls)
+        self._route = Route(use_proxy, process_tls(settings).channels if settings else None)
         self._targets = parse(target)
         # For messages.
         self.target: str = ",".join(self._targets)
@@ -86,7 +97,6 @@ class Mesh:
         self._dialled = ""
         self._timeout_s = timeout_s
         self._patience_s = patience_s
-        self._use_proxy = use_proxy
         self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
         self._home = HomeLoop(f"the mesh at {self.target}", "call connect(...)")
@@ -119,7 +129,9 @@ class Mesh:
         self._home.check()
         made = self._directs.get(policy)
         if made is None:
-            made = self._directs[policy] = Direct(self._plain(), policy, self._max_message_bytes)
+            made = self._directs[policy] = Direct(
+                self._plain(), policy, self._max_message_bytes, self._route.security
+            )
         return made
 
     @property
@@ -135,7 +147,9 @@ class Mesh:
             # gRPC would use the text of its address list as the host's name.
             name = ("grpc.default_authority", self._targets[0])
             options = client_options() if len(self._targets) == 1 else [*client_options(), name]
-            self._channel = dial(self._dialled, options, use_proxy=self._use_proxy)
+            self._channel = dial(
+                self._dialled, options, self._route, server_name=self._route.server_name(self._targets)
+            )
         return self._channel
 
     @cached_property
@@ -191,7 +205,13 @@ class Mesh:
 
     @cached_property
     def _api(self) -> Api:
-        return Api(self._plain(), self.target, timeout_s=self._timeout_s, home=self._home)
+        return Api(
+            self._plain(),
+            self.target,
+            timeout_s=self._timeout_s,
+            home=self._home,
+            security=self._route.security,
+        )
 
     async def ready(self, timeout_s: float = 5.0) -> None:
         """Wait until the coordinator is connected.
@@ -201,7 +221,9 @@ class Mesh:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._plain().channel_ready()
+                await connected(self._plain(), self.target, self._route.security)
+        except ConnectionFault as fault:
+            raise Unreachable(self.target, str(fault)) from None
         except TimeoutError:
             raise Unreachable(self.target, f"tried for {timeout_s:g} s") from None
 

@@ -25,6 +25,7 @@ from weft.rpc.balancing.balancer_figures import ask_balancers
 from weft.rpc.calls.admission import Admission
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.tls import Tls
 from weft.rpc.telemetry import coordinator_metrics as metrics
 from weft.rpc.telemetry.figures import Figures, Labels
 from weft.rpc.telemetry.metrics_endpoint import MetricsEndpoint
@@ -57,11 +58,12 @@ class CoordinatorFigures:
     Args:
         address: where Prometheus scrapes them; empty: nowhere.
         max_methods: methods with figures of their own.
+        tls: the coordinator's certificates.
     """
 
-    def __init__(self, address: str, max_methods: int) -> None:
+    def __init__(self, address: str, max_methods: int, tls: Tls | None = None) -> None:
         self.figures = Figures(max_methods)
-        self._endpoint = MetricsEndpoint(self.figures, address) if address else None
+        self._endpoint = MetricsEndpoint(self.figures, address, tls) if address else None
         self.passes = self.figures.histogram(metrics.PASSES)
         self._leases_lost = self.figures.counter(metrics.LEASES_LOST)
         self._lag = self.figures.histogram(metrics.LAG)

@@ -66,6 +66,7 @@ from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.health import HealthLists
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.call_figures import CallFigures
 from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.span_tracer import SpanTracer
@@ -94,6 +95,9 @@ class Coordinator(StoreEvents):
     Args:
         tracer: None: no traces are exported.
 
+    Raises:
+        InvalidArgument: a file of certificates cannot be used.
+
     Raises (from `start`):
         weft.coordinator.server_port.BindError: the address cannot be used.
         MetricsBindError: that of the metrics cannot be used.
@@ -106,10 +110,10 @@ class Coordinator(StoreEvents):
     def __init__(
         self, settings: CoordinatorSettings, store: Store | None = None, tracer: SpanTracer | None = None
     ) -> None:
-        self._settings, self._tracer = settings, tracer
+        self._settings, self._tracer, self._tls = settings, tracer, process_tls(settings.tls)
         self.coordinator_id = settings.process_name
         self._store = store or store_of(settings.store_config)
-        self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods)
+        self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, settings.tls)
         self._subscriptions = TaskSubscriptions(settings.max_watchers)
         self._contracts = Contracts()
         self._contract_sync = ContractSync(
@@ -143,10 +147,10 @@ class Coordinator(StoreEvents):
             self._sessions,
             hasten=self.fleet_changed,
             forget_after_s=settings.forget_agents_s,
+            security=self._tls.channels,
         )
         self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
-        bound = settings.max_message_bytes
-        self._direct = DirectCalls(self._discovery.snapshots, self._contracts.find, bound, tracer)
+        self._direct = self._make_direct()
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts)
@@ -171,6 +175,12 @@ class Coordinator(StoreEvents):
             changed=self.session_changed,
             now=self._store.now,
             figures=self._store.figures,
+        )
+
+    def _make_direct(self) -> DirectCalls:
+        bound, security = self._settings.max_message_bytes, self._tls.channels
+        return DirectCalls(
+            self._discovery.snapshots, self._contracts.find, bound, self._tracer, security=security
         )
 
     def _make_dispatcher(self) -> Dispatcher:
@@ -239,7 +249,7 @@ class Coordinator(StoreEvents):
         """Recover the store, open the port, and be ready for work."""
         server = self._make_server()
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
-        address = bind(server, self._settings.listen)
+        address = bind(server, self._settings.listen, self._tls.ports)
         self._figures.bind()
         await self._store.open(self)
         await self._contract_sync.load()

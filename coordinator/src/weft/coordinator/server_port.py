@@ -7,25 +7,29 @@ from pathlib import Path
 
 from grpc import aio
 
-from weft.rpc.network.binding import why_not
+from weft.rpc.network.ports import PortRefused, open_port
+from weft.rpc.security.tls_files import TlsFiles
 
 
 class BindError(Exception):
     """The address cannot be used: another process has it, or it is not this machine's."""
 
 
-def bind(server: aio.Server, listen: str) -> str:
+def bind(server: aio.Server, listen: str, tls: TlsFiles | None = None) -> str:
     """Take the address; returns it with the port that it got.
+
+    Args:
+        tls: the certificate of the port; None: it is plain.
 
     Raises:
         BindError: it cannot be used.
     """
     try:
-        port = server.add_insecure_port(listen)
-    except RuntimeError as error:
+        port = open_port(server, listen, tls)
+    except PortRefused as error:
         raise BindError(
-            f"cannot listen on {listen}: {why_not(listen)}. Choose another address with --listen HOST:PORT"
-        ) from error
+            f"cannot listen on {listen}: {error}. Choose another address with --listen HOST:PORT"
+        ) from None
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 

@@ -27,6 +27,7 @@ from weft.rpc.network.channel import (
     MAX_PENDING_CALLS,
 )
 from weft.rpc.process.setting_faults import setting_faults
+from weft.rpc.security.tls import Tls, tls_of
 from weft.rpc.telemetry.figures import MAX_METHODS
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 from weft.rpc.times import MAX_DURATION_S
@@ -49,6 +50,13 @@ class CoordinatorSettings(BaseSettings):
     store_password: SecretStr | None = Field(
         None, repr=False, description="password at the Redis, where the URL has none"
     )
+    store_tls_ca: str = Field(
+        "",
+        description="at a Redis with TLS (rediss://): file of the authorities (CA) that sign its certificate; empty: those of the"
+        " system",
+    )
+    store_tls_cert: str = Field("", description="file of a certificate to show to the Redis, if it wants one")
+    store_tls_key: str = Field("", description="file of that certificate's private key")
     store_prefix: str = Field(
         "weft",
         min_length=1,
@@ -166,13 +174,26 @@ class CoordinatorSettings(BaseSettings):
     )
     metrics: str = Field(
         "",
-        description="address where Prometheus scrapes metrics, `host:port` (port 0: a free one); empty: none",
+        description="address where Prometheus scrapes metrics, `host:port` (port 0: a free one), or `https://host:port`: by TLS with the"
+        " process' certificate; empty: none",
     )
     metrics_methods: int = Field(
         MAX_METHODS,
         ge=1,
         le=10_000,
         description="methods with figures of their own; all others share `_OTHER`",
+    )
+    tls_ca: str = Field(
+        "",
+        description="file of the authorities (CA) that sign agents' certificates, or `system`: direct calls by this coordinator use TLS",
+    )
+    tls_cert: str = Field("", description="file of this process' certificate: its port uses TLS")
+    tls_key: str = Field(
+        "", description="file of the certificate's private key, for its user alone (mode 600)"
+    )
+    tls_client_ca: str = Field(
+        "",
+        description="file of the authorities of callers: who shows no certificate of theirs is not let in (mTLS)",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged"
@@ -195,9 +216,15 @@ class CoordinatorSettings(BaseSettings):
 
     @property
     def store_credentials(self) -> dict[str, str]:
-        """User name and password at the Redis, beside those in the URL."""
+        """User name, password and certificates at the Redis, beside those in the URL, by redis-py's names."""
         password = self.store_password.get_secret_value() if self.store_password is not None else ""
-        given = {"username": self.store_username, "password": password}
+        given = {
+            "username": self.store_username,
+            "password": password,
+            "ssl_ca_certs": self.store_tls_ca,
+            "ssl_certfile": self.store_tls_cert,
+            "ssl_keyfile": self.store_tls_key,
+        }
         return {name: value for name, value in given.items() if value}
 
     @property
@@ -214,6 +241,19 @@ class CoordinatorSettings(BaseSettings):
             credentials=self.store_credentials,
         )
 
+    @property
+    def tls(self) -> Tls | None:
+        """Certificates of its ports and connections; None: they are plain."""
+        return tls_of(ca=self.tls_ca, cert=self.tls_cert, key=self.tls_key, client_ca=self.tls_client_ca)
+
+    @model_validator(mode="after")
+    def _tls_fits_together(self) -> CoordinatorSettings:
+        try:
+            _ = self.tls
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
+        return self
+
     @model_validator(mode="after")
     def _durability_of_the_store(self) -> CoordinatorSettings:
         modes = ("fast", "durable", "replicated") if self.shared_store else ("process", "full")
@@ -228,9 +268,20 @@ class CoordinatorSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _credentials_of_the_store(self) -> CoordinatorSettings:
-        if not self.shared_store and self.store_credentials:
-            names = ", ".join(f"store_{name}" for name in self.store_credentials)
+        given = [
+            name
+            for name in ("username", "password", "tls_ca", "tls_cert", "tls_key")
+            if getattr(self, f"store_{name}")
+        ]
+        if not self.shared_store and given:
+            names = ", ".join(f"store_{name}" for name in given)
             raise ValueError(f"{names}: only a Redis store has credentials, and this store is a file")
+        tls = [name for name in given if name.startswith("tls")]
+        if tls and not self.store.startswith("rediss"):
+            names = ", ".join(f"store_{name}" for name in tls)
+            raise ValueError(f"{names}: only a Redis that is reached by TLS has them: write rediss://")
+        if bool(self.store_tls_cert) != bool(self.store_tls_key):
+            raise ValueError("store_tls_cert and store_tls_key: a certificate and its key go together")
         return self
 
     @field_validator("listen", "store")

@@ -30,6 +30,8 @@ from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.health import Status
 from weft.rpc.network.channel import make_server, server_options
+from weft.rpc.network.ports import PortRefused, open_port
+from weft.rpc.security.tls_files import TlsFiles
 from weft.v1 import agent_pb2_grpc, fleet_pb2
 
 _OWN_SERVICE = "weft.v1.AgentService"
@@ -78,16 +80,19 @@ class DirectServer:
             )
         )
 
-    def bind(self, address: str) -> int:
+    def bind(self, address: str, tls: TlsFiles | None = None) -> int:
         """Listen on the address. Returns the port.
+
+        Args:
+            tls: the certificate of the port; None: it is plain.
 
         Raises:
             ListenError: it cannot be had.
         """
         try:
-            return self._server.add_insecure_port(address)
-        except RuntimeError:
-            raise not_bound(address) from None
+            return open_port(self._server, address, tls)
+        except PortRefused as refused:
+            raise not_bound(address, refused) from None
 
     async def start(self) -> None:
         await self._server.start()

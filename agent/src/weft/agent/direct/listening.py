@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 
 from weft.agent.errors import ListenError
-from weft.rpc.network.binding import why_not
+from weft.rpc.network.ports import PortRefused
 from weft.rpc.process.logs import get_logger
 
 _log = get_logger("weft.agent")
@@ -34,10 +34,10 @@ async def dialled_address(bound: str, port: int, targets: Sequence[str]) -> str:
     return f"{host}:{port}"
 
 
-def not_bound(address: str) -> ListenError:
+def not_bound(address: str, refused: PortRefused) -> ListenError:
     """The message for an address on which the server cannot listen."""
     return ListenError(
-        f"the direct server cannot listen on {address}: {why_not(address)}. "
+        f"the direct server cannot listen on {address}: {refused}. "
         "Choose another with WEFT_AGENT_LISTEN=HOST:PORT (port 0: a free one), or none with "
         f"WEFT_AGENT_LISTEN={OFF}"
     )

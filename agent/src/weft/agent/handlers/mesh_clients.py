@@ -9,9 +9,10 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.tls import Tls
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -24,6 +25,14 @@ _log = get_logger("weft.agent")
 CLOSE_TIMEOUT_S = 1.0
 
 
+class _How(TypedDict):
+    """How the agent's coordinators are reached: arguments of `connect`."""
+
+    use_proxy: bool
+    max_message_bytes: int
+    tls: Tls | Literal[False]
+
+
 class MeshClients:
     """The clients of one agent, or of one of its isolated processes.
 
@@ -31,12 +40,22 @@ class MeshClients:
         targets: the agent's coordinators.
         use_proxy: reach them by the environment's proxy.
         max_message_bytes: largest request or response of a direct call.
+        tls: the agent's.
     """
 
-    def __init__(self, targets: Sequence[str], *, use_proxy: bool, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        targets: Sequence[str],
+        *,
+        use_proxy: bool,
+        max_message_bytes: int,
+        tls: Tls | None = None,
+    ) -> None:
         self._targets = tuple(targets)
         self._use_proxy = use_proxy
         self._max_message_bytes = max_message_bytes
+        # Without authorities, its connections are plain; the environment is the agent's, which its settings have read.
+        self._tls: Tls | Literal[False] = tls if tls is not None and tls.dials else False
         # The agent's event loop, where its handlers run. An isolated process has none while a sync handler runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.current_thread()
@@ -46,7 +65,7 @@ class MeshClients:
 
     def __reduce__(self) -> tuple[object, ...]:
         # An isolated process makes clients of its own.
-        return _make, (self._targets, self._use_proxy, self._max_message_bytes)
+        return _make, (self._targets, self._use_proxy, self._max_message_bytes, self._tls)
 
     def enter(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Make these the clients in the current contextvars context and its children.
@@ -65,9 +84,7 @@ class MeshClients:
             if self._mesh is None:
                 from weft.client import connect
 
-                self._mesh = connect(
-                    self._targets, use_proxy=self._use_proxy, max_message_bytes=self._max_message_bytes
-                )
+                self._mesh = connect(self._targets, **self._how())
             return self._mesh
 
     @property
@@ -88,12 +105,17 @@ class MeshClients:
             if self._sync_mesh is not None:
                 return self._sync_mesh
             if self._loop is None:
-                self._sync_mesh = connect(
-                    self._targets, use_proxy=self._use_proxy, max_message_bytes=self._max_message_bytes
-                )
+                self._sync_mesh = connect(self._targets, **self._how())
             else:
                 self._sync_mesh = SyncMesh(self.mesh, BackgroundLoop.of(self._loop, self._thread))
             return self._sync_mesh
+
+    def _how(self) -> _How:
+        return {
+            "use_proxy": self._use_proxy,
+            "max_message_bytes": self._max_message_bytes,
+            "tls": self._tls,
+        }
 
     @property
     def balancers(self) -> Sequence[Balancer]:
@@ -111,8 +133,10 @@ class MeshClients:
             _log.warning("mesh_client.close_failed", error=repr(error))
 
 
-def _make(targets: Sequence[str], use_proxy: bool, max_message_bytes: int) -> MeshClients:
-    return MeshClients(targets, use_proxy=use_proxy, max_message_bytes=max_message_bytes)
+def _make(
+    targets: Sequence[str], use_proxy: bool, max_message_bytes: int, tls: Tls | Literal[False]
+) -> MeshClients:
+    return MeshClients(targets, use_proxy=use_proxy, max_message_bytes=max_message_bytes, tls=tls or None)
 
 
 _clients: ContextVar[MeshClients] = ContextVar("weft_mesh_clients")

@@ -17,12 +17,14 @@ def identity_of(
     instance_id: str,
     digest: str,
     advertised: str,
+    tls_name: str,
 ) -> session_pb2.Hello:
     """The part of a Hello that stays the same until the hosted methods change.
 
     Args:
         digest: of the methods' contract.
         advertised: the address of the direct server; empty: there is none.
+        tls_name: a name in its certificate; empty: it has no TLS.
     """
     return session_pb2.Hello(
         agent_id=settings.id,
@@ -38,6 +40,7 @@ def identity_of(
         slots=settings.slots,
         prefetch=settings.prefetch,
         advertised_address=advertised,
+        tls_name=tls_name if advertised else "",
         version=VERSION,
         replace_options=settings.replace_options,
         keeps_logs=settings.log_lines > 0,
@@ -75,6 +78,7 @@ def described(hello: session_pb2.Hello, used_slots: int, load: fleet_pb2.HostLoa
         slots=hello.slots,
         used_slots=used_slots,
         advertised_address=hello.advertised_address,
+        tls_name=hello.tls_name,
         load=load,
         version=hello.version,
     )

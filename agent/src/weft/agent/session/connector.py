@@ -22,6 +22,8 @@ from weft.agent.session.outbox import Outbox
 from weft.agent.session.session_stream import SessionOwner, SessionStream
 from weft.agent.session.watchdog import Watchdog
 from weft.rpc.errors import WeftError, from_call
+from weft.rpc.network.channel import NO_TLS, Route
+from weft.rpc.network.connection_faults import explained
 from weft.rpc.process.logs import get_logger
 
 _log = get_logger("weft.agent")
@@ -42,7 +44,7 @@ class SessionConnector:
 
     Args:
         on_refused: called when a coordinator refuses the agent for good.
-        use_proxy: reach coordinators by the environment's proxy.
+        route: how coordinators are reached.
     """
 
     def __init__(
@@ -53,19 +55,19 @@ class SessionConnector:
         on_refused: Callable[[WeftError], None],
         *,
         agent_id: str,
-        use_proxy: bool = False,
+        route: Route = NO_TLS,
     ) -> None:
         self._targets = random.sample(targets, len(targets))
         self._agent = agent
         self._outbox = outbox
         self._on_refused = on_refused
-        self._use_proxy = use_proxy
+        self._route = route
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._ended = threading.Event()
         self._stream: SessionStream | None = None
-        self._watchdog = Watchdog(lambda: self._stream, agent_id, use_proxy=use_proxy)
+        self._watchdog = Watchdog(lambda: self._stream, agent_id, route)
         self._quiet_until = 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------
@@ -147,9 +149,7 @@ class SessionConnector:
         for target in itertools.cycle(self._targets):
             if self._stopped.is_set():
                 return
-            stream = self._stream = SessionStream(
-                target, self._agent, self._outbox, use_proxy=self._use_proxy
-            )
+            stream = self._stream = SessionStream(target, self._agent, self._outbox, self._route)
             dialled_at = time.monotonic()
             error = await self._serve(stream)
             if error is not None and error.code in _PERMANENT:
@@ -192,7 +192,9 @@ class SessionConnector:
     def _tell(self, target: str, stream: SessionStream, error: WeftError | None) -> None:
         if self._stopped.is_set():
             return
-        why = stream.gave_up or (error and f"{error.code.name}: {error.message}")
+        why = stream.gave_up or (
+            error and f"{error.code.name}: {explained(error.message, self._route.security)}"
+        )
         if stream.welcomed:
             self._quiet_until = 0.0
             _log.warning("session.broken", target=target, error=why, effect="dialling again")

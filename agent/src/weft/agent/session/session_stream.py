@@ -20,11 +20,12 @@ from grpc import aio
 
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S
 from weft.agent.session.attempt import HeldAttempt
+from weft.agent.session.certificate_renewal import renewed
 from weft.agent.session.executor import CancelRequest
 from weft.agent.session.log_answers import Answer
 from weft.agent.session.outbox import Outbox
 from weft.rpc.calls.pacing import Pacer
-from weft.rpc.network.channel import client_options, dial
+from weft.rpc.network.channel import NO_TLS, Route, client_options, dial
 from weft.rpc.process.logs import get_logger
 from weft.rpc.times import duration, seconds
 from weft.v1 import coordinator_pb2_grpc, logs_pb2, session_pb2
@@ -74,9 +75,9 @@ class SessionStream:
     Large because reading, writing, heartbeats and out-of-band reports share the state of the stream.
     """
 
-    def __init__(self, target: str, agent: SessionOwner, outbox: Outbox, *, use_proxy: bool = False) -> None:
+    def __init__(self, target: str, agent: SessionOwner, outbox: Outbox, route: Route = NO_TLS) -> None:
         self.target = target
-        self._use_proxy = use_proxy
+        self._route = route
         self._agent = agent
         self._outbox = outbox
         self._loop = asyncio.get_running_loop()
@@ -139,12 +140,13 @@ class SessionStream:
             grpc.RpcError: why it ended; not raised when the coordinator closed it after a goodbye, or this end did.
         """
         tasks: list[asyncio.Task[None]] = []
-        async with dial(
-            self.target, client_options(own_connection=True), use_proxy=self._use_proxy
-        ) as channel:
+        async with dial(self.target, client_options(own_connection=True), self._route) as channel:
             try:
                 call = self._call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect()
-                tasks = [self._loop.create_task(job) for job in (self._send(call), self._beat())]
+                jobs = [self._send(call), self._beat()]
+                if self._route.security is not None:
+                    jobs.append(self._redial_when_renewed())
+                tasks = [self._loop.create_task(job) for job in jobs]
                 while (message := await call.read()) is not aio.EOF:
                     self._handle(message)
             except asyncio.CancelledError:
@@ -287,6 +289,10 @@ class SessionStream:
                 return
             self._unechoed += 1
             self.beat()
+
+    async def _redial_when_renewed(self) -> None:
+        await renewed(self.target, self._route)
+        self.give_up("the certificates have changed")
 
     def give_up(self, why: str) -> None:
         """As `close`, with a reason."""

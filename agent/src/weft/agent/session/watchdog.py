@@ -14,7 +14,7 @@ from collections.abc import Callable
 import grpc
 
 from weft.agent.session.session_stream import SessionStream
-from weft.rpc.network.channel import client_options, dial_blocking
+from weft.rpc.network.channel import NO_TLS, Route, client_options, dial_blocking
 from weft.rpc.process.logs import get_logger
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
 
@@ -32,14 +32,14 @@ class Watchdog:
     Args:
         stream: returns the present stream, if any.
         agent_id: whose session it is.
-        use_proxy: reach the coordinator by the environment's proxy.
+        route: how the coordinator is reached.
     """
 
     def __init__(
-        self, stream: Callable[[], SessionStream | None], agent_id: str, *, use_proxy: bool = False
+        self, stream: Callable[[], SessionStream | None], agent_id: str, route: Route = NO_TLS
     ) -> None:
         self._stream = stream
-        self._use_proxy = use_proxy
+        self._route = route
         self._agent_id = agent_id
         self._stopped = threading.Event()
         self._channel: grpc.Channel | None = None
@@ -84,9 +84,7 @@ class Watchdog:
 
     def _call(self, target: str, request: coordinator_pb2.ReportRequest) -> grpc.StatusCode:
         if self._channel is None:
-            self._channel = dial_blocking(
-                target, client_options(own_connection=True), use_proxy=self._use_proxy
-            )
+            self._channel = dial_blocking(target, client_options(own_connection=True), self._route)
         try:
             coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:

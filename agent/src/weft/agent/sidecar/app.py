@@ -22,7 +22,8 @@ from weft.agent.errors import HostingError
 from weft.agent.sidecar.app_contract import AppContract
 from weft.agent.sidecar.app_health import AppHealth
 from weft.rpc.errors import WeftError
-from weft.rpc.network.channel import METADATA_OPTIONS, dial
+from weft.rpc.network.channel import METADATA_OPTIONS, NO_TLS, Route, dial
+from weft.rpc.network.connection_faults import probed
 from weft.rpc.process.logs import get_logger
 
 _log = get_logger("weft.sidecar")
@@ -60,17 +61,24 @@ class App:
         read: reads its contract.
         changed: called when `contract` or `unavailable` has changed.
         max_message_bytes: largest request or response.
+        route: with the TLS to the app.
     """
 
     def __init__(
-        self, address: str, read: ReadContract, changed: Callable[[], None], max_message_bytes: int
+        self,
+        address: str,
+        read: ReadContract,
+        changed: Callable[[], None],
+        max_message_bytes: int,
+        route: Route = NO_TLS,
     ) -> None:
         self.address = address
         sizes = (
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
         )
-        self.channel = dial(address, (*_OPTIONS, *sizes))
+        self.channel = dial(address, (*_OPTIONS, *sizes), route)
+        self._security = route.security
         # None: the app has not been connected yet.
         self.contract: AppContract | None = None
         # Services that take no calls now.
@@ -108,7 +116,8 @@ class App:
         while (state := self.channel.get_state(try_to_connect=True)) is not _READY:
             if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and time.monotonic() >= self._quiet_until:
                 self._quiet_until = time.monotonic() + REMIND_S
-                _log.warning("app.unreachable", app=self.address, effect="dialling on")
+                why = await probed(self.address, self._security)
+                _log.warning("app.unreachable", app=self.address, error=why or None, effect="dialling on")
             await self.channel.wait_for_state_change(state)
         self._quiet_until = 0.0
 

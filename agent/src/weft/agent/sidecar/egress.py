@@ -19,7 +19,6 @@ import grpc
 from weft.agent.errors import HostingError
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.method_shapes import Shapes
-from weft.agent.sidecar.private_socket import prepare
 from weft.rpc import refusals
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.calls import metadata, relay
@@ -32,9 +31,17 @@ from weft.rpc.discovery import Discovery
 from weft.rpc.errors import Unimplemented, WeftError
 from weft.rpc.handler_shape import behaviour_of
 from weft.rpc.network import targets
-from weft.rpc.network.binding import why_not
-from weft.rpc.network.channel import MAX_MESSAGE_BYTES, dial, make_server, server_options
+from weft.rpc.network.channel import (
+    MAX_MESSAGE_BYTES,
+    NO_TLS,
+    Route,
+    dial,
+    make_server,
+    server_options,
+)
+from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.tls_files import TlsFiles
 from weft.rpc.telemetry import traces
 from weft.v1 import fleet_pb2
 
@@ -55,7 +62,7 @@ class Egress:
         coordinators: addresses of coordinators that share a store.
         durable: methods and services that are called durably unless a call says otherwise.
         calls: the calls that the app is handling.
-        use_proxy: reach the coordinators by the environment's proxy.
+        route: how the coordinators are reached.
         max_message_bytes: largest request or response.
         max_calls: calls of the app that wait at a time.
     """
@@ -67,16 +74,19 @@ class Egress:
         durable: Collection[str],
         calls: HandledCalls,
         *,
-        use_proxy: bool = False,
+        route: Route = NO_TLS,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_calls: int = 10_000,
     ) -> None:
         self._address = address
-        self._coordinator = dial(targets.dialled(coordinators), use_proxy=use_proxy)
+        self._coordinator = dial(
+            targets.dialled(coordinators), None, route, server_name=route.server_name(coordinators)
+        )
         self._shapes = Shapes(self._coordinator)
         self.balancer = Balancer(
             limits=BalancerLimits(max_message_bytes=max_message_bytes),
             may_run_twice=self._shapes.may_run_twice,
+            security=route.security,
         )
         self.admission = Admission(max_calls, "the sidecar's setting max_calls")
         self._discovery = Discovery(self._coordinator, self._fleet_changed)
@@ -88,18 +98,20 @@ class Egress:
         # By path and mode, while the shapes stay the same.
         self._handlers: dict[tuple[str, str], grpc.RpcMethodHandler[Any, Any]] = {}
 
-    async def start(self) -> None:
+    async def start(self, tls: TlsFiles | None = None) -> None:
         """Serve.
+
+        Args:
+            tls: the certificate of its port; None: the port is plain.
 
         Raises:
             HostingError: it cannot listen on the address; the message says what to do.
         """
         try:
-            prepare(self._address)
-            self._server.add_insecure_port(self._address)
-        except (OSError, RuntimeError) as error:
+            open_port(self._server, self._address, tls)
+        except PortRefused as refused:
             raise HostingError(
-                f"the egress cannot listen on {self._address}: {_why(self._address, error)}; choose another address with "
+                f"the egress cannot listen on {self._address}: {refused}; choose another address with "
                 "--egress HOST:PORT or --egress unix:PATH, or --egress off"
             ) from None
         await self._server.start()
@@ -222,7 +234,3 @@ def _refusal(error: WeftError) -> grpc.RpcMethodHandler[Any, Any]:
 
     made: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(refuse)
     return made
-
-
-def _why(address: str, error: OSError | RuntimeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else why_not(address)

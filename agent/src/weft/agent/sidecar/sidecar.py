@@ -18,6 +18,7 @@ import grpc.aio
 
 from weft.agent.agent import Agent
 from weft.agent.agent_figures import AgentFigures, exported
+from weft.agent.errors import SettingsError
 from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.hosting.method_rules import with_rules
 from weft.agent.process.stopping_signals import stop_on_signals
@@ -28,6 +29,8 @@ from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.egress import Egress
 from weft.agent.sidecar.forwarding import forwarded
 from weft.agent.sidecar.sidecar_settings import OFF, SidecarAgentSettings, SidecarSettings
+from weft.rpc.network.channel import Route
+from weft.rpc.security.process_tls import process_tls
 
 # Time for the app's calls that are under way at the end.
 EGRESS_GRACE_S = 2.0
@@ -70,7 +73,7 @@ class Sidecar(Agent):
         self._loop = asyncio.get_running_loop()
         restore = stop_on_signals(self.stop) if own_process else None
         try:
-            with exported(self.settings.metrics, self.figures) as figures:
+            with exported(self.settings.metrics, self.figures, self.settings.tls) as figures:
                 async with self._egress(figures):
                     await self._beside_app(figures, own_process=own_process)
         finally:
@@ -84,18 +87,23 @@ class Sidecar(Agent):
         if self._sidecar.egress == OFF:
             yield
             return
+        tls = process_tls(self.settings.tls)
+        if self._sidecar.egress_tls and tls.ports is None:
+            raise SettingsError(
+                "egress_tls needs the agent's certificate: set tls_cert and tls_key", field="egress_tls"
+            )
         egress = Egress(
             self._sidecar.egress,
             self.settings.target,
             self._sidecar.durable,
             self._calls,
-            use_proxy=self.settings.use_proxy,
+            route=Route(self.settings.use_proxy, tls.channels),
             max_message_bytes=self.settings.max_message_bytes,
             max_calls=self._sidecar.max_calls,
         )
         figures.ask_egress(egress.admission, egress.balancer)
         try:
-            await egress.start()
+            await egress.start(tls.ports if self._sidecar.egress_tls else None)
             yield
         finally:
             await egress.close(EGRESS_GRACE_S)
@@ -107,7 +115,11 @@ class Sidecar(Agent):
             WeftError: the app's methods cannot be hosted, or a coordinator refused them.
         """
         app = self._app = App(
-            self._sidecar.app, self._read, self._app_changed, self.settings.max_message_bytes
+            self._sidecar.app,
+            self._read,
+            self._app_changed,
+            self.settings.max_message_bytes,
+            Route(security=process_tls(self._sidecar.app_tls).channels),
         )
         following = asyncio.ensure_future(app.run())
         following.add_done_callback(self._app_ended)

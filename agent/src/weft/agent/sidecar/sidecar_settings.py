@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft.agent.errors import SettingsError
@@ -15,6 +15,7 @@ from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.network.targets import parse
 from weft.rpc.process.setting_faults import setting_faults
+from weft.rpc.security.tls import Tls, tls_of
 
 DEFAULT_EGRESS = "127.0.0.1:7701"
 OFF = "off"
@@ -50,6 +51,42 @@ class SidecarSettings(BaseSettings):
         default=(),
         description="methods, or services, that the app calls durably unless a call has `weft-mode`",
     )
+
+    app_tls_ca: str = Field(
+        default="",
+        description="file of the authorities (CA) that sign the app's certificate, or `system`: the app is reached by TLS",
+    )
+    app_tls_cert: str = Field(
+        default="", description="file of a certificate to show to the app, if it wants one"
+    )
+    app_tls_key: str = Field(default="", description="file of that certificate's private key")
+    app_tls_server_name: str = Field(
+        default="", description="name in the app's certificate; unless set, the host of its address"
+    )
+    egress_tls: bool = Field(
+        default=False,
+        description="the egress uses TLS with the agent's certificate, and lets the app in as the direct server lets callers in",
+    )
+
+    @property
+    def app_tls(self) -> Tls | None:
+        """TLS of the connection to the app; None: it is plain."""
+        return tls_of(
+            ca=self.app_tls_ca,
+            cert=self.app_tls_cert,
+            key=self.app_tls_key,
+            server_name=self.app_tls_server_name,
+        )
+
+    @model_validator(mode="after")
+    def _app_tls_fits_together(self) -> SidecarSettings:
+        try:
+            found = self.app_tls
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
+        if found is not None and not found.dials:
+            raise ValueError("app_tls_cert is shown only to an app that is verified: set app_tls_ca")
+        return self
 
     max_calls: int = Field(
         default=10_000,

@@ -12,6 +12,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from weft.cli.bench.bench_subject import APP_METHOD, METHOD
 from weft.rpc.network.channel import server_options
+from weft.rpc.network.ports import open_port
 
 
 async def _echo(request: BytesValue, _context: object) -> BytesValue:
@@ -26,7 +27,7 @@ async def serve(address_file: Path) -> None:
     for name in (METHOD, APP_METHOD):
         service, _, method = name.partition("/")
         server.add_registered_method_handlers(service, {method: handler})
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = open_port(server, "127.0.0.1:0")
     await server.start()
     whole = address_file.with_suffix(".new")
     whole.write_text(f"127.0.0.1:{port}")

@@ -12,6 +12,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from weft.cli.command_line.tls_options import add_tls_options
 from weft.cli.process.loading import loading
 
 # The settings of every `typer.Typer`. Help is plain text: rich text takes longer than everything else together.
@@ -69,9 +70,11 @@ def load(name: str, path: str) -> Any:
     module, _, attribute = path.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     if isinstance(found, typer.Typer):
-        group = typer.main.get_group(found)
+        group: Any = typer.main.get_group(found)
         group.name = name
-        return group
-    app = typer.Typer(add_completion=False, **SETTINGS)
-    app.command(name)(found)
-    return typer.main.get_command(app)
+    else:
+        app = typer.Typer(add_completion=False, **SETTINGS)
+        app.command(name)(found)
+        group = typer.main.get_command(app)
+    add_tls_options(name, group)
+    return group

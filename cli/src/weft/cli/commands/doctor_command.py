@@ -67,6 +67,9 @@ async def _examine(target: str, store: str) -> list[Diagnosis]:
     from weft.cli.process.command_runner import by_proxy
     from weft.cli.process.unread_variables import warnings
     from weft.client import connect
+    from weft.rpc.network.channel import Route
+    from weft.rpc.security.channel_credentials import channel_security
+    from weft.rpc.security.tls import chosen
 
     use_proxy = by_proxy()
     unread = tuple(text.removeprefix("weft: warning: ") for text in warnings(os.environ))
@@ -74,7 +77,8 @@ async def _examine(target: str, store: str) -> list[Diagnosis]:
     found = list(environment_checks.findings(around))
     if store:
         found += await store_checks.findings(store)
-    reached = await target_checks.findings(target, use_proxy=use_proxy)
+    route = Route(use_proxy, channel_security(chosen(None)))
+    reached = await target_checks.findings(target, route)
     found += reached
     if all(each.level == "problem" for each in reached):
         return found

@@ -23,7 +23,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _Metrics = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Let Prometheus scrape metrics there. [default: nowhere]"),
+    typer.Option(
+        metavar="[https://]HOST:PORT",
+        help="Let Prometheus scrape metrics there; with https:// by TLS. [default: nowhere]",
+    ),
 ]
 
 

@@ -19,8 +19,8 @@ from weft.cli.conformance.protocol_rules import RuleBroken
 from weft.cli.terminal.failure import Failure
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
-from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES, make_server
+from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2
 
@@ -224,9 +224,9 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
 
     async def start(self, listen: str) -> None:
         try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            raise Failure(f"cannot listen on {listen}: {why_not(listen)}", status=2) from None
+            port = open_port(self._server, listen)
+        except PortRefused as refused:
+            raise Failure(f"cannot listen on {listen}: {refused}", status=2) from None
         await self._server.start()
         self.address = f"{listen.rpartition(':')[0]}:{port}"
 

@@ -10,7 +10,8 @@ from grpc import aio
 
 from weft.cli.doctor.diagnosis import Diagnosis, ok, problem, warning
 from weft.rpc.network import targets
-from weft.rpc.network.channel import client_options, dial
+from weft.rpc.network.channel import Route, client_options, dial
+from weft.rpc.network.connection_faults import ConnectionFault, connected
 
 _ANSWER_S = 3.0
 # Tasks and heartbeats wait for round trips.
@@ -20,17 +21,19 @@ _CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
 
 
-async def findings(target: str, *, use_proxy: bool) -> Sequence[Diagnosis]:
+async def findings(target: str, route: Route) -> Sequence[Diagnosis]:
     """Ask each address of a target, all at once: one finding each."""
-    return await asyncio.gather(*(_address(each, use_proxy) for each in targets.parse(target)))
+    return await asyncio.gather(*(_address(each, route) for each in targets.parse(target)))
 
 
-async def _address(address: str, use_proxy: bool) -> Diagnosis:
+async def _address(address: str, route: Route) -> Diagnosis:
     subject = f"coordinator {address}"
-    async with dial(address, client_options(own_connection=True), use_proxy=use_proxy) as channel:
+    async with dial(address, client_options(own_connection=True), route) as channel:
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await channel.channel_ready()
+                await connected(channel, address, route.security)
+        except ConnectionFault as fault:
+            return problem(subject, str(fault), "docs/how-to/tls.md says how TLS is set up")
         except TimeoutError:
             return problem(
                 subject,

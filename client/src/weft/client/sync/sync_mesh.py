@@ -29,6 +29,7 @@ from weft.client.sync.sync_tasks import SyncTasks
 from weft.rpc.balancing import Balancer
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET
+from weft.rpc.security.tls import Tls
 
 
 def connect(
@@ -38,6 +39,7 @@ def connect(
     patience_s: float = DEFAULT_PATIENCE_S,
     use_proxy: bool = False,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    tls: Tls | bool | None = None,
 ) -> SyncMesh:
     """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
@@ -53,9 +55,12 @@ def connect(
         use_proxy: reach the coordinator by the proxy of the environment (`grpc_proxy`, `https_proxy` or `http_proxy`,
             without the hosts of `no_proxy`). Agents are never reached by a proxy.
         max_message_bytes: largest request or response of a direct call.
+        tls: the certificates to verify others by, and to show; True: verify by the authorities of the operating system;
+            False: no TLS. Default: by the variables WEFT_TLS_CA, WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TLS_SERVER_NAME;
+            without them, no TLS.
 
     Raises:
-        InvalidArgument: the target is malformed.
+        InvalidArgument: the target is malformed, or a file of certificates cannot be used.
     """
     loop = BackgroundLoop.shared()
     return SyncMesh(
@@ -66,6 +71,7 @@ def connect(
                 patience_s=patience_s,
                 use_proxy=use_proxy,
                 max_message_bytes=max_message_bytes,
+                tls=tls,
             )
         ),
         loop,

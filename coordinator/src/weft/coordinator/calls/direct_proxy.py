@@ -24,6 +24,7 @@ from weft.rpc.calls.call_keys import LINEAGE, RETRY_KEY
 from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts.descriptors import may_run_twice
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.channel_credentials import ChannelSecurity
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import fleet_pb2
 
@@ -43,6 +44,7 @@ class DirectCalls:
         snapshots: follows the fleet.
         find: the method in force; None: it is unknown.
         max_message_bytes: largest request or response.
+        security: TLS of the connections to agents. None: they are plain.
     """
 
     def __init__(
@@ -51,12 +53,16 @@ class DirectCalls:
         find: Callable[[str], MethodInfo | None],
         max_message_bytes: int,
         tracer: SpanTracer | None = None,
+        *,
+        security: ChannelSecurity | None = None,
     ) -> None:
         self._tracer = tracer
         self._snapshots = snapshots
         self._find = find
         self.balancer = Balancer(
-            limits=BalancerLimits(max_message_bytes=max_message_bytes), may_run_twice=self._may_run_twice
+            limits=BalancerLimits(max_message_bytes=max_message_bytes),
+            may_run_twice=self._may_run_twice,
+            security=security,
         )
         self._channel = BalancedChannel(self.balancer, for_others=True)
         self._feeding: asyncio.Task[None] | None = None

@@ -19,9 +19,12 @@ from grpc import aio
 
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.rpc.errors import InvalidArgument
-from weft.rpc.network.channel import client_options, dial
+from weft.rpc.network.agent_ports import dial_agent, tls_problem
+from weft.rpc.network.channel import client_options
+from weft.rpc.network.connection_faults import explained
 from weft.rpc.network.targets import parse
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.channel_credentials import ChannelSecurity
 from weft.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, session_pb2
 
 log = get_logger(__name__)
@@ -39,10 +42,14 @@ class Reachability:
 
     Args:
         found: called when a session's agent has become reachable, or unreachable for a new reason.
+        security: TLS of the connections. None: they are plain.
     """
 
-    def __init__(self, found: Callable[[AgentSession], None]) -> None:
+    def __init__(
+        self, found: Callable[[AgentSession], None], security: ChannelSecurity | None = None
+    ) -> None:
         self._found = found
+        self._security = security
         self._dialling = asyncio.Semaphore(AT_A_TIME)
         self._tasks: dict[AgentSession, asyncio.Task[None]] = {}
 
@@ -68,7 +75,7 @@ class Reachability:
         retry_s = FIRST_RETRY_S
         while session.open:
             async with self._dialling:
-                problem = await find_problem(session.hello)
+                problem = await find_problem(session.hello, self._security)
             if session.set_direct_problem(problem):
                 agent, address = session.owner.agent_id, session.hello.advertised_address
                 if problem:
@@ -87,7 +94,7 @@ def _to_dial(session: AgentSession) -> bool:
     return bool(session.hello.advertised_address) and session.direct_state != fleet_pb2.DIRECT_STATE_REACHABLE
 
 
-async def find_problem(hello: session_pb2.Hello) -> str:
+async def find_problem(hello: session_pb2.Hello, security: ChannelSecurity | None = None) -> str:
     """Why direct calls cannot reach the agent at its advertised address; empty: they can."""
     address = hello.advertised_address
     try:
@@ -95,11 +102,14 @@ async def find_problem(hello: session_pb2.Hello) -> str:
             return f"the advertised address {address!r} is not a single HOST:PORT"
     except InvalidArgument as error:
         return error.message
-    channel = dial(address, client_options(own_connection=True))
+    problem = tls_problem(address, hello.tls_name, secured=security is not None)
+    if problem:
+        return problem
+    channel = dial_agent(address, hello.tls_name, client_options(own_connection=True), security)
     try:
         agent = await _described(channel)
     except aio.AioRpcError as error:
-        return _why(address, error)
+        return _why(address, error, security)
     except DecodeError:
         return f"the server at {address} is not a weft agent"
     finally:
@@ -121,8 +131,8 @@ async def _described(channel: aio.Channel) -> fleet_pb2.Agent:
         call.cancel()
 
 
-def _why(address: str, error: aio.AioRpcError) -> str:
-    details = (error.details() or "")[:_MAX_DETAILS]
+def _why(address: str, error: aio.AioRpcError, security: ChannelSecurity | None) -> str:
+    details = explained(error.details() or "", security)[:_MAX_DETAILS]
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return f"the server at {address} is not a weft agent"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -35,6 +35,7 @@ def describe(hello: session_pb2.Hello) -> fleet_pb2.Agent:
         contract_hash=hello.contract_hash,
         slots=hello.slots,
         advertised_address=hello.advertised_address,
+        tls_name=hello.tls_name,
         version=hello.version,
     )
 
@@ -79,7 +80,7 @@ def check_hello(hello: session_pb2.Hello) -> None:
         raise refusals.invalid_field(
             "contract_hash must be a SHA-256 in hex: 64 digits", field="hello.contract_hash"
         )
-    for name in ("advertised_address", "version"):
+    for name in ("advertised_address", "version", "tls_name"):
         if len(getattr(hello, name)) > MAX_VALUE:
             raise refusals.invalid_field(f"{name} is at most {MAX_VALUE} characters", field=f"hello.{name}")
     _check_attributes(hello)

@@ -32,7 +32,7 @@ class StoreConfig:
     # The time that agents have to come back after the store or all coordinators were away.
     recovery_grace_s: float = 5.0
     limits: StoreLimits = StoreLimits()
-    # Redis only: the prefix of all keys; "username" and "password" where the URL has none.
+    # Redis only: the prefix of all keys; "username", "password" and files of certificates where the URL has none.
     prefix: str = "weft"
     credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 

@@ -872,6 +872,9 @@ type Agent struct {
 	OverrunSlots uint32 `protobuf:"varint,23,opt,name=overrun_slots,json=overrunSlots,proto3" json:"overrun_slots,omitempty"`
 	// Full names of the methods of those handlers, at most 16.
 	OverrunMethods []string `protobuf:"bytes,24,rep,name=overrun_methods,json=overrunMethods,proto3" json:"overrun_methods,omitempty"`
+	// A name in the certificate of its direct server: callers verify that server by it, whatever its address. Empty: the direct
+	// server has no TLS.
+	TlsName string `protobuf:"bytes,28,opt,name=tls_name,json=tlsName,proto3" json:"tls_name,omitempty"`
 	// Its resources that running tasks use. Not in WatchAgents. For an agent at another coordinator, accurate to some seconds.
 	ResourceUse []*ResourceUse `protobuf:"bytes,27,rep,name=resource_use,json=resourceUse,proto3" json:"resource_use,omitempty"`
 	// Set while it is failing.
@@ -1079,6 +1082,13 @@ func (x *Agent) GetOverrunMethods() []string {
 		return x.OverrunMethods
 	}
 	return nil
+}
+
+func (x *Agent) GetTlsName() string {
+	if x != nil {
+		return x.TlsName
+	}
+	return ""
 }
 
 func (x *Agent) GetResourceUse() []*ResourceUse {
@@ -1759,7 +1769,7 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tuse_ratio\x18\x02 \x01(\x02R\buseRatio\x12!\n" +
 	"\fmemory_bytes\x18\x03 \x01(\x04R\vmemoryBytes\x12*\n" +
-	"\x11used_memory_bytes\x18\x04 \x01(\x04R\x0fusedMemoryBytes\"\xa1\n" +
+	"\x11used_memory_bytes\x18\x04 \x01(\x04R\x0fusedMemoryBytes\"\xbc\n" +
 	"\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
@@ -1788,7 +1798,8 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x0edirect_problem\x18\x15 \x01(\tR\rdirectProblem\x12\x18\n" +
 	"\afailing\x18\x16 \x01(\bR\afailing\x12#\n" +
 	"\roverrun_slots\x18\x17 \x01(\rR\foverrunSlots\x12'\n" +
-	"\x0foverrun_methods\x18\x18 \x03(\tR\x0eoverrunMethods\x127\n" +
+	"\x0foverrun_methods\x18\x18 \x03(\tR\x0eoverrunMethods\x12\x19\n" +
+	"\btls_name\x18\x1c \x01(\tR\atlsName\x127\n" +
 	"\fresource_use\x18\x1b \x03(\v2\x14.weft.v1.ResourceUseR\vresourceUse\x12-\n" +
 	"\bejection\x18\x19 \x01(\v2\x11.weft.v1.EjectionR\bejection\x126\n" +
 	"\fslow_methods\x18\x1a \x03(\v2\x13.weft.v1.SlowMethodR\vslowMethods\x1a9\n" +

@@ -364,7 +364,9 @@ type Hello struct {
 	// refused (OPTIONS_CONFLICT) until they are gone. For rolling updates.
 	ReplaceOptions bool `protobuf:"varint,13,opt,name=replace_options,json=replaceOptions,proto3" json:"replace_options,omitempty"`
 	// It keeps the last lines that its attempts log, and answers to log_requests.
-	KeepsLogs     bool `protobuf:"varint,14,opt,name=keeps_logs,json=keepsLogs,proto3" json:"keeps_logs,omitempty"`
+	KeepsLogs bool `protobuf:"varint,14,opt,name=keeps_logs,json=keepsLogs,proto3" json:"keeps_logs,omitempty"`
+	// A name in the certificate of its direct server, by which callers verify that server. Empty: the direct server has no TLS.
+	TlsName       string `protobuf:"bytes,15,opt,name=tls_name,json=tlsName,proto3" json:"tls_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +497,13 @@ func (x *Hello) GetKeepsLogs() bool {
 		return x.KeepsLogs
 	}
 	return false
+}
+
+func (x *Hello) GetTlsName() string {
+	if x != nil {
+		return x.TlsName
+	}
+	return ""
 }
 
 // An attempt that an agent still holds at a reconnect.
@@ -1575,7 +1584,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\rdesired_state\x18\x06 \x01(\x0e2\x15.weft.v1.DesiredStateR\fdesiredState\x12#\n" +
 	"\recho_sequence\x18\a \x01(\x04R\fechoSequence\x12%\n" +
 	"\x0edirect_problem\x18\b \x01(\tR\rdirectProblem\x126\n" +
-	"\flog_requests\x18\t \x03(\v2\x13.weft.v1.LogRequestR\vlogRequests\"\x8c\x05\n" +
+	"\flog_requests\x18\t \x03(\v2\x13.weft.v1.LogRequestR\vlogRequests\"\xa7\x05\n" +
 	"\x05Hello\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1593,7 +1602,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\bdraining\x18\f \x01(\bR\bdraining\x12'\n" +
 	"\x0freplace_options\x18\r \x01(\bR\x0ereplaceOptions\x12\x1d\n" +
 	"\n" +
-	"keeps_logs\x18\x0e \x01(\bR\tkeepsLogs\x1a9\n" +
+	"keeps_logs\x18\x0e \x01(\bR\tkeepsLogs\x12\x19\n" +
+	"\btls_name\x18\x0f \x01(\tR\atlsName\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +

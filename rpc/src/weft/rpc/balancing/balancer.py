@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -45,6 +45,9 @@ from weft.rpc.calls.metadata import LOAD_KEY
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.rpc.process.home_loop import HomeLoop
 from weft.v1 import fleet_pb2
+
+if TYPE_CHECKING:
+    from weft.rpc.security.channel_credentials import ChannelSecurity
 
 POLICIES: dict[str, Policy] = {
     "least_connections": least_connections.choose,
@@ -84,6 +87,7 @@ class Balancer:
         clock: monotonic seconds.
         may_run_twice: whether calls of a method, "pkg.Service/Method", may run twice by its contract. Asked when a call
             has failed. Default: no method's calls may.
+        security: TLS of the connections. None: they are plain.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Balancer:
         limits: BalancerLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         may_run_twice: Callable[[str], bool] = lambda _: False,
+        security: ChannelSecurity | None = None,
     ) -> None:
         if policy not in POLICIES:
             raise refusals.invalid_field(
@@ -105,6 +110,7 @@ class Balancer:
         self.budget = RetryBudget()
         self.clock = clock
         self.may_run_twice = may_run_twice
+        self._security = security
         self.home = HomeLoop("a channel for direct calls", "call connect(...)")
         # Set by each snapshot and by the close: it wakes the waiting calls.
         self.changed = asyncio.Event()
@@ -132,7 +138,7 @@ class Balancer:
         now = self.clock()
         # No slow start for the first snapshot: all its endpoints are equally new.
         window_s = self.limits.slow_start_s if self.known else 0.0
-        self._fleet = tuple(agents)
+        self._fleet = tuple(fleet_snapshot.as_dialled(agents, secured=self._security is not None))
         present: dict[fleet_snapshot.Key, Endpoint] = {}
         for agent in self._fleet:
             if not agent.advertised_address:
@@ -140,7 +146,7 @@ class Balancer:
             key = fleet_snapshot.key(agent)
             endpoint = self._endpoints.get(key)
             if endpoint is None:
-                endpoint = Endpoint(agent, self._connection(agent.advertised_address), now, window_s)
+                endpoint = Endpoint(agent, self._connection(agent), now, window_s)
             elif endpoint.agent is not agent:
                 endpoint.apply(agent, now)
             present[key] = endpoint
@@ -170,8 +176,9 @@ class Balancer:
         for endpoint in endpoints:
             await endpoint.connection.close()
 
-    def _connection(self, address: str) -> Connection:
-        return Connection(address, self.limits.max_message_bytes)
+    def _connection(self, agent: fleet_pb2.Agent) -> Connection:
+        bound = self.limits.max_message_bytes
+        return Connection(agent.advertised_address, bound, agent.tls_name, self._security)
 
     # -- a call -------------------------------------------------------------------------------------------------
 

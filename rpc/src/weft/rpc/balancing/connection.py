@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import grpc.aio
 
-from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
+from weft.rpc.network.agent_ports import dial_agent
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options
+
+if TYPE_CHECKING:
+    from weft.rpc.security.channel_credentials import ChannelSecurity
 
 # A program has fewer methods than this. With more callables, it makes new serializers for each call: then the cache is cleared.
 MAX_CALLABLES = 1024
@@ -26,12 +30,26 @@ class Callee(NamedTuple):
 
 
 class Connection:
-    """A connection to one endpoint. It dials when its state is first asked for, and again whenever it is lost."""
+    """A connection to one endpoint. It dials when its state is first asked for, and again whenever it is lost.
 
-    __slots__ = ("_address", "_callables", "_channel", "_max_message_bytes")
+    Args:
+        max_message_bytes: largest request or response.
+        tls_name: the name in the endpoint's certificate; empty: it has no TLS.
+        security: this process' TLS.
+    """
 
-    def __init__(self, address: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    __slots__ = ("_address", "_callables", "_channel", "_max_message_bytes", "_security", "_tls_name")
+
+    def __init__(
+        self,
+        address: str,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        tls_name: str = "",
+        security: ChannelSecurity | None = None,
+    ) -> None:
         self._address = address
+        self._tls_name = tls_name
+        self._security = security
         self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
         self._callables: dict[Callee, Any] = {}
@@ -67,5 +85,5 @@ class Connection:
         if self._channel is None:
             # Its own connection: two endpoints at one address (an agent before and after a restart) must not share one.
             options = client_options(own_connection=True, max_message_bytes=self._max_message_bytes)
-            self._channel = dial(self._address, options)
+            self._channel = dial_agent(self._address, self._tls_name, options, self._security)
         return self._channel

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from weft.rpc import errors, refusals
+from weft.rpc.network.agent_ports import tls_problem
 from weft.v1 import fleet_pb2
 
 # One process at one address. A restart changes the instance id: the new process must not inherit the old one's measurements.
-Key = tuple[str, str, str]
+Key = tuple[str, str, str, str]
 
 # An error names this many agents, with the reason why each takes no direct calls.
 TOLD_AGENTS = 3
 
 
 def key(agent: fleet_pb2.Agent) -> Key:
-    return agent.id, agent.instance_id, agent.advertised_address
+    return agent.id, agent.instance_id, agent.advertised_address, agent.tls_name
+
+
+def as_dialled(agents: Iterable[fleet_pb2.Agent], *, secured: bool) -> Iterator[fleet_pb2.Agent]:
+    """The agents as this process can reach them: one that it must not dial, by the TLS of both, is unreachable.
+
+    Args:
+        secured: whether this process verifies certificates.
+    """
+    for agent in agents:
+        # Without TLS on both sides there is nothing to see to.
+        if (secured or agent.tls_name) and agent.advertised_address:
+            problem = tls_problem(agent.advertised_address, agent.tls_name, secured=secured)
+            if problem:
+                seen = fleet_pb2.Agent()
+                seen.CopyFrom(agent)
+                seen.direct_state, seen.direct_problem = fleet_pb2.DIRECT_STATE_UNREACHABLE, problem
+                yield seen
+                continue
+        yield agent
 
 
 def takes_calls(agent: fleet_pb2.Agent) -> bool:

@@ -8,6 +8,9 @@ import socket
 from contextlib import closing
 from pathlib import Path
 
+# The answer if the address can be bound.
+NO_REASON = "gRPC could not bind it"
+
 _WHY = {
     errno.EADDRINUSE: "it is in use by another process",
     errno.EADDRNOTAVAIL: "it is not an address of this machine",
@@ -28,7 +31,7 @@ def why_not(address: str) -> str:
     except (OSError, UnicodeError) as error:
         return f"the host {host!r} is not known ({getattr(error, 'strerror', None) or error})"
     reasons = [_why_not_bound(family, kind, where) for family, kind, _, _, where in found]
-    return next(filter(None, reasons), "gRPC could not bind it")
+    return next(filter(None, reasons), NO_REASON)
 
 
 def _why_not_bound(family: int, kind: int, where: tuple[object, ...]) -> str:
@@ -47,4 +50,4 @@ def _why_no_socket(path: Path) -> str:
         return f"there is no folder {folder}"
     if path.exists():
         return "it is there already: another process listens on it, or left it behind"
-    return "gRPC could not bind it" if os.access(folder, os.W_OK) else f"this user may not write to {folder}"
+    return NO_REASON if os.access(folder, os.W_OK) else f"this user may not write to {folder}"

@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 from grpc import aio
 
 from weft.rpc.network.gone import quiet_grpc
+
+if TYPE_CHECKING:
+    from weft.rpc.security.channel_credentials import ChannelSecurity
 
 # The largest message of an application: gRPC's own default, which stock clients also have.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -65,22 +69,74 @@ def client_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, own_connection
     ]
 
 
-def dial(address: str, options: Options | None = None, *, use_proxy: bool = False) -> aio.Channel:
-    """A channel to `address`, on the running event loop. It connects when it is first used.
+class Route(NamedTuple):
+    """How a process reaches its coordinators.
 
     Args:
-        address: the target for gRPC.
-        options: by default `client_options()`.
         use_proxy: use the proxy of `grpc_proxy`, `https_proxy` or `http_proxy`, unless `no_grpc_proxy` or `no_proxy` excepts
             the address. By default these variables are ignored: they are meant for the web. A mesh is seldom behind the web's
             proxy, and a loopback address never is.
+        security: its TLS. None: connections are plain.
     """
-    return aio.insecure_channel(address, options=_with_proxy(options, use_proxy))
+
+    use_proxy: bool = False
+    security: ChannelSecurity | None = None
+
+    def server_name(self, targets: Sequence[str]) -> str | None:
+        """The name by which any of several coordinators is verified; None: `dial` knows it.
+
+        gRPC has one name for all addresses of a channel, so certificates of several coordinators need a name in common.
+        """
+        if self.security is None or self.security.tls.server_name or len(targets) == 1:
+            return None
+        return targets[0].rpartition(":")[0].strip("[]")
 
 
-def dial_blocking(address: str, options: Options | None = None, *, use_proxy: bool = False) -> grpc.Channel:
-    """A channel as `dial` makes it, but of blocking grpc, for threads."""
-    return grpc.insecure_channel(address, options=_with_proxy(options, use_proxy))
+NO_TLS = Route()
+
+
+def dial(
+    address: str,
+    options: Options | None = None,
+    route: Route = NO_TLS,
+    *,
+    server_name: str | None = None,
+) -> aio.Channel:
+    """A channel to `address`, on the running event loop. It connects when it is first used.
+
+    Args:
+        address: the target for gRPC. A unix socket has no TLS.
+        options: by default `client_options()`.
+        route: its TLS, and whether by a proxy. When certificates change, calls go on with the new ones.
+        server_name: the name that the server's certificate must have. Default: that of the settings, else the address' host.
+    """
+    options, security = _with_proxy(options, route.use_proxy), route.security
+    if security is None or address.startswith("unix"):
+        return aio.insecure_channel(address, options=options)
+    from weft.rpc.network.renewed_channel import RenewedChannel
+
+    named = _with_server_name(options, security, server_name)
+    return RenewedChannel(
+        lambda: aio.secure_channel(address, security.credentials(), options=named), security.version, address
+    )
+
+
+def dial_blocking(
+    address: str,
+    options: Options | None = None,
+    route: Route = NO_TLS,
+) -> grpc.Channel:
+    """A channel as `dial` makes it, but of blocking grpc, for threads. It keeps the certificates that it is made with."""
+    options, security = _with_proxy(options, route.use_proxy), route.security
+    if security is None or address.startswith("unix"):
+        return grpc.insecure_channel(address, options=options)
+    options = _with_server_name(options, security, None)
+    return grpc.secure_channel(address, security.credentials(), options=options)
+
+
+def _with_server_name(options: Options, security: ChannelSecurity, name: str | None) -> Options:
+    name = security.tls.server_name if name is None else name
+    return [*options, ("grpc.ssl_target_name_override", name)] if name else options
 
 
 def _with_proxy(options: Options | None, use_proxy: bool) -> Options:

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 
 _OF_EXTRA = re.compile(r"""(?P<package>[^;]+?)\s*;.*extra\s*==\s*['"](?P<extra>[\w-]+)['"]""")
 
-# Extra (named like its package of weft) -> the modules that this package must be able to import.
+# Extra (named like its package or room of weft) -> the modules that this must be able to import.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "agent": ("grpc_health", "grpc_reflection", "opentelemetry", "psutil", "pydantic_settings"),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),
     "cli": ("grpc_reflection", "rich", "typer", "uvloop"),
+    "security": ("cryptography",),
 }
 
 

@@ -6,10 +6,13 @@ import gzip
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from weft.rpc.telemetry.exposition import content_type, encode
 from weft.rpc.telemetry.figures import Figures
+
+if TYPE_CHECKING:
+    from weft.rpc.security.https_context import HttpsContext
 
 PATH = "/metrics"
 _TIMEOUT_S = 10.0
@@ -23,7 +26,8 @@ class ScrapeServer(ThreadingHTTPServer):
     # Else closing would wait for peers.
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], figures: Figures) -> None:
+    def __init__(self, address: tuple[str, int], figures: Figures, https: HttpsContext | None = None) -> None:
+        self._https = https
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.figures = figures
         self.room = threading.BoundedSemaphore(_MOST_AT_A_TIME)
@@ -37,9 +41,19 @@ class ScrapeServer(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(request, client_address)
+            super().process_request_thread(self._secured(request), client_address)
+        except OSError:
+            # No handshake, or none in time.
+            self.shutdown_request(request)
         finally:
             self.room.release()
+
+    def _secured(self, request: socket.socket) -> socket.socket:
+        """The connection after its handshake, if there is one. In the connection's own thread."""
+        if self._https is None:
+            return request
+        request.settimeout(_TIMEOUT_S)
+        return self._https.present().wrap_socket(request, server_side=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """The scraper has gone: nothing to do."""

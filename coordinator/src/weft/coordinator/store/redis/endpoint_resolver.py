@@ -151,7 +151,7 @@ class EndpointResolver:
         url: as above.
         tag: the hash tag of all keys, which gives the slot in a Cluster.
         timeout_s: for dialling, and for one answer.
-        credentials: "username" and "password", each where the URL has none.
+        credentials: "username", "password" and files of certificates ("ssl_…"), each where the URL has none.
 
     Raises:
         StoreError: the URL is malformed.

@@ -49,7 +49,7 @@ async def check(client: Client, keys: RedisKeys, where: str, durability: str) ->
     except (RedisError, OSError) as error:
         # redis-py's text names the address again; the system's reason does not.
         reason = getattr(error.__context__, "strerror", None) or error
-        raise StoreError(f"cannot use {where}: {reason}") from None
+        raise StoreError(f"cannot use {where}: {reason}{_tls_advice(where, f'{error} {reason}')}") from None
     try:
         found = int(layout)
     except (TypeError, ValueError):
@@ -57,6 +57,18 @@ async def check(client: Client, keys: RedisKeys, where: str, durability: str) ->
     if found > LAYOUT:
         raise StoreTooNew(f"{where} was written by a newer weft (layout {found}, this one knows {LAYOUT})")
     return found
+
+
+def _tls_advice(where: str, reason: str) -> str:
+    """What to set, if the connection fails because of TLS."""
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return ": set WEFT_STORE_TLS_CA to the authority of its certificate"
+    if "CERTIFICATE_REQUIRED" in reason:
+        return ": it wants a certificate: set WEFT_STORE_TLS_CERT and WEFT_STORE_TLS_KEY"
+    if where.startswith("rediss") and ("reset" in reason or "closed" in reason):
+        # The refusal of a certificate that is missing may be lost on its way.
+        return ": if it wants a certificate, set WEFT_STORE_TLS_CERT and WEFT_STORE_TLS_KEY"
+    return ""
 
 
 async def _check_syncs(client: Client, where: str) -> None:

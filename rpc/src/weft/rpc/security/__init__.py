@@ -1,0 +1,1 @@
+"""Trust between processes: certificates, and the connections and ports that use them."""

@@ -1,0 +1,261 @@
+"""Makes certificates: an authority of one's own, and the certificates that it signs. Pure but for randomness; PEM in, PEM out.
+
+The one module that imports `cryptography` (the extra `security`). It is imported by those who make certificates alone:
+connections that use them do without it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CA_DAYS = 3650.0
+DAYS = 90.0
+# A certificate is valid from this long before it is made: the clocks of a mesh differ.
+BACKDATED = timedelta(hours=1)
+_MAX_COMMON_NAME = 64
+
+
+class CertificateFault(ValueError):
+    """A certificate cannot be made as it was asked for, or a file is none; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate and its private key, as PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Whom a certificate is for.
+
+    Args:
+        common: a name for people.
+        dns: host names, and names by which an agent's port is verified.
+        ips: IP addresses.
+        uris: identities, such as "spiffe://mesh/agent/worker-1".
+    """
+
+    common: str
+    dns: Sequence[str] = ()
+    ips: Sequence[str] = ()
+    uris: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What people want to know of a certificate."""
+
+    names: Names
+    issuer: str
+    begins: datetime
+    ends: datetime
+    authority: bool
+    # The hash of its signature, such as "sha256".
+    signature: str
+    fingerprint: str
+
+
+def new_authority(name: str, now: datetime, days: float = CA_DAYS) -> KeyPair:
+    """A certificate authority (CA) that signs itself, with a new key."""
+    key = _new_key()
+    subject = _subject(name)
+    made = (
+        _builder(subject, subject, key.public_key(), now, now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return KeyPair(_pem(made), _key_pem(key))
+
+
+def issue(authority: KeyPair, names: Names, now: datetime, days: float = DAYS) -> KeyPair:
+    """A certificate with a new key, signed by the authority. It serves for both ends of a connection.
+
+    Raises:
+        CertificateFault: a name is none, the authority cannot sign, or it ends before the certificate would begin.
+    """
+    signer, signer_key = _read(authority.certificate), _read_key(authority.key)
+    if not _is_authority(signer):
+        raise CertificateFault(
+            f"the certificate of {_common(signer.subject)} is no authority: it cannot sign others"
+        )
+    if signer.not_valid_after_utc <= now:
+        raise CertificateFault(
+            f"the authority {_common(signer.subject)} has ended on {signer.not_valid_after_utc:%Y-%m-%d}: make a new one"
+        )
+    key = _new_key()
+    ends = min(now + timedelta(days=days), signer.not_valid_after_utc)
+    made = (
+        _builder(_subject(names.common), signer.subject, key.public_key(), now, ends)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+            critical=False,
+        )
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False
+        )
+        .add_extension(x509.SubjectAlternativeName(_alternatives(names)), critical=False)
+        .sign(signer_key, hashes.SHA256())
+    )
+    return KeyPair(_pem(made), _key_pem(key))
+
+
+def renewed(authority: KeyPair, certificate: bytes, now: datetime) -> KeyPair:
+    """A certificate for the same names and for as long, with a new key.
+
+    Raises:
+        CertificateFault: as `issue`.
+    """
+    before = facts(certificate)
+    lifetime = before.ends - before.begins - BACKDATED
+    return issue(authority, before.names, now, lifetime / timedelta(days=1))
+
+
+def facts(certificate: bytes) -> CertificateFacts:
+    """What the first certificate of a PEM text says.
+
+    Raises:
+        CertificateFault: it is none.
+    """
+    found = _read(certificate)
+    return CertificateFacts(
+        names=_names(found),
+        issuer=_common(found.issuer),
+        begins=found.not_valid_before_utc,
+        ends=found.not_valid_after_utc,
+        authority=_is_authority(found),
+        signature=_signature(found),
+        fingerprint=found.fingerprint(hashes.SHA256()).hex(),
+    )
+
+
+# -- inside ---------------------------------------------------------------------------------------------------------
+
+
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _subject(common: str) -> x509.Name:
+    if not 0 < len(common) <= _MAX_COMMON_NAME:
+        raise CertificateFault(
+            f"a name has 1 to {_MAX_COMMON_NAME} characters, and {common!r} has {len(common)}"
+        )
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, ends: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(ends)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _alternatives(names: Names) -> list[x509.GeneralName]:
+    if not (names.dns or names.ips):
+        raise CertificateFault(
+            f"the certificate of {names.common} has neither a host name nor an IP address: nobody could verify its port"
+        )
+    try:
+        return [
+            *(x509.DNSName(each) for each in names.dns),
+            *(x509.IPAddress(ipaddress.ip_address(each)) for each in names.ips),
+            *(x509.UniformResourceIdentifier(each) for each in names.uris),
+        ]
+    except ValueError as error:
+        raise CertificateFault(f"the certificate of {names.common} cannot have a name: {error}") from None
+
+
+def _names(certificate: x509.Certificate) -> Names:
+    common = _common(certificate.subject)
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return Names(common)
+    return Names(
+        common,
+        found.get_values_for_type(x509.DNSName),
+        [str(each) for each in found.get_values_for_type(x509.IPAddress)],
+        found.get_values_for_type(x509.UniformResourceIdentifier),
+    )
+
+
+def _common(name: x509.Name) -> str:
+    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else name.rfc4514_string()
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _signature(certificate: x509.Certificate) -> str:
+    used = certificate.signature_hash_algorithm
+    return used.name if used is not None else certificate.signature_algorithm_oid.dotted_string
+
+
+def _read(certificate: bytes) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(certificate)
+    except ValueError as error:
+        raise CertificateFault(f"this is no certificate in PEM form: {error}") from None
+
+
+def _read_key(key: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        found = serialization.load_pem_private_key(key, password=None)
+    except (ValueError, TypeError) as error:
+        raise CertificateFault(f"this is no private key in PEM form without a password: {error}") from None
+    if not isinstance(found, ec.EllipticCurvePrivateKey):
+        raise CertificateFault(
+            "the authority's key is no key of elliptic curves: `weft certs init` makes one"
+        )
+    return found
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,40 @@
+"""The TLS of a port that Python itself serves: that of the metrics. It follows the files as gRPC's ports do."""
+
+from __future__ import annotations
+
+import ssl
+
+from weft.rpc.process.logs import get_logger
+from weft.rpc.security.tls_files import TlsFiles
+
+_log = get_logger("weft.tls")
+
+
+class HttpsContext:
+    """Makes the context of each connection. From any thread."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._made_of = files.version
+        self._context = _made(files)
+
+    def present(self) -> ssl.SSLContext:
+        """The context with the present certificate."""
+        version = self._files.look()
+        if version != self._made_of:
+            try:
+                self._context, self._made_of = _made(self._files), version
+            except (ssl.SSLError, OSError) as error:
+                # The files change at this moment: the next connection gets the new ones.
+                _log.info("tls.not_reloaded", error=str(error))
+        return self._context
+
+
+def _made(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(files.tls.cert, files.tls.key)
+    if files.material.client_ca is not None:
+        context.load_verify_locations(cadata=files.material.client_ca.decode("ascii", "replace"))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

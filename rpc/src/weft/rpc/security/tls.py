@@ -1,0 +1,102 @@
+"""The TLS settings of a process: which files of certificates it uses. A plain value; `tls_files` reads the files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from weft.rpc import refusals
+
+# In the place of a file: the authorities that the operating system trusts.
+SYSTEM = "system"
+VARIABLES: Mapping[str, str] = {
+    "ca": "WEFT_TLS_CA",
+    "cert": "WEFT_TLS_CERT",
+    "key": "WEFT_TLS_KEY",
+    "server_name": "WEFT_TLS_SERVER_NAME",
+    "client_ca": "WEFT_TLS_CLIENT_CA",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificates of a process, as paths of PEM files. They are read again when they have changed.
+
+    Args:
+        ca: the authorities that sign the certificates of servers; "system": those that the operating system trusts. With it,
+            connections use TLS.
+        cert: this process' own certificate, and those between it and its authority. Its ports use TLS with it, and it is
+            shown to servers.
+        key: the private key of `cert`.
+        server_name: the name that the coordinator's certificate must have, if it is not the host of its address.
+        client_ca: the authorities of callers: ports take only connections that show a certificate of one of them (mTLS).
+
+    Raises:
+        InvalidArgument: settings do not fit together.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    server_name: str = ""
+    client_ca: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            there, missing = ("cert", "key") if self.cert else ("key", "cert")
+            raise _unfit(missing, f"there is a {there} and no {missing}: a certificate needs its private key")
+        if self.client_ca and not self.cert:
+            raise _unfit(
+                "client_ca",
+                "ports check their callers' certificates only with a certificate of their own: set cert and key",
+            )
+        if self.server_name and not self.ca:
+            raise _unfit("server_name", "a server's name is checked only with TLS: set ca")
+
+    @property
+    def dials(self) -> bool:
+        """Whether connections use TLS."""
+        return bool(self.ca)
+
+    @property
+    def serves(self) -> bool:
+        """Whether ports use TLS."""
+        return bool(self.cert)
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Tls | None:
+    """The settings in the variables WEFT_TLS_*; None: none is set."""
+    return tls_of(**{name: environment.get(variable, "") for name, variable in VARIABLES.items()})
+
+
+def tls_of(**settings: str) -> Tls | None:
+    """The settings as one value; None: all are empty.
+
+    Raises:
+        InvalidArgument: they do not fit together.
+    """
+    return Tls(**settings) if any(settings.values()) else None
+
+
+def chosen(tls: Tls | bool | None) -> Tls | None:
+    """The settings of a client that a program gives: True: the system's authorities; None: by the environment.
+
+    Raises:
+        InvalidArgument: they have no authorities, so that nothing can be verified.
+    """
+    if tls is None:
+        found = from_environment()
+    elif isinstance(tls, bool):
+        found = Tls(ca=SYSTEM) if tls else None
+    else:
+        found = tls
+    if found is not None and not found.ca:
+        raise _unfit("ca", f'set the file of the authorities that sign servers\' certificates, or "{SYSTEM}"')
+    return found
+
+
+def _unfit(setting: str, why: str) -> Exception:
+    return refusals.invalid_field(
+        f"tls setting {setting} ({VARIABLES[setting]}): {why}", field=f"tls_{setting}"
+    )
