@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -20,6 +21,8 @@ class TestAuthority:
 
     def __init__(self, folder: Path, name: str = "test mesh") -> None:
         self.folder = folder
+        # How the certificates in files were made, by name.
+        self.issued: dict[str, dict[str, Any]] = {}
         self.pair = new_authority(name, datetime.now(UTC))
         self.ca = folder / f"{name.replace(' ', '-')}-ca.pem"
         self.ca.write_bytes(self.pair.certificate)
@@ -38,9 +41,10 @@ class TestAuthority:
         names = Names(name, dns or (name,), ips, (spiffe,) if spiffe else ())
         return issue(self.pair, names, datetime.now(UTC) - ago, days)
 
-    def tls(self, name: str, *, mutual: bool = True, server_name: str = "", **how: object) -> Tls:
+    def tls(self, name: str, *, mutual: bool = True, server_name: str = "", **how: Any) -> Tls:
         """A new certificate in files, as settings; with `mutual`, ports want certificates too."""
-        pair = self.issue(name, **how)  # type: ignore[arg-type]
+        pair = self.issue(name, **how)
+        self.issued[name] = how
         cert, key = written(self.folder / name, pair)
         ca = str(self.ca)
         return Tls(ca, str(cert), str(key), server_name=server_name, client_ca=ca if mutual else "")

@@ -115,6 +115,8 @@ class AgentInfo:
     direct_state: DirectState
     # The reason why the address does not lead to the agent. Empty: it does, or this is not known yet.
     direct_problem: str
+    # The name in its certificate; empty: its port has no TLS.
+    tls_name: str = ""
     # Its attempts keep failing: for some seconds, tasks go to other agents.
     failing: bool = False
     # Set while it is failing.
@@ -149,6 +151,7 @@ class AgentInfo:
             advertised_address=proto.advertised_address,
             direct_state=DirectState(proto.direct_state),
             direct_problem=proto.direct_problem,
+            tls_name=proto.tls_name,
             failing=proto.failing,
             ejection=_ejection(proto.ejection) if proto.HasField("ejection") else None,
             slow_methods={

@@ -59,7 +59,9 @@ class LocalMesh(Mesh):
     """A client of the mesh under test, with its clock and its agents."""
 
     def __init__(self, coordinator: Coordinator, clock: MeshClock) -> None:
-        super().__init__(coordinator.address, timeout_s=DEFAULT_TIMEOUT_S, patience_s=DEFAULT_PATIENCE_S)
+        super().__init__(
+            coordinator.address, timeout_s=DEFAULT_TIMEOUT_S, patience_s=DEFAULT_PATIENCE_S, tls=False
+        )
         self.clock = clock
         self._coordinator = coordinator
         self._running: dict[Agent, tuple[asyncio.Task[None], contextlib.ExitStack]] = {}
@@ -208,8 +210,8 @@ def _folder() -> Iterator[Path]:
 def _settings_for(agent: Agent, target: str) -> Iterator[None]:
     """Point an agent at the mesh. Restore its settings afterwards."""
     before = agent.settings
-    agent.configure(target=target, listen=before.listen or "127.0.0.1:0")
+    agent.configure(target=target, listen=before.listen or "127.0.0.1:0", tls=False)
     try:
         yield
     finally:
-        agent.configure(target=before.target, listen=before.listen)
+        agent.configure(target=before.target, listen=before.listen, tls=before.tls or False)

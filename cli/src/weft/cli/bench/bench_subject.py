@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import grpc.aio
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from weft.rpc.network.channel import client_options, dial
+from weft.rpc.network.channel import Route, client_options, dial
+from weft.rpc.security.channel_credentials import channel_security
+from weft.rpc.security.tls import Tls
 
 METHOD = "weft.bench.v1.EchoService/Echo"
 # The same with rules for its request and response.
@@ -63,9 +65,10 @@ def caller(channel: grpc.aio.Channel, method: str) -> Call:
 
 
 @asynccontextmanager
-async def stock_caller(target: str, method: str = METHOD) -> AsyncIterator[Call]:
+async def stock_caller(target: str, method: str = METHOD, *, tls: Tls | None = None) -> AsyncIterator[Call]:
     """A caller of the method on a stock channel of its own."""
-    async with dial(target, client_options(own_connection=True)) as channel:
+    route = Route(security=channel_security(tls))
+    async with dial(target, client_options(own_connection=True), route) as channel:
         yield caller(channel, method)
 
 

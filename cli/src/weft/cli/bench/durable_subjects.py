@@ -15,6 +15,7 @@ from weft.cli.bench.bench_subject import METHOD, PAYLOAD, RULED_METHOD, BenchSub
 from weft.cli.process.children import Child, Children, until
 from weft.cli.terminal.failure import Failure
 from weft.client import Mesh, Method, connect
+from weft.rpc.security.tls import chosen
 
 _AGENTS = 2
 _SLOTS = 256
@@ -95,7 +96,7 @@ async def _durable(
         subjects = []
         for method, (key, title) in methods.items():
             await children.hosted(mesh, method, agents=_AGENTS)
-            call = await stack.enter_async_context(stock_caller(target, method))
+            call = await stack.enter_async_context(stock_caller(target, method, tls=chosen(None)))
             burst = partial(_burst, mesh, Method.of(method, BytesValue, BytesValue))
             subjects.append(BenchSubject(key, title, call, burst, "tasks_per_s", processes))
         yield subjects

@@ -63,13 +63,18 @@ def _counted(found: list[Diagnosis], level: str) -> str:
 
 
 async def _examine(target: str, store: str) -> list[Diagnosis]:
-    from weft.cli.doctor import environment_checks, mesh_checks, store_checks, target_checks
+    from weft.cli.doctor import (
+        environment_checks,
+        mesh_checks,
+        store_checks,
+        target_checks,
+        tls_checks,
+    )
     from weft.cli.process.command_runner import by_proxy
     from weft.cli.process.unread_variables import warnings
     from weft.client import connect
     from weft.rpc.network.channel import Route
     from weft.rpc.security.channel_credentials import channel_security
-    from weft.rpc.security.tls import chosen
 
     use_proxy = by_proxy()
     unread = tuple(text.removeprefix("weft: warning: ") for text in warnings(os.environ))
@@ -77,7 +82,11 @@ async def _examine(target: str, store: str) -> list[Diagnosis]:
     found = list(environment_checks.findings(around))
     if store:
         found += await store_checks.findings(store)
-    route = Route(use_proxy, channel_security(chosen(None)))
+    tls, about_tls = tls_checks.settings()
+    found += about_tls
+    if any(each.level == "problem" for each in about_tls):
+        return found
+    route = Route(use_proxy, channel_security(tls))
     reached = await target_checks.findings(target, route)
     found += reached
     if all(each.level == "problem" for each in reached):

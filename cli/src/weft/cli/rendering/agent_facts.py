@@ -74,6 +74,8 @@ def facts(agent: AgentInfo) -> list[tuple[str, StyledText | Verbatim]]:
         for name, cost in sorted(agent.methods.items())
     )
     direct = agent.advertised_address and f"{agent.advertised_address}, {agent.direct_state.name.lower()}"
+    if agent.tls_name:
+        direct += f", TLS as {agent.tls_name}"
     has = [f"{key}={value}" for key, value in sorted(agent.labels.items())]
     has += [f"{key}={amount:g}" for key, amount in sorted(agent.resources.items())]
     found: list[tuple[str, StyledText | Verbatim]] = [

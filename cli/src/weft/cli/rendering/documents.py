@@ -138,6 +138,7 @@ def agent_change_document(agent: AgentInfo) -> dict[str, Any]:
         "methods": sorted(agent.methods),
         "unavailable": sorted(agent.unavailable),
         "advertised_address": agent.advertised_address,
+        "tls_name": agent.tls_name,
         "direct_state": agent.direct_state.name,
         "direct_problem": agent.direct_problem,
         "failing": agent.failing,

@@ -1,0 +1,105 @@
+"""All certificates of a mesh change under load, to those of another authority: no call is lost, and no task runs twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import grpc.aio
+import pytest
+
+from probe.v1 import probe_pb2_grpc
+from probe.v1.probe_pb2 import Payload, ProbeRequest
+from tests.support.beside import DIRECT, DURABLE
+from tests.support.certificates import TestAuthority, credentials
+from tests.support.mesh import MeshHarness
+from tests.support.secure_mesh import SecureMesh
+from weft.client import connect, methods
+
+Call = Callable[[], Awaitable[object]]
+# Longer than a process takes to look at its files.
+SETTLE_S = 4.0
+
+
+class Load:
+    """Calls of several kinds, some of each at a time, until it is stopped."""
+
+    def __init__(self) -> None:
+        self.made: Counter[str] = Counter()
+        self.failed: list[str] = []
+        self._stopped = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, kind: str, call: Call, at_a_time: int = 2) -> None:
+        for _ in range(at_a_time):
+            self._tasks.append(asyncio.get_running_loop().create_task(self._run(kind, call)))
+
+    async def _run(self, kind: str, call: Call) -> None:
+        while not self._stopped.is_set():
+            try:
+                await call()
+            except Exception as error:
+                self.failed.append(f"{kind}: {error!r}")
+            self.made[kind] += 1
+            # Gently: what counts is that some calls are always under way.
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        self._stopped.set()
+        await asyncio.gather(*self._tasks)
+
+
+@pytest.mark.slow
+async def test_all_certificates_change_under_load(mesh: MeshHarness) -> None:
+    secure = SecureMesh(mesh)
+    await secure.start()
+    epochs = {agent.id: agent.connected_at for agent in await secure.agents()}
+    ledger = mesh.ledger()
+    load = Load()
+    async with (
+        connect(mesh.target, tls=secure.client) as client,
+        grpc.aio.secure_channel(secure.egress, credentials(secure.client)) as egress,
+    ):
+        durable = probe_pb2_grpc.ProbeServiceStub(client.channel())
+        direct = probe_pb2_grpc.ProbeServiceStub(client.channel(direct=True))
+        beside = probe_pb2_grpc.ProbeServiceStub(egress)
+        probe = methods(probe_pb2_grpc.ProbeServiceStub)
+        handles = [
+            await client.tasks.submit(
+                probe.Call, ProbeRequest(text=f"long-{n}", sleep_s=6, ledger=str(ledger.path))
+            )
+            for n in range(4)
+        ]
+        payload = Payload(data=b"a")
+        load.add("durable", lambda: durable.Echo(payload, timeout=30))
+        load.add("direct", lambda: direct.Echo(payload, timeout=30))
+        load.add("proxied", lambda: durable.Echo(payload, metadata=(DIRECT,), timeout=30))
+        # A stock client's channel keeps its certificates; it is connected already, and stays so.
+        load.add("egress direct", lambda: beside.Echo(payload, metadata=(DIRECT,), timeout=30))
+        load.add("egress durable", lambda: beside.Echo(payload, metadata=(DURABLE,), timeout=30))
+
+        async def task() -> None:
+            await (await client.tasks.submit(probe.Echo, payload)).result(timeout_s=30)
+
+        load.add("task", task)
+        await asyncio.sleep(1)
+
+        newer = TestAuthority(mesh.folder, "newer")
+        for change in (
+            lambda: secure.trust(secure.authority, newer),
+            lambda: secure.renew(newer),
+            lambda: secure.trust(newer),
+        ):
+            change()
+            await asyncio.sleep(SETTLE_S)
+        for handle in handles:
+            await handle.result(timeout_s=60)
+            assert [attempt.number for attempt in (await handle.snapshot()).attempts] == [1]
+        await load.stop()
+    assert not load.failed, f"{len(load.failed)} of {load.made}: {load.failed[:5]}\n{mesh.logs()}"
+    assert min(load.made.values()) > 20, load.made
+    # Each agent has opened its session again, and new connections get the new certificates.
+    assert all(agent.connected_at != epochs[agent.id] for agent in await secure.agents())
+    starts = Counter(fact.text for fact in ledger.facts("start"))
+    assert set(starts.values()) == {1}, starts
