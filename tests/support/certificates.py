@@ -85,3 +85,19 @@ def by_openssl(folder: Path, name: str, *how: str) -> tuple[Path, Path]:
     )
     key.chmod(0o600)
     return cert, key
+
+
+def signed_by_sha1(authority: TestAuthority, name: str) -> tuple[Path, Path]:
+    """A certificate of the authority that is signed by SHA-1, made by the openssl command."""
+    base = authority.folder / name
+    key, request, cert = base.with_suffix(".key"), base.with_suffix(".csr"), base.with_suffix(".pem")
+    signer = base.with_suffix(".signer")
+    signer.write_bytes(authority.pair.key)
+    made = ["openssl", "req", "-nodes", "-newkey", "rsa:2048", "-subj", f"/CN={name}"]
+    subprocess.run([*made, "-keyout", key, "-out", request], check=True, capture_output=True)
+    signed = ["openssl", "x509", "-req", "-in", request, "-sha1", "-days", "30", "-CAcreateserial"]
+    subprocess.run(
+        [*signed, "-CA", authority.ca, "-CAkey", signer, "-out", cert], check=True, capture_output=True
+    )
+    key.chmod(0o600)
+    return cert, key

@@ -237,7 +237,7 @@ def test_variables_that_are_read_or_not_ours_are_no_reason_to_warn() -> None:
     [
         ("no-such-host.invalid:0", "the host 'no-such-host.invalid' is not known"),
         ("192.0.2.1:0", "it is not an address of this machine"),
-        ("unix:/no/such/folder/socket", "there is no folder /no/such/folder"),
+        ("unix:/no/such/folder/socket", "the folder /no/such does not exist: make it first"),
     ],
 )
 async def test_why_an_address_cannot_be_listened_on(tmp_path: Path, listen: str, words: str) -> None:

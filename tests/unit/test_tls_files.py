@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import TestAuthority, by_openssl, written
+from tests.support.certificates import TestAuthority, signed_by_sha1, written
+from tests.support.logged import captured
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.security import tls_files
 from weft.rpc.security.tls import SYSTEM, VARIABLES, Tls, chosen, from_environment
@@ -51,7 +52,7 @@ def bad_certificates(authority: TestAuthority) -> dict[str, tuple[tuple[Path, Pa
     text.write_text("this is no certificate")
     cut.write_bytes(good[0].read_bytes()[:300])
     locked = folder / "locked-key.pem"
-    weak = by_openssl(folder, "weak", "-newkey", "rsa:2048", "-sha1") if shutil.which("openssl") else None
+    weak = signed_by_sha1(authority, "weak") if shutil.which("openssl") else None
     found = {
         "expired": (made("expired", ago=100 * DAY), "the certificate has ended on"),
         "not yet valid": (made("early", ago=-10 * DAY), "is this machine's clock right?"),
@@ -100,7 +101,7 @@ def test_settings_that_do_not_fit_together_are_refused():
     for settings, why in (
         ({"cert": "a"}, "no key"),
         ({"key": "a"}, "no cert"),
-        ({"client_ca": "a"}, "certificate of their own"),
+        ({"client_ca": "a"}, "needs one of its own"),
         ({"server_name": "a"}, "set ca"),
     ):
         with pytest.raises(InvalidArgument, match=why):
@@ -148,14 +149,11 @@ def test_changed_files_are_read_again_and_wrong_ones_are_not_used(
     assert files.look() == files.look() == 3
 
 
-def test_warnings_of_a_key_that_others_may_read_and_of_a_near_end(
-    authority: TestAuthority, monkeypatch: pytest.MonkeyPatch
-):
-    told: list[str] = []
-    monkeypatch.setattr(tls_files._log, "warning", lambda event, **_: told.append(event))
+def test_warnings_of_a_key_that_others_may_read_and_of_a_near_end(authority: TestAuthority):
     tls = authority.tls("careless", days=2)
-    TlsFiles(tls)
-    assert told == ["tls.ends_soon"]
-    Path(tls.key).chmod(0o644)
-    TlsFiles(tls)
-    assert told[1:] == ["tls.key_readable", "tls.ends_soon"]
+    with captured() as told:
+        TlsFiles(tls)
+        Path(tls.key).chmod(0o644)
+        TlsFiles(tls)
+    events = [each["event"] for each in told]
+    assert events == ["tls.ends_soon", "tls.key_readable", "tls.ends_soon"]

@@ -19,7 +19,7 @@ from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
-from weft.rpc.security.tls import SYSTEM, Tls, tls_of
+from weft.rpc.security.tls import SYSTEM, Tls, misfit, tls_of
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 
 _ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
@@ -200,10 +200,9 @@ class AgentSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _tls_fits_together(self) -> AgentSettings:
-        try:
-            _ = self.tls
-        except InvalidArgument as error:
-            raise ValueError(error.message) from None
+        found = misfit(self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name, self.tls_client_ca)
+        if found is not None:
+            raise ValueError("tls_{}: {}".format(*found))
         return self
 
     @field_validator("target", mode="before")

@@ -19,7 +19,6 @@ from weft.client import generated_ids
 from weft.client.methods import Method
 from weft.rpc import refusals
 from weft.rpc.errors import RetryLater, Unavailable, WeftError, from_status, status_of_call
-from weft.rpc.network.connection_faults import explained
 from weft.rpc.process.home_loop import HomeLoop
 from weft.rpc.telemetry import trace_headers
 from weft.v1 import coordinator_pb2 as pb
@@ -149,6 +148,8 @@ class Api:
             if status.message == _BROKEN_WRITE:
                 return Unreachable(self.target, "the connection broke")
             if error.code() is grpc.StatusCode.UNAVAILABLE:
+                from weft.rpc.network.connection_faults import explained
+
                 return Unreachable(self.target, explained(status.message, self.security))
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return refusals.call_deadline(f"the coordinator at {self.target} did not answer in time")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc.aio
 
@@ -22,11 +22,12 @@ from weft.client.stats_snapshot import CoordinatorStats, stats_of
 from weft.client.tasks import Tasks
 from weft.rpc.balancing import Balancer
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
-from weft.rpc.network.connection_faults import ConnectionFault, connected
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
 from weft.rpc.process.home_loop import HomeLoop
-from weft.rpc.security.process_tls import process_tls
 from weft.rpc.security.tls import Tls, chosen
+
+if TYPE_CHECKING:
+    from weft.rpc.security.channel_credentials import ChannelSecurity
 
 DEFAULT_PATIENCE_S = 60.0
 DEFAULT_POLICY = "least_connections"
@@ -89,7 +90,7 @@ class Mesh:
         tls: Tls | bool | None = None,
     ) -> None:
         settings = chosen(tls)
-        self._route = Route(use_proxy, process_tls(settings).channels if settings else None)
+        self._route = Route(use_proxy, _security(settings) if settings else None)
         self._targets = parse(target)
         # For messages.
         self.target: str = ",".join(self._targets)
@@ -219,6 +220,8 @@ class Mesh:
         Raises:
             Unreachable: it is not, within the time.
         """
+        from weft.rpc.network.connection_faults import ConnectionFault, connected
+
         try:
             async with asyncio.timeout(timeout_s):
                 await connected(self._plain(), self.target, self._route.security)
@@ -250,3 +253,10 @@ class Mesh:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _security(tls: Tls) -> ChannelSecurity | None:
+    # Clients without TLS do without its modules.
+    from weft.rpc.security.channel_credentials import channel_security
+
+    return channel_security(tls)

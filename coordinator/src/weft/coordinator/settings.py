@@ -27,7 +27,7 @@ from weft.rpc.network.channel import (
     MAX_PENDING_CALLS,
 )
 from weft.rpc.process.setting_faults import setting_faults
-from weft.rpc.security.tls import Tls, tls_of
+from weft.rpc.security.tls import Tls, misfit, tls_of
 from weft.rpc.telemetry.figures import MAX_METHODS
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 from weft.rpc.times import MAX_DURATION_S
@@ -248,10 +248,9 @@ class CoordinatorSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _tls_fits_together(self) -> CoordinatorSettings:
-        try:
-            _ = self.tls
-        except InvalidArgument as error:
-            raise ValueError(error.message) from None
+        found = misfit(self.tls_ca, self.tls_cert, self.tls_key, "", self.tls_client_ca)
+        if found is not None:
+            raise ValueError("tls_{}: {}".format(*found))
         return self
 
     @model_validator(mode="after")

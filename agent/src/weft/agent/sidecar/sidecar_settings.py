@@ -15,7 +15,7 @@ from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.network.targets import parse
 from weft.rpc.process.setting_faults import setting_faults
-from weft.rpc.security.tls import Tls, tls_of
+from weft.rpc.security.tls import Tls, misfit, tls_of
 
 DEFAULT_EGRESS = "127.0.0.1:7701"
 OFF = "off"
@@ -80,12 +80,11 @@ class SidecarSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _app_tls_fits_together(self) -> SidecarSettings:
-        try:
-            found = self.app_tls
-        except InvalidArgument as error:
-            raise ValueError(error.message) from None
-        if found is not None and not found.dials:
-            raise ValueError("app_tls_cert is shown only to an app that is verified: set app_tls_ca")
+        found = misfit(self.app_tls_ca, self.app_tls_cert, self.app_tls_key, self.app_tls_server_name, "")
+        if found is None and self.app_tls_cert and not self.app_tls_ca:
+            found = "cert", "it is shown only to an app that is verified: set app_tls_ca"
+        if found is not None:
+            raise ValueError("app_tls_{}: {}".format(*found))
         return self
 
     max_calls: int = Field(

@@ -44,7 +44,10 @@ def init(
     name: Annotated[str, typer.Option(metavar="NAME", help="The authority's name.")] = "weft",
     days: Annotated[float, typer.Option(metavar="N", min=1, help="It is valid for so many days.")] = 3650.0,
 ) -> None:
-    """Make the folder, if it is missing, and an authority in it: ca.pem, which everybody may have, and ca-key.pem, which nobody else may."""
+    """Make an authority in a folder.
+
+    ca.pem is what others trust, and everybody may have it. ca-key.pem signs certificates: keep it. A missing folder is made.
+    """
     made = _folder(folder).begin(name, datetime.now(UTC), days)
     line(f"{folder / 'ca.pem'}: authority {made.names.common}, until {made.ends:%Y-%m-%d}")
 
@@ -71,7 +74,7 @@ def issue(
     ] = "",
     days: Annotated[float, typer.Option(metavar="N", min=0.01, help="It is valid for so many days.")] = 90.0,
 ) -> None:
-    """Make a certificate and its key for one process. Existing files are never overwritten."""
+    """Make a certificate and its key for one process. Nothing is overwritten."""
     if spiffe and not spiffe.startswith("spiffe://"):
         raise typer.BadParameter(f"{spiffe!r} does not begin with spiffe://", param_hint="--spiffe")
     folder_of = _folder(folder)
@@ -97,7 +100,10 @@ def renew(
         float | None, typer.Option(metavar="DAYS", help="Only those that end within so many days.")
     ] = None,
 ) -> None:
-    """Replace certificates by new ones with the same names and new keys. Processes that use them read them without a restart."""
+    """Replace certificates by new ones.
+
+    Names and lifetimes stay, keys are new. Processes that use them read them without a restart.
+    """
     folder_of, now = _folder(folder), datetime.now(UTC)
     from weft.cli.certs.certificate_folder import shown
 

@@ -19,8 +19,8 @@ from grpc import aio
 
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.rpc.errors import InvalidArgument
-from weft.rpc.network.agent_ports import dial_agent, tls_problem
-from weft.rpc.network.channel import client_options
+from weft.rpc.network.agent_ports import tls_problem
+from weft.rpc.network.channel import Route, client_options, dial
 from weft.rpc.network.connection_faults import explained
 from weft.rpc.network.targets import parse
 from weft.rpc.process.logs import get_logger
@@ -105,7 +105,8 @@ async def find_problem(hello: session_pb2.Hello, security: ChannelSecurity | Non
     problem = tls_problem(address, hello.tls_name, secured=security is not None)
     if problem:
         return problem
-    channel = dial_agent(address, hello.tls_name, client_options(own_connection=True), security)
+    route = Route(security=security if hello.tls_name else None)
+    channel = dial(address, client_options(own_connection=True), route, server_name=hello.tls_name)
     try:
         agent = await _described(channel)
     except aio.AioRpcError as error:

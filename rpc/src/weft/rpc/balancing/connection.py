@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 import grpc.aio
 
-from weft.rpc.network.agent_ports import dial_agent
-from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
 
 if TYPE_CHECKING:
     from weft.rpc.security.channel_credentials import ChannelSecurity
@@ -85,5 +84,6 @@ class Connection:
         if self._channel is None:
             # Its own connection: two endpoints at one address (an agent before and after a restart) must not share one.
             options = client_options(own_connection=True, max_message_bytes=self._max_message_bytes)
-            self._channel = dial_agent(self._address, self._tls_name, options, self._security)
+            route = Route(security=self._security if self._tls_name else None)
+            self._channel = dial(self._address, options, route, server_name=self._tls_name)
         return self._channel

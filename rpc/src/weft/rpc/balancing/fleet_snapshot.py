@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator
 
 from weft.rpc import errors, refusals
-from weft.rpc.network.agent_ports import tls_problem
 from weft.v1 import fleet_pb2
 
 # One process at one address. A restart changes the instance id: the new process must not inherit the old one's measurements.
@@ -29,6 +28,8 @@ def as_dialled(agents: Iterable[fleet_pb2.Agent], *, secured: bool) -> Iterator[
     for agent in agents:
         # Without TLS on both sides there is nothing to see to.
         if (secured or agent.tls_name) and agent.advertised_address:
+            from weft.rpc.network.agent_ports import tls_problem
+
             problem = tls_problem(agent.advertised_address, agent.tls_name, secured=secured)
             if problem:
                 seen = fleet_pb2.Agent()

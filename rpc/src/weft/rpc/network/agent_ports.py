@@ -1,31 +1,11 @@
-"""Connections to agents' own ports. The agent's certificate is verified by the name that the fleet's snapshot tells.
+"""Whether a process may dial an agent's own port, by the TLS of both.
 
-Agents have any address; the name travels with it, so that certificates need not hold addresses.
+Agents have any address. A name in the agent's certificate travels with it, so that certificates need not hold addresses.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
-
-from grpc import aio
-
-from weft.rpc.network.channel import Options, Route, dial
-
-if TYPE_CHECKING:
-    from weft.rpc.security.channel_credentials import ChannelSecurity
-
-
-def dial_agent(
-    address: str, tls_name: str, options: Options, security: ChannelSecurity | None
-) -> aio.Channel:
-    """A channel to an agent's port.
-
-    Args:
-        tls_name: the name in its certificate; empty: the port is plain.
-        security: this process' TLS; None: it has none.
-    """
-    return dial(address, options, Route(security=security if tls_name else None), server_name=tls_name)
 
 
 def tls_problem(address: str, tls_name: str, *, secured: bool) -> str:

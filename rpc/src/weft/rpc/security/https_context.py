@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
-from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls_files import TlsFiles
-
-_log = get_logger("weft.tls")
 
 
 class HttpsContext:
@@ -22,11 +20,9 @@ class HttpsContext:
         """The context with the present certificate."""
         version = self._files.look()
         if version != self._made_of:
-            try:
+            # If the files change at this moment, the next connection gets the new ones.
+            with contextlib.suppress(OSError):
                 self._context, self._made_of = _made(self._files), version
-            except (ssl.SSLError, OSError) as error:
-                # The files change at this moment: the next connection gets the new ones.
-                _log.info("tls.not_reloaded", error=str(error))
         return self._context
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.rpc import refusals
+from weft.rpc.errors import InvalidArgument
 
 # In the place of a file: the authorities that the operating system trusts.
 SYSTEM = "system"
@@ -43,16 +44,9 @@ class Tls:
     client_ca: str = ""
 
     def __post_init__(self) -> None:
-        if bool(self.cert) != bool(self.key):
-            there, missing = ("cert", "key") if self.cert else ("key", "cert")
-            raise _unfit(missing, f"there is a {there} and no {missing}: a certificate needs its private key")
-        if self.client_ca and not self.cert:
-            raise _unfit(
-                "client_ca",
-                "ports check their callers' certificates only with a certificate of their own: set cert and key",
-            )
-        if self.server_name and not self.ca:
-            raise _unfit("server_name", "a server's name is checked only with TLS: set ca")
+        found = misfit(self.ca, self.cert, self.key, self.server_name, self.client_ca)
+        if found is not None:
+            raise _unfit(*found)
 
     @property
     def dials(self) -> bool:
@@ -63,6 +57,21 @@ class Tls:
     def serves(self) -> bool:
         """Whether ports use TLS."""
         return bool(self.cert)
+
+
+def misfit(ca: str, cert: str, key: str, server_name: str, client_ca: str) -> tuple[str, str] | None:
+    """A setting that does not fit the others, and why; None: all fit."""
+    if bool(cert) != bool(key):
+        there, missing = ("cert", "key") if cert else ("key", "cert")
+        return there, f"there is no {missing}: a certificate and its private key go together"
+    if client_ca and not cert:
+        return (
+            "client_ca",
+            "a port that wants its callers' certificates needs one of its own: set cert and key",
+        )
+    if server_name and not ca:
+        return "server_name", "a server's name is checked only with TLS: set ca"
+    return None
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Tls | None:
@@ -96,7 +105,5 @@ def chosen(tls: Tls | bool | None) -> Tls | None:
     return found
 
 
-def _unfit(setting: str, why: str) -> Exception:
-    return refusals.invalid_field(
-        f"tls setting {setting} ({VARIABLES[setting]}): {why}", field=f"tls_{setting}"
-    )
+def _unfit(setting: str, why: str) -> InvalidArgument:
+    return refusals.invalid_field(f"tls_{setting} ({VARIABLES[setting]}): {why}", field=f"tls_{setting}")

@@ -209,7 +209,7 @@ def _content(name: str, setting: str) -> bytes:
 
 def _fault(setting: str, name: str, why: str) -> InvalidArgument:
     return refusals.invalid_field(
-        f"tls setting {setting} ({VARIABLES[setting]}): cannot use {name}: {why}", field=f"tls_{setting}"
+        f"tls_{setting} ({VARIABLES[setting]}): cannot use {name}: {why}", field=f"tls_{setting}"
     )
 
 
