@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 
 # A function of a file's own level, of several lines, up to its `end`.
 _FUNCTION = re.compile(r"^(?:local )?function (\w+)\([^)\n]*\)\n.*?^end\n", re.MULTILINE | re.DOTALL)
@@ -14,18 +16,32 @@ _NAME = re.compile(r"\b[a-z_]\w*\b")
 
 def linked(script: str) -> str:
     """A script without the functions that nothing in it leads to."""
+    parts = list(_parts(script))
     uses: dict[str, set[str]] = {}
-    for function in _FUNCTION.finditer(script):
-        uses.setdefault(function[1], set()).update(_names(function[0]))
+    for function, text in parts:
+        uses.setdefault(function, set()).update(_names(text))
     needed: set[str] = set()
-    waiting = _names(_FUNCTION.sub("", script))
+    # What is outside of functions has no name.
+    waiting = {""}
     while waiting:
         name = waiting.pop()
         if name in uses and name not in needed:
             needed.add(name)
             waiting |= uses[name]
-    return _FUNCTION.sub(lambda function: function[0] if function[1] in needed else "", script)
+    return "".join(text for function, text in parts if function in needed)
 
 
-def _names(text: str) -> set[str]:
-    return set(_NAME.findall(_NO_USE.sub("", text)))
+def _parts(script: str) -> Iterator[tuple[str, str]]:
+    """The functions by their names, and what is between them."""
+    end = 0
+    for function in _FUNCTION.finditer(script):
+        yield "", script[end : function.start()]
+        yield function[1], function[0]
+        end = function.end()
+    yield "", script[end:]
+
+
+@cache
+def _names(text: str) -> frozenset[str]:
+    """Kept: most parts are in most scripts."""
+    return frozenset(_NAME.findall(_NO_USE.sub("", text)))
