@@ -9,6 +9,8 @@ OF_TOOLS := tests/unit/test_docs_site.py tests/unit/test_typed_programs.py
 ARGS ?=
 # Tests mostly wait for processes: more workers than cores. JOBS=0 runs them one after another.
 JOBS ?= 5
+# A file is one worker's, since its tests may share a mesh; files come in the order of tests/conftest.py.
+DIST := --dist loadfile --no-loadscope-reorder
 
 # The environment of a copied folder is a copy too, whose commands run the code of the folder that it was made in.
 ifneq ($(wildcard $(STAMP)),)
@@ -18,7 +20,8 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest check bench chaos gen settings docs lock format clean
+CHECKS := check-pyright check-mypy check-rest
+.PHONY: help demo test test-lowest check $(CHECKS) bench chaos gen settings docs lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -56,10 +59,10 @@ demo: $(STAMP) ## watch real work survive two crashes (ARGS=--json for one line 
 	@$(BIN)/weft demo $(ARGS)
 
 test: $(STAMP) ## the tests (ARGS='-m slow' for the long ones)
-	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) $(DIST) $(ARGS)
 
 test-lowest: $(LOWEST)/.installed ## the unit and store tests on the lowest versions that pyproject.toml allows
-	@$(LOWEST)/bin/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile tests/unit tests/store $(OF_TOOLS:%=--ignore %) $(ARGS)
+	@$(LOWEST)/bin/python -m pytest -m "not slow" -n $(JOBS) $(DIST) tests/unit tests/store $(OF_TOOLS:%=--ignore %) $(ARGS)
 
 bench: $(STAMP) ## throughput and latency (ARGS='--quick --json')
 	@$(BIN)/weft bench $(ARGS)
@@ -78,11 +81,19 @@ settings: $(STAMP) ## write docs/settings.md, the tables of docs/how-to/metrics.
 docs: $(STAMP) ## build the docs site, which needs no network: build/site/html/index.html
 	@$(BIN)/python scripts/docs_site.py
 
+# Two at a time: both type checkers take most of a minute, on one core each.
 check: $(STAMP) ## lint, types, contract, generated code, layout, sizes, documented settings, docs site
+	@$(MAKE) --no-print-directory --jobs=2 $(CHECKS)
+
+check-pyright:
+	@$(BIN)/pyright
+
+check-mypy:
+	@$(BIN)/mypy
+
+check-rest:
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
-	@$(BIN)/pyright
 	@$(BIN)/buf lint
 	@scripts/breaking.sh
 	@$(BIN)/python scripts/generate.py --check

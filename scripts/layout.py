@@ -154,8 +154,8 @@ def name_problems(root: Path) -> Iterator[str]:
     for path, below in own_modules(root):
         place = str(path.relative_to(root))
         stems[below.stem].append(place)
-        for node in ast.parse(path.read_text(), place).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+        for node in nodes(path):
+            if isinstance(node, ast.ClassDef) and not (node.col_offset or node.name.startswith("_")):
                 classes[node.name].append(f"{place}:{node.lineno}")
     for stem, places in stems.items():
         if len(places) > 1 and stem not in REPEATED_STEMS:
@@ -286,14 +286,14 @@ def door_problems(root: Path) -> Iterator[str]:
 
 
 def nodes(path: Path) -> Sequence[ast.AST]:
-    """The imports, calls and reads of attributes in a module."""
+    """The imports, calls, classes and reads of attributes in a module."""
     return _nodes(path.read_text(), str(path))
 
 
 # Several checks look at each module.
 @functools.lru_cache(maxsize=4096)
 def _nodes(code: str, place: str) -> Sequence[ast.AST]:
-    kinds = (ast.Import, ast.ImportFrom, ast.Call, ast.Attribute)
+    kinds = (ast.Import, ast.ImportFrom, ast.Call, ast.ClassDef, ast.Attribute)
     return [node for node in ast.walk(ast.parse(code, place)) if isinstance(node, kinds)]
 
 

@@ -14,6 +14,7 @@ import pytest_asyncio
 from tests.support.mesh import MeshHarness
 from tests.support.outer_environment import leave_out
 
+_LONG_FIRST = [Path(__file__).parent / name for name in ("store", "chaos", "integration")]
 _MESH = pytest.StashKey[MeshHarness]()
 
 
@@ -21,6 +22,18 @@ def pytest_configure() -> None:
     leave_out(os.environ)
     sys.dont_write_bytecode = False
     gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Short files last: in the end each worker waits for the last one."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    return next(
+        (turn for turn, folder in enumerate(_LONG_FIRST) if folder in item.path.parents), len(_LONG_FIRST)
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -57,7 +57,7 @@ async def test_callers_that_leave_are_in_no_log(mesh: MeshHarness, doors: dict[s
             async with grpc.aio.insecure_channel(target) as channel:
                 stub = mirror_pb2_grpc.MirrorServiceStub(channel)
                 # While it is sent large answers, failures, headers; while it waits; while it is about to be answered.
-                ask = Ask(text="x", answers=300, answer_bytes=100_000, code=draw.choice([0, 5]))
+                ask = Ask(text="x", answers=100, answer_bytes=100_000, code=draw.choice([0, 5]))
                 calls = [
                     stub.Down(ask, timeout=60, metadata=asks),
                     stub.Down(Ask(answers=2, linger_s=draw.random() / 50), timeout=60, metadata=asks),

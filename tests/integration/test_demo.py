@@ -54,12 +54,12 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def test_json(tmp_path: Path) -> None:
-    process = start(tmp_path, "--limit", "90", "--json")
+    process = start(tmp_path, "--limit", "40", "--json")
     stdout, stderr = process.communicate(timeout=90)
     assert process.returncode == 0, stderr
     figures = json.loads(stdout)
     assert list(figures) == KEYS
-    assert (figures["tasks"], figures["succeeded"], figures["lost"]) == (90, 90, 0)
+    assert (figures["tasks"], figures["succeeded"], figures["lost"]) == (40, 40, 0)
     assert figures["recovered_agent_s"] > 0
     assert figures["recovered_coordinator_s"] > 0
     assert "killed agent b (SIGKILL)" in stderr

@@ -153,7 +153,8 @@ async def test_the_only_agent_gets_its_retries_at_once(mesh: MeshHarness) -> Non
 async def test_a_slow_agent_gets_less(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     async with working(mesh, "fast") as fast, working(mesh, "slow") as slow:
-        slow.work_s = 0.1
+        # Far more than the fast one takes on a busy machine.
+        slow.work_s = 0.5
         await mesh.wait_serving()
         for _ in range(30):
             await run_one(mesh)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -40,8 +39,7 @@ async def selling(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mes
         await harness.coordinator()
         await harness.agent("seller", slots=8, program="tests.support.selling:agent")
         address = free_address()
-        words = [sys.executable, "-m", "tests.support.selling", address]
-        app = Process("app", words, log=harness.folder / "app.log")
+        app = Process.module("app", "tests.support.selling", address, log=harness.folder / "app.log")
         harness.others.append(app)
         await until(lambda: "serving" in app.output() or not app.alive, "the app serves")
         await sidecar(harness, address)

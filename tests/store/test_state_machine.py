@@ -10,7 +10,7 @@ from tests.store.store_machine import StoreMachine, run_histories
 
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_histories_agree_with_the_model(kind: str) -> None:
-    run_histories(StoreMachine, kind, examples=40, steps=40)
+    run_histories(StoreMachine, kind, examples=40 if kind == "embedded" else 20, steps=40)
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 import time
 from collections.abc import Mapping
 
@@ -42,8 +41,9 @@ class StockApp:
         """Start it, and wait until it listens."""
         self._starts += 1
         key = f"{self.name}.{self._starts}"
-        words = [sys.executable, "-m", "tests.support.stock_app", self.address, "--name", self.name, *flags]
-        process = Process(key, words, log=self._mesh.folder / f"{key}.log")
+        words = [self.address, "--name", self.name, *flags]
+        log = self._mesh.folder / f"{key}.log"
+        process = Process.module(key, "tests.support.stock_app", *words, log=log, stock=True)
         self._mesh.others.append(process)
         self.process = process
         await until(lambda: "serving" in process.output() or not process.alive, f"{key} serves")

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import importlib
+import gc
 import json
 import os
 import sys
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.fork_server import load_all
 from weft.cli import main as command
 from weft.cli.command_line.lazy_group import LazyGroup, load
 
@@ -89,15 +90,10 @@ def _lead(number: int, kind: str, file: Path) -> None:
 
 
 def main() -> None:
-    for name in (
-        "weft.client",
-        "weft.cli.terminal.failures",
-        "weft.cli.terminal.output",
-        "uvloop",
-        "weft.rpc.contracts.contract_reader",
-    ):
-        importlib.import_module(name)
+    load_all()
     list(leaves())
+    gc.collect()
+    gc.freeze()
     with tempfile.TemporaryDirectory() as folder:
         done = [run(each["args"], each["streams"], Path(folder)) for each in json.load(sys.stdin)]
     json.dump(done, sys.stdout)

@@ -159,7 +159,7 @@ class Endpoints:
     async def spawn(self, agent_id: str) -> tuple[Process, fleet_pb2.Agent]:
         """One in a process of its own. Calls there take 20 ms."""
         log = self._folder / f"{agent_id}.log"
-        process = Process(agent_id, [sys.executable, "-m", __name__, agent_id], log=log)
+        process = Process.module(agent_id, __name__, agent_id, log=log)
         self._processes.append(process)
         await until(lambda: process.output().endswith("\n") or not process.alive, f"{agent_id} listens")
         assert process.alive, process.output()

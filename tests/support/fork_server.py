@@ -1,4 +1,5 @@
-"""Starts processes of weft by a fork of one that has loaded weft already, which saves each of them 0.2 s of imports.
+"""Starts processes of weft by a fork of one that has loaded weft already, which saves each of them 0.3 s of imports; and servers
+that know nothing of weft by a fork of one that has loaded gRPC.
 
 They are processes as any: with their own session, environment, folder, files, settings, sockets and end. How a process starts
 by itself is tried by the tests that start `weft` or `python -m weft`, and by all long tests: `WEFT_TEST_STARTS=real` is
@@ -8,8 +9,12 @@ for every start.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
+import re
+import runpy
 import select
 import signal
 import socket
@@ -21,43 +26,55 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Commands that are started so. With variables that are read at the start of Python or gRPC, a process starts by itself.
-COMMANDS = frozenset({"coordinator", "agent", "tasks", "agents", "queues", "schedules", "call", "submit"})
+COMMANDS = frozenset(
+    {
+        *("coordinator", "agent", "call", "submit", "tasks", "agents", "queues"),
+        *("stats", "resources", "methods", "schedules", "groups", "doctor"),
+    }
+)
+_READ_LATER = ("WEFT_", "OTEL_")
+_COMMAND = "weft.cli.main"
 _LARGEST = 1 << 20
 _ENDED = (
     "the fork server of the tests has ended: its traceback is in the captured output of a test;"
     " with WEFT_TEST_STARTS=real the tests do without it"
 )
-_IMPORTS = (
-    "weft.cli.commands.process_commands",
-    "weft.cli.commands.tasks_command",
-    "weft.cli.commands.agents_command",
-    "weft.cli.commands.queues_command",
-    "weft.cli.commands.stats_command",
-    "weft.cli.commands.top_command",
-    "weft.cli.commands.schedules_command",
-    "weft.cli.commands.call_command",
-    "weft.cli.commands.submit_command",
-    "weft.cli.terminal.failures",
-    "weft.coordinator.coordinator_process",
-    "weft.coordinator.server",
-    "weft.coordinator.settings",
-    "weft.agent.program.loader",
-    "weft.agent.sidecar",
-    "weft.client",
+# Their modules are loaded before the forks, and what these load when they are first used.
+_PARTS = ("weft.agent", "weft.client", "weft.coordinator", "weft.rpc", "weft.cli")
+# Other commands have these for themselves.
+_LEFT_OUT = re.compile(r"weft\.cli\.(bench|conformance|demo|top)\b|.*\.__main__")
+# What a stock server loads.
+_STOCK = (
+    "grpc.aio",
+    "grpc_health.v1.health",
+    "grpc_health.v1.health_pb2_grpc",
+    "grpc_reflection.v1alpha.reflection",
+    "grpc_status.rpc_status",
+    "google.rpc.error_details_pb2",
+)
+_USED_LATER = (
+    "grpc.experimental.aio",
+    "grpc_status.rpc_status",
+    "multiprocessing.popen_spawn_posix",
+    "typer._adapters",
+    "typer._click._textwrap",
+    "typer._click.decorators",
     "uvloop",
 )
-# typer loads it when a command starts; older versions have no such module.
-_IMPORTS_OF_SOME = ("typer._adapters",)
+
+
+def forks() -> bool:
+    """Whether anything is started so."""
+    return sys.platform == "linux" and os.environ.get("WEFT_TEST_STARTS") != "real"
 
 
 def serves(args: Sequence[str], extra: Mapping[str, str]) -> bool:
     """Whether such a command may be started so."""
     return (
-        sys.platform == "linux"
-        and os.environ.get("WEFT_TEST_STARTS") != "real"
+        forks()
         and args[:1] != ()
         and args[0] in COMMANDS
-        and all(name.startswith("WEFT_") for name in extra)
+        and all(name.startswith(_READ_LATER) for name in extra)
     )
 
 
@@ -93,22 +110,36 @@ class ForkedChild:
 
 
 class ForkServer:
-    """This process' end of the one server that it has."""
+    """This process' end of a server. `stock`: of one that has not loaded weft."""
 
-    def __init__(self, leash: Sequence[str], env: Mapping[str, str], cwd: str) -> None:
+    def __init__(self, leash: Sequence[str], env: Mapping[str, str], cwd: str, *, stock: bool) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._ended: dict[int, int] = {}
         with theirs:
-            command = [*leash, sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())]
+            words = [str(theirs.fileno()), *(("stock",) if stock else ())]
+            command = [*leash, sys.executable, "-m", "tests.support.fork_server", *words]
             # In a session of its own: an interrupt at the terminal is for the tests.
             subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, cwd=cwd, start_new_session=True)
 
     def start(
-        self, args: Sequence[str], *, env: Mapping[str, str], cwd: str, files: Sequence[int], leads: bool
+        self,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        files: Sequence[int],
+        leads: bool,
+        module: str = "",
     ) -> ForkedChild:
-        """Start `weft ARGS` with these files as standard input, output and error; `leads`: a session of its own."""
-        ask = json.dumps({"args": list(args), "env": dict(env), "cwd": cwd, "leads": leads}).encode()
+        """Start `weft ARGS` with these files as standard input, output and error.
+
+        Args:
+            leads: a session of its own.
+            module: start `python -m MODULE ARGS` instead.
+        """
+        asked = {"args": list(args), "env": dict(env), "cwd": cwd, "leads": leads, "module": module}
+        ask = json.dumps(asked).encode()
         with self._lock:
             try:
                 socket.send_fds(self._socket, [ask], list(files))
@@ -193,19 +224,32 @@ def _tell_ended(tests: socket.socket) -> None:
             tests.send(json.dumps({"ended": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
 
 
+def load_all() -> None:
+    """Load whatever a process of weft may load. What an extra that is not installed brings is missed by who needs it."""
+    for part in _PARTS:
+        package = importlib.import_module(part)
+        for module in pkgutil.walk_packages(package.__path__, f"{part}."):
+            if not _LEFT_OUT.match(module.name):
+                _load(module.name)
+    for name in _USED_LATER:
+        _load(name)
+
+
+def _load(name: str) -> None:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+
+
 def main() -> None:
     import gc
-    import importlib.util
 
-    # As of `weft coordinator` and `weft agent`.
-    from weft.cli import main as command
-
-    os.environ.update(command._ONE_POLLING_THREAD, GRPC_VERBOSITY="NONE")
-    for name in _IMPORTS:
-        importlib.import_module(name)
-    for name in _IMPORTS_OF_SOME:
-        if importlib.util.find_spec(name) is not None:
+    if sys.argv[2:] == ["stock"]:
+        for name in _STOCK:
             importlib.import_module(name)
+    else:
+        # As of `weft coordinator` and `weft agent`.
+        os.environ.update(importlib.import_module(_COMMAND)._ONE_POLLING_THREAD, GRPC_VERBOSITY="NONE")
+        load_all()
     gc.collect()
     gc.freeze()
     asked = _serve(socket.socket(fileno=int(sys.argv[1])))
@@ -214,6 +258,11 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
+    if asked["module"]:
+        sys.argv[1:] = asked["args"]
+        runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+        return
+    command = importlib.import_module(_COMMAND)
     sys.argv = [str(command.__file__), *asked["args"]]
     # The name under which children of multiprocessing import the main module.
     sys.modules["__main__"] = command

@@ -226,8 +226,7 @@ class LightAgent:
 @contextlib.asynccontextmanager
 async def agents_apart(target: str, prefix: str, count: int, *, log: Path) -> AsyncIterator[Process]:
     """A process that keeps `count` agents with this prefix connected, once all are; killed at the end."""
-    args = [sys.executable, "-m", "tests.support.lightweight", target, prefix, str(count)]
-    process = Process("agents", args, log=log)
+    process = Process.module("agents", "tests.support.lightweight", target, prefix, str(count), log=log)
     try:
         await until(
             lambda: f"opened {count}" in process.output() or not process.alive,

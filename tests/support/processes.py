@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.support.fork_server import ForkedChild, ForkServer, serves
+from tests.support.fork_server import ForkedChild, ForkServer, forks, serves
 
 ROOT = Path(__file__).resolve().parents[2]
 _IMPORTS = (ROOT, ROOT / "tests" / "support" / "gen", ROOT / "examples" / "corpus" / "gen")
@@ -36,7 +36,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 @functools.cache
 def fork_server() -> ForkServer:
     """The one of this process, which starts at its first use."""
-    return ForkServer(_LEASH, environment(), str(ROOT))
+    return ForkServer(_LEASH, environment(), str(ROOT), stock=False)
+
+
+@functools.cache
+def stock_fork_server() -> ForkServer:
+    """The same, for what is no part of weft."""
+    return ForkServer(_LEASH, environment(), str(ROOT), stock=True)
 
 
 async def until(condition: Callable[[], bool], what: str, *, timeout_s: float = 20.0) -> None:
@@ -68,16 +74,33 @@ class Process:
             )
 
     @classmethod
-    def forked(cls, name: str, args: Sequence[str], *, log: Path, env: Mapping[str, str] | None) -> Process:
-        """A `weft` command from the fork server."""
+    def forked(
+        cls,
+        name: str,
+        args: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        module: str = "",
+        stock: bool = False,
+    ) -> Process:
+        """A `weft` command, or a module, from a fork server."""
         made = cls.__new__(cls)
         made.name, made.log = name, log
         with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
             files = [nothing.fileno(), output.fileno(), output.fileno()]
-            made._child = fork_server().start(
-                args, env=environment(env), cwd=str(ROOT), files=files, leads=True
+            server = stock_fork_server() if stock else fork_server()
+            made._child = server.start(
+                args, env=environment(env), cwd=str(ROOT), files=files, leads=True, module=module
             )
         return made
+
+    @classmethod
+    def module(cls, name: str, module: str, *args: str, log: Path, stock: bool = False) -> Process:
+        """`python -m MODULE ...`; `stock`: it is no part of weft, and gets nothing of it."""
+        if forks():
+            return cls.forked(name, args, log=log, module=module, stock=stock)
+        return cls(name, [sys.executable, "-m", module, *args], log=log)
 
     @classmethod
     def weft(

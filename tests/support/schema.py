@@ -80,10 +80,11 @@ def contract(
 
 def many_files(package: str, marker: str, *, size_bytes: int) -> Contract:
     """A contract whose imports share their names with those of another and are too large for one answer."""
+    # Long names: thousands of short ones would take seconds to load.
     parts = [
         file(
             f"part{i}.proto",
-            {f"{marker}{i}_{j}": "int32 n = 1" for j in range(size_bytes // 30)},
+            {f"{marker}{i}_{j}{'x' * 400 if j else ''}": "int32 n = 1" for j in range(size_bytes // 400)},
             package=f"{package}.part{i}",
             methods=(),
         )

@@ -7,7 +7,6 @@ caller adds to the metadata, and where a stock client dials it.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -28,8 +27,9 @@ SLOTS = 128
 
 def python(folder: Path, name: str, *args: str) -> Process:
     """Start `python -m tests.support.NAME FOLDER/NAME.address ...`, which writes there where it serves."""
-    command = [sys.executable, "-m", f"tests.support.{name}", str(folder / f"{name}.address"), *args]
-    return Process(name, command, log=folder / f"{name}.log")
+    words = [str(folder / f"{name}.address"), *args]
+    module, log = f"tests.support.{name}", folder / f"{name}.log"
+    return Process.module(name, module, *words, log=log, stock=name == "mirror")
 
 
 class Way:
