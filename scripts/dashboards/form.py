@@ -192,6 +192,7 @@ def _target(query: Query, number: int, panel: Panel) -> dict[str, Any]:
         "legendFormat": query.legend or "__auto",
         "editorMode": "code",
         "range": panel.kind == "timeseries",
+        "exemplar": panel.kind == "timeseries" and "_bucket" in query.expr,
         "instant": panel.kind != "timeseries",
     }
 

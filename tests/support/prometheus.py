@@ -20,6 +20,9 @@ from tests.support.processes import Process, until
 # 3.8.0: the newest that the oldest Go of the tests builds.
 _MODULE = "github.com/prometheus/prometheus@v0.308.0"
 
+# As in deploy/observability/compose.yaml.
+FLAGS = ("--web.enable-otlp-receiver", "--enable-feature=exemplar-storage")
+
 
 class Prometheus(Language):
     """The build."""
@@ -38,7 +41,9 @@ class Prometheus(Language):
             each.chmod(0o755)
         # Clouds to find targets in: most of the build, and not needed here.
         (sources / "plugins" / "plugins.go").unlink()
-        run(["go", "build", "-o", f"{folder / 'bin'}/", "./cmd/prometheus", "./cmd/promtool"], sources)
+        commands = ("./cmd/prometheus", "./cmd/promtool")
+        # Without what a debugger wants: it takes a while to link.
+        run(["go", "build", "-ldflags=-s -w", "-o", f"{folder / 'bin'}/", *commands], sources)
         shutil.rmtree(sources)
 
     @property
@@ -96,6 +101,7 @@ async def prometheus(folder: Path, config: Path) -> AsyncIterator[Running]:
             f"--config.file={config}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={address}",
+            *FLAGS,
         ],
         log=folder / "prometheus.log",
     )
