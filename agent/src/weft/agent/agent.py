@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 from pydantic import ValidationError
 
-from weft.agent.agent_figures import AgentFigures, exported
+from weft.agent.agent_figures import AgentFigures
 from weft.agent.errors import HostingError, SettingsError
 from weft.agent.gauges import Gauges
 from weft.agent.handlers.mesh_clients import MeshClients
@@ -24,6 +24,7 @@ from weft.agent.hosting.hosted_methods import (
 )
 from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.hosting.method_rules import with_rules
+from weft.agent.operators_ports import operators_ports
 from weft.agent.process import event_loop
 from weft.agent.process.patched import refuse_patched
 from weft.agent.runtime import Runtime, run_here
@@ -81,6 +82,7 @@ class Agent:
         replace_options: put the task policies of its methods in force for all agents, also if connected ones have others. By
             default it is refused until they are gone, and dials on.
         metrics: where Prometheus scrapes its metrics, "host:port". Default: nowhere.
+        channelz: where operators ask gRPC for its connections, "host:port". Default: nowhere.
         tls: its certificates; True: verify coordinators by the system's authorities. Default: by the variables WEFT_TLS_*.
 
     Raises:
@@ -110,6 +112,7 @@ class Agent:
         show_errors: bool | None = None,
         replace_options: bool | None = None,
         metrics: str | None = None,
+        channelz: str | None = None,
         tls: Tls | bool | None = None,
     ) -> None:
         self._methods: dict[str, HostedMethod] = {}
@@ -138,6 +141,7 @@ class Agent:
             show_errors=show_errors,
             replace_options=replace_options,
             metrics=metrics,
+            channelz=channelz,
             tls=tls,
         )
 
@@ -330,7 +334,7 @@ class Agent:
         Raises:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
             HostingError: there is nothing to host.
-            ListenError: the direct server, or the metrics, cannot have their address.
+            ListenError: the direct server, the metrics or channelz cannot have their address.
             HookError: an on_start function raised.
             OverrunError: handlers that ignore their cancellation hold `restart_at_overrun_slots`.
         """
@@ -371,16 +375,12 @@ class Agent:
 
     async def _serve(self, *, own_process: bool) -> None:
         self._check()
-        with exported(self.settings.metrics, self.figures, self.settings.tls) as figures:
+        async with operators_ports(self.settings, self.figures) as figures:
             figures.ask_gauges(self._gauges)
             await self._run(figures, own_process=own_process)
 
     def _check(self) -> None:
-        """Check that it can run.
-
-        Raises:
-            HostingError: it cannot.
-        """
+        """Raise HostingError if it cannot run."""
         if self._runtime is not None:
             raise HostingError("the agent runs already")
         refuse_patched()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from weft.agent.errors import ListenError
 from weft.agent.gauges import Gauges
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.slots import Slots
@@ -21,7 +19,7 @@ from weft.rpc.telemetry import agent_metrics as metrics
 from weft.rpc.telemetry import host_metrics
 from weft.rpc.telemetry.call_figures import CallFigures
 from weft.rpc.telemetry.figures import Counter, Figures, Histogram, Labels, sampled_trace
-from weft.rpc.telemetry.metrics_endpoint import MetricsBindError, MetricsEndpoint
+from weft.rpc.telemetry.metrics_endpoint import MetricsEndpoint
 from weft.rpc.telemetry.process_metering import ask_process
 from weft.v1 import task_pb2
 
@@ -47,6 +45,8 @@ class AgentFigures:
         self._endpoint = MetricsEndpoint(self.figures, address, tls) if address else None
         self._balancers: Callable[[], Sequence[Balancer]] = list
         self._egress: Balancer | None = None
+        # The addresses of the process' ports for operators: a forked child must not keep them.
+        self.listening: Sequence[str] = ()
         ask_balancers(self.figures, self._all_balancers)
         ask_host(self.figures)
         ask_process(self.figures)
@@ -134,36 +134,11 @@ class AgentFigures:
         """Open the endpoint, if there is one.
 
         Raises:
-            ListenError: its address cannot be used.
+            OperatorsBindError: its address cannot be used.
         """
-        if self._endpoint is None:
-            return
-        try:
+        if self._endpoint is not None:
             self._endpoint.start()
-        except MetricsBindError as error:
-            raise ListenError(str(error)) from None
 
     def close(self) -> None:
         if self._endpoint is not None:
             self._endpoint.close()
-
-
-@contextlib.contextmanager
-def exported(address: str, into: Figures, tls: Tls | None = None) -> Iterator[AgentFigures]:
-    """The figures of one run of an agent, exported meanwhile.
-
-    Args:
-        address: where Prometheus scrapes them; empty: nowhere.
-        into: what other edges read.
-        tls: the agent's certificates.
-
-    Raises:
-        ListenError: the address cannot be used.
-    """
-    figures = AgentFigures(address, tls)
-    try:
-        figures.bind()
-        into.follow(figures.figures)
-        yield figures
-    finally:
-        figures.close()

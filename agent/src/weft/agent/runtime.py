@@ -207,7 +207,7 @@ class Runtime:
     def drop_connections(self) -> None:
         """In a forked child of this process: close the agent's connections."""
         own_sockets.drop_connections(
-            [self._listening, *map(own_sockets.key, filter(None, [self._figures.address]))],
+            [self._listening, *map(own_sockets.key, self._figures.listening)],
             [own_sockets.key(target) for target in self._settings.target],
         )
 

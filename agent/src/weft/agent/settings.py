@@ -17,6 +17,7 @@ from weft.agent.direct.listening import OFF
 from weft.agent.handlers.slots import MAX_QUEUE
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
+from weft.rpc.network.binding import checked_host_port
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
 from weft.rpc.security.tls import SYSTEM, Tls, misfit, tls_of
@@ -193,10 +194,21 @@ class AgentSettings(BaseSettings):
             client_ca=self.tls_client_ca,
         )
 
+    channelz: str = Field(
+        default="",
+        description="address where operators ask gRPC for this process' servers, channels and connections (channelz),"
+        " `host:port` (port 0: a free one); empty: none",
+    )
+
     @field_validator("metrics")
     @classmethod
     def _check_metrics(cls, value: str) -> str:
         return checked_address(value)
+
+    @field_validator("channelz")
+    @classmethod
+    def _check_channelz(cls, value: str) -> str:
+        return checked_host_port(value, "127.0.0.1:9465")
 
     @model_validator(mode="after")
     def _tls_fits_together(self) -> AgentSettings:

@@ -113,7 +113,7 @@ class CoordinatorFigures:
         """Open the endpoint, if there is one.
 
         Raises:
-            MetricsBindError: its address cannot be used.
+            OperatorsBindError: its address cannot be used.
         """
         if self._endpoint is not None:
             self._endpoint.start()

@@ -65,6 +65,7 @@ from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.health import HealthLists
 from weft.rpc.network.channel import make_server, server_options
+from weft.rpc.operators.channelz_port import ChannelzPort
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.call_figures import CallFigures
@@ -100,7 +101,7 @@ class Coordinator(StoreEvents):
 
     Raises (from `start`):
         weft.coordinator.server_port.BindError: the address cannot be used.
-        MetricsBindError: that of the metrics cannot be used.
+        OperatorsBindError: that of the metrics, or of channelz, cannot be used.
         weft.coordinator.store.open_errors.StoreError: the store cannot be used.
     """
 
@@ -112,6 +113,7 @@ class Coordinator(StoreEvents):
     ) -> None:
         self._settings, self._tracer, self._tls = settings, tracer, process_tls(settings.tls)
         self.coordinator_id = settings.process_name
+        self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
         self._store = store or store_of(settings.store_config)
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, settings.tls)
         self._subscriptions = TaskSubscriptions(settings.max_watchers)
@@ -155,10 +157,7 @@ class Coordinator(StoreEvents):
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts)
         self._submission_service = self._make_submissions()
-        ticks = TickPass(self._store, self._submission_service, settings.cancel_grace_s)
-        self._schedules = PassRunner(self._store, ticks.run, "schedules")
-        callbacks = CallbackPass(self._store, self._submission_service)
-        self._callbacks = PassRunner(self._store, callbacks.run, "callbacks")
+        self._schedules, self._callbacks = self._make_passes()
         self._group_ends = GroupEnds(self._store, settings.max_watchers)
         self._sweeper = Sweeper(
             self._store,
@@ -195,6 +194,15 @@ class Coordinator(StoreEvents):
     def _make_unserved(self) -> UnservedQueues:
         policies, look = self._contracts.policies, self._fleet_sync.look_now
         return UnservedQueues(self._store, self._register, policies, look, self._settings.fallback_grace_s)
+
+    def _make_passes(self) -> tuple[PassRunner, PassRunner]:
+        """Those of schedules, and of groups' callbacks."""
+        ticks = TickPass(self._store, self._submission_service, self._settings.cancel_grace_s)
+        callbacks = CallbackPass(self._store, self._submission_service)
+        return (
+            PassRunner(self._store, ticks.run, "schedules"),
+            PassRunner(self._store, callbacks.run, "callbacks"),
+        )
 
     # -- events of the parts for each other -------------------------------------------------------------------------
 
@@ -251,6 +259,7 @@ class Coordinator(StoreEvents):
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
         address = bind(server, self._settings.listen, self._tls.ports)
         self._figures.bind()
+        await self._channelz.start()
         await self._store.open(self)
         await self._contract_sync.load()
         await self._overrides.load()
@@ -350,6 +359,7 @@ class Coordinator(StoreEvents):
             await self._server.stop(grace_s)
         await self._direct.close()
         await self._figures.stop()
+        await self._channelz.stop()
         try:
             async with asyncio.timeout(STORE_CLOSE_S):
                 await self._store.close()

@@ -20,6 +20,7 @@ from weft.coordinator.store.store_config import (
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
+from weft.rpc.network.binding import checked_host_port
 from weft.rpc.network.channel import (
     MAX_MESSAGE_BYTES,
     MAX_METADATA_BYTES,
@@ -195,6 +196,11 @@ class CoordinatorSettings(BaseSettings):
         "",
         description="file of the authorities of callers: who shows no certificate of theirs is not let in (mTLS)",
     )
+    channelz: str = Field(
+        "",
+        description="address where operators ask gRPC for this process' servers, channels and connections (channelz),"
+        " `host:port` (port 0: a free one); empty: none",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged"
     )
@@ -296,6 +302,11 @@ class CoordinatorSettings(BaseSettings):
     @classmethod
     def _check_metrics(cls, value: str) -> str:
         return checked_address(value)
+
+    @field_validator("channelz")
+    @classmethod
+    def _check_channelz(cls, value: str) -> str:
+        return checked_host_port(value, "127.0.0.1:9465")
 
     @field_validator("listen")
     @classmethod

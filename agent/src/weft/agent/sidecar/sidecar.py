@@ -17,10 +17,11 @@ from typing import Any
 import grpc.aio
 
 from weft.agent.agent import Agent
-from weft.agent.agent_figures import AgentFigures, exported
+from weft.agent.agent_figures import AgentFigures
 from weft.agent.errors import SettingsError
 from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.hosting.method_rules import with_rules
+from weft.agent.operators_ports import operators_ports
 from weft.agent.process.stopping_signals import stop_on_signals
 from weft.agent.runtime import Runtime
 from weft.agent.sidecar.app import App
@@ -73,9 +74,9 @@ class Sidecar(Agent):
         self._loop = asyncio.get_running_loop()
         restore = stop_on_signals(self.stop) if own_process else None
         try:
-            with exported(self.settings.metrics, self.figures, self.settings.tls) as figures:
-                async with self._egress(figures):
-                    await self._beside_app(figures, own_process=own_process)
+            ports = operators_ports(self.settings, self.figures)
+            async with ports as figures, self._egress(figures):
+                await self._beside_app(figures, own_process=own_process)
         finally:
             self._loop = None
             if restore is not None:

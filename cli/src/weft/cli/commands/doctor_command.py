@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weft.cli.command_line.examples import examples
-from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target, checked_target
 from weft.cli.terminal.output import Styled, json_text, line
 from weft.cli.terminal.tables import print_indented
 
@@ -24,6 +24,7 @@ _INDENT = 9
 @examples(
     "weft doctor",
     "weft doctor --target coordinator.example:7700 --store redis://redis.example:6379/0",
+    "weft doctor --channelz 10.0.0.1:9465,10.0.0.2:9465",
     "weft doctor --json",
 )
 def doctor(
@@ -35,13 +36,21 @@ def doctor(
             help="Also check this store as a coordinator would use it: a Redis URL, or a file.",
         ),
     ] = "",
+    channelz: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Also look at the connections of the processes that serve channelz there; several are separated by commas.",
+            callback=checked_target,
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Check this machine, the coordinators, their agents and queues, and say what to do. Status 1: something does not work."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(_examine(target, store))
+        found = runner.run(_examine(target, store, channelz))
     if as_json:
         line(json_text([each.document() for each in found]))
     else:
@@ -62,8 +71,9 @@ def _counted(found: list[Diagnosis], level: str) -> str:
     return f"{count} {level}" + ("" if count == 1 else "s")
 
 
-async def _examine(target: str, store: str) -> list[Diagnosis]:
+async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     from weft.cli.doctor import (
+        channelz_checks,
         environment_checks,
         mesh_checks,
         store_checks,
@@ -87,6 +97,8 @@ async def _examine(target: str, store: str) -> list[Diagnosis]:
     if any(each.level == "problem" for each in about_tls):
         return found
     route = Route(use_proxy, channel_security(tls))
+    for address in channelz.split(",") if channelz else ():
+        found += await channelz_checks.findings(address, route._replace(use_proxy=False))
     reached = await target_checks.findings(target, route)
     found += reached
     if all(each.level == "problem" for each in reached):

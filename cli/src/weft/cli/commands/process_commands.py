@@ -29,6 +29,14 @@ _Metrics = Annotated[
     ),
 ]
 
+_Channelz = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Let operators ask for its servers, channels and connections there (gRPC's channelz). [default: nowhere]",
+    ),
+]
+
 
 @examples(
     "weft coordinator",
@@ -62,6 +70,7 @@ def coordinator(
         ),
     ] = None,
     metrics: _Metrics = None,
+    channelz: _Channelz = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = None,
@@ -77,6 +86,7 @@ def coordinator(
         "durability": durability,
         "address_file": address_file,
         "metrics": metrics,
+        "channelz": channelz,
         "log_level": log_level,
     }
     _run_coordinator({name: value for name, value in given.items() if value is not None})
@@ -97,8 +107,8 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         from weft.coordinator.server_port import BindError
         from weft.coordinator.settings import CoordinatorSettings
         from weft.coordinator.store.open_errors import StoreError
+        from weft.rpc.network.binding import OperatorsBindError
         from weft.rpc.process.setting_faults import setting_faults
-        from weft.rpc.telemetry.metrics_endpoint import MetricsBindError
 
     try:
         settings = CoordinatorSettings(**given)
@@ -109,7 +119,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         run(settings)
     except StoreError as error:
         raise Failure(f"cannot use the store: {error}") from None
-    except (BindError, MetricsBindError) as error:
+    except (BindError, OperatorsBindError) as error:
         raise Failure(str(error)) from None
     except OSError as error:
         place = f"cannot use {error.filename}: " if error.filename else ""
@@ -204,6 +214,7 @@ def agent(
         ),
     ] = False,
     metrics: _Metrics = None,
+    channelz: _Channelz = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart the agent when a Python file changes.")
@@ -236,6 +247,7 @@ def agent(
         "restart_at_overrun_slots": restart_at_overrun,
         "replace_options": replace_options or None,
         "metrics": metrics,
+        "channelz": channelz,
     }
     _run_agent(_made(program, beside_app, given))
 

@@ -1,4 +1,4 @@
-"""Finds out why a server cannot listen on an address: gRPC says only that it failed."""
+"""Addresses to listen on: their form, and why a server cannot have one. gRPC says only that it failed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ _WHY = {
     errno.EADDRNOTAVAIL: "it is not an address of this machine",
     errno.EACCES: "this user is not allowed to use it: ports below 1024 need more rights",
 }
+
+
+class OperatorsBindError(Exception):
+    """The address of a port for operators cannot be used."""
+
+
+def checked_host_port(value: str, example: str) -> str:
+    """Check a "host:port"; empty: there is none.
+
+    Raises:
+        ValueError: it is not HOST:PORT.
+    """
+    host, _, number = value.rpartition(":")
+    if value and not (host and number.isdecimal() and int(number) <= 65535):
+        raise ValueError(f"{value!r} is not HOST:PORT, such as {example}")
+    return value
 
 
 def why_not(address: str) -> str:

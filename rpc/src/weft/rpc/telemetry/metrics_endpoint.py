@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from weft.rpc.network.binding import why_not
+from weft.rpc.network.binding import OperatorsBindError, why_not
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry.figures import Figures
 
@@ -25,7 +25,7 @@ _log = get_logger("weft.telemetry")
 HTTPS = "https://"
 
 
-class MetricsBindError(Exception):
+class MetricsBindError(OperatorsBindError):
     """The address of the metrics cannot be used."""
 
 
