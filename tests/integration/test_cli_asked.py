@@ -65,6 +65,7 @@ async def test_a_file_error_names_file_and_reason_once(tmp_path: Path):
     for args in (
         ("call", CALL, f"@{missing}"),
         ("submit", CALL, f"@{missing}", "--lines"),
+        ("submit", CALL, "--many", missing),
         ("agent", "--app", "127.0.0.1:1", "--egress", "off", "--descriptors", missing),
         ("conformance", "--agent", missing),
         (*coordinator, "--store", str(tmp_path / "weft.db"), "--address-file", missing),

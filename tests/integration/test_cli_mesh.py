@@ -145,6 +145,47 @@ async def test_submit_many_and_wait(shared_mesh: MeshHarness, tmp_path: Path) ->
     assert "FAILED FAILED_PRECONDITION: no" in done.out
 
 
+async def test_submit_the_lines_of_a_file_as_they_are_read(shared_mesh: MeshHarness, tmp_path: Path) -> None:
+    file, bad = tmp_path / "requests.jsonl", '{"txet": "b"}'
+    file.write_bytes(
+        b'\xef\xbb\xbf{"text": "0"}\n\n' + f'{{"text": "2"}}\r\n{bad}\n'.encode() + b'\xff\n{"text": "5"}'
+    )
+    many = ("submit", CALL, "--many")
+    skipped, stopped, piped = await asyncio.gather(
+        weft(*many, str(file), "--on-bad-line", "skip", "--wait", "--json", target=shared_mesh.target),
+        weft(*many, str(file), "--wait", "--json", target=shared_mesh.target),
+        weft(*many, "-", target=shared_mesh.target, stdin='{"text": "p"}\n' * 3),
+    )
+    assert skipped.status == 1
+    assert sorted(each["response"]["text"] for each in skipped.documents) == ["0", "2", "5"]
+    assert "skipped line 4: " in skipped.err
+    assert "skipped line 5: byte 1 is not UTF-8" in skipped.err
+    assert "3 tasks, 3 succeeded, 0 failed, 2 lines skipped" in skipped.err
+    # The lines before the bad one are tasks, and their results are printed.
+    assert stopped.status == 2
+    assert sorted(each["response"]["text"] for each in stopped.documents) == ["0", "2"]
+    assert "2 tasks, 2 succeeded, 0 failed" in stopped.err
+    assert stopped.err.splitlines()[-1].startswith("weft: line 4: ")
+    assert piped.status == 0
+    assert len(piped.out.split()) == 3
+    assert "3 tasks, 3 stored, 0 refused" in piped.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("{}", "--many", "-"),
+        ("--many", "-", "--count", "2"),
+        ("--many", "-", "--on-bad-line", "ask"),
+        ("--on-bad-line", "skip"),
+    ],
+)
+async def test_options_that_do_not_fit_many(words: tuple[str, ...]) -> None:
+    done = await weft("submit", CALL, *words, target="127.0.0.1:1")
+    assert done.status == 2, done
+    assert "--many" in done.err or "--on-bad-line" in done.err
+
+
 async def test_list_cancel_and_retry(shared_mesh: MeshHarness) -> None:
     done = await weft("submit", CALL, '{"text": "held"}', "--delay-s", "3600", target=shared_mesh.target)
     task_id = done.out.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -10,7 +11,7 @@ from contextlib import aclosing
 import pytest
 
 from tests.support.task_api import TaskApi, TaskApiServer
-from weft.client import Mesh, Unreachable, connect, generated_ids
+from weft.client import BulkProgress, Mesh, Unreachable, connect, generated_ids
 from weft.rpc.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
 from weft.v1 import errors_pb2
 
@@ -87,6 +88,20 @@ async def test_a_refused_request_comes_out_as_refused(mesh: Mesh, api: TaskApi) 
     assert [handle.refusal is not None for handle in handles] == [False, False, False, True, False]
     with pytest.raises(InvalidArgument):
         await handles[3].result()
+
+
+async def test_progress_counts_what_was_taken_stored_and_ended(mesh: Mesh, api: TaskApi) -> None:
+    api.refusals[b"3"] = [InvalidArgument("three is not allowed", field="payload")]
+    seen: list[BulkProgress] = []
+    ends = mesh.tasks.run_many(METHOD, requests(1000), window=100, progress=seen.append)
+    assert len([end async for end in ends]) == 1000
+    assert seen[-1] == BulkProgress(1000, stored=999, ended=1000, failed=1, source_ended=True)
+    for before, after in itertools.pairwise(seen):
+        assert before != after
+        assert all(old <= new for old, new in zip(before, after, strict=True))
+    assert all(each.ended <= each.taken for each in seen)
+    # As often as the coordinator answers, not as often as tasks end.
+    assert len(seen) < 500
 
 
 async def test_a_momentary_refusal_is_sent_again(mesh: Mesh, api: TaskApi) -> None:

@@ -82,7 +82,7 @@ def test_a_terminal_gets_no_other_sequences_than_our_own_styles(first: str, seco
 
 
 def test_nothing_else_of_the_command_writes_to_the_terminal():
-    """`output` and `tables` are the ways; the demo's bar is rich's, with texts of our own; `weft top` draws lines of theirs."""
+    """`output` and `tables` are the ways; the demo's bar is rich's, with texts of our own, as the line of progress has; `weft top` draws lines of theirs."""
     folder = Path(weft.cli.__file__).parent
     found = []
     for path in folder.rglob("*.py"):
@@ -94,6 +94,7 @@ def test_nothing_else_of_the_command_writes_to_the_terminal():
                 found.append(path.relative_to(folder).as_posix())
     assert set(found) <= {
         "terminal/output.py",
+        "terminal/progress_line.py",
         "terminal/tables.py",
         "main.py",
         "demo/demo_display.py",

@@ -34,6 +34,8 @@ _log = get_logger("weft.agent")
 CANCEL_GRACE_S = 2.0
 FLUSH_TIMEOUT_S = 5.0
 GOODBYE_TIMEOUT_S = 2.0
+# While handlers have their grace, the log says so often how many are left.
+TELL_LEFT_S = 5.0
 # The same time after a second `stop`.
 HURRY_TIMEOUT_S = 0.5
 
@@ -137,7 +139,7 @@ class Shutdown:
             self._post(functools.partial(parts.direct_server.accept, on=False))
         _log.info("agent.draining", unfinished=outbox.unfinished(), grace_s=self._drain_grace_s)
         all_ended = functools.partial(_all_ended, parts)
-        if not self._wait(all_ended, self._drain_grace_s):
+        if not self._wait(all_ended, self._drain_grace_s, tell=functools.partial(_tell_left, parts)):
             self._post(parts.executor.interrupt, CANCEL_GRACE_S)
             self._post(self._close, parts.direct_server)
             self._wait(all_ended, CANCEL_GRACE_S)
@@ -158,16 +160,31 @@ class Shutdown:
         if direct_server is not None:
             self._closing = self._loop.create_task(direct_server.stop())
 
-    def _wait(self, done: Callable[[], bool], timeout_s: float, hurried_s: float = 0.0) -> bool:
-        """Wait until `done`, or until the time is over: sooner after a second `stop`. Returns whether `done`."""
+    def _wait(
+        self,
+        done: Callable[[], bool],
+        timeout_s: float,
+        hurried_s: float = 0.0,
+        tell: Callable[[float], None] = lambda _left_s: None,
+    ) -> bool:
+        """Wait until `done`, or until the time is over: sooner after a second `stop`. Returns whether `done`.
+
+        Args:
+            tell: called from time to time with the seconds that are left.
+        """
         started_at = time.monotonic()
+        tell_at = started_at + TELL_LEFT_S
         while not done():
             limit_s = hurried_s if self.hurried else timeout_s
-            left_s = started_at + limit_s - time.monotonic()
+            now = time.monotonic()
+            left_s = started_at + limit_s - now
             if left_s <= 0:
                 return False
+            if now >= tell_at:
+                tell(left_s)
+                tell_at = now + TELL_LEFT_S
             try:
-                event = self._events.get(timeout=left_s)
+                event = self._events.get(timeout=min(left_s, tell_at - now))
             except Empty:
                 continue
             if event is _Event.STOP:
@@ -179,6 +196,15 @@ class Shutdown:
             self._loop.call_soon_threadsafe(call, *args)
         except RuntimeError:
             _log.debug("loop.ended")
+
+
+def _tell_left(parts: ShutdownParts, left_s: float) -> None:
+    _log.info(
+        "agent.still_draining",
+        unfinished=parts.outbox.unfinished(),
+        direct_slots=parts.slots.direct,
+        grace_left_s=round(left_s, 1),
+    )
 
 
 def _all_ended(parts: ShutdownParts) -> bool:

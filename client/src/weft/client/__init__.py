@@ -21,6 +21,7 @@ asyncio; `weft.agent` is for programs that host methods.
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.api import Unreachable
+from weft.client.bulk_progress import BulkProgress
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.fleet_calls import AgentOutcome
 from weft.client.group_handle import GroupHandle
@@ -87,6 +88,7 @@ __all__ = [
     "AlreadyExists",
     "Attempt",
     "AttemptCounts",
+    "BulkProgress",
     "Cancelled",
     "CoordinatorStats",
     "Cron",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +21,7 @@ import grpc.aio
 
 from weft.client import generated_ids
 from weft.client.api import SUBMIT_TASKS, Api, Patience
+from weft.client.bulk_progress import BulkListener
 from weft.client.bulk_source import BulkItem, BulkSource
 from weft.client.task_snapshot import Task
 from weft.client.task_waiting import ended
@@ -51,7 +52,7 @@ class Bulk(Generic[Req]):
         results: bool,
         window: int,
         patience_s: float,
-        stored: Callable[[int, str], None] | None = None,
+        listener: BulkListener | None = None,
     ) -> None:
         if not 1 <= window <= MOST_WINDOW:
             raise ValueError(f"window is {window}; it must be between 1 and {MOST_WINDOW}")
@@ -59,7 +60,7 @@ class Bulk(Generic[Req]):
         self._source = source
         self._options = options
         self._results = results
-        self._tell_stored = stored
+        self._listener = listener
         self._window = window
         self._patience_s = patience_s
         self._patience = Patience(api, patience_s)
@@ -106,6 +107,8 @@ class Bulk(Generic[Req]):
                         self._work.set()
                     yield entry
                 self._work.set()
+                if self._listener is not None:
+                    self._listener.tell(self._source)
                 if runner.done():
                     runner.result()
                     if not out:
@@ -142,6 +145,8 @@ class Bulk(Generic[Req]):
                     break
                 self._patience.renew()
                 self._read(response)
+                if self._listener is not None:
+                    self._listener.tell(self._source)
             if not writer.done() or self._sent or self._stored:
                 # The coordinator closed it before everything was answered.
                 await self._patience.wait_after(
@@ -276,8 +281,8 @@ class Bulk(Generic[Req]):
     def _acknowledge(self, entry: BulkItem, task_id: str, *, existed: bool) -> None:
         entry.task_id = task_id
         entry.existed = existed
-        if self._tell_stored is not None:
-            self._tell_stored(entry.index, task_id)
+        if self._listener is not None:
+            self._listener.stored(entry)
         entry.payload = b""
         self._refused_since = None
         if not self._results:
@@ -319,6 +324,8 @@ class Bulk(Generic[Req]):
     def _emit(self, entry: BulkItem, error: WeftError | None = None) -> None:
         entry.error = error
         entry.payload = b""
+        if self._listener is not None:
+            self._listener.ended(entry, error)
         self._out.append(entry)
         self._news.set()
 

@@ -83,6 +83,11 @@ class BulkSource(Generic[Req]):
         """Whether `take` gives nothing now or later."""
         return self.exhausted and not self._fed
 
+    @property
+    def taken(self) -> int:
+        """How many requests were taken."""
+        return self._count
+
     async def feed(self, wake: Callable[[], None]) -> None:
         """Read an asynchronous source until it ends. `wake` is called when `take` has another item."""
         if self._async is None:

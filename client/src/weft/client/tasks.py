@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from weft.client import api as rpc
 from weft.client import generated_ids
 from weft.client.bulk_client import DEFAULT_WINDOW, Bulk
+from weft.client.bulk_progress import BulkListener, BulkProgress
 from weft.client.bulk_source import BulkItem, BulkSource
 from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
@@ -274,6 +275,7 @@ class Tasks(TasksById):
         request_id: Callable[[Req], str] | None = None,
         window: int = DEFAULT_WINDOW,
         stored: Callable[[int, str], None] | None = None,
+        progress: Callable[[BulkProgress], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[Finished[Resp]]: ...
     @overload
@@ -285,6 +287,7 @@ class Tasks(TasksById):
         request_id: Callable[[bytes | Message], str] | None = None,
         window: int = DEFAULT_WINDOW,
         stored: Callable[[int, str], None] | None = None,
+        progress: Callable[[BulkProgress], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[Finished[bytes]]: ...
     async def run_many(
@@ -295,6 +298,7 @@ class Tasks(TasksById):
         request_id: Callable[[Any], str] | None = None,
         window: int = DEFAULT_WINDOW,
         stored: Callable[[int, str], None] | None = None,
+        progress: Callable[[BulkProgress], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[Finished[Any]]:
         """Store many tasks over one stream, and give the result of each, in the order in which they end.
@@ -305,9 +309,11 @@ class Tasks(TasksById):
         Args:
             request_id: gives each request its id; unset: ids are generated.
             stored: called with a request's index and its task's id when the task is stored.
+            progress: called with the counts when they change, as often as the coordinator answers; such as for a progress bar.
         """
         called = as_method(method)
-        bulk = self._bulk(called, requests, request_id, window, options, results=True, stored=stored)
+        listener = BulkListener(stored, progress) if stored or progress else None
+        bulk = self._bulk(called, requests, request_id, window, options, results=True, listener=listener)
         async with aclosing(bulk.entries()) as entries:
             async for entry in entries:
                 yield _finished(entry, called)
@@ -321,7 +327,7 @@ class Tasks(TasksById):
         options: SubmitOptions,
         *,
         results: bool,
-        stored: Callable[[int, str], None] | None = None,
+        listener: BulkListener | None = None,
     ) -> Bulk[Any]:
         return Bulk(
             self._api,
@@ -330,7 +336,7 @@ class Tasks(TasksById):
             results=results,
             window=window,
             patience_s=self._patience_s,
-            stored=stored,
+            listener=listener,
         )
 
     # -- waiting and following ----------------------------------------------------------------------------------------

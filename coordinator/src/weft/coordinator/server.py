@@ -199,10 +199,8 @@ class Coordinator(StoreEvents):
         """Those of schedules, and of groups' callbacks."""
         ticks = TickPass(self._store, self._submission_service, self._settings.cancel_grace_s)
         callbacks = CallbackPass(self._store, self._submission_service)
-        return (
-            PassRunner(self._store, ticks.run, "schedules"),
-            PassRunner(self._store, callbacks.run, "callbacks"),
-        )
+        due = PassRunner(self._store, ticks.run, "schedules")
+        return due, PassRunner(self._store, callbacks.run, "callbacks")
 
     # -- events of the parts for each other -------------------------------------------------------------------------
 

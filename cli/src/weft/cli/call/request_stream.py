@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 import sys
-import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from weft.cli.command_line import inputs
+from weft.cli.command_line.line_reader import read_lines
 from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
     from weft.rpc.contracts.contract_reader import ResolvedMethod
-
-_CHUNK_BYTES = 64 * 1024
 
 
 class RequestStream:
@@ -51,36 +47,7 @@ async def _lines_of(source: str) -> AsyncIterator[str]:
 
 
 async def _stdin_lines() -> AsyncIterator[str]:
-    rest = b""
-    while chunk := await _stdin_chunk():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for text in whole:
+    # A terminal that has gone is the end.
+    with contextlib.suppress(OSError):
+        async for text in read_lines(0):
             yield text.decode(errors="surrogateescape")
-    if rest:
-        yield rest.decode(errors="surrogateescape")
-
-
-async def _stdin_chunk() -> bytes:
-    """The next bytes of standard input; b"" at its end.
-
-    A daemon thread reads, so that the command can exit while the read still waits: the call may end before the user types the
-    next line. It reads the descriptor: a read of `sys.stdin` would hold the lock of Python's buffer, which the exit needs.
-    """
-    loop = asyncio.get_running_loop()
-    chunk: asyncio.Future[bytes] = loop.create_future()
-
-    def take(got: bytes) -> None:
-        if not chunk.done():
-            chunk.set_result(got)
-
-    def read() -> None:
-        try:
-            got = os.read(0, _CHUNK_BYTES)
-        except OSError:
-            got = b""
-        # The loop may be closed by now.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(take, got)
-
-    threading.Thread(target=read, name="stdin", daemon=True).start()
-    return await chunk

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,7 +30,6 @@ app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 AgentIds = Annotated[
     list[str], typer.Argument(metavar="ID", help="Ids of agents.", autocompletion=completion.agent_ids)
 ]
-_POLL_S = 0.25
 
 
 @app.command("list")
@@ -207,7 +204,10 @@ def _direct(agent: AgentInfo) -> StyledText:
 def drain(
     agent_ids: AgentIds,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the agents run nothing any more, or are gone.")
+        bool,
+        typer.Option(
+            "--wait", help="Wait until the agents run nothing any more, or are gone; shows what is left."
+        ),
     ] = False,
     timeout_s: Annotated[
         float, typer.Option("--timeout", metavar="S", min=0, help="With --wait: the most seconds to wait.")
@@ -220,41 +220,15 @@ def drain(
     Exit status 1 if an agent is unknown or, with --wait, is not drained in time.
     """
     from weft.cli.process.command_runner import run
+    from weft.cli.steering.drain_wait import wait_drained
     from weft.client import DesiredState
 
     async def work(mesh: Mesh) -> int:
         failed = await _set_state(mesh, agent_ids, DesiredState.DRAINING, as_json=as_json)
-        return failed + (await _wait_drained(mesh, agent_ids, timeout_s) if wait else 0)
+        return failed + (await wait_drained(mesh, agent_ids, timeout_s) if wait else 0)
 
     if run(target, work):
         raise typer.Exit(1)
-
-
-async def _wait_drained(mesh: Mesh, agent_ids: Sequence[str], timeout_s: float) -> int:
-    """Wait until agents are drained, and print each. Returns how many are not drained in time."""
-    waiting = set(agent_ids)
-    ends_at = time.monotonic() + timeout_s
-    while True:
-        found = {agent.id: agent for agent in await mesh.fleet.agents()}
-        for agent_id in sorted(waiting):
-            agent = found.get(agent_id)
-            if agent is None or _is_drained(agent):
-                waiting.discard(agent_id)
-                remark(f"{agent_id} is drained" if agent is not None else f"{agent_id} is gone")
-        if not waiting:
-            return 0
-        if time.monotonic() >= ends_at:
-            for agent_id in sorted(waiting):
-                remark(f"{agent_id} still runs {found[agent_id].in_flight} calls after {timeout_s:g} s")
-            return len(waiting)
-        await asyncio.sleep(min(_POLL_S, max(0.0, ends_at - time.monotonic())))
-
-
-def _is_drained(agent: AgentInfo) -> bool:
-    """Whether the agent runs nothing and gets nothing, or is gone."""
-    if agent.state.name in {"LEFT", "LOST"}:
-        return True
-    return agent.state.name == "DRAINING" and not agent.in_flight and not agent.used_slots
 
 
 @app.command()

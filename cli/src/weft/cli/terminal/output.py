@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from weft.rpc.visible import in_json, one_line, visible
 
@@ -111,7 +111,27 @@ def _with_style(part: str | Styled) -> str:
     return f"\x1b[{numbers}m{one_line(part.text)}\x1b[0m" if numbers else one_line(part.text)
 
 
+class LastLine(Protocol):
+    """A line that stays the last one of the terminal: `weft.cli.terminal.progress_line`."""
+
+    def hide(self) -> None: ...
+    def show_again(self) -> None: ...
+
+
+# At most one.
+last_lines: list[LastLine] = []
+
+
 def _write(stream: TextIO, text: str) -> None:
+    if not last_lines or not stream.isatty():
+        _write_plain(stream, text)
+        return
+    last_lines[-1].hide()
+    _write_plain(stream, text)
+    last_lines[-1].show_again()
+
+
+def _write_plain(stream: TextIO, text: str) -> None:
     stream.write(text + "\n")
     stream.flush()
 

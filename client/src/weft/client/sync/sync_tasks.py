@@ -11,6 +11,7 @@ from typing import Any, Unpack, overload
 from google.protobuf.message import Message
 
 from weft.client.bulk_client import DEFAULT_WINDOW
+from weft.client.bulk_progress import BulkProgress
 from weft.client.methods import AnyMethod
 from weft.client.options import SubmitOptions
 from weft.client.sync.background_loop import BackgroundLoop
@@ -184,6 +185,7 @@ class SyncTasks(SyncTasksById):
         request_id: Callable[[Req], str] | None = None,
         window: int = DEFAULT_WINDOW,
         stored: Callable[[int, str], None] | None = None,
+        progress: Callable[[BulkProgress], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Generator[Finished[Resp]]: ...
 
@@ -196,6 +198,7 @@ class SyncTasks(SyncTasksById):
         request_id: Callable[[bytes | Message], str] | None = None,
         window: int = DEFAULT_WINDOW,
         stored: Callable[[int, str], None] | None = None,
+        progress: Callable[[BulkProgress], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Generator[Finished[bytes]]: ...
 
@@ -207,6 +210,7 @@ class SyncTasks(SyncTasksById):
         request_id: Callable[[Any], str] | None = None,
         window: int = DEFAULT_WINDOW,
         stored: Callable[[int, str], None] | None = None,
+        progress: Callable[[BulkProgress], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Generator[Finished[Any]]:
         """Store many tasks over one stream, and give the result of each, in the order in which they end.
@@ -217,6 +221,7 @@ class SyncTasks(SyncTasksById):
         Args:
             request_id: gives each request its id; unset: ids are generated.
             stored: called with a request's index and its task's id when the task is stored.
+            progress: called with the counts when they change, as often as the coordinator answers; such as for a progress bar.
         """
         return self._loop.iterate(
             lambda: self._tasks.run_many(
@@ -225,6 +230,7 @@ class SyncTasks(SyncTasksById):
                 request_id=request_id,
                 window=window,
                 stored=stored,
+                progress=progress,
                 **options,
             )
         )
