@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -14,6 +15,8 @@ import pytest
 from tests.support.command import weft
 from tests.support.mesh import PROBE_AGENT
 from tests.support.processes import Process, until
+from tests.support.scraped import scrape
+from weft.cli.commands import up_command
 
 CALL = "probe.v1.ProbeService/Call"
 
@@ -46,16 +49,29 @@ async def serving(process: Process) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number: signal.Signals) -> None:
-    process = up(started, tmp_path, PROBE_AGENT, "-n", "2")
+    process = up(started, tmp_path, PROBE_AGENT, "-n", "2", "--metrics", "127.0.0.1:0")
     target = await serving(process)
     children = psutil.Process(process.pid).children(recursive=True)
     done = await weft("call", CALL, '{"text": "hi"}', target=target)
     assert done.document["agentId"] in {"agent-1", "agent-2"}
 
+    # Each process has metrics of its own.
+    scraped = re.findall(r"metrics\.opened\W.*?(127\.0\.0\.1:\d+)", process.output())
+    assert len(set(scraped)) == 3, process.output()
+    pages = await asyncio.gather(*map(scrape, scraped))
+    assert sum("weft_sessions" in page.families for page in pages) == 1
+    assert sum("weft_agent_slots" in page.families for page in pages) == 2
+
     process.signal(number)
     assert await process.wait(timeout_s=30) == 0, process.output()
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
     assert re.search(r"coordinator │ .*coordinator\.stopped", process.output())
+
+
+async def test_agents_have_the_ports_after_the_coordinators() -> None:
+    made = up_command._Up("a:b", 2, [], (), "127.0.0.1:9464")
+    assert [made._scraped(number)[1] for number in range(3)] == [f"127.0.0.1:946{last}" for last in (4, 5, 6)]
+    assert up_command._Up("a:b", 2, [], (), None)._scraped(1) == []
 
 
 async def test_up_with_an_agent_that_is_none(tmp_path: Path, started: list[Process]) -> None:

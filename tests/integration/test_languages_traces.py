@@ -45,7 +45,7 @@ async def test_the_tree_goes_through_an_app_in_go(mesh: MeshHarness, tmp_path: P
                 await mesh.agents["kept"].kill()
                 await mesh.agent("a1", env=env)
                 assert b"Hello Ada" in await calling
-            spans = caller.wait(receiver, 15)
+            spans = caller.wait(receiver, 16)
     assert drawn(spans, caller.span_id) == [
         f"SERVER {GREET}",
         f"  PRODUCER submit {GREET}",
@@ -60,9 +60,17 @@ async def test_the_tree_goes_through_an_app_in_go(mesh: MeshHarness, tmp_path: P
         f"            SERVER {CALL}",
         f"              PRODUCER submit {CALL}",
         f"                INTERNAL wait {CALL}",
+        f"                CONSUMER process {CALL}",
         f"                INTERNAL wait {CALL}",
         f"                CONSUMER process {CALL}",
     ]
     attempts = sorted((span for span in spans if span.kind == "CONSUMER"), key=lambda span: span.start_ns)
-    assert [span.process["service.instance.id"] for span in attempts] == ["side", "side", "a1"]
-    assert [span.attributes.get("weft.rerun.cause") for span in attempts] == [None, "failed", "lost"]
+    assert [span.process["service.instance.id"] for span in attempts] == [
+        "side",
+        "side",
+        attempts[2].process["service.instance.id"],
+        "a1",
+    ]
+    # The coordinator tells of the attempt whose agent it lost.
+    assert attempts[2].attributes["error.type"] == "agent_lost"
+    assert [span.attributes.get("weft.rerun.cause") for span in attempts] == [None, "failed", None, "lost"]

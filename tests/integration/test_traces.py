@@ -403,7 +403,7 @@ async def test_a_sidecars_app_and_its_child_call_are_in_the_tree(
     await mesh.agents["kept"].kill()
     await mesh.agent("a1", env=mesh.env)
     await calling
-    spans = caller.wait(receiver, 15)
+    spans = caller.wait(receiver, 16)
     assert drawn(spans, caller.span_id) == [
         f"SERVER {outer}",
         f"  PRODUCER submit {outer}",
@@ -418,13 +418,20 @@ async def test_a_sidecars_app_and_its_child_call_are_in_the_tree(
         f"            SERVER {METHOD}",
         f"              PRODUCER submit {METHOD}",
         f"                INTERNAL wait {METHOD}",
+        f"                CONSUMER process {METHOD}",
         f"                INTERNAL wait {METHOD}",
         f"                CONSUMER process {METHOD}",
     ]
-    attempts = named(spans, "CONSUMER")
+    *begun, lost, last = named(spans, "CONSUMER")
+    attempts = [*begun, last]
     assert [span.process["service.instance.id"] for span in attempts] == ["side", "side", "a1"]
     assert [span.attributes.get("weft.rerun.cause") for span in attempts] == [None, "failed", "lost"]
-    # The span of the attempt that was lost died with its agent.
+    # The agent of the attempt that was lost tells nothing of it: the coordinator does.
+    assert lost.process["service.name"] == "weft-coordinator"
+    assert lost.attributes["weft.agent.id"] == "kept"
+    assert lost.attributes["weft.task.attempt"] == 1
+    assert lost.attributes["error.type"] == "agent_lost"
+    assert lost.status == "ERROR"
     for span in (named(spans, "INTERNAL")[3], attempts[2]):
         assert span.attributes["weft.rerun.cause"] == "lost"
         assert span.attributes["weft.rerun.last_agent.id"] == "kept"

@@ -41,6 +41,21 @@ def test_type_message_and_stack() -> None:
     assert raised.summary(told(KeyboardInterrupt())) == "KeyboardInterrupt"
 
 
+def test_secrets_are_left_out_as_of_a_log() -> None:
+    try:
+        raise ValueError("no user at postgres://app:hunter2@db/x")
+    except ValueError as cause:
+        error = RuntimeError("GET /?access_token=hunter3 failed, password='hunter4'")
+        error.__cause__ = cause
+        found = told(error)
+    assert "hunter" not in found.message + found.stack
+    assert found.message == "GET /?access_token=[redacted] failed, password='[redacted]'"
+    assert "postgres://app:[redacted]@db/x" in found.stack
+    # A key that the bound would cut in two.
+    long = told(ValueError("x" * (raised.MAX_MESSAGE_BYTES - 40) + " AKIA0123456789ABCDEF " + "y" * 100))
+    assert "AKIA" not in long.message
+
+
 @pytest.mark.parametrize("name", _RAISED)
 def test_any_exception_is_told(name: str) -> None:
     error = told(_RAISED[name]())

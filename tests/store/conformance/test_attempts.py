@@ -86,10 +86,11 @@ async def test_lost_and_released_attempts_are_told(h: Harness) -> None:
     task_id = await h.submit(Submission(METHOD, retry=MANY))
     owner = await h.agent(lease_s=5.0)
     await h.store.release(owner, [ref(await h.claim_one(owner))])
-    await h.claim_one(owner)
+    after_release = await h.claim_one(owner)
     await h.pass_time(6.0)
     other = await h.agent("b", 1e6)
-    await h.end(await h.claim_one(other), code_pb2.UNAVAILABLE, outcome=failure(14, "died"), crashed=True)
+    after_loss = await h.claim_one(other)
+    await h.end(after_loss, code_pb2.UNAVAILABLE, outcome=failure(14, "died"), crashed=True)
     attempts = await told(h, task_id)
     assert [(a.number, a.agent_id, a.released, a.crashed, a.status.code) for a in attempts] == [
         (1, "a", True, False, 0),
@@ -97,6 +98,12 @@ async def test_lost_and_released_attempts_are_told(h: Harness) -> None:
         (2, "b", False, True, 14),
     ]
     assert [a.status.message for a in attempts] == ["", "the agent was lost", "died"]
+    # Only an attempt that was lost with its agent has nobody else to tell of it.
+    after_crash = await h.claim_one(other)
+    reruns = [each.rerun for each in (after_release, after_loss, after_crash)]
+    assert [rerun is not None and rerun.lost_since is not None for rerun in reruns] == [False, True, False]
+    assert reruns[1] is not None
+    assert (reruns[1].number, reruns[1].agent_id) == (attempts[1].number, "a")
 
 
 async def test_what_a_limit_ended_is_told(h: Harness) -> None:

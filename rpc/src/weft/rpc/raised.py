@@ -1,4 +1,5 @@
-"""Makes a `weft.v1.HandlerError` of the exception that a handler raised, for operators, and keeps its texts within bounds.
+"""Makes a `weft.v1.HandlerError` of the exception that a handler raised, for operators: without secrets, as a log is, and
+within bounds.
 
 Nothing here raises, even if the exception's own `__str__` does.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 
+from weft.rpc.process.redaction import redacted_text
 from weft.v1 import task_pb2
 
 MAX_TYPE_BYTES = 256
@@ -22,8 +24,8 @@ def handler_error(error: BaseException) -> task_pb2.HandlerError:
     """The type, message and stack of an exception."""
     return task_pb2.HandlerError(
         type=_head(_type_name(type(error)), MAX_TYPE_BYTES),
-        message=_head(text_of(error), MAX_MESSAGE_BYTES),
-        stack=_tail(_stack(error), MAX_STACK_BYTES),
+        message=_head(redacted_text(text_of(error)), MAX_MESSAGE_BYTES),
+        stack=_tail(redacted_text(_stack(error)), MAX_STACK_BYTES),
     )
 
 

@@ -160,6 +160,8 @@ class _Up:
             "WEFT_LISTEN",
             "WEFT_METRICS",
             "WEFT_AGENT_METRICS",
+            "WEFT_CHANNELZ",
+            "WEFT_AGENT_CHANNELZ",
             "WEFT_ADDRESS_FILE",
             "WEFT_TARGET",
             "WEFT_AGENT_ID",

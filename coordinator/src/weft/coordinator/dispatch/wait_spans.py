@@ -1,4 +1,5 @@
-"""INTERNAL spans of the time in which a task waits: from ready to claimed, one an attempt.
+"""INTERNAL spans of the time in which a task waits: from ready to claimed, one an attempt; and CONSUMER spans of attempts that were
+lost with their agents, which cannot tell of them.
 
 Recorded when an attempt is handed out, as plain values: the rest is done where spans are exported.
 """
@@ -17,6 +18,8 @@ from weft.v1 import session_pb2
 
 # The last character of a `traceparent` whose trace is recorded.
 _SAMPLED = frozenset("13579bdf")
+# The `error.type` of an attempt that was lost with its agent.
+AGENT_LOST = "agent_lost"
 
 
 class WaitSpan(NamedTuple):
@@ -61,6 +64,41 @@ class WaitSpan(NamedTuple):
         )
 
 
+class LostSpan(NamedTuple):
+    """An attempt that was lost with its agent."""
+
+    method: str
+    traceparent: str
+    trace_state: str
+    batch: str
+    task_id: str
+    rerun: Rerun
+
+    def record(self) -> SpanRecord | None:
+        parent = trace_context.parse(self.traceparent)
+        began_at = self.rerun.lost_since
+        if parent is None or began_at is None:
+            return None
+        batch = trace_context.parse(self.batch) if self.batch else None
+        return SpanRecord(
+            span_shapes.process(self.method, self.rerun.agent_id),
+            parent.trace_id,
+            new_span_id(),
+            parent.span_id,
+            int(began_at * 1e9),
+            int(max(began_at, self.rerun.ended_at) * 1e9),
+            {
+                attributes.MESSAGING_MESSAGE_ID: self.task_id,
+                attributes.TASK_ATTEMPT: self.rerun.number,
+                attributes.ERROR_TYPE: AGENT_LOST,
+            },
+            error="the agent was lost",
+            failed=True,
+            links=() if batch is None else (batch.link,),
+            trace_state=self.trace_state,
+        )
+
+
 class WaitSpans:
     """Takes the waits of claimed attempts."""
 
@@ -91,3 +129,14 @@ class WaitSpans:
                     claimed.rerun,
                 )
             )
+            if claimed.rerun is not None and claimed.rerun.lost_since is not None:
+                self._add(
+                    LostSpan(
+                        claimed.method,
+                        traceparent,
+                        context.tracestate,
+                        context.batch_traceparent,
+                        claimed.task_id,
+                        claimed.rerun,
+                    )
+                )

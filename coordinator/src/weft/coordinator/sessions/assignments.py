@@ -26,7 +26,7 @@ def assignment_of(claimed: Claimed, now_s: float) -> session_pb2.Assignment:
         assignment.deadline.CopyFrom(timestamp(claimed.deadline_at))
         assignment.time_left.CopyFrom(duration(max(0.0, claimed.deadline_at - now_s)))
     if claimed.rerun is not None:
-        cause, agent_id, code, _ = claimed.rerun
+        cause, agent_id, code, *_ = claimed.rerun
         assignment.rerun.cause = cast("session_pb2.RerunCause", cause)
         assignment.rerun.last_agent_id, assignment.rerun.last_code = agent_id, code
     return assignment

@@ -85,7 +85,15 @@ def rerun(last: AttemptRecord, *, requested: bool) -> Rerun:
         cause = session_pb2.RERUN_CAUSE_RELEASED
     else:
         cause = session_pb2.RERUN_CAUSE_LOST if last.crashed else session_pb2.RERUN_CAUSE_FAILED
-    return Rerun(cause, last.agent_id, 0 if last.released else _code(last), last.ended_at or 0.0)
+    lost_since = last.started_at if _lost_with_agent(last) else None
+    code = 0 if last.released else _code(last)
+    return Rerun(cause, last.agent_id, code, last.ended_at or 0.0, last.number, lost_since)
+
+
+def _lost_with_agent(attempt: AttemptRecord) -> bool:
+    """Whether its agent was lost; the process of an isolated handler is another's, and has an outcome."""
+    status = _outcome(attempt.outcome).status
+    return attempt.crashed and not attempt.released and (not status.code or status == _LOST)
 
 
 def kept_last(record: TaskRecord) -> AttemptRecord | None:
