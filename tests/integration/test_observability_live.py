@@ -16,6 +16,7 @@ import pytest
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import observability
+from tests.support.beside import free_address
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT
 from tests.support.prometheus import Prometheus, Running, prometheus
@@ -29,6 +30,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CALL = "probe.v1.ProbeService/Call"
 RULES_TEST = ROOT / "tests" / "support" / "rules_test.yaml"
 AGENT_METRICS = {"WEFT_AGENT_METRICS": "127.0.0.1:0"}
+_NO_RECEIVER = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+    "OTEL_METRICS_EXPORTER": "none",
+}
 # Of hosts that have what this one may lack.
 ABSENT = re.compile("hw_gpu_" if memory_limit() is not None else "hw_gpu_|weft_cgroup_")
 # Provoked here. The others have promtool's unit tests, and their metrics are looked for.
@@ -39,9 +45,11 @@ FIRE = {
     "WeftCoordinatorDown",
     "WeftCrashLoop",
     "WeftFailuresHigh",
+    "WeftLogLinesLost",
     "WeftNoAgentForMethod",
     "WeftQueueOld",
     "WeftRetriesHigh",
+    "WeftSpansDropped",
     "WeftStoreUnwritable",
 }
 
@@ -67,8 +75,11 @@ async def test_queries_find_data_and_alerts_fire(tmp_path: Path) -> None:
         near.store = far.store = redis.url
         meshes = (single, near, far)
         await asyncio.gather(*(mesh.coordinator(metrics="127.0.0.1:0") for mesh in meshes))
+        deaf = free_address()
+        # It can write no log, and nobody takes its spans.
+        single.redirect = "2>/dev/full"
         await asyncio.gather(
-            single.agent("s1", env=AGENT_METRICS),
+            single.agent("s1", env={"WEFT_AGENT_METRICS": deaf, **_NO_RECEIVER}),
             near.agent("a1", env=AGENT_METRICS, program="tests.support.gauging_agent:agent"),
             far.agent("a2", env=AGENT_METRICS),
         )
@@ -76,7 +87,7 @@ async def test_queries_find_data_and_alerts_fire(tmp_path: Path) -> None:
         await asyncio.gather(
             *(mesh.probe().CallIsolated(ProbeRequest(), timeout=60) for mesh in (single, near))
         )
-        async with prometheus(tmp_path, _config(tmp_path, meshes)) as found:
+        async with prometheus(tmp_path, _config(tmp_path, meshes, deaf)) as found:
             await _eventually(found, "count(up == 1)", lambda values: values == [6.0])
             await asyncio.gather(_load(single), _load(near))
             await _lose(far)
@@ -89,19 +100,21 @@ async def test_queries_find_data_and_alerts_fire(tmp_path: Path) -> None:
             await _see_alerts(found)
 
 
-def _config(folder: Path, meshes: Iterable[MeshHarness]) -> Path:
+def _config(folder: Path, meshes: Iterable[MeshHarness], deaf: str) -> Path:
     """The configuration of deploy/observability for these processes: all that takes minutes there takes a second."""
     source = observability.RULES.parent
     config = observability.read(source / "prometheus.yaml")
     logs = {
         "weft-coordinator": [mesh.folder / "coordinator.log" for mesh in meshes],
-        "weft-agent": [mesh.folder / f"{name}.log" for mesh in meshes for name in mesh.agents],
+        "weft-agent": [
+            mesh.folder / f"{name}.log" for mesh in meshes for name in mesh.agents if name != "s1"
+        ],
     }
+    targets = {job: [address_in(log) for log in files] for job, files in logs.items()}
+    targets["weft-agent"].append(deaf)
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["scrape_configs"] = [
-        job | {"static_configs": [{"targets": [address_in(log) for log in logs[job["job_name"]]]}]}
-        for job in config["scrape_configs"]
-        if job["job_name"] in logs
+        job | {"static_configs": [{"targets": targets[job["job_name"]]}]} for job in config["scrape_configs"]
     ]
     rules = observability.read(source / "rules.yaml")
     for group in rules["groups"]:
