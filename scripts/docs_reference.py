@@ -38,6 +38,8 @@ CONTRACT = (
     "stats",
     "session",
     "agent",
+    "access",
+    "security",
 )
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")
@@ -143,9 +145,14 @@ def errors_page(file: descriptor_pb2.FileDescriptorProto) -> str:
     return ERRORS.format(rows="\n".join(rows), tree=tree[1].rstrip())
 
 
+def refusal_function(reason: str) -> Any:
+    """The function of a reason, in the catalogue of refusals or in that of refusals."""
+    return getattr(refusals, reason.lower())
+
+
 def refusal_classes(reason: str) -> tuple[type[errors.WeftError], ...]:
     """The classes that an error of a reason has, by its function in the catalogue; none for a detail of other errors."""
-    made = typing.get_type_hints(getattr(refusals, reason.lower()))["return"]
+    made = typing.get_type_hints(refusal_function(reason))["return"]
     classes = typing.get_args(made) or (made,)
     return tuple(each for each in classes if issubclass(each, errors.WeftError))
 

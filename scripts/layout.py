@@ -52,6 +52,8 @@ MADE_IN_REFUSALS = frozenset(
         "NotFound",
         "AlreadyExists",
         "FailedPrecondition",
+        "Unauthenticated",
+        "PermissionDenied",
         "ResourceExhausted",
         "Overloaded",
         "TooLarge",

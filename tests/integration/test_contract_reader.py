@@ -37,6 +37,7 @@ OWN = [
     "weft.v1.MethodService",
     "weft.v1.ScheduleService",
     "weft.v1.StatsService",
+    "weft.v1.TokenService",
     "grpc.health.v1.Health",
 ]
 CALL = "probe.v1.ProbeService/Call"

@@ -16,7 +16,7 @@ from tests.support.schema import METHOD, contract, file, file_set, many_files
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
-from weft.v1 import coordinator_pb2, group_pb2, method_pb2, schedule_pb2, stats_pb2
+from weft.v1 import coordinator_pb2, group_pb2, method_pb2, schedule_pb2, security_pb2, stats_pb2
 
 # By their descriptors, which puts their files into the pool that reflection reads.
 OWN = [
@@ -27,6 +27,7 @@ OWN = [
         (method_pb2, "MethodService"),
         (schedule_pb2, "ScheduleService"),
         (stats_pb2, "StatsService"),
+        (security_pb2, "TokenService"),
         (health_pb2, "Health"),
     )
 ]
@@ -88,6 +89,7 @@ async def test_services_are_listed(target, version):
         "weft.v1.MethodService",
         "weft.v1.ScheduleService",
         "weft.v1.StatsService",
+        "weft.v1.TokenService",
     ]
     assert answer.original_request == Question(list_services="*", host="h")
     assert answer.valid_host == "h"

@@ -41,7 +41,7 @@ def documented() -> dict[int, str]:
 
 def made(reason: int, **given: object) -> list[typing.Any]:
     """Every error that the function of a reason makes, with sample facts."""
-    function = getattr(refusals, REASONS[reason].lower())
+    function = docs_reference.refusal_function(REASONS[reason])
     parameters = inspect.signature(function).parameters.values()
     facts = {
         each.name: SAMPLES[str(each.annotation).split(" |")[0]]

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 from weft.v1 import fleet_pb2 as weft_dot_v1_dot_fleet__pb2
 from weft.v1 import task_pb2 as weft_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/agent.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/task.proto\"E\n\x0e\x45xecuteRequest\x12\"\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x13.weft.v1.DirectCall\x12\x0f\n\x07\x63\x61ncels\x18\x02 \x03(\x04\"v\n\nDirectCall\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12%\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x14.weft.v1.CallContext\x12\x14\n\x0ctime_left_ms\x18\x05 \x01(\x04\"\\\n\x0f\x45xecuteResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.weft.v1.DirectResult\x12!\n\x04load\x18\x02 \x01(\x0b\x32\x13.weft.v1.LoadReport\"=\n\x0c\x44irectResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12!\n\x07outcome\x18\x02 \x01(\x0b\x32\x10.weft.v1.Outcome\"P\n\nLoadReport\x12\x12\n\nused_slots\x18\x01 \x01(\r\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x1f\n\x04host\x18\x03 \x01(\x0b\x32\x11.weft.v1.HostLoad\"\xff\x01\n\x0eOrcaLoadReport\x12\x17\n\x0f\x63pu_utilization\x18\x01 \x01(\x01\x12\x17\n\x0fmem_utilization\x18\x02 \x01(\x01\x12\x16\n\x0erps_fractional\x18\x06 \x01(\x01\x12\x0b\n\x03\x65ps\x18\x07 \x01(\x01\x12@\n\rnamed_metrics\x18\x08 \x03(\x0b\x32).weft.v1.OrcaLoadReport.NamedMetricsEntry\x12\x1f\n\x17\x61pplication_utilization\x18\t \x01(\x01\x1a\x33\n\x11NamedMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"K\n\x15OrcaLoadReportRequest\x12\x32\n\x0freport_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14\x44\x65scribeAgentRequest\"6\n\x15\x44\x65scribeAgentResponse\x12\x1d\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Agent2\xa0\x01\n\x0c\x41gentService\x12@\n\x07\x45xecute\x12\x17.weft.v1.ExecuteRequest\x1a\x18.weft.v1.ExecuteResponse(\x01\x30\x01\x12N\n\rDescribeAgent\x12\x1d.weft.v1.DescribeAgentRequest\x1a\x1e.weft.v1.DescribeAgentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/agent.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14weft/v1/access.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/task.proto\"E\n\x0e\x45xecuteRequest\x12\"\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x13.weft.v1.DirectCall\x12\x0f\n\x07\x63\x61ncels\x18\x02 \x03(\x04\"v\n\nDirectCall\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12%\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x14.weft.v1.CallContext\x12\x14\n\x0ctime_left_ms\x18\x05 \x01(\x04\"\\\n\x0f\x45xecuteResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.weft.v1.DirectResult\x12!\n\x04load\x18\x02 \x01(\x0b\x32\x13.weft.v1.LoadReport\"=\n\x0c\x44irectResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12!\n\x07outcome\x18\x02 \x01(\x0b\x32\x10.weft.v1.Outcome\"P\n\nLoadReport\x12\x12\n\nused_slots\x18\x01 \x01(\r\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x1f\n\x04host\x18\x03 \x01(\x0b\x32\x11.weft.v1.HostLoad\"\xff\x01\n\x0eOrcaLoadReport\x12\x17\n\x0f\x63pu_utilization\x18\x01 \x01(\x01\x12\x17\n\x0fmem_utilization\x18\x02 \x01(\x01\x12\x16\n\x0erps_fractional\x18\x06 \x01(\x01\x12\x0b\n\x03\x65ps\x18\x07 \x01(\x01\x12@\n\rnamed_metrics\x18\x08 \x03(\x0b\x32).weft.v1.OrcaLoadReport.NamedMetricsEntry\x12\x1f\n\x17\x61pplication_utilization\x18\t \x01(\x01\x1a\x33\n\x11NamedMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"K\n\x15OrcaLoadReportRequest\x12\x32\n\x0freport_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14\x44\x65scribeAgentRequest\"6\n\x15\x44\x65scribeAgentResponse\x12\x1d\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Agent2\xb5\x01\n\x0c\x41gentService\x12J\n\x07\x45xecute\x12\x17.weft.v1.ExecuteRequest\x1a\x18.weft.v1.ExecuteResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02(\x01\x30\x01\x12Y\n\rDescribeAgent\x12\x1d.weft.v1.DescribeAgentRequest\x1a\x1e.weft.v1.DescribeAgentResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +37,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ORCALOADREPORT_NAMEDMETRICSENTRY']._loaded_options = None
   _globals['_ORCALOADREPORT_NAMEDMETRICSENTRY']._serialized_options = b'8\001'
-  _globals['_EXECUTEREQUEST']._serialized_start=105
-  _globals['_EXECUTEREQUEST']._serialized_end=174
-  _globals['_DIRECTCALL']._serialized_start=176
-  _globals['_DIRECTCALL']._serialized_end=294
-  _globals['_EXECUTERESPONSE']._serialized_start=296
-  _globals['_EXECUTERESPONSE']._serialized_end=388
-  _globals['_DIRECTRESULT']._serialized_start=390
-  _globals['_DIRECTRESULT']._serialized_end=451
-  _globals['_LOADREPORT']._serialized_start=453
-  _globals['_LOADREPORT']._serialized_end=533
-  _globals['_ORCALOADREPORT']._serialized_start=536
-  _globals['_ORCALOADREPORT']._serialized_end=791
-  _globals['_ORCALOADREPORT_NAMEDMETRICSENTRY']._serialized_start=740
-  _globals['_ORCALOADREPORT_NAMEDMETRICSENTRY']._serialized_end=791
-  _globals['_ORCALOADREPORTREQUEST']._serialized_start=793
-  _globals['_ORCALOADREPORTREQUEST']._serialized_end=868
-  _globals['_DESCRIBEAGENTREQUEST']._serialized_start=870
-  _globals['_DESCRIBEAGENTREQUEST']._serialized_end=892
-  _globals['_DESCRIBEAGENTRESPONSE']._serialized_start=894
-  _globals['_DESCRIBEAGENTRESPONSE']._serialized_end=948
-  _globals['_AGENTSERVICE']._serialized_start=951
-  _globals['_AGENTSERVICE']._serialized_end=1111
+  _globals['_AGENTSERVICE'].methods_by_name['Execute']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['Execute']._serialized_options = b'\312\341\030\004\n\002\001\002'
+  _globals['_AGENTSERVICE'].methods_by_name['DescribeAgent']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['DescribeAgent']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
+  _globals['_EXECUTEREQUEST']._serialized_start=127
+  _globals['_EXECUTEREQUEST']._serialized_end=196
+  _globals['_DIRECTCALL']._serialized_start=198
+  _globals['_DIRECTCALL']._serialized_end=316
+  _globals['_EXECUTERESPONSE']._serialized_start=318
+  _globals['_EXECUTERESPONSE']._serialized_end=410
+  _globals['_DIRECTRESULT']._serialized_start=412
+  _globals['_DIRECTRESULT']._serialized_end=473
+  _globals['_LOADREPORT']._serialized_start=475
+  _globals['_LOADREPORT']._serialized_end=555
+  _globals['_ORCALOADREPORT']._serialized_start=558
+  _globals['_ORCALOADREPORT']._serialized_end=813
+  _globals['_ORCALOADREPORT_NAMEDMETRICSENTRY']._serialized_start=762
+  _globals['_ORCALOADREPORT_NAMEDMETRICSENTRY']._serialized_end=813
+  _globals['_ORCALOADREPORTREQUEST']._serialized_start=815
+  _globals['_ORCALOADREPORTREQUEST']._serialized_end=890
+  _globals['_DESCRIBEAGENTREQUEST']._serialized_start=892
+  _globals['_DESCRIBEAGENTREQUEST']._serialized_end=914
+  _globals['_DESCRIBEAGENTRESPONSE']._serialized_start=916
+  _globals['_DESCRIBEAGENTRESPONSE']._serialized_end=970
+  _globals['_AGENTSERVICE']._serialized_start=973
+  _globals['_AGENTSERVICE']._serialized_end=1154
 # @@protoc_insertion_point(module_scope)

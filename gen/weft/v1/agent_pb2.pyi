@@ -1,4 +1,5 @@
 from google.protobuf import duration_pb2 as _duration_pb2
+from weft.v1 import access_pb2 as _access_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers

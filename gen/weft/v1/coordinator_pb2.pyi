@@ -1,6 +1,7 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
+from weft.v1 import access_pb2 as _access_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
 from weft.v1 import options_pb2 as _options_pb2
 from weft.v1 import session_pb2 as _session_pb2

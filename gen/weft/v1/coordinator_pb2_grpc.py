@@ -34,7 +34,9 @@ class CoordinatorServiceStub(object):
     Delivery: a task is executed at least once and recorded exactly once. "Acknowledged" below means: answered
     with OK after the store has it, by the coordinator's durability.
 
-    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL.
+    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL. Where tokens are
+    checked (security.proto), any RPC can answer UNAUTHENTICATED and PERMISSION_DENIED; a caller whose token is for some methods
+    only gets PERMISSION_DENIED (OUT_OF_SCOPE) if it names another one, and NOT_FOUND for tasks of others.
     """
 
     def __init__(self, channel):
@@ -138,7 +140,9 @@ class CoordinatorServiceServicer(object):
     Delivery: a task is executed at least once and recorded exactly once. "Acknowledged" below means: answered
     with OK after the store has it, by the coordinator's durability.
 
-    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL.
+    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL. Where tokens are
+    checked (security.proto), any RPC can answer UNAUTHENTICATED and PERMISSION_DENIED; a caller whose token is for some methods
+    only gets PERMISSION_DENIED (OUT_OF_SCOPE) if it names another one, and NOT_FOUND for tasks of others.
     """
 
     def SubmitTask(self, request, context):
@@ -308,9 +312,11 @@ class CoordinatorServiceServicer(object):
         """An agent's session; session.proto has the rules. The stream lives as long as the agent does; one agent
         has one stream.
 
+        Where tokens are checked, the agent's id, the methods that it hosts and its labels must be in the scope of its token.
+
         Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
-        CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-        agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
+        CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL), PERMISSION_DENIED (OUT_OF_SCOPE,
+        TOKEN_USED_UP), and UNAUTHENTICATED, unless the agent can get another token. Errors after which the agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
         OPTIONS_CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -434,7 +440,9 @@ class CoordinatorService(object):
     Delivery: a task is executed at least once and recorded exactly once. "Acknowledged" below means: answered
     with OK after the store has it, by the coordinator's durability.
 
-    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL.
+    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL. Where tokens are
+    checked (security.proto), any RPC can answer UNAUTHENTICATED and PERMISSION_DENIED; a caller whose token is for some methods
+    only gets PERMISSION_DENIED (OUT_OF_SCOPE) if it names another one, and NOT_FOUND for tasks of others.
     """
 
     @staticmethod

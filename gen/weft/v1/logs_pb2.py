@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12weft/v1/logs.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x12GetTaskLogsRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\\\n\x13GetTaskLogsResponse\x12\x1f\n\x05lines\x18\x01 \x03(\x0b\x32\x10.weft.v1.LogLine\x12$\n\x07missing\x18\x02 \x01(\x0b\x32\x13.weft.v1.MissingLog\"\xf6\x01\n\x07LogLine\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05level\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12,\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x1c.weft.v1.LogLine.FieldsEntry\x12\x11\n\texception\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x07 \x01(\t\x12\x10\n\x08sequence\x18\x08 \x01(\x04\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"i\n\nMissingLog\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12)\n\x06reason\x18\x03 \x01(\x0e\x32\x19.weft.v1.MissingLogReason\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\"\x83\x01\n\nLogRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x16\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x04\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9e\x01\n\x07LogPost\x12\r\n\x05\x61sker\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12$\n\x07request\x18\x03 \x01(\x0b\x32\x13.weft.v1.LogRequest\x12 \n\x05reply\x18\x04 \x01(\x0b\x32\x11.weft.v1.LogReply\x12*\n\x07missing\x18\x05 \x01(\x0e\x32\x19.weft.v1.MissingLogReason\"s\n\x08LogReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x1f\n\x05lines\x18\x02 \x03(\x0b\x32\x10.weft.v1.LogLine\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\r\n\x05\x65nded\x18\x04 \x01(\x08\x12\x15\n\rlast_sequence\x18\x05 \x01(\x04*\xda\x01\n\x10MissingLogReason\x12\"\n\x1eMISSING_LOG_REASON_UNSPECIFIED\x10\x00\x12!\n\x1dMISSING_LOG_REASON_AGENT_GONE\x10\x01\x12\x1a\n\x16MISSING_LOG_REASON_OFF\x10\x02\x12 \n\x1cMISSING_LOG_REASON_NONE_KEPT\x10\x03\x12\x1f\n\x1bMISSING_LOG_REASON_TOO_MANY\x10\x04\x12 \n\x1cMISSING_LOG_REASON_NO_ANSWER\x10\x05\x32X\n\nLogService\x12J\n\x0bGetTaskLogs\x12\x1b.weft.v1.GetTaskLogsRequest\x1a\x1c.weft.v1.GetTaskLogsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12weft/v1/logs.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"5\n\x12GetTaskLogsRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\\\n\x13GetTaskLogsResponse\x12\x1f\n\x05lines\x18\x01 \x03(\x0b\x32\x10.weft.v1.LogLine\x12$\n\x07missing\x18\x02 \x01(\x0b\x32\x13.weft.v1.MissingLog\"\xf6\x01\n\x07LogLine\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05level\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12,\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x1c.weft.v1.LogLine.FieldsEntry\x12\x11\n\texception\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x07 \x01(\t\x12\x10\n\x08sequence\x18\x08 \x01(\x04\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"i\n\nMissingLog\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12)\n\x06reason\x18\x03 \x01(\x0e\x32\x19.weft.v1.MissingLogReason\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\"\x83\x01\n\nLogRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x16\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x04\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9e\x01\n\x07LogPost\x12\r\n\x05\x61sker\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12$\n\x07request\x18\x03 \x01(\x0b\x32\x13.weft.v1.LogRequest\x12 \n\x05reply\x18\x04 \x01(\x0b\x32\x11.weft.v1.LogReply\x12*\n\x07missing\x18\x05 \x01(\x0e\x32\x19.weft.v1.MissingLogReason\"s\n\x08LogReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x1f\n\x05lines\x18\x02 \x03(\x0b\x32\x10.weft.v1.LogLine\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\r\n\x05\x65nded\x18\x04 \x01(\x08\x12\x15\n\rlast_sequence\x18\x05 \x01(\x04*\xda\x01\n\x10MissingLogReason\x12\"\n\x1eMISSING_LOG_REASON_UNSPECIFIED\x10\x00\x12!\n\x1dMISSING_LOG_REASON_AGENT_GONE\x10\x01\x12\x1a\n\x16MISSING_LOG_REASON_OFF\x10\x02\x12 \n\x1cMISSING_LOG_REASON_NONE_KEPT\x10\x03\x12\x1f\n\x1bMISSING_LOG_REASON_TOO_MANY\x10\x04\x12 \n\x1cMISSING_LOG_REASON_NO_ANSWER\x10\x05\x32\x63\n\nLogService\x12U\n\x0bGetTaskLogs\x12\x1b.weft.v1.GetTaskLogsRequest\x1a\x1c.weft.v1.GetTaskLogsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOGLINE_FIELDSENTRY']._loaded_options = None
   _globals['_LOGLINE_FIELDSENTRY']._serialized_options = b'8\001'
-  _globals['_MISSINGLOGREASON']._serialized_start=1014
-  _globals['_MISSINGLOGREASON']._serialized_end=1232
-  _globals['_GETTASKLOGSREQUEST']._serialized_start=96
-  _globals['_GETTASKLOGSREQUEST']._serialized_end=149
-  _globals['_GETTASKLOGSRESPONSE']._serialized_start=151
-  _globals['_GETTASKLOGSRESPONSE']._serialized_end=243
-  _globals['_LOGLINE']._serialized_start=246
-  _globals['_LOGLINE']._serialized_end=492
-  _globals['_LOGLINE_FIELDSENTRY']._serialized_start=447
-  _globals['_LOGLINE_FIELDSENTRY']._serialized_end=492
-  _globals['_MISSINGLOG']._serialized_start=494
-  _globals['_MISSINGLOG']._serialized_end=599
-  _globals['_LOGREQUEST']._serialized_start=602
-  _globals['_LOGREQUEST']._serialized_end=733
-  _globals['_LOGPOST']._serialized_start=736
-  _globals['_LOGPOST']._serialized_end=894
-  _globals['_LOGREPLY']._serialized_start=896
-  _globals['_LOGREPLY']._serialized_end=1011
-  _globals['_LOGSERVICE']._serialized_start=1234
-  _globals['_LOGSERVICE']._serialized_end=1322
+  _globals['_LOGSERVICE'].methods_by_name['GetTaskLogs']._loaded_options = None
+  _globals['_LOGSERVICE'].methods_by_name['GetTaskLogs']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
+  _globals['_MISSINGLOGREASON']._serialized_start=1036
+  _globals['_MISSINGLOGREASON']._serialized_end=1254
+  _globals['_GETTASKLOGSREQUEST']._serialized_start=118
+  _globals['_GETTASKLOGSREQUEST']._serialized_end=171
+  _globals['_GETTASKLOGSRESPONSE']._serialized_start=173
+  _globals['_GETTASKLOGSRESPONSE']._serialized_end=265
+  _globals['_LOGLINE']._serialized_start=268
+  _globals['_LOGLINE']._serialized_end=514
+  _globals['_LOGLINE_FIELDSENTRY']._serialized_start=469
+  _globals['_LOGLINE_FIELDSENTRY']._serialized_end=514
+  _globals['_MISSINGLOG']._serialized_start=516
+  _globals['_MISSINGLOG']._serialized_end=621
+  _globals['_LOGREQUEST']._serialized_start=624
+  _globals['_LOGREQUEST']._serialized_end=755
+  _globals['_LOGPOST']._serialized_start=758
+  _globals['_LOGPOST']._serialized_end=916
+  _globals['_LOGREPLY']._serialized_start=918
+  _globals['_LOGREPLY']._serialized_end=1033
+  _globals['_LOGSERVICE']._serialized_start=1256
+  _globals['_LOGSERVICE']._serialized_end=1355
 # @@protoc_insertion_point(module_scope)

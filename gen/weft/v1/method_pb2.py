@@ -23,31 +23,38 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 from weft.v1 import fleet_pb2 as weft_dot_v1_dot_fleet__pb2
 from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14weft/v1/method.proto\x12\x07weft.v1\x1a google/protobuf/field_mask.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"\xa1\x02\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.weft.v1.MethodKind\x12\x14\n\x0crequest_type\x18\x03 \x01(\t\x12\x15\n\rresponse_type\x18\x04 \x01(\t\x12\x15\n\rcontract_hash\x18\x05 \x01(\t\x12\x0e\n\x06\x61gents\x18\x06 \x01(\r\x12#\n\x06policy\x18\x07 \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12,\n\x0f\x63ontract_policy\x18\x08 \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12%\n\x08override\x18\t \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12\x18\n\x10override_problem\x18\n \x01(\t\"9\n\x12ListMethodsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\noverridden\x18\x02 \x01(\x08\"7\n\x13ListMethodsResponse\x12 \n\x07methods\x18\x01 \x03(\x0b\x32\x0f.weft.v1.Method\" \n\x10GetMethodRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x11GetMethodResponse\x12\x1f\n\x06method\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Method\"y\n\x13UpdateMethodRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06policy\x18\x02 \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"7\n\x14UpdateMethodResponse\x12\x1f\n\x06method\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Method2\xea\x01\n\rMethodService\x12H\n\x0bListMethods\x12\x1b.weft.v1.ListMethodsRequest\x1a\x1c.weft.v1.ListMethodsResponse\x12\x42\n\tGetMethod\x12\x19.weft.v1.GetMethodRequest\x1a\x1a.weft.v1.GetMethodResponse\x12K\n\x0cUpdateMethod\x12\x1c.weft.v1.UpdateMethodRequest\x1a\x1d.weft.v1.UpdateMethodResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14weft/v1/method.proto\x12\x07weft.v1\x1a google/protobuf/field_mask.proto\x1a\x14weft/v1/access.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"\xa1\x02\n\x06Method\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.weft.v1.MethodKind\x12\x14\n\x0crequest_type\x18\x03 \x01(\t\x12\x15\n\rresponse_type\x18\x04 \x01(\t\x12\x15\n\rcontract_hash\x18\x05 \x01(\t\x12\x0e\n\x06\x61gents\x18\x06 \x01(\r\x12#\n\x06policy\x18\x07 \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12,\n\x0f\x63ontract_policy\x18\x08 \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12%\n\x08override\x18\t \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12\x18\n\x10override_problem\x18\n \x01(\t\"9\n\x12ListMethodsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\noverridden\x18\x02 \x01(\x08\"7\n\x13ListMethodsResponse\x12 \n\x07methods\x18\x01 \x03(\x0b\x32\x0f.weft.v1.Method\" \n\x10GetMethodRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x11GetMethodResponse\x12\x1f\n\x06method\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Method\"y\n\x13UpdateMethodRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06policy\x18\x02 \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"7\n\x14UpdateMethodResponse\x12\x1f\n\x06method\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Method2\x89\x02\n\rMethodService\x12S\n\x0bListMethods\x12\x1b.weft.v1.ListMethodsRequest\x1a\x1c.weft.v1.ListMethodsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12M\n\tGetMethod\x12\x19.weft.v1.GetMethodRequest\x1a\x1a.weft.v1.GetMethodResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12T\n\x0cUpdateMethod\x12\x1c.weft.v1.UpdateMethodRequest\x1a\x1d.weft.v1.UpdateMethodResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.v1.method_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METHOD']._serialized_start=112
-  _globals['_METHOD']._serialized_end=401
-  _globals['_LISTMETHODSREQUEST']._serialized_start=403
-  _globals['_LISTMETHODSREQUEST']._serialized_end=460
-  _globals['_LISTMETHODSRESPONSE']._serialized_start=462
-  _globals['_LISTMETHODSRESPONSE']._serialized_end=517
-  _globals['_GETMETHODREQUEST']._serialized_start=519
-  _globals['_GETMETHODREQUEST']._serialized_end=551
-  _globals['_GETMETHODRESPONSE']._serialized_start=553
-  _globals['_GETMETHODRESPONSE']._serialized_end=605
-  _globals['_UPDATEMETHODREQUEST']._serialized_start=607
-  _globals['_UPDATEMETHODREQUEST']._serialized_end=728
-  _globals['_UPDATEMETHODRESPONSE']._serialized_start=730
-  _globals['_UPDATEMETHODRESPONSE']._serialized_end=785
-  _globals['_METHODSERVICE']._serialized_start=788
-  _globals['_METHODSERVICE']._serialized_end=1022
+  _globals['_METHODSERVICE'].methods_by_name['ListMethods']._loaded_options = None
+  _globals['_METHODSERVICE'].methods_by_name['ListMethods']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
+  _globals['_METHODSERVICE'].methods_by_name['GetMethod']._loaded_options = None
+  _globals['_METHODSERVICE'].methods_by_name['GetMethod']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
+  _globals['_METHODSERVICE'].methods_by_name['UpdateMethod']._loaded_options = None
+  _globals['_METHODSERVICE'].methods_by_name['UpdateMethod']._serialized_options = b'\312\341\030\003\n\001\004'
+  _globals['_METHOD']._serialized_start=134
+  _globals['_METHOD']._serialized_end=423
+  _globals['_LISTMETHODSREQUEST']._serialized_start=425
+  _globals['_LISTMETHODSREQUEST']._serialized_end=482
+  _globals['_LISTMETHODSRESPONSE']._serialized_start=484
+  _globals['_LISTMETHODSRESPONSE']._serialized_end=539
+  _globals['_GETMETHODREQUEST']._serialized_start=541
+  _globals['_GETMETHODREQUEST']._serialized_end=573
+  _globals['_GETMETHODRESPONSE']._serialized_start=575
+  _globals['_GETMETHODRESPONSE']._serialized_end=627
+  _globals['_UPDATEMETHODREQUEST']._serialized_start=629
+  _globals['_UPDATEMETHODREQUEST']._serialized_end=750
+  _globals['_UPDATEMETHODRESPONSE']._serialized_start=752
+  _globals['_UPDATEMETHODRESPONSE']._serialized_end=807
+  _globals['_METHODSERVICE']._serialized_start=810
+  _globals['_METHODSERVICE']._serialized_end=1075
 # @@protoc_insertion_point(module_scope)

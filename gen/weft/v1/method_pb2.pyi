@@ -1,4 +1,5 @@
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from weft.v1 import access_pb2 as _access_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
 from weft.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import containers as _containers

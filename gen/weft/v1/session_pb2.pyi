@@ -46,7 +46,7 @@ class ConnectRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., state: _Optional[_Union[AgentReport, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[AttemptResult, _Mapping]]] = ..., released: _Optional[_Iterable[_Union[Released, _Mapping]]] = ..., goodbye: bool = ..., log_replies: _Optional[_Iterable[_Union[_logs_pb2.LogReply, _Mapping]]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "assignments", "cancels", "result_acks", "progress_acks", "desired_state", "echo_sequence", "direct_problem", "log_requests")
+    __slots__ = ("welcome", "assignments", "cancels", "result_acks", "progress_acks", "desired_state", "echo_sequence", "direct_problem", "log_requests", "tokens_changed")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class ConnectResponse(_message.Message):
     ECHO_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DIRECT_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     LOG_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_CHANGED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
     cancels: _containers.RepeatedCompositeFieldContainer[Cancel]
@@ -65,7 +66,8 @@ class ConnectResponse(_message.Message):
     echo_sequence: int
     direct_problem: str
     log_requests: _containers.RepeatedCompositeFieldContainer[_logs_pb2.LogRequest]
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ..., direct_problem: _Optional[str] = ..., log_requests: _Optional[_Iterable[_Union[_logs_pb2.LogRequest, _Mapping]]] = ...) -> None: ...
+    tokens_changed: bool
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ..., direct_problem: _Optional[str] = ..., log_requests: _Optional[_Iterable[_Union[_logs_pb2.LogRequest, _Mapping]]] = ..., tokens_changed: bool = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("agent_id", "instance_id", "labels", "resources", "contract_hash", "methods", "slots", "prefetch", "advertised_address", "held", "version", "draining", "replace_options", "keeps_logs", "tls_name")
@@ -196,7 +198,7 @@ class Released(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("epoch", "heartbeat_interval", "lease", "contract_needed", "adopted", "lost", "desired_state", "max_response_bytes", "coordinator_id")
+    __slots__ = ("epoch", "heartbeat_interval", "lease", "contract_needed", "adopted", "lost", "desired_state", "max_response_bytes", "coordinator_id", "tokens_checked")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +208,7 @@ class Welcome(_message.Message):
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_CHECKED_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     heartbeat_interval: _duration_pb2.Duration
     lease: _duration_pb2.Duration
@@ -215,7 +218,8 @@ class Welcome(_message.Message):
     desired_state: _fleet_pb2.DesiredState
     max_response_bytes: int
     coordinator_id: str
-    def __init__(self, epoch: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., contract_needed: bool = ..., adopted: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., max_response_bytes: _Optional[int] = ..., coordinator_id: _Optional[str] = ...) -> None: ...
+    tokens_checked: bool
+    def __init__(self, epoch: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., contract_needed: bool = ..., adopted: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., max_response_bytes: _Optional[int] = ..., coordinator_id: _Optional[str] = ..., tokens_checked: bool = ...) -> None: ...
 
 class AttemptRef(_message.Message):
     __slots__ = ("task_id", "attempt")

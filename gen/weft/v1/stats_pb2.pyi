@@ -1,4 +1,5 @@
 from google.protobuf import duration_pb2 as _duration_pb2
+from weft.v1 import access_pb2 as _access_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message

@@ -41,6 +41,7 @@ from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
 from weft.coordinator.groups.callback_pass import CallbackPass, callback_methods
 from weft.coordinator.groups.group_ends import GroupEnds
 from weft.coordinator.groups.group_service import GroupService
+from weft.coordinator.identity.identity import Identity
 from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync
@@ -79,6 +80,7 @@ from weft.v1 import (
     logs_pb2_grpc,
     method_pb2_grpc,
     schedule_pb2_grpc,
+    security_pb2_grpc,
     stats_pb2_grpc,
 )
 
@@ -111,10 +113,10 @@ class Coordinator(StoreEvents):
     def __init__(
         self, settings: CoordinatorSettings, store: Store | None = None, tracer: SpanTracer | None = None
     ) -> None:
-        self._settings, self._tracer, self._tls = settings, tracer, process_tls(settings.tls)
-        self.coordinator_id = settings.process_name
+        self._settings, self._tracer, self.coordinator_id = settings, tracer, settings.process_name
+        self._store = store = store or store_of(settings.store_config)
+        self._tls, self._identity = process_tls(settings.tls), Identity(store, settings)
         self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
-        self._store = store or store_of(settings.store_config)
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, settings.tls)
         self._subscriptions = TaskSubscriptions(settings.max_watchers)
         self._contracts = Contracts()
@@ -155,7 +157,7 @@ class Coordinator(StoreEvents):
         self._direct = self._make_direct()
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
-        self._health = ServiceHealth(self._store, self._register, self._contracts)
+        self._health = ServiceHealth(self._store, self._register, self._contracts, self._identity.edge)
         self._submission_service = self._make_submissions()
         self._schedules, self._callbacks = self._make_passes()
         self._group_ends = GroupEnds(self._store, settings.max_watchers)
@@ -218,6 +220,8 @@ class Coordinator(StoreEvents):
 
     async def _keep_house(self, now_s: float) -> None:
         self._stats.tick(now_s)
+        if await self._identity.keep_house(now_s):
+            self._sessions.tell_tokens_changed()
         if self._store.shared:
             await self._contract_sync.load()
         await self._overrides.load()
@@ -259,6 +263,7 @@ class Coordinator(StoreEvents):
         self._figures.bind()
         await self._channelz.start()
         await self._store.open(self)
+        await self._identity.start()
         await self._contract_sync.load()
         await self._overrides.load()
         await self._operator_limits.load()
@@ -304,9 +309,11 @@ class Coordinator(StoreEvents):
             ),
             FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
+            self._identity.edge,
         )
         timing = CallFigures(self.figures)
-        own = guard.Lenient(server, timing.timed)
+        doors = self._identity.edge.behind(server)
+        own = guard.Lenient(doors, timing.timed)
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, own)
         schedules = ScheduleService(self._store, self._submission_service)
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, own)
@@ -319,7 +326,8 @@ class Coordinator(StoreEvents):
         method_pb2_grpc.add_MethodServiceServicer_to_server(methods, own)
         self._stats = StatsService(self._store, self.coordinator_id)
         stats_pb2_grpc.add_StatsServiceServicer_to_server(self._stats, own)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        security_pb2_grpc.add_TokenServiceServicer_to_server(self._identity.service, own)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, doors)
         tasks = CallTasks(
             self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s
         )
@@ -328,7 +336,7 @@ class Coordinator(StoreEvents):
         )
         reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
         # In this order: the last one takes each method that no other handler has.
-        server.add_generic_rpc_handlers((reflection, HealthLists(self._health), timing.timed(calls)))
+        doors.add_generic_rpc_handlers((reflection, HealthLists(self._health), timing.timed(calls)))
         parts = self._store, self._register, self._sessions, self._subscriptions, self._submission_service
         self._figures.ask(CountedParts(*parts, calls.admission, self._direct.balancer))
         return server

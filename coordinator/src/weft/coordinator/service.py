@@ -28,6 +28,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord
 from weft.rpc import refusals
+from weft.rpc.identity.edge import Edge
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2, task_pb2
@@ -63,7 +64,8 @@ class FleetParts(NamedTuple):
 class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     """Large because it has one method an RPC. Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, tasks: TaskParts, fleet: FleetParts, sessions: Sessions) -> None:
+    def __init__(self, tasks: TaskParts, fleet: FleetParts, sessions: Sessions, edge: Edge) -> None:
+        self._edge = edge
         (
             self._store,
             self._subscriptions,
@@ -250,11 +252,11 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def Connect(
         self, request_iterator: AsyncIterator[session_pb2.ConnectRequest], context: Context
     ) -> None:
-        await self._sessions.serve(request_iterator, context)
+        await self._sessions.serve(request_iterator, context, self._edge.caller(context))
 
     @guard.unary
     async def Report(
         self, request: coordinator_pb2.ReportRequest, context: Context
     ) -> coordinator_pb2.ReportResponse:
-        await self._sessions.report(request)
+        await self._sessions.report(request, self._edge.caller(context))
         return coordinator_pb2.ReportResponse()

@@ -201,6 +201,14 @@ class CoordinatorSettings(BaseSettings):
         description="address where operators ask gRPC for this process' servers, channels and connections (channelz),"
         " `host:port` (port 0: a free one); empty: none",
     )
+    tokens: Literal["off", "on"] = Field(
+        "off",
+        description="on: callers and agents must show tokens (`weft tokens`); the first start writes one for an operator",
+    )
+    operator_token_file: Path | None = Field(
+        None,
+        description="where the first operator's token is written; unless set, beside the address file, or else weft-operator.token",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged"
     )
@@ -214,6 +222,14 @@ class CoordinatorSettings(BaseSettings):
     def process_name(self) -> str:
         """The name of this coordinator in logs and traces."""
         return self.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
+
+    @property
+    def first_token_file(self) -> Path:
+        """Where the first operator's token is written."""
+        if self.operator_token_file is not None:
+            return self.operator_token_file
+        beside = self.address_file
+        return Path("weft-operator.token") if beside is None else beside.with_name(f"{beside.name}.token")
 
     @property
     def store_place(self) -> str:

@@ -11,6 +11,7 @@ from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.groups.group_ends import GroupEnds
+from weft.coordinator.identity.identity import Identity
 from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
@@ -33,6 +34,7 @@ class StoreEvents:
     _operator_limits: PolicyRows
     _logs: LogService
     _explainer: QueueExplainer
+    _identity: Identity
     _index: SessionIndex
     _subscriptions: TaskSubscriptions
     _sessions: Sessions
@@ -47,6 +49,8 @@ class StoreEvents:
         self._sweeper.hasten()
 
     def rows_changed(self, kind: str) -> None:
+        if self._identity.rows_changed(kind):
+            self._sweeper.hasten()
         if kind == SCHEDULES:
             self._schedules.changed()
         if kind == GROUPS:

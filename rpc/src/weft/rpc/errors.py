@@ -11,6 +11,8 @@ Errors are sorted by what a caller can do about them, then by their gRPC code:
     │   ├── NotFound
     │   ├── AlreadyExists
     │   ├── FailedPrecondition
+    │   ├── Unauthenticated        the caller shows no token, or one that is not valid
+    │   ├── PermissionDenied       the caller's token does not allow the call
     │   ├── Unimplemented
     │   └── TooLarge               a request or a response is over a limit; also a ResourceExhausted
     ├── DeadlineExceeded           time is up, of the call or of the task (`reason`); also Python's TimeoutError
@@ -203,6 +205,18 @@ class FailedPrecondition(FixRequest):
     code = grpc.StatusCode.FAILED_PRECONDITION
 
 
+class Unauthenticated(FixRequest):
+    """The server does not know who calls. Show a valid token."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(FixRequest):
+    """The server knows who calls, and this caller may not. Use another token, or get one that goes further."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
 class Unimplemented(FixRequest):
     code = grpc.StatusCode.UNIMPLEMENTED
 
@@ -242,6 +256,8 @@ _CLASSES: dict[grpc.StatusCode, type[WeftError]] = {
         NotFound,
         AlreadyExists,
         FailedPrecondition,
+        Unauthenticated,
+        PermissionDenied,
         Unimplemented,
         DeadlineExceeded,
         Aborted,

@@ -16,8 +16,11 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from weft.rpc.calls import relay
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.health_contract import health_file
+from weft.rpc.errors import WeftError
+from weft.rpc.identity.edge import Edge
 
 SERVICE = "grpc.health.v1.Health"
 MAX_WATCHERS = 4096
@@ -53,8 +56,13 @@ class HealthLists(grpc.GenericRpcHandler):
 class HealthService(health_pb2_grpc.HealthServicer):
     """The health service. A server implements `status` and `services`."""
 
-    def __init__(self) -> None:
+    def __init__(self, edge: Edge | None = None) -> None:
+        """
+        Args:
+            edge: of the server, if it may ask for tokens. Without one a caller learns the health of the server itself, no more.
+        """
         self._watchers: set[asyncio.Event] = set()
+        self._edge = edge
 
     @abstractmethod
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
@@ -69,11 +77,19 @@ class HealthService(health_pb2_grpc.HealthServicer):
         for event in self._watchers:
             event.set()
 
+    async def _check_caller(self, service: str, context: aio.ServicerContext[Any, Any]) -> None:
+        if service and self._edge is not None:
+            try:
+                self._edge.caller(context)
+            except WeftError as error:
+                await relay.refuse(error, context)
+
     async def Check(
         self,
         request: health_pb2.HealthCheckRequest,
         context: aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse],
     ) -> health_pb2.HealthCheckResponse:
+        await self._check_caller(request.service, context)
         status = self.status(request.service)
         if status == Status.SERVICE_UNKNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} is hosted here")
@@ -84,6 +100,7 @@ class HealthService(health_pb2_grpc.HealthServicer):
         request: health_pb2.HealthCheckRequest,
         context: aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse],
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        await self._check_caller(request.service, context)
         if len(self._watchers) >= MAX_WATCHERS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many health watchers")
         event = asyncio.Event()

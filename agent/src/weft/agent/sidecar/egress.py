@@ -165,7 +165,7 @@ class Egress:
         channel = self._direct if mode == DIRECT else self._coordinator
 
         def outgoing(context: Any) -> metadata.Pairs:
-            return relay.passed_on(context, _is_option)
+            return relay.passed_on(context, _is_option, tokens=True)
 
         kind = self._shapes.kind(path.removeprefix("/"))
         handler = relay.handler(channel, path, kind, outgoing)

@@ -15,6 +15,7 @@ from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
 from weft.rpc.calls.metadata import MODE_KEY
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.security.token_metadata import shows_token
 from weft.rpc.task_policy.option_checks import (
     LEAST_LIMIT_S,
     LEAST_TTL_S,
@@ -57,7 +58,7 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> CallOptions:
             options.context.tracestate = str(value)
         elif key == "baggage":
             options.context.baggage = str(value)
-        elif metadata.belongs_to_caller(key):
+        elif metadata.belongs_to_caller(key) and not shows_token(key, value):
             raw = value if isinstance(value, bytes) else value.encode()
             options.context.metadata.add(key=key, value=raw)
     return call

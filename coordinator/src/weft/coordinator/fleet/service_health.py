@@ -11,6 +11,7 @@ from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.store.base import Store
 from weft.rpc import health
 from weft.rpc.health import Status
+from weft.rpc.identity.edge import Edge
 
 OWN_SERVICES = frozenset(
     {
@@ -21,6 +22,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.MethodService",
         "weft.v1.ScheduleService",
         "weft.v1.StatsService",
+        "weft.v1.TokenService",
     }
 )
 
@@ -28,8 +30,10 @@ OWN_SERVICES = frozenset(
 class ServiceHealth(health.HealthService):
     """Answers from the register of agents."""
 
-    def __init__(self, store: Store, register: AgentRegister, contracts: Contracts) -> None:
-        super().__init__()
+    def __init__(
+        self, store: Store, register: AgentRegister, contracts: Contracts, edge: Edge | None = None
+    ) -> None:
+        super().__init__(edge)
         self._store = store
         self._register = register
         self._contracts = contracts

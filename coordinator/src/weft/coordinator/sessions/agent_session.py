@@ -40,6 +40,8 @@ class AgentSession:
     """
 
     host_detail: fleet_pb2.HostDetail | None = None  # sent more seldom than the rest
+    token_id = ""  # of the token that opened it; empty: none was asked for
+    _tokens_changed = False
 
     def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:
         self.owner = owner
@@ -317,6 +319,10 @@ class AgentSession:
         self._desired_to_send = desired
         self._event.set()
 
+    def tell_tokens_changed(self) -> None:
+        self._tokens_changed = True
+        self._event.set()
+
     def ask_for_log(self, request: logs_pb2.LogRequest) -> None:
         self._log_requests.append(request)
         self._event.set()
@@ -344,10 +350,11 @@ class AgentSession:
             echo_sequence=self._echo,
             direct_problem=self._problem_to_send,
             log_requests=_pop(self._log_requests),
+            tokens_changed=self._tokens_changed,
         )
         self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._problem_to_send = ""
-        self._echo = 0
+        self._echo, self._tokens_changed = 0, False
         self._room.set()
         if self._assignments or self._acks or self._progress_acks or self._cancels or self._log_requests:
             self._event.set()

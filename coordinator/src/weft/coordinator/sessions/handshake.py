@@ -77,6 +77,7 @@ class Opener:
             contract_needed=not session.accepted,
             max_response_bytes=self._settings.max_payload_bytes,
             coordinator_id=self._coordinator_id,
+            tokens_checked=self._settings.tokens == "on",
         )
         await self._settle_held(session, welcome)
         session.desired = await self._desired(hello.agent_id)

@@ -17,6 +17,8 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.identity.agent_binding import admit_agent
+from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
@@ -31,6 +33,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
 from weft.rpc import errors, refusals
 from weft.rpc.calls.pacing import Pacer
+from weft.rpc.identity.caller import ANYBODY, Caller
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
 from weft.v1 import coordinator_pb2, fleet_pb2, session_pb2
@@ -58,6 +61,7 @@ class Sessions:
         outcomes: AttemptOutcomes,
     ) -> None:
         self._store = store
+        self._tokens = TokenTable(store)
         self._settings = settings
         self._listener = listener
         self._outcomes = outcomes
@@ -137,6 +141,7 @@ class Sessions:
         self,
         requests: AsyncIterator[session_pb2.ConnectRequest],
         context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
+        caller: Caller = ANYBODY,
     ) -> None:
         """Serve one agent's stream until it ends.
 
@@ -144,7 +149,9 @@ class Sessions:
             WeftError: why this coordinator ended the stream.
         """
         hello = await self._read_hello(requests)
+        await admit_agent(self._tokens, caller, hello)
         session = await self._open(hello, context)
+        session.token_id = caller.token_id
         reader = asyncio.get_running_loop().create_task(self._read(session, requests))
         task = session.task = asyncio.current_task()
         assert task is not None
@@ -277,9 +284,18 @@ class Sessions:
                 refusals.internal("the coordinator failed to handle a message; its log has the rest")
             )
 
-    async def report(self, request: coordinator_pb2.ReportRequest) -> None:
-        """Take a message that came out-of-band (`SessionMessages.handle_report`)."""
-        await self._messages.handle_report(self._sessions.get(request.agent_id), request)
+    async def report(self, request: coordinator_pb2.ReportRequest, caller: Caller = ANYBODY) -> None:
+        """Take a message that came out-of-band (`SessionMessages.handle_report`), from the caller whose session it is."""
+        session = self._sessions.get(request.agent_id)
+        if session is not None and session.token_id != caller.token_id:
+            # As if the session were not here.
+            session = None
+        await self._messages.handle_report(session, request)
+
+    def tell_tokens_changed(self) -> None:
+        """Tell the agents to check their callers' tokens again."""
+        for session in self._sessions.values():
+            session.tell_tokens_changed()
 
     async def _end(self, session: AgentSession, reader: asyncio.Task[None]) -> None:
         # The reader first: it must not read while the call ends.

@@ -565,7 +565,7 @@ var File_weft_v1_agent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x13weft/v1/agent.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/task.proto\"U\n" +
+	"\x13weft/v1/agent.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14weft/v1/access.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/task.proto\"U\n" +
 	"\x0eExecuteRequest\x12)\n" +
 	"\x05calls\x18\x01 \x03(\v2\x13.weft.v1.DirectCallR\x05calls\x12\x18\n" +
 	"\acancels\x18\x02 \x03(\x04R\acancels\"\xa0\x01\n" +
@@ -603,10 +603,12 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\x0freport_interval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0ereportInterval\"\x16\n" +
 	"\x14DescribeAgentRequest\"=\n" +
 	"\x15DescribeAgentResponse\x12$\n" +
-	"\x05agent\x18\x01 \x01(\v2\x0e.weft.v1.AgentR\x05agent2\xa0\x01\n" +
-	"\fAgentService\x12@\n" +
-	"\aExecute\x12\x17.weft.v1.ExecuteRequest\x1a\x18.weft.v1.ExecuteResponse(\x010\x01\x12N\n" +
-	"\rDescribeAgent\x12\x1d.weft.v1.DescribeAgentRequest\x1a\x1e.weft.v1.DescribeAgentResponseBx\n" +
+	"\x05agent\x18\x01 \x01(\v2\x0e.weft.v1.AgentR\x05agent2\xb5\x01\n" +
+	"\fAgentService\x12J\n" +
+	"\aExecute\x12\x17.weft.v1.ExecuteRequest\x1a\x18.weft.v1.ExecuteResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02(\x010\x01\x12Y\n" +
+	"\rDescribeAgent\x12\x1d.weft.v1.DescribeAgentRequest\x1a\x1e.weft.v1.DescribeAgentResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03Bx\n" +
 	"\vcom.weft.v1B\n" +
 	"AgentProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
@@ -666,6 +668,7 @@ func file_weft_v1_agent_proto_init() {
 	if File_weft_v1_agent_proto != nil {
 		return
 	}
+	file_weft_v1_access_proto_init()
 	file_weft_v1_fleet_proto_init()
 	file_weft_v1_task_proto_init()
 	type x struct{}

@@ -2214,7 +2214,7 @@ var File_weft_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\xd5\x01\n" +
+	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\xd5\x01\n" +
 	"\x11SubmitTaskRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1d\n" +
@@ -2351,29 +2351,47 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x121\n" +
 	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\"\x10\n" +
-	"\x0eReportResponse2\xbe\t\n" +
-	"\x12CoordinatorService\x12E\n" +
+	"\x0eReportResponse2\xed\n" +
 	"\n" +
-	"SubmitTask\x12\x1a.weft.v1.SubmitTaskRequest\x1a\x1b.weft.v1.SubmitTaskResponse\x12L\n" +
-	"\vSubmitTasks\x12\x1b.weft.v1.SubmitTasksRequest\x1a\x1c.weft.v1.SubmitTasksResponse(\x010\x01\x12<\n" +
-	"\aGetTask\x12\x17.weft.v1.GetTaskRequest\x1a\x18.weft.v1.GetTaskResponse\x12D\n" +
-	"\tWaitTasks\x12\x19.weft.v1.WaitTasksRequest\x1a\x1a.weft.v1.WaitTasksResponse0\x01\x12B\n" +
-	"\tListTasks\x12\x19.weft.v1.ListTasksRequest\x1a\x1a.weft.v1.ListTasksResponse\x12E\n" +
+	"\x12CoordinatorService\x12O\n" +
 	"\n" +
-	"CancelTask\x12\x1a.weft.v1.CancelTaskRequest\x1a\x1b.weft.v1.CancelTaskResponse\x12B\n" +
-	"\tRetryTask\x12\x19.weft.v1.RetryTaskRequest\x1a\x1a.weft.v1.RetryTaskResponse\x12D\n" +
-	"\tWatchTask\x12\x19.weft.v1.WatchTaskRequest\x1a\x1a.weft.v1.WatchTaskResponse0\x01\x12E\n" +
+	"SubmitTask\x12\x1a.weft.v1.SubmitTaskRequest\x1a\x1b.weft.v1.SubmitTaskResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12V\n" +
+	"\vSubmitTasks\x12\x1b.weft.v1.SubmitTasksRequest\x1a\x1c.weft.v1.SubmitTasksResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02(\x010\x01\x12G\n" +
+	"\aGetTask\x12\x17.weft.v1.GetTaskRequest\x1a\x18.weft.v1.GetTaskResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12O\n" +
+	"\tWaitTasks\x12\x19.weft.v1.WaitTasksRequest\x1a\x1a.weft.v1.WaitTasksResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x030\x01\x12M\n" +
+	"\tListTasks\x12\x19.weft.v1.ListTasksRequest\x1a\x1a.weft.v1.ListTasksResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12O\n" +
 	"\n" +
-	"ListAgents\x12\x1a.weft.v1.ListAgentsRequest\x1a\x1b.weft.v1.ListAgentsResponse\x12?\n" +
-	"\bGetAgent\x12\x18.weft.v1.GetAgentRequest\x1a\x19.weft.v1.GetAgentResponse\x12J\n" +
-	"\vWatchAgents\x12\x1b.weft.v1.WatchAgentsRequest\x1a\x1c.weft.v1.WatchAgentsResponse0\x01\x12H\n" +
-	"\vUpdateAgent\x12\x1b.weft.v1.UpdateAgentRequest\x1a\x1c.weft.v1.UpdateAgentResponse\x12E\n" +
+	"CancelTask\x12\x1a.weft.v1.CancelTaskRequest\x1a\x1b.weft.v1.CancelTaskResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12L\n" +
+	"\tRetryTask\x12\x19.weft.v1.RetryTaskRequest\x1a\x1a.weft.v1.RetryTaskResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12O\n" +
+	"\tWatchTask\x12\x19.weft.v1.WatchTaskRequest\x1a\x1a.weft.v1.WatchTaskResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x030\x01\x12P\n" +
 	"\n" +
-	"ListQueues\x12\x1a.weft.v1.ListQueuesRequest\x1a\x1b.weft.v1.ListQueuesResponse\x12H\n" +
-	"\vUpdateQueue\x12\x1b.weft.v1.UpdateQueueRequest\x1a\x1c.weft.v1.UpdateQueueResponse\x12N\n" +
-	"\rListResources\x12\x1d.weft.v1.ListResourcesRequest\x1a\x1e.weft.v1.ListResourcesResponse\x12@\n" +
-	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse(\x010\x01\x129\n" +
-	"\x06Report\x12\x16.weft.v1.ReportRequest\x1a\x17.weft.v1.ReportResponseB~\n" +
+	"ListAgents\x12\x1a.weft.v1.ListAgentsRequest\x1a\x1b.weft.v1.ListAgentsResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12J\n" +
+	"\bGetAgent\x12\x18.weft.v1.GetAgentRequest\x1a\x19.weft.v1.GetAgentResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12U\n" +
+	"\vWatchAgents\x12\x1b.weft.v1.WatchAgentsRequest\x1a\x1c.weft.v1.WatchAgentsResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x030\x01\x12Q\n" +
+	"\vUpdateAgent\x12\x1b.weft.v1.UpdateAgentRequest\x1a\x1c.weft.v1.UpdateAgentResponse\"\a\xca\xe1\x18\x03\n" +
+	"\x01\x04\x12P\n" +
+	"\n" +
+	"ListQueues\x12\x1a.weft.v1.ListQueuesRequest\x1a\x1b.weft.v1.ListQueuesResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12Q\n" +
+	"\vUpdateQueue\x12\x1b.weft.v1.UpdateQueueRequest\x1a\x1c.weft.v1.UpdateQueueResponse\"\a\xca\xe1\x18\x03\n" +
+	"\x01\x04\x12Y\n" +
+	"\rListResources\x12\x1d.weft.v1.ListResourcesRequest\x1a\x1e.weft.v1.ListResourcesResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12I\n" +
+	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse\"\a\xca\xe1\x18\x03\n" +
+	"\x01\x02(\x010\x01\x12B\n" +
+	"\x06Report\x12\x16.weft.v1.ReportRequest\x1a\x17.weft.v1.ReportResponse\"\a\xca\xe1\x18\x03\n" +
+	"\x01\x02B~\n" +
 	"\vcom.weft.v1B\x10CoordinatorProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -2526,6 +2544,7 @@ func file_weft_v1_coordinator_proto_init() {
 	if File_weft_v1_coordinator_proto != nil {
 		return
 	}
+	file_weft_v1_access_proto_init()
 	file_weft_v1_fleet_proto_init()
 	file_weft_v1_options_proto_init()
 	file_weft_v1_session_proto_init()

@@ -51,7 +51,9 @@ const (
 // Delivery: a task is executed at least once and recorded exactly once. "Acknowledged" below means: answered
 // with OK after the store has it, by the coordinator's durability.
 //
-// Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL.
+// Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL. Where tokens are
+// checked (security.proto), any RPC can answer UNAUTHENTICATED and PERMISSION_DENIED; a caller whose token is for some methods
+// only gets PERMISSION_DENIED (OUT_OF_SCOPE) if it names another one, and NOT_FOUND for tasks of others.
 type CoordinatorServiceClient interface {
 	// Stores one task.
 	//
@@ -144,9 +146,11 @@ type CoordinatorServiceClient interface {
 	// An agent's session; session.proto has the rules. The stream lives as long as the agent does; one agent
 	// has one stream.
 	//
+	// Where tokens are checked, the agent's id, the methods that it hosts and its labels must be in the scope of its token.
+	//
 	// Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
-	// CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
+	// CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL), PERMISSION_DENIED (OUT_OF_SCOPE,
+	// TOKEN_USED_UP), and UNAUTHENTICATED, unless the agent can get another token. Errors after which the agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
 	// OPTIONS_CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
 	// Takes a message of an open session out-of-band: from an agent whose stream is blocked, for example by a handler that
@@ -381,7 +385,9 @@ func (c *coordinatorServiceClient) Report(ctx context.Context, in *ReportRequest
 // Delivery: a task is executed at least once and recorded exactly once. "Acknowledged" below means: answered
 // with OK after the store has it, by the coordinator's durability.
 //
-// Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL.
+// Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL. Where tokens are
+// checked (security.proto), any RPC can answer UNAUTHENTICATED and PERMISSION_DENIED; a caller whose token is for some methods
+// only gets PERMISSION_DENIED (OUT_OF_SCOPE) if it names another one, and NOT_FOUND for tasks of others.
 type CoordinatorServiceServer interface {
 	// Stores one task.
 	//
@@ -474,9 +480,11 @@ type CoordinatorServiceServer interface {
 	// An agent's session; session.proto has the rules. The stream lives as long as the agent does; one agent
 	// has one stream.
 	//
+	// Where tokens are checked, the agent's id, the methods that it hosts and its labels must be in the scope of its token.
+	//
 	// Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
-	// CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
+	// CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL), PERMISSION_DENIED (OUT_OF_SCOPE,
+	// TOKEN_USED_UP), and UNAUTHENTICATED, unless the agent can get another token. Errors after which the agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
 	// OPTIONS_CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
 	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
 	// Takes a message of an open session out-of-band: from an agent whose stream is blocked, for example by a handler that

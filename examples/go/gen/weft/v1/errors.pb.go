@@ -136,6 +136,25 @@ const (
 	// INTERNAL: the handler's response breaks rules of its contract (`buf.validate`). Details and metadata as of RULES_VIOLATED.
 	// Never retried.
 	ErrorReason_ERROR_REASON_RESULT_RULES_VIOLATED ErrorReason = 45
+	// UNAUTHENTICATED: callers must show a token here, and this one shows none.
+	ErrorReason_ERROR_REASON_TOKEN_MISSING ErrorReason = 58
+	// UNAUTHENTICATED: the token is not one of this mesh, or is damaged, or the call has several.
+	ErrorReason_ERROR_REASON_TOKEN_INVALID ErrorReason = 59
+	// UNAUTHENTICATED: the token has expired, or was rotated and its overlap has ended. Metadata: token_id.
+	ErrorReason_ERROR_REASON_TOKEN_EXPIRED ErrorReason = 60
+	// UNAUTHENTICATED or FAILED_PRECONDITION: the token was revoked: it proves nothing, and cannot be rotated. Metadata: token_id.
+	ErrorReason_ERROR_REASON_TOKEN_REVOKED ErrorReason = 61
+	// PERMISSION_DENIED: the caller's role may not make this call. Metadata: role, and roles, those that may.
+	ErrorReason_ERROR_REASON_ROLE_NEEDED ErrorReason = 62
+	// PERMISSION_DENIED: the scope of the caller's token does not reach that far. Nothing is said of what exists. Metadata: scope, the
+	// field of the token's scope, and value, what the caller asked for.
+	ErrorReason_ERROR_REASON_OUT_OF_SCOPE ErrorReason = 63
+	// PERMISSION_DENIED: as many agents have used this join token as may. Metadata: token_id.
+	ErrorReason_ERROR_REASON_TOKEN_USED_UP ErrorReason = 64
+	// NOT_FOUND: no token has this id. Metadata: token_id.
+	ErrorReason_ERROR_REASON_TOKEN_NOT_FOUND ErrorReason = 65
+	// FAILED_PRECONDITION: made by weft's libraries, never sent: the connection is not safe for a token.
+	ErrorReason_ERROR_REASON_TOKEN_UNSAFE ErrorReason = 66
 )
 
 // Enum value maps for ErrorReason.
@@ -188,6 +207,15 @@ var (
 		46: "ERROR_REASON_GROUP_EXISTS",
 		47: "ERROR_REASON_GROUP_UNFINISHED",
 		45: "ERROR_REASON_RESULT_RULES_VIOLATED",
+		58: "ERROR_REASON_TOKEN_MISSING",
+		59: "ERROR_REASON_TOKEN_INVALID",
+		60: "ERROR_REASON_TOKEN_EXPIRED",
+		61: "ERROR_REASON_TOKEN_REVOKED",
+		62: "ERROR_REASON_ROLE_NEEDED",
+		63: "ERROR_REASON_OUT_OF_SCOPE",
+		64: "ERROR_REASON_TOKEN_USED_UP",
+		65: "ERROR_REASON_TOKEN_NOT_FOUND",
+		66: "ERROR_REASON_TOKEN_UNSAFE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -237,6 +265,15 @@ var (
 		"ERROR_REASON_GROUP_EXISTS":          46,
 		"ERROR_REASON_GROUP_UNFINISHED":      47,
 		"ERROR_REASON_RESULT_RULES_VIOLATED": 45,
+		"ERROR_REASON_TOKEN_MISSING":         58,
+		"ERROR_REASON_TOKEN_INVALID":         59,
+		"ERROR_REASON_TOKEN_EXPIRED":         60,
+		"ERROR_REASON_TOKEN_REVOKED":         61,
+		"ERROR_REASON_ROLE_NEEDED":           62,
+		"ERROR_REASON_OUT_OF_SCOPE":          63,
+		"ERROR_REASON_TOKEN_USED_UP":         64,
+		"ERROR_REASON_TOKEN_NOT_FOUND":       65,
+		"ERROR_REASON_TOKEN_UNSAFE":          66,
 	}
 )
 
@@ -271,7 +308,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xad\f\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xcb\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -320,7 +357,16 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x19ERROR_REASON_GROUP_CLOSED\x10+\x12\x1d\n" +
 	"\x19ERROR_REASON_GROUP_EXISTS\x10.\x12!\n" +
 	"\x1dERROR_REASON_GROUP_UNFINISHED\x10/\x12&\n" +
-	"\"ERROR_REASON_RESULT_RULES_VIOLATED\x10-By\n" +
+	"\"ERROR_REASON_RESULT_RULES_VIOLATED\x10-\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_MISSING\x10:\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_INVALID\x10;\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_EXPIRED\x10<\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_REVOKED\x10=\x12\x1c\n" +
+	"\x18ERROR_REASON_ROLE_NEEDED\x10>\x12\x1d\n" +
+	"\x19ERROR_REASON_OUT_OF_SCOPE\x10?\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_USED_UP\x10@\x12 \n" +
+	"\x1cERROR_REASON_TOKEN_NOT_FOUND\x10A\x12\x1d\n" +
+	"\x19ERROR_REASON_TOKEN_UNSAFE\x10BBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -1021,7 +1021,7 @@ var File_weft_v1_group_proto protoreflect.FileDescriptor
 
 const file_weft_v1_group_proto_rawDesc = "" +
 	"\n" +
-	"\x13weft/v1/group.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12weft/v1/task.proto\"q\n" +
+	"\x13weft/v1/group.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x12weft/v1/task.proto\"q\n" +
 	"\rGroupCallback\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12.\n" +
@@ -1082,17 +1082,24 @@ const file_weft_v1_group_proto_rawDesc = "" +
 	"\tcancelled\x18\x02 \x01(\x04R\tcancelled\"(\n" +
 	"\x12DeleteGroupRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
-	"\x13DeleteGroupResponse2\xff\x03\n" +
-	"\fGroupService\x12H\n" +
-	"\vCreateGroup\x12\x1b.weft.v1.CreateGroupRequest\x1a\x1c.weft.v1.CreateGroupResponse\x12?\n" +
-	"\bGetGroup\x12\x18.weft.v1.GetGroupRequest\x1a\x19.weft.v1.GetGroupResponse\x12E\n" +
+	"\x13DeleteGroupResponse2\xc8\x04\n" +
+	"\fGroupService\x12R\n" +
+	"\vCreateGroup\x12\x1b.weft.v1.CreateGroupRequest\x1a\x1c.weft.v1.CreateGroupResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12J\n" +
+	"\bGetGroup\x12\x18.weft.v1.GetGroupRequest\x1a\x19.weft.v1.GetGroupResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12P\n" +
 	"\n" +
-	"ListGroups\x12\x1a.weft.v1.ListGroupsRequest\x1a\x1b.weft.v1.ListGroupsResponse\x12B\n" +
-	"\tWaitGroup\x12\x19.weft.v1.WaitGroupRequest\x1a\x1a.weft.v1.WaitGroupResponse\x12E\n" +
+	"ListGroups\x12\x1a.weft.v1.ListGroupsRequest\x1a\x1b.weft.v1.ListGroupsResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12M\n" +
+	"\tWaitGroup\x12\x19.weft.v1.WaitGroupRequest\x1a\x1a.weft.v1.WaitGroupResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12O\n" +
 	"\n" +
-	"CloseGroup\x12\x1a.weft.v1.CloseGroupRequest\x1a\x1b.weft.v1.CloseGroupResponse\x12H\n" +
-	"\vCancelGroup\x12\x1b.weft.v1.CancelGroupRequest\x1a\x1c.weft.v1.CancelGroupResponse\x12H\n" +
-	"\vDeleteGroup\x12\x1b.weft.v1.DeleteGroupRequest\x1a\x1c.weft.v1.DeleteGroupResponseBx\n" +
+	"CloseGroup\x12\x1a.weft.v1.CloseGroupRequest\x1a\x1b.weft.v1.CloseGroupResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12R\n" +
+	"\vCancelGroup\x12\x1b.weft.v1.CancelGroupRequest\x1a\x1c.weft.v1.CancelGroupResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12R\n" +
+	"\vDeleteGroup\x12\x1b.weft.v1.DeleteGroupRequest\x1a\x1c.weft.v1.DeleteGroupResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02Bx\n" +
 	"\vcom.weft.v1B\n" +
 	"GroupProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
@@ -1174,6 +1181,7 @@ func file_weft_v1_group_proto_init() {
 	if File_weft_v1_group_proto != nil {
 		return
 	}
+	file_weft_v1_access_proto_init()
 	file_weft_v1_task_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

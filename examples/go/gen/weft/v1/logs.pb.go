@@ -632,7 +632,7 @@ var File_weft_v1_logs_proto protoreflect.FileDescriptor
 
 const file_weft_v1_logs_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/logs.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n" +
+	"\x12weft/v1/logs.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"E\n" +
 	"\x12GetTaskLogsRequest\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\"l\n" +
@@ -684,10 +684,11 @@ const file_weft_v1_logs_proto_rawDesc = "" +
 	"\x16MISSING_LOG_REASON_OFF\x10\x02\x12 \n" +
 	"\x1cMISSING_LOG_REASON_NONE_KEPT\x10\x03\x12\x1f\n" +
 	"\x1bMISSING_LOG_REASON_TOO_MANY\x10\x04\x12 \n" +
-	"\x1cMISSING_LOG_REASON_NO_ANSWER\x10\x052X\n" +
+	"\x1cMISSING_LOG_REASON_NO_ANSWER\x10\x052c\n" +
 	"\n" +
-	"LogService\x12J\n" +
-	"\vGetTaskLogs\x12\x1b.weft.v1.GetTaskLogsRequest\x1a\x1c.weft.v1.GetTaskLogsResponse0\x01Bw\n" +
+	"LogService\x12U\n" +
+	"\vGetTaskLogs\x12\x1b.weft.v1.GetTaskLogsRequest\x1a\x1c.weft.v1.GetTaskLogsResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x030\x01Bw\n" +
 	"\vcom.weft.v1B\tLogsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -742,6 +743,7 @@ func file_weft_v1_logs_proto_init() {
 	if File_weft_v1_logs_proto != nil {
 		return
 	}
+	file_weft_v1_access_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -459,7 +459,7 @@ var File_weft_v1_method_proto protoreflect.FileDescriptor
 
 const file_weft_v1_method_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/method.proto\x12\aweft.v1\x1a google/protobuf/field_mask.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"\x91\x03\n" +
+	"\x14weft/v1/method.proto\x12\aweft.v1\x1a google/protobuf/field_mask.proto\x1a\x14weft/v1/access.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"\x91\x03\n" +
 	"\x06Method\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x13.weft.v1.MethodKindR\x04kind\x12!\n" +
@@ -489,11 +489,14 @@ const file_weft_v1_method_proto_rawDesc = "" +
 	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
 	"updateMask\"?\n" +
 	"\x14UpdateMethodResponse\x12'\n" +
-	"\x06method\x18\x01 \x01(\v2\x0f.weft.v1.MethodR\x06method2\xea\x01\n" +
-	"\rMethodService\x12H\n" +
-	"\vListMethods\x12\x1b.weft.v1.ListMethodsRequest\x1a\x1c.weft.v1.ListMethodsResponse\x12B\n" +
-	"\tGetMethod\x12\x19.weft.v1.GetMethodRequest\x1a\x1a.weft.v1.GetMethodResponse\x12K\n" +
-	"\fUpdateMethod\x12\x1c.weft.v1.UpdateMethodRequest\x1a\x1d.weft.v1.UpdateMethodResponseBy\n" +
+	"\x06method\x18\x01 \x01(\v2\x0f.weft.v1.MethodR\x06method2\x89\x02\n" +
+	"\rMethodService\x12S\n" +
+	"\vListMethods\x12\x1b.weft.v1.ListMethodsRequest\x1a\x1c.weft.v1.ListMethodsResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12M\n" +
+	"\tGetMethod\x12\x19.weft.v1.GetMethodRequest\x1a\x1a.weft.v1.GetMethodResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12T\n" +
+	"\fUpdateMethod\x12\x1c.weft.v1.UpdateMethodRequest\x1a\x1d.weft.v1.UpdateMethodResponse\"\a\xca\xe1\x18\x03\n" +
+	"\x01\x04By\n" +
 	"\vcom.weft.v1B\vMethodProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -549,6 +552,7 @@ func file_weft_v1_method_proto_init() {
 	if File_weft_v1_method_proto != nil {
 		return
 	}
+	file_weft_v1_access_proto_init()
 	file_weft_v1_fleet_proto_init()
 	file_weft_v1_options_proto_init()
 	type x struct{}

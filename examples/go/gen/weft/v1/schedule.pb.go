@@ -1425,7 +1425,7 @@ var File_weft_v1_schedule_proto protoreflect.FileDescriptor
 
 const file_weft_v1_schedule_proto_rawDesc = "" +
 	"\n" +
-	"\x16weft/v1/schedule.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12weft/v1/task.proto\"\xae\x04\n" +
+	"\x16weft/v1/schedule.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x12weft/v1/task.proto\"\xae\x04\n" +
 	"\fScheduleSpec\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12.\n" +
@@ -1525,16 +1525,24 @@ const file_weft_v1_schedule_proto_rawDesc = "" +
 	"\x16TICK_OUTCOME_SUBMITTED\x10\x01\x12\x18\n" +
 	"\x14TICK_OUTCOME_SKIPPED\x10\x02\x12\x17\n" +
 	"\x13TICK_OUTCOME_MISSED\x10\x03\x12\x18\n" +
-	"\x14TICK_OUTCOME_REFUSED\x10\x042\x91\x05\n" +
-	"\x0fScheduleService\x12Q\n" +
-	"\x0eCreateSchedule\x12\x1e.weft.v1.CreateScheduleRequest\x1a\x1f.weft.v1.CreateScheduleResponse\x12H\n" +
-	"\vGetSchedule\x12\x1b.weft.v1.GetScheduleRequest\x1a\x1c.weft.v1.GetScheduleResponse\x12N\n" +
-	"\rListSchedules\x12\x1d.weft.v1.ListSchedulesRequest\x1a\x1e.weft.v1.ListSchedulesResponse\x12Q\n" +
-	"\x0eUpdateSchedule\x12\x1e.weft.v1.UpdateScheduleRequest\x1a\x1f.weft.v1.UpdateScheduleResponse\x12Q\n" +
-	"\x0eDeleteSchedule\x12\x1e.weft.v1.DeleteScheduleRequest\x1a\x1f.weft.v1.DeleteScheduleResponse\x12N\n" +
-	"\rPauseSchedule\x12\x1d.weft.v1.PauseScheduleRequest\x1a\x1e.weft.v1.PauseScheduleResponse\x12Q\n" +
-	"\x0eResumeSchedule\x12\x1e.weft.v1.ResumeScheduleRequest\x1a\x1f.weft.v1.ResumeScheduleResponse\x12H\n" +
-	"\vRunSchedule\x12\x1b.weft.v1.RunScheduleRequest\x1a\x1c.weft.v1.RunScheduleResponseB{\n" +
+	"\x14TICK_OUTCOME_REFUSED\x10\x042\xe3\x05\n" +
+	"\x0fScheduleService\x12[\n" +
+	"\x0eCreateSchedule\x12\x1e.weft.v1.CreateScheduleRequest\x1a\x1f.weft.v1.CreateScheduleResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12S\n" +
+	"\vGetSchedule\x12\x1b.weft.v1.GetScheduleRequest\x1a\x1c.weft.v1.GetScheduleResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12Y\n" +
+	"\rListSchedules\x12\x1d.weft.v1.ListSchedulesRequest\x1a\x1e.weft.v1.ListSchedulesResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12[\n" +
+	"\x0eUpdateSchedule\x12\x1e.weft.v1.UpdateScheduleRequest\x1a\x1f.weft.v1.UpdateScheduleResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12[\n" +
+	"\x0eDeleteSchedule\x12\x1e.weft.v1.DeleteScheduleRequest\x1a\x1f.weft.v1.DeleteScheduleResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12X\n" +
+	"\rPauseSchedule\x12\x1d.weft.v1.PauseScheduleRequest\x1a\x1e.weft.v1.PauseScheduleResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12[\n" +
+	"\x0eResumeSchedule\x12\x1e.weft.v1.ResumeScheduleRequest\x1a\x1f.weft.v1.ResumeScheduleResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12R\n" +
+	"\vRunSchedule\x12\x1b.weft.v1.RunScheduleRequest\x1a\x1c.weft.v1.RunScheduleResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02B{\n" +
 	"\vcom.weft.v1B\rScheduleProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -1634,6 +1642,7 @@ func file_weft_v1_schedule_proto_init() {
 	if File_weft_v1_schedule_proto != nil {
 		return
 	}
+	file_weft_v1_access_proto_init()
 	file_weft_v1_task_proto_init()
 	file_weft_v1_schedule_proto_msgTypes[0].OneofWrappers = []any{
 		(*ScheduleSpec_Cron)(nil),

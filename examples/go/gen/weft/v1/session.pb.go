@@ -234,7 +234,9 @@ type ConnectResponse struct {
 	// The reason why the coordinator cannot reach the advertised address: for the agent's log, once a session.
 	DirectProblem string `protobuf:"bytes,8,opt,name=direct_problem,json=directProblem,proto3" json:"direct_problem,omitempty"`
 	// Requests for lines that attempts have logged. Only to an agent that keeps them; it answers each once, when it can.
-	LogRequests   []*LogRequest `protobuf:"bytes,9,rep,name=log_requests,json=logRequests,proto3" json:"log_requests,omitempty"`
+	LogRequests []*LogRequest `protobuf:"bytes,9,rep,name=log_requests,json=logRequests,proto3" json:"log_requests,omitempty"`
+	// Tokens have changed: the agent checks those again that callers of its own port have shown.
+	TokensChanged bool `protobuf:"varint,10,opt,name=tokens_changed,json=tokensChanged,proto3" json:"tokens_changed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -330,6 +332,13 @@ func (x *ConnectResponse) GetLogRequests() []*LogRequest {
 		return x.LogRequests
 	}
 	return nil
+}
+
+func (x *ConnectResponse) GetTokensChanged() bool {
+	if x != nil {
+		return x.TokensChanged
+	}
+	return false
 }
 
 // An agent's identity, and the attempts that it holds.
@@ -1004,6 +1013,8 @@ type Welcome struct {
 	MaxResponseBytes uint64 `protobuf:"varint,8,opt,name=max_response_bytes,json=maxResponseBytes,proto3" json:"max_response_bytes,omitempty"`
 	// Name of the coordinator process, for logs.
 	CoordinatorId string `protobuf:"bytes,9,opt,name=coordinator_id,json=coordinatorId,proto3" json:"coordinator_id,omitempty"`
+	// Callers must show tokens in this mesh: the agent checks those of its own port's callers, by CheckToken.
+	TokensChecked bool `protobuf:"varint,10,opt,name=tokens_checked,json=tokensChecked,proto3" json:"tokens_checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1099,6 +1110,13 @@ func (x *Welcome) GetCoordinatorId() string {
 		return x.CoordinatorId
 	}
 	return ""
+}
+
+func (x *Welcome) GetTokensChecked() bool {
+	if x != nil {
+		return x.TokensChecked
+	}
+	return false
 }
 
 // Names an attempt.
@@ -1573,7 +1591,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\breleased\x18\x06 \x03(\v2\x11.weft.v1.ReleasedR\breleased\x12\x18\n" +
 	"\agoodbye\x18\a \x01(\bR\agoodbye\x122\n" +
 	"\vlog_replies\x18\b \x03(\v2\x11.weft.v1.LogReplyR\n" +
-	"logReplies\"\xcf\x03\n" +
+	"logReplies\"\xf6\x03\n" +
 	"\x0fConnectResponse\x12*\n" +
 	"\awelcome\x18\x01 \x01(\v2\x10.weft.v1.WelcomeR\awelcome\x125\n" +
 	"\vassignments\x18\x02 \x03(\v2\x13.weft.v1.AssignmentR\vassignments\x12)\n" +
@@ -1647,7 +1665,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x0eprogress_count\x18\x05 \x01(\x04R\rprogressCount\"=\n" +
 	"\bReleased\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xac\x03\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xd3\x03\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12H\n" +
 	"\x12heartbeat_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12/\n" +
@@ -1657,7 +1675,9 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x04lost\x18\x06 \x03(\v2\x13.weft.v1.AttemptRefR\x04lost\x12:\n" +
 	"\rdesired_state\x18\a \x01(\x0e2\x15.weft.v1.DesiredStateR\fdesiredState\x12,\n" +
 	"\x12max_response_bytes\x18\b \x01(\x04R\x10maxResponseBytes\x12%\n" +
-	"\x0ecoordinator_id\x18\t \x01(\tR\rcoordinatorId\"?\n" +
+	"\x0ecoordinator_id\x18\t \x01(\tR\rcoordinatorId\x12%\n" +
+	"\x0etokens_checked\x18\n" +
+	" \x01(\bR\rtokensChecked\"?\n" +
 	"\n" +
 	"AttemptRef\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +

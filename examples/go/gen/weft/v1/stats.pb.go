@@ -456,7 +456,7 @@ var File_weft_v1_stats_proto protoreflect.FileDescriptor
 
 const file_weft_v1_stats_proto_rawDesc = "" +
 	"\n" +
-	"\x13weft/v1/stats.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\"\\\n" +
+	"\x13weft/v1/stats.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14weft/v1/access.proto\"\\\n" +
 	"\x0fGetStatsRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x121\n" +
 	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xc1\x01\n" +
@@ -489,9 +489,10 @@ const file_weft_v1_stats_proto_rawDesc = "" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12+\n" +
 	"\x03p50\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
 	"\x03p90\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p90\x12+\n" +
-	"\x03p99\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03p992O\n" +
-	"\fStatsService\x12?\n" +
-	"\bGetStats\x12\x18.weft.v1.GetStatsRequest\x1a\x19.weft.v1.GetStatsResponseBx\n" +
+	"\x03p99\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03p992Z\n" +
+	"\fStatsService\x12J\n" +
+	"\bGetStats\x12\x18.weft.v1.GetStatsRequest\x1a\x19.weft.v1.GetStatsResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03Bx\n" +
 	"\vcom.weft.v1B\n" +
 	"StatsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
@@ -540,6 +541,7 @@ func file_weft_v1_stats_proto_init() {
 	if File_weft_v1_stats_proto != nil {
 		return
 	}
+	file_weft_v1_access_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

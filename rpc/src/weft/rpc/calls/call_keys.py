@@ -10,7 +10,15 @@ from collections.abc import Iterable
 
 from weft.rpc import refusals
 from weft.rpc.calls.call_context import PARENT_ID_KEY, ROOT_ID_KEY
-from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY, NO_WAIT_KEY, RETRY_MARK
+from weft.rpc.calls.metadata import (
+    AGENT_KEY,
+    DIRECT,
+    DURABLE,
+    MODE_KEY,
+    NO_WAIT_KEY,
+    RETRY_MARK,
+)
+from weft.rpc.security.token_metadata import TOKEN_KEY
 
 PREFIX = "weft-"
 MODES = (DURABLE, DIRECT)
@@ -38,7 +46,7 @@ FOR_TASKS = (
     "weft-consume",
     AGENT_KEY,
 )
-KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE)
+KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE, TOKEN_KEY)
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:

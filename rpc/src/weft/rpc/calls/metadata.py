@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
+from weft.rpc.security.token_metadata import shows_token
 from weft.v1 import task_pb2
 
 Pairs = tuple[tuple[str, str | bytes], ...]
@@ -64,7 +65,11 @@ def belongs_to_caller(key: str) -> bool:
 
 def can_be_sent(entry: task_pb2.Metadatum) -> bool:
     """Whether an entry from another process may be sent with a call: it is legal, and the application's own."""
-    legal = _KEY.fullmatch(entry.key) and (entry.key.endswith("-bin") or _TEXT.fullmatch(entry.value))
+    legal = (
+        not shows_token(entry.key, entry.value)
+        and _KEY.fullmatch(entry.key)
+        and (entry.key.endswith("-bin") or _TEXT.fullmatch(entry.value))
+    )
     return bool(legal) and belongs_to_caller(entry.key)
 
 
@@ -88,7 +93,7 @@ def to_proto(pairs: Iterable[tuple[str, str | bytes]]) -> list[task_pb2.Metadatu
     return [
         task_pb2.Metadatum(key=key, value=value if isinstance(value, bytes) else value.encode())
         for key, value in pairs
-        if belongs_to_caller(key)
+        if belongs_to_caller(key) and not shows_token(key, value)
     ]
 
 

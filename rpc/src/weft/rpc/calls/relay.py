@@ -30,6 +30,7 @@ from weft.rpc.calls import metadata
 from weft.rpc.calls.at_once import at_once
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.token_metadata import shows_token
 from weft.v1 import fleet_pb2
 
 log = get_logger(__name__)
@@ -67,14 +68,22 @@ _SHAPES = {
 }
 
 
-def passed_on(context: Context, also: Callable[[str], bool] = lambda _key: False) -> metadata.Pairs:
-    """The caller's metadata without the keys of one hop. The trace context is kept, and the keys that `also` accepts."""
+def passed_on(
+    context: Context, also: Callable[[str], bool] = lambda _key: False, *, tokens: bool = False
+) -> metadata.Pairs:
+    """The caller's metadata without the keys of one hop. The trace context is kept, and the keys that `also` accepts.
+
+    Args:
+        tokens: also the caller's token, because the callee is another door of the mesh.
+    """
     pairs: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
     return tuple(
         [
             (key, value)
             for key, value in pairs
-            if metadata.belongs_to_caller(key) or key in _TRACE_KEYS or also(key)
+            if (tokens if shows_token(key, value) else metadata.belongs_to_caller(key))
+            or key in _TRACE_KEYS
+            or also(key)
         ]
     )
 

@@ -46,6 +46,8 @@ _WORDS = frozenset(
         "apikey",
     ]
 )
+# Weft's own tokens have ids, which are no secrets: logs name tokens by them.
+_PUBLIC = ["token", "id"]
 _COUNTED = frozenset({"tokens"})
 _PAIRS = frozenset(
     {("api", "key"), ("private", "key"), ("access", "key"), ("signing", "key"), ("session", "key")}
@@ -101,6 +103,7 @@ _TEXTS = (
     ),
     # JSON web tokens; access keys of well-known services.
     (r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?", REDACTED),
+    (r"\bweft_[0-9A-Za-z]{20,}", REDACTED),
     (
         r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|xox[abeoprs]-[A-Za-z0-9\-]{10,}|AKIA[0-9A-Z]{16}|sk-[A-Za-z0-9_\-]{20,})",
         REDACTED,
@@ -109,7 +112,7 @@ _TEXTS = (
 _SEARCHED = tuple((re.compile(pattern), instead) for pattern, instead in _TEXTS)
 # No secret is written without one of these: most texts are searched once only.
 _MAYBE = re.compile(
-    r"(?i)authorization|cookie|credential|pass|pwd|secret|token|key|-bin|@|bearer|basic|eyJ|gh[pousr]_|github_pat|xox|AKIA|sk-"
+    r"(?i)authorization|cookie|credential|pass|pwd|secret|token|key|-bin|@|bearer|basic|eyJ|gh[pousr]_|github_pat|xox|AKIA|sk-|weft_"
 )
 
 
@@ -135,6 +138,8 @@ def is_secret(name: str) -> bool:
         # Metadata with bytes: credentials, or a payload.
         return True
     words = [word.lower() for word in _WORD.findall(name[:256])]
+    if words == _PUBLIC:
+        return False
     return not _WORDS.isdisjoint(words) or not _PAIRS.isdisjoint(itertools.pairwise(words))
 
 

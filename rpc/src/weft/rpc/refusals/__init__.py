@@ -22,6 +22,17 @@ from weft.rpc.refusals.agent_refusals import (
     session_protocol,
     session_superseded,
 )
+from weft.rpc.refusals.caller_refusals import (
+    out_of_scope,
+    role_needed,
+    token_expired,
+    token_invalid,
+    token_missing,
+    token_not_found,
+    token_revoked,
+    token_unsafe,
+    token_used_up,
+)
 from weft.rpc.refusals.group_refusals import (
     group_closed,
     group_exists,
@@ -96,6 +107,7 @@ __all__ = [
     "no_agent_matches",
     "not_implemented",
     "options_conflict",
+    "out_of_scope",
     "overloaded",
     "payload_malformed",
     "payload_too_large",
@@ -104,6 +116,7 @@ __all__ = [
     "result_expired",
     "result_rules_violated",
     "result_too_large",
+    "role_needed",
     "rules_violated",
     "schedule_exists",
     "schedule_not_found",
@@ -116,5 +129,12 @@ __all__ = [
     "task_not_found",
     "task_state",
     "time_limit",
+    "token_expired",
+    "token_invalid",
+    "token_missing",
+    "token_not_found",
+    "token_revoked",
+    "token_unsafe",
+    "token_used_up",
     "unreachable",
 ]

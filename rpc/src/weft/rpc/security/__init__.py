@@ -1,1 +1,1 @@
-"""Trust between processes: certificates, and the connections and ports that use them."""
+"""Trust between processes: certificates, and the connections and ports that use them; callers, their tokens and scopes."""

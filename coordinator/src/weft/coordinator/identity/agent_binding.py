@@ -1,0 +1,23 @@
+"""Binds an agent to its token: id, hosted methods and labels of a Hello must be in the token's scope."""
+
+from __future__ import annotations
+
+from weft.coordinator.identity.token_table import TokenTable
+from weft.rpc import refusals
+from weft.rpc.identity.caller import Caller
+from weft.v1 import session_pb2
+
+
+async def admit_agent(table: TokenTable, caller: Caller, hello: session_pb2.Hello) -> None:
+    """Let an agent in, and note its use of a join token.
+
+    Raises:
+        PermissionDenied: OUT_OF_SCOPE, TOKEN_USED_UP.
+        Unavailable: the store cannot be read or written.
+    """
+    if not caller.token_id:
+        return
+    hosted = [method.name for method in hello.methods]
+    if (beyond := caller.scope.beyond(hello.agent_id, hosted, hello.labels)) is not None:
+        raise refusals.out_of_scope(*beyond)
+    await table.use(caller.token_id, hello.agent_id)

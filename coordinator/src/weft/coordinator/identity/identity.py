@@ -1,0 +1,69 @@
+"""The identity part of a coordinator: the edge in front of its doors, the tokens behind it, and their upkeep."""
+
+from __future__ import annotations
+
+from weft.coordinator.identity.first_operator import make_first_operator
+from weft.coordinator.identity.token_service import TokenService
+from weft.coordinator.identity.token_table import KIND, TokenTable
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.rpc.identity.edge import Edge
+from weft.rpc.process.logs import get_logger
+
+log = get_logger(__name__)
+
+# Tokens that callers have shown are judged again so often, whatever the store has told.
+RECHECK_S = 30.0
+# Tokens that have ended long ago are deleted so often.
+FORGET_S = 600.0
+
+
+class Identity:
+    """Who may call this coordinator."""
+
+    def __init__(self, store: Store, settings: CoordinatorSettings) -> None:
+        self._table = TokenTable(store)
+        self._file = settings.first_token_file
+        self.edge = Edge(self._table if settings.tokens == "on" else None)
+        self.service = TokenService(self._table, self.edge)
+        self._changed = False
+        self._recheck_at_s = 0.0
+        self._forget_at_s = 0.0
+
+    def rows_changed(self, kind: str) -> bool:
+        """Some coordinator has changed rows of a kind. True: these are tokens, and `keep_house` looks at them."""
+        if kind == KIND:
+            self._changed = True
+        return kind == KIND
+
+    async def start(self) -> None:
+        """Make the first operator's token if it is needed. The store is open.
+
+        Raises:
+            FirstTokenError
+            Unavailable
+        """
+        if self.edge.on:
+            await make_first_operator(self._table, self._file)
+        elif await self._table.any():
+            log.warning(
+                "tokens.not_checked",
+                effect="there are tokens, and this coordinator asks for none (--tokens on)",
+            )
+
+    async def keep_house(self, now_s: float) -> bool:
+        """End the calls of tokens that are not valid any more. True: tokens have changed since the last time."""
+        changed = self._changed
+        if self.edge.on:
+            every = changed or now_s >= self._recheck_at_s
+            if every:
+                self._changed, self._recheck_at_s = False, now_s + RECHECK_S
+            try:
+                await self.edge.look_again(every=every)
+            except BaseException:
+                self._changed = changed
+                raise
+        if now_s >= self._forget_at_s:
+            self._forget_at_s = now_s + FORGET_S
+            await self._table.forget_ended()
+        return changed

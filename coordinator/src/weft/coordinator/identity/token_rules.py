@@ -1,0 +1,178 @@
+"""The rules of tokens: what is valid when, and what a request for one may ask. Pure: time is passed in, by the store's clock."""
+
+from __future__ import annotations
+
+import hmac
+import math
+
+from weft.rpc import refusals
+from weft.rpc.identity.caller import AGENT, ROLES, Caller
+from weft.rpc.identity.edge import TokenVerdict
+from weft.rpc.identity.scope import MAX_PATTERN_CHARS, MAX_PATTERNS, scope_of
+from weft.rpc.times import checked_duration, seconds, timestamp
+from weft.v1 import security_pb2
+
+DEFAULT_TTL_S = 90 * 86400.0
+MAX_TTL_S = 3660 * 86400.0
+DEFAULT_OVERLAP_S = 3600.0
+MAX_OVERLAP_S = 30 * 86400.0
+# Ended tokens are listed so long.
+KEEP_ENDED_S = 30 * 86400.0
+MAX_COMMENT_CHARS = 256
+MAX_USES = 1000
+# An agent may keep an answer of CheckToken for so long.
+CHECK_KEPT_S = 60.0
+
+
+def verdict_of(stored: security_pb2.StoredToken | None, sha256: bytes, now: float) -> TokenVerdict:
+    """What a shown token is worth.
+
+    Args:
+        stored: the token with the id of the shown text; None: there is none.
+        sha256: of the shown text.
+
+    Raises:
+        Unauthenticated: it is not valid.
+    """
+    entry = None if stored is None else _entry(stored, sha256)
+    if stored is None or entry is None:
+        # Whether the id exists is not told to somebody who does not have its secret.
+        raise refusals.token_invalid("this mesh has no such token")
+    token = stored.token
+    if token.HasField("revoke_time"):
+        raise refusals.token_revoked(token.id, shown=True)
+    ends_at = min(
+        seconds(each.expire_time) if each.HasField("expire_time") else math.inf for each in (token, entry)
+    )
+    if now >= ends_at:
+        raise refusals.token_expired(token.id)
+    return TokenVerdict(Caller(token.role, scope_of(token.scope), token.id), ends_at)
+
+
+def _entry(stored: security_pb2.StoredToken, sha256: bytes) -> security_pb2.TokenHash | None:
+    return next((each for each in stored.hashes if hmac.compare_digest(each.sha256, sha256)), None)
+
+
+def is_valid(token: security_pb2.Token, now: float) -> bool:
+    """Whether a token is neither revoked nor expired."""
+    return not token.HasField("revoke_time") and not (
+        token.HasField("expire_time") and seconds(token.expire_time) <= now
+    )
+
+
+def forget_at(token: security_pb2.Token) -> float | None:
+    """When the row of a token may be deleted. None: it has no end."""
+    ends = [getattr(token, name) for name in ("revoke_time", "expire_time") if token.HasField(name)]
+    return min(map(seconds, ends)) + KEEP_ENDED_S if ends else None
+
+
+def new_token(
+    request: security_pb2.CreateTokenRequest, token_id: str, created_by: str, now: float
+) -> security_pb2.Token:
+    """The token that a request asks for, checked.
+
+    Raises:
+        InvalidArgument
+    """
+    if request.role not in ROLES.values():
+        raise refusals.invalid_field(f"role must be one of {', '.join(ROLES)}", field="role")
+    check_scope(request.scope)
+    if len(request.comment) > MAX_COMMENT_CHARS:
+        raise refusals.invalid_field(f"comment is at most {MAX_COMMENT_CHARS} characters", field="comment")
+    if request.max_uses and request.role != AGENT:
+        raise refusals.invalid_field("max_uses is for tokens of agents", field="max_uses")
+    if request.max_uses > MAX_USES:
+        raise refusals.invalid_field(f"max_uses is at most {MAX_USES}", field="max_uses")
+    if request.never_expires and request.HasField("ttl"):
+        raise refusals.invalid_field(
+            "a token with a ttl expires: leave one of the two out", field="never_expires"
+        )
+    token = security_pb2.Token(
+        id=token_id,
+        role=request.role,
+        scope=request.scope,
+        create_time=timestamp(now),
+        created_by=created_by,
+        comment=request.comment,
+        max_uses=request.max_uses,
+    )
+    if not request.never_expires:
+        ttl_s = DEFAULT_TTL_S
+        if request.HasField("ttl"):
+            ttl_s = checked_duration(request.ttl, "ttl", least_s=1.0, most_s=MAX_TTL_S)
+        token.expire_time.CopyFrom(timestamp(now + ttl_s))
+    return token
+
+
+def check_scope(scope: security_pb2.TokenScope) -> None:
+    """
+    Raises:
+        InvalidArgument: it has too many patterns, or one that fits nothing.
+    """
+    for name in ("methods", "hosts", "agent_ids", "labels"):
+        patterns, field = getattr(scope, name), f"scope.{name}"
+        if len(patterns) > MAX_PATTERNS:
+            raise refusals.invalid_field(f"{field} has at most {MAX_PATTERNS} patterns", field=field)
+        for pattern in patterns:
+            if not 1 <= len(pattern) <= MAX_PATTERN_CHARS or not pattern.isprintable():
+                raise refusals.invalid_field(
+                    f"a pattern of {field} has 1 to {MAX_PATTERN_CHARS} printable characters", field=field
+                )
+            if name == "labels" and "=" not in pattern and pattern != "*":
+                raise refusals.invalid_field(
+                    f"a pattern of {field} is `key=value`, such as zone=*", field=field
+                )
+
+
+def rotate(
+    stored: security_pb2.StoredToken, request: security_pb2.RotateTokenRequest, sha256: bytes, now: float
+) -> None:
+    """Give a token another text.
+
+    Raises:
+        InvalidArgument
+        FailedPrecondition: it was revoked.
+    """
+    token = stored.token
+    overlap_s = DEFAULT_OVERLAP_S
+    if request.HasField("overlap"):
+        overlap_s = checked_duration(request.overlap, "overlap", most_s=MAX_OVERLAP_S)
+    if token.HasField("revoke_time"):
+        raise refusals.token_revoked(token.id, shown=False)
+    if request.HasField("ttl"):
+        ttl_s = checked_duration(request.ttl, "ttl", least_s=1.0, most_s=MAX_TTL_S)
+    elif token.HasField("expire_time"):
+        began = token.rotate_time if token.HasField("rotate_time") else token.create_time
+        ttl_s = max(1.0, seconds(token.expire_time) - seconds(began))
+    else:
+        ttl_s = math.inf
+    old_ends_at = now + overlap_s
+    if token.HasField("expire_time"):
+        old_ends_at = min(old_ends_at, seconds(token.expire_time))
+    # The newest of the old texts alone: two rotations in a row must not leave three.
+    kept = [
+        security_pb2.TokenHash(sha256=each.sha256, expire_time=timestamp(old_ends_at))
+        for each in stored.hashes[:1]
+        if old_ends_at > now
+    ]
+    del stored.hashes[:]
+    stored.hashes.add(sha256=sha256)
+    stored.hashes.extend(kept)
+    token.rotate_time.CopyFrom(timestamp(now))
+    token.ClearField("expire_time")
+    if math.isfinite(ttl_s):
+        token.expire_time.CopyFrom(timestamp(now + ttl_s))
+
+
+def use(token: security_pb2.Token, agent_id: str) -> bool:
+    """Note that an agent uses a join token. False: it has used it before, or the token is for any number.
+
+    Raises:
+        PermissionDenied: as many others as may have used it.
+    """
+    if not token.max_uses or agent_id in token.used_by:
+        return False
+    if len(token.used_by) >= token.max_uses:
+        raise refusals.token_used_up(token.id, token.max_uses)
+    token.used_by.append(agent_id)
+    return True

@@ -1,0 +1,109 @@
+"""The servicer of `weft.v1.TokenService`: checks requests, and reads and changes tokens in the store's table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpc import aio
+
+from weft.coordinator import guard
+from weft.coordinator.identity.token_rules import CHECK_KEPT_S, new_token, rotate
+from weft.coordinator.identity.token_table import TokenTable
+from weft.coordinator.request_checks import check_page_size
+from weft.rpc import refusals
+from weft.rpc.errors import Unauthenticated
+from weft.rpc.identity.caller import role_name
+from weft.rpc.identity.edge import Edge, check_form
+from weft.rpc.process.logs import get_logger
+from weft.rpc.security import tokens
+from weft.rpc.times import duration, timestamp
+from weft.v1 import security_pb2, security_pb2_grpc
+
+log = get_logger(__name__)
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class TokenService(security_pb2_grpc.TokenServiceServicer):
+    """Each RPC's errors and guarantee are in the contract's comments."""
+
+    def __init__(self, table: TokenTable, edge: Edge) -> None:
+        self._table = table
+        self._edge = edge
+
+    @guard.unary
+    async def CreateToken(
+        self, request: security_pb2.CreateTokenRequest, context: Context
+    ) -> security_pb2.CreateTokenResponse:
+        maker = self._edge.caller(context).token_id
+        token = new_token(request, tokens.generate_id(), maker, self._table.now())
+        text = await self._table.create(token)
+        log.info("token.created", token_id=token.id, role=role_name(token.role), by=maker)
+        return security_pb2.CreateTokenResponse(token=token, text=text)
+
+    @guard.unary
+    async def ListTokens(
+        self, request: security_pb2.ListTokensRequest, context: Context
+    ) -> security_pb2.ListTokensResponse:
+        check_page_size(request.page_size)
+        if request.page_token and not tokens.is_id(request.page_token):
+            raise refusals.invalid_field("page_token is not one of this listing", field="page_token")
+        found, cursor = await self._table.page(request.page_size or 100, request.page_token)
+        return security_pb2.ListTokensResponse(tokens=found, next_page_token=cursor)
+
+    @guard.unary
+    async def GetToken(
+        self, request: security_pb2.GetTokenRequest, context: Context
+    ) -> security_pb2.GetTokenResponse:
+        stored, _ = await self._table.read(request.id)
+        return security_pb2.GetTokenResponse(token=stored.token)
+
+    @guard.unary
+    async def RotateToken(
+        self, request: security_pb2.RotateTokenRequest, context: Context
+    ) -> security_pb2.RotateTokenResponse:
+        text = tokens.generate(request.id) if tokens.is_id(request.id) else ""
+        now = self._table.now()
+
+        def change(stored: security_pb2.StoredToken) -> bool:
+            rotate(stored, request, tokens.digest(text), now)
+            return True
+
+        token = await self._table.change(request.id, change)
+        log.info("token.rotated", token_id=token.id, by=self._edge.caller(context).token_id)
+        return security_pb2.RotateTokenResponse(token=token, text=text)
+
+    @guard.unary
+    async def RevokeToken(
+        self, request: security_pb2.RevokeTokenRequest, context: Context
+    ) -> security_pb2.RevokeTokenResponse:
+        now = self._table.now()
+        maker = self._edge.caller(context).token_id
+
+        def change(stored: security_pb2.StoredToken) -> bool:
+            if stored.token.HasField("revoke_time"):
+                return False
+            stored.token.revoke_time.CopyFrom(timestamp(now))
+            return True
+
+        token = await self._table.change(request.id, change)
+        log.info("token.revoked", token_id=token.id, by=maker)
+        return security_pb2.RevokeTokenResponse(token=token)
+
+    @guard.unary
+    async def CheckToken(
+        self, request: security_pb2.CheckTokenRequest, context: Context
+    ) -> security_pb2.CheckTokenResponse:
+        try:
+            check_form(request.text)
+            verdict = await self._table.judge(request.text)
+        except Unauthenticated as refusal:
+            return security_pb2.CheckTokenResponse(refusal=refusal.status())
+        caller = verdict.caller
+        left_s = max(0.0, min(verdict.ends_at - self._table.now(), CHECK_KEPT_S))
+        return security_pb2.CheckTokenResponse(
+            id=caller.token_id,
+            role=caller.role,
+            scope=security_pb2.TokenScope(**caller.scope._asdict()),
+            time_left=duration(left_s),
+        )

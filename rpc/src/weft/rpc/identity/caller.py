@@ -1,0 +1,109 @@
+"""Who calls, and what callers may do: the pure policy of every door.
+
+The edge of a server makes a `Caller` of what a call shows, once, and asks `refusal_of`. Rules come from the contract: an RPC of weft's
+own says beside itself which roles may call it (`weft.v1.access`). Hosted methods are for clients, agents and operators, as far as
+their scope goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from google.protobuf import descriptor_pool
+
+from weft.rpc import refusals
+from weft.rpc.contracts import names
+from weft.rpc.errors import WeftError
+from weft.rpc.identity.scope import ANY, Scope
+from weft.v1 import access_pb2
+
+CLIENT, AGENT = access_pb2.ROLE_CLIENT, access_pb2.ROLE_AGENT
+OBSERVER, OPERATOR = access_pb2.ROLE_OBSERVER, access_pb2.ROLE_OPERATOR
+ROLES: dict[str, access_pb2.Role] = {
+    "client": CLIENT,
+    "agent": AGENT,
+    "observer": OBSERVER,
+    "operator": OPERATOR,
+}
+
+_ROLE_NAMES: dict[int, str] = {number: name for name, number in ROLES.items()}
+# Health and reflection have no options of weft's: they read only.
+_READERS = frozenset(ROLES.values())
+# Who may call hosted methods.
+_USERS = frozenset({CLIENT, AGENT, OPERATOR})
+
+
+class Caller(NamedTuple):
+    """Who makes a call. Carries nothing secret.
+
+    Attributes:
+        role: what the caller may do.
+        scope: how far that goes.
+        token_id: the token that proves it. Empty: the server asks for none.
+        namespace: the part of the mesh that the caller belongs to. Empty: the default one.
+    """
+
+    role: access_pb2.Role
+    scope: Scope = ANY
+    token_id: str = ""
+    namespace: str = ""
+
+    def sees(self, method: str) -> bool:
+        """Whether the caller may call a method, and may see its tasks."""
+        return self.scope.has_method(method)
+
+    def check_method(self, method: str) -> None:
+        """Refuse a method that is out of the caller's scope.
+
+        Raises:
+            PermissionDenied: OUT_OF_SCOPE. Whether the method exists is not said.
+        """
+        if not self.scope.has_method(method):
+            raise refusals.out_of_scope("methods", method)
+
+
+# Where nothing is set up, everybody who can reach the server may do everything.
+ANYBODY = Caller(OPERATOR)
+
+
+def role_name(role: int) -> str:
+    """A role's name, for people."""
+    return _ROLE_NAMES.get(role, "unknown")
+
+
+def roles_of(path: str) -> frozenset[int] | None:
+    """The roles that may call an RPC of the server's own. None: the method is a hosted one.
+
+    Args:
+        path: "/package.Service/Method".
+    """
+    service, _, method = path.removeprefix("/").rpartition("/")
+    if not names.is_reserved(service):
+        return None
+    if not service.startswith("weft."):
+        return _READERS
+    try:
+        found = descriptor_pool.Default().FindServiceByName(service).methods_by_name.get(method)
+    except KeyError:
+        found = None
+    if found is None:
+        # No such RPC: each caller with a role learns that.
+        return _READERS
+    # The stubs of protobuf know no extensions.
+    options: Any = found.GetOptions()
+    return frozenset({*options.Extensions[access_pb2.access].roles, OPERATOR})
+
+
+def refusal_of(caller: Caller, path: str, roles: frozenset[int] | None) -> WeftError | None:
+    """Why a caller may not call a method. None: it may.
+
+    Args:
+        roles: of the path, by `roles_of`.
+    """
+    allowed = _USERS if roles is None else roles
+    if caller.role not in allowed:
+        may = ", ".join(sorted(role_name(each) for each in allowed))
+        return refusals.role_needed(path.removeprefix("/"), role_name(caller.role), may)
+    if roles is None and not caller.scope.has_method(path.removeprefix("/")):
+        return refusals.out_of_scope("methods", path.removeprefix("/"))
+    return None

@@ -1,0 +1,350 @@
+"""The edge of a server: who calls is found out once for each call, in front of all of its doors.
+
+    call ─► its token, from the metadata ─┬─ known: one look-up ──────────────┬─► role and scope ─► the handler
+                                          └─ new: the judge is asked, in the call ─┘        └─► refused
+
+A wrapper of handlers, not an interceptor: those break handlers that read and write a stream themselves. A server that asks for no
+tokens has its handlers unwrapped, so that the edge costs nothing there. Messages of a stream are not looked at. The open calls of each token are known,
+so that a token's end ends them: `look_again` does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import grpc
+
+from weft.rpc import refusals
+from weft.rpc.calls import relay
+from weft.rpc.errors import Unauthenticated, Unavailable, WeftError
+from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, roles_of
+from weft.rpc.network.gone import to_caller
+from weft.rpc.process.logs import get_logger
+from weft.rpc.security import tokens
+from weft.rpc.security.token_metadata import AUTHORIZATION_KEY, TOKEN_KEY
+
+log = get_logger(__name__)
+
+Handler = Any
+Pairs = Iterable[tuple[str, str | bytes]]
+
+_SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+_SCHEME = "bearer "
+# Calls of tokens that are not known here, which may ask the judge at a time; more are refused.
+MAX_ASKING = 1000
+# Handlers that are kept of one token: far more than a server has methods.
+_KEPT = 8192
+# Anybody may ask whether a server is well: probes have no tokens. The health service itself refuses to tell of more than that.
+_OPEN_PATHS = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
+
+
+class TokenVerdict(NamedTuple):
+    """A judge's answer: the token is valid.
+
+    Attributes:
+        ends_at: when the token ends, by the judge's clock.
+        fresh_until: after this time the judge is asked again.
+    """
+
+    caller: Caller
+    ends_at: float = math.inf
+    fresh_until: float = math.inf
+
+
+class Judge(Protocol):
+    """Knows which tokens are valid."""
+
+    def now(self) -> float: ...
+
+    async def judge(self, text: str) -> TokenVerdict:
+        """Judge a text that has the form of a token.
+
+        Raises:
+            Unauthenticated: it is not valid.
+            Unavailable: it is not known now.
+        """
+        ...
+
+
+class _Shown:
+    """A valid token that callers have shown here, and their open calls."""
+
+    __slots__ = ("handlers", "open", "refusal", "verdict")
+
+    def __init__(self, verdict: TokenVerdict) -> None:
+        self.verdict = verdict
+        self.open: set[asyncio.Task[Any]] = set()
+        # By path: a handler, and the same one behind the edge.
+        self.handlers: dict[str, tuple[Handler, Handler]] = {}
+        # Why its calls are being ended.
+        self.refusal: WeftError | None = None
+
+
+class Edge:
+    """The edge of one server.
+
+    Args:
+        judge: None: the server asks for no tokens.
+    """
+
+    def __init__(self, judge: Judge | None) -> None:
+        self._judge = judge
+        # By the tokens' texts. Only valid ones are kept: there are no more than tokens have been made.
+        self._shown: dict[str, _Shown] = {}
+        self._asking = 0
+        self._roles: dict[str, frozenset[int] | None] = {}
+        # Calls refused so far.
+        self.refused = 0
+
+    @property
+    def on(self) -> bool:
+        """Whether callers must show tokens."""
+        return self._judge is not None
+
+    def behind(self, server: Any) -> Any:
+        """The server for generated code that adds servicers: all that is added is behind the edge."""
+        return server if self._judge is None else _Guarded(server, self)
+
+    def guarded(self, inner: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
+        """The same handlers, behind the edge."""
+        return inner if self._judge is None else _Behind(inner, self)
+
+    def caller(self, context: Any) -> Caller:
+        """Who makes a call, for handlers that have to know.
+
+        Raises:
+            Unauthenticated: its token has ended meanwhile, or it has none.
+        """
+        if self._judge is None:
+            return ANYBODY
+        text = token_of(context.invocation_metadata() or ())
+        shown = self._shown.get(text)
+        if shown is None:
+            raise refusals.token_invalid("it was changed or ended during this call")
+        return shown.verdict.caller
+
+    # -- a call ---------------------------------------------------------------------------------------------------
+
+    def entered(self, handler: Handler, path: str, pairs: Pairs) -> Handler:
+        """The handler for one call: the given one behind the edge, or a refusal."""
+        try:
+            text = token_of(pairs)
+            shown = self._shown.get(text)
+            if shown is None or not self._is_fresh(shown):
+                check_form(text)
+                return _with_behaviour(handler, partial(self._ask, path, text))
+        except WeftError as refusal:
+            if path in _OPEN_PATHS and not _shows_any(pairs):
+                return handler
+            return self._refusal(refusal)
+        known = shown.handlers.get(path)
+        if known is not None and known[0] is handler:
+            return known[1]
+        if (why := self._why_not(shown.verdict.caller, path)) is not None:
+            return self._refusal(why)
+        made = _with_behaviour(handler, partial(self._run, shown))
+        if len(shown.handlers) >= _KEPT:
+            shown.handlers.clear()
+        shown.handlers[path] = handler, made
+        return made
+
+    def _is_fresh(self, shown: _Shown) -> bool:
+        assert self._judge is not None
+        now = self._judge.now()
+        return now < shown.verdict.ends_at and now < shown.verdict.fresh_until
+
+    def _why_not(self, caller: Caller, path: str) -> WeftError | None:
+        try:
+            roles = self._roles[path]
+        except KeyError:
+            roles = roles_of(path)
+            # Callers make paths.
+            if roles is not None and len(self._roles) < _KEPT:
+                self._roles[path] = roles
+        return refusal_of(caller, path, roles)
+
+    def _refusal(self, why: WeftError) -> Handler:
+        async def refuse(_requests: Any, context: Any) -> None:
+            await relay.refuse(why, context)
+
+        self.refused += 1
+        # Any shape of call fits this one on the wire.
+        made: Handler = grpc.stream_stream_rpc_method_handler(refuse)
+        return made
+
+    async def _ask(
+        self, path: str, text: str, behaviour: Callable[..., Any], request: Any, context: Any
+    ) -> Any:
+        """A call of a token that is not known here."""
+        why: WeftError | None
+        try:
+            shown = await self._find(text)
+            if (why := self._why_not(shown.verdict.caller, path)) is None:
+                return await self._run(shown, behaviour, request, context)
+        except WeftError as error:
+            why = error
+        self.refused += 1
+        return await relay.refuse(why, context)
+
+    async def _find(self, text: str) -> _Shown:
+        assert self._judge is not None
+        if self._asking >= MAX_ASKING:
+            raise refusals.overloaded("too many calls show tokens that are not known here", retry_after_s=1.0)
+        self._asking += 1
+        try:
+            verdict = await self._judge.judge(text)
+        except Unauthenticated as refusal:
+            self._end(text, refusal)
+            raise
+        finally:
+            self._asking -= 1
+        shown = self._shown.get(text)
+        if shown is None:
+            shown = self._shown[text] = _Shown(verdict)
+        self._take(shown, verdict)
+        return shown
+
+    def _take(self, shown: _Shown, verdict: TokenVerdict) -> None:
+        if shown.verdict.caller != verdict.caller:
+            shown.handlers.clear()
+        shown.verdict = verdict
+
+    async def _run(self, shown: _Shown, behaviour: Callable[..., Any], request: Any, context: Any) -> Any:
+        """One call, which ends with its token."""
+        task = asyncio.current_task()
+        assert task is not None
+        shown.open.add(task)
+        try:
+            return await behaviour(request, context)
+        except asyncio.CancelledError:
+            if shown.refusal is None:
+                raise
+            why = shown.refusal
+            task.uncancel()
+        finally:
+            shown.open.discard(task)
+        return await relay.refuse(why, context)
+
+    # -- later ----------------------------------------------------------------------------------------------------
+
+    async def look_again(self, *, every: bool) -> None:
+        """Judge tokens again that callers have shown here, and end the calls of those that are not valid any more.
+
+        Args:
+            every: any of them may have changed. Otherwise those are judged that have ended or are not fresh.
+        """
+        if self._judge is None:
+            return
+        for text, shown in list(self._shown.items()):
+            if not every and self._is_fresh(shown):
+                continue
+            if not shown.open:
+                # The next call that shows it asks again.
+                del self._shown[text]
+                continue
+            try:
+                self._take(shown, await self._judge.judge(text))
+            except Unauthenticated as refusal:
+                self._end(text, refusal)
+            except Unavailable:
+                # The last verdict holds, as long as the token itself would.
+                if self._judge.now() >= shown.verdict.ends_at:
+                    self._end(text, refusals.token_expired(shown.verdict.caller.token_id))
+
+    def _end(self, text: str, refusal: WeftError) -> None:
+        """End a token's open calls."""
+        shown = self._shown.pop(text, None)
+        if shown is None:
+            return
+        shown.refusal = refusal
+        if shown.open:
+            log.info("token.calls_ended", token_id=shown.verdict.caller.token_id, count=len(shown.open))
+        for task in list(shown.open):
+            task.cancel()
+
+
+class _Guarded:
+    """A server for generated code, whose handlers are behind an edge."""
+
+    def __init__(self, server: Any, edge: Edge) -> None:
+        self._server = server
+        self._edge = edge
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(map(self._edge.guarded, handlers)))
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Generated code calls this with the same handlers again; nothing to do."""
+
+
+class _Behind(grpc.GenericRpcHandler):
+    def __init__(self, inner: grpc.GenericRpcHandler, edge: Edge) -> None:
+        self._inner = inner
+        self._edge = edge
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        handler = self._inner.service(handler_call_details)
+        if handler is None:
+            return None
+        pairs: Any = handler_call_details.invocation_metadata or ()
+        return self._edge.entered(handler, handler_call_details.method, pairs)
+
+
+def token_of(pairs: Pairs) -> str:
+    """The token that a call shows.
+
+    Raises:
+        Unauthenticated: it shows none, or several, or something else.
+    """
+    own = [value for key, value in pairs if key == TOKEN_KEY]
+    found = own or [value for key, value in pairs if key == AUTHORIZATION_KEY]
+    if not found:
+        raise refusals.token_missing()
+    if len(found) > 1:
+        raise refusals.token_invalid("the call has several")
+    text = found[0]
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    if own:
+        return text
+    if text[: len(_SCHEME)].lower() != _SCHEME:
+        raise refusals.token_invalid("the authorization is not of the form `Bearer weft_…`")
+    return text[len(_SCHEME) :].strip()
+
+
+def check_form(text: str) -> None:
+    """Refuse a text that is no token.
+
+    Raises:
+        Unauthenticated: TOKEN_INVALID; the message says why, without the text.
+    """
+    try:
+        tokens.id_of(text)
+    except tokens.BadToken as error:
+        raise refusals.token_invalid(str(error)) from None
+
+
+def _shows_any(pairs: Pairs) -> bool:
+    return any(key in (TOKEN_KEY, AUTHORIZATION_KEY) for key, _ in pairs)
+
+
+def _with_behaviour(handler: Handler, around: Callable[..., Any]) -> Handler:
+    """A handler with something around its behaviour: `around(behaviour, request, context)`."""
+    shape = next(each for each in _SHAPES if getattr(handler, each) is not None)
+    behaviour = getattr(handler, shape)
+    if inspect.isasyncgenfunction(behaviour):
+        behaviour = partial(_written, behaviour)
+    return handler._replace(**{shape: partial(around, behaviour)})
+
+
+async def _written(behaviour: Callable[..., Any], request: Any, context: Any) -> None:
+    """A behaviour that yields its responses, as one that writes them."""
+    async with contextlib.aclosing(behaviour(request, context)) as responses:
+        async for response in responses:
+            await to_caller(context.write(response))

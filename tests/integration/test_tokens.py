@@ -1,0 +1,271 @@
+"""Tokens at the coordinator: every RPC with every role, good and bad tokens at every door, their life and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.duration_pb2 import Duration
+
+from weft.coordinator.fleet.service_health import OWN_SERVICES
+from weft.coordinator.server import Coordinator
+from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc.errors import WeftError, from_call
+from weft.rpc.identity.caller import AGENT, CLIENT, OBSERVER, OPERATOR, ROLES, roles_of
+from weft.rpc.network.channel import dial
+from weft.rpc.security import tokens
+from weft.v1 import errors_pb2, security_pb2
+from weft.v1.security_pb2_grpc import TokenServiceStub
+
+Pairs = tuple[tuple[str, str | bytes], ...]
+RPCS = [
+    f"/{service}/{method}"
+    for service in sorted(filter(None, OWN_SERVICES))
+    for method in descriptor_pool.Default().FindServiceByName(service).methods_by_name
+]
+OTHERS = [
+    "/grpc.health.v1.Health/List",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/acme.v1.Nothing/There",
+]
+DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+
+class Door:
+    """A coordinator that asks for tokens, and a channel to it."""
+
+    def __init__(self, coordinator: Coordinator, operator: str) -> None:
+        self.coordinator = coordinator
+        self.operator = operator
+        self.channel = dial(coordinator.address)
+        self.stub = TokenServiceStub(self.channel)
+
+    async def create(self, role: int, **fields: Any) -> security_pb2.CreateTokenResponse:
+        request = security_pb2.CreateTokenRequest(role=role, **fields)
+        made: security_pb2.CreateTokenResponse = await self.stub.CreateToken(
+            request, metadata=shown(self.operator)
+        )
+        return made
+
+    async def call(self, path: str, pairs: Pairs, timeout_s: float = 20.0) -> WeftError | None:
+        """The error of a call with an empty request. None: it succeeded."""
+        call = self.channel.stream_stream(path)(metadata=pairs, timeout=timeout_s)
+        try:
+            await call.write(b"")
+            await call.done_writing()
+            async for _ in call:
+                pass
+        except grpc.aio.AioRpcError as error:
+            return from_call(error)
+        except asyncio.InvalidStateError:
+            pass
+        code = await call.code()
+        if code is grpc.StatusCode.OK:
+            return None
+        return from_call(
+            grpc.aio.AioRpcError(code, None, await call.trailing_metadata(), await call.details())  # type: ignore[arg-type]
+        )
+
+
+def shown(text: str) -> Pairs:
+    return (("weft-token", text),)
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    settings = CoordinatorSettings(
+        listen="127.0.0.1:0",
+        store=str(tmp_path / "weft.db"),
+        address_file=tmp_path / "address",
+        tokens="on",
+    )
+    coordinator = Coordinator(settings)
+    await coordinator.start()
+    file = tmp_path / "address.token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    door = Door(coordinator, file.read_text().strip())
+    yield door
+    await door.channel.close()
+    await coordinator.stop(0.0)
+
+
+def reason(error: WeftError | None) -> str:
+    return "" if error is None else error.reason_name
+
+
+async def test_every_rpc_with_every_role_and_token(door: Door) -> None:
+    """The matrix, made from the descriptors: a new RPC is in it by itself."""
+    assert len(RPCS) > 40
+    texts = {role: (await door.create(role)).text for role in ROLES.values()}
+    expired = await door.create(OPERATOR, ttl=Duration(seconds=1))
+    revoked = await door.create(OPERATOR)
+    await door.stub.RevokeToken(
+        security_pb2.RevokeTokenRequest(id=revoked.token.id), metadata=shown(door.operator)
+    )
+    until = asyncio.get_running_loop().time() + 1.01
+
+    async def check(path: str) -> None:
+        roles = roles_of(path) or {CLIENT, AGENT, OPERATOR}
+        for role, text in texts.items():
+            # Some streams that are let in stay open.
+            error = await door.call(path, shown(text), 0.1 if role in roles else 20.0)
+            if role in roles:
+                assert error is None or error.code not in DENIED, (path, role, error)
+            else:
+                assert reason(error) == "ROLE_NEEDED", (path, role, error)
+        assert reason(await door.call(path, ())) == "TOKEN_MISSING", path
+        unknown = tokens.generate(tokens.generate_id())
+        assert reason(await door.call(path, shown(unknown))) == "TOKEN_INVALID", path
+        # The id of a good token with another secret.
+        other = tokens.generate(tokens.id_of(door.operator))
+        assert reason(await door.call(path, shown(other))) == "TOKEN_INVALID", path
+        assert reason(await door.call(path, shown(revoked.text))) == "TOKEN_REVOKED", path
+        await asyncio.sleep(max(0.0, until - asyncio.get_running_loop().time()))
+        assert reason(await door.call(path, shown(expired.text))) == "TOKEN_EXPIRED", path
+
+    await asyncio.gather(*map(check, [*RPCS, *OTHERS]))
+
+
+BAD: dict[str, tuple[Pairs, str]] = {
+    "cut": (shown("{}"[:0] + "weft_abc"), "TOKEN_INVALID"),
+    "another prefix": ((("authorization", "Bearer ghp_0123456789"),), "TOKEN_INVALID"),
+    "no scheme": ((("authorization", "weft_0123456789"),), "TOKEN_INVALID"),
+    "basic": ((("authorization", "Basic dXNlcjpwYXNz"),), "TOKEN_INVALID"),
+    "empty": (shown(""), "TOKEN_INVALID"),
+    "10 kB": (shown("weft_" + "x" * 10_240), "TOKEN_INVALID"),
+    "10 kB of authorization": ((("authorization", "Bearer " + "weft_" * 2048),), "TOKEN_INVALID"),
+    "spaces": (shown("weft_ " + "0" * 60), "TOKEN_INVALID"),
+    "binary key": ((("weft-token-bin", b"\xff\x00"),), "TOKEN_MISSING"),
+}
+
+
+async def test_bad_tokens_at_the_door(door: Door) -> None:
+    path = "/weft.v1.TokenService/ListTokens"
+    good = door.operator
+    for name, (pairs, expected) in BAD.items():
+        error = await door.call(path, pairs)
+        assert reason(error) == expected, name
+        assert error is not None
+        assert "ghp_" not in error.message
+        assert "dXNl" not in error.message
+    assert reason(await door.call(path, shown(good[:-1]))) == "TOKEN_INVALID"
+    assert reason(await door.call(path, shown(good + good))) == "TOKEN_INVALID"
+    assert reason(await door.call(path, shown(good) * 2)) == "TOKEN_INVALID"
+    bearer = ("authorization", f"Bearer {good}")
+    assert reason(await door.call(path, (bearer, bearer))) == "TOKEN_INVALID"
+    # Those that are right, in their ways; an application's own authorization is left alone beside weft's token.
+    assert await door.call(path, (bearer,)) is None
+    assert await door.call(path, (("authorization", f"bearer {good}"),)) is None
+    assert await door.call(path, (*shown(good), ("authorization", "Bearer of-an-app"))) is None
+
+
+async def test_probes_need_no_token_and_learn_little(door: Door) -> None:
+    path = "/grpc.health.v1.Health/Check"
+    assert await door.call(path, ()) is None
+    hosted = door.channel.unary_unary(path)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await hosted(b"\x0a\x09acme.v1.S")
+    assert from_call(refused.value).reason == errors_pb2.ERROR_REASON_TOKEN_MISSING
+    observer = await door.create(OBSERVER)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await hosted(b"\x0a\x09acme.v1.S", metadata=shown(observer.text))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_life_of_a_token(door: Door) -> None:
+    stub, operator = door.stub, shown(door.operator)
+    made = await door.create(
+        CLIENT, comment="for the shop", scope=security_pb2.TokenScope(methods=["shop.*"])
+    )
+    assert made.token.created_by == tokens.id_of(door.operator)
+    read = (await stub.GetToken(security_pb2.GetTokenRequest(id=made.token.id), metadata=operator)).token
+    assert read == made.token
+    listed = await stub.ListTokens(security_pb2.ListTokensRequest(page_size=1), metadata=operator)
+    assert len(listed.tokens) == 1
+    assert listed.next_page_token
+
+    path = "/weft.v1.CoordinatorService/ListTasks"
+    assert await door.call(path, shown(made.text)) is None
+    # Two texts for a while, then one.
+    rotated = await stub.RotateToken(
+        security_pb2.RotateTokenRequest(id=made.token.id, overlap=Duration(seconds=1)), metadata=operator
+    )
+    assert rotated.token.id == made.token.id
+    assert rotated.text != made.text
+    assert await door.call(path, shown(rotated.text)) is None
+    assert await door.call(path, shown(made.text)) is None
+    async with asyncio.timeout(5):
+        while await door.call(path, shown(made.text)) is None:
+            await asyncio.sleep(0.05)
+    assert reason(await door.call(path, shown(made.text))) == "TOKEN_EXPIRED"
+    assert await door.call(path, shown(rotated.text)) is None
+    await stub.RevokeToken(security_pb2.RevokeTokenRequest(id=made.token.id), metadata=operator)
+    async with asyncio.timeout(2):
+        while await door.call(path, shown(rotated.text)) is None:
+            await asyncio.sleep(0.02)
+    assert reason(await door.call(path, shown(rotated.text))) == "TOKEN_REVOKED"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.RotateToken(security_pb2.RotateTokenRequest(id=made.token.id), metadata=operator)
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_revocation_ends_open_streams(door: Door) -> None:
+    made = await door.create(CLIENT)
+    ends = asyncio.gather(
+        *(
+            door.call(path, shown(made.text), 10.0)
+            for path in (
+                "/weft.v1.CoordinatorService/WatchAgents",
+                "/grpc.health.v1.Health/Watch",
+            )
+        )
+    )
+    # Still open after a while.
+    await asyncio.sleep(0.2)
+    assert not ends.done()
+    began_s = asyncio.get_running_loop().time()
+    await door.stub.RevokeToken(
+        security_pb2.RevokeTokenRequest(id=made.token.id), metadata=shown(door.operator)
+    )
+    assert [reason(each) for each in await ends] == ["TOKEN_REVOKED"] * 2
+    assert asyncio.get_running_loop().time() - began_s < 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"role": 0}, "role"),
+        ({"role": 77}, "role"),
+        ({"role": CLIENT, "ttl": Duration(seconds=0)}, "ttl"),
+        ({"role": CLIENT, "ttl": Duration(seconds=1 << 40)}, "ttl"),
+        ({"role": CLIENT, "ttl": Duration(seconds=5), "never_expires": True}, "never_expires"),
+        ({"role": CLIENT, "max_uses": 1}, "max_uses"),
+        ({"role": AGENT, "max_uses": 1001}, "max_uses"),
+        ({"role": CLIENT, "comment": "x" * 257}, "comment"),
+        ({"role": CLIENT, "scope": security_pb2.TokenScope(methods=["*"] * 65)}, "scope.methods"),
+        ({"role": CLIENT, "scope": security_pb2.TokenScope(hosts=[""])}, "scope.hosts"),
+        ({"role": CLIENT, "scope": security_pb2.TokenScope(agent_ids=["\x00"])}, "scope.agent_ids"),
+        ({"role": CLIENT, "scope": security_pb2.TokenScope(labels=["zone"])}, "scope.labels"),
+    ],
+)
+def test_bad_requests_for_tokens(fields: dict[str, Any], field: str) -> None:
+    from weft.coordinator.identity.token_rules import new_token
+
+    with pytest.raises(WeftError) as refused:
+        new_token(security_pb2.CreateTokenRequest(**fields), "x" * 12, "", 1.0)
+    assert refused.value.field == field
+
+
+async def test_nothing_of_a_token_is_stored(door: Door, tmp_path: Path) -> None:
+    made = await door.create(CLIENT)
+    secret = made.text[17:].encode()
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("weft.db*"))
+    assert made.token.id.encode() in stored
+    assert secret not in stored
+    assert door.operator[17:].encode() not in stored

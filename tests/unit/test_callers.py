@@ -1,0 +1,95 @@
+"""The policy of callers: each RPC of weft's own says who may call it, and the pure rule heeds that."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from scripts import docs_reference
+from weft.rpc.errors import PermissionDenied
+from weft.rpc.identity.caller import (
+    AGENT,
+    ANYBODY,
+    CLIENT,
+    OBSERVER,
+    OPERATOR,
+    ROLES,
+    Caller,
+    refusal_of,
+    roles_of,
+)
+from weft.rpc.identity.scope import Scope
+from weft.v1 import (  # noqa: F401 - their descriptors
+    access_pb2,
+    agent_pb2,
+    coordinator_pb2,
+    errors_pb2,
+    group_pb2,
+    logs_pb2,
+    method_pb2,
+    schedule_pb2,
+    security_pb2,
+    stats_pb2,
+)
+
+FILES = docs_reference.descriptors()
+RPCS = sorted(
+    f"/{file.package}.{service.name}/{method.name}"
+    for name, file in FILES.items()
+    if name.startswith("weft/")
+    for service in file.service
+    for method in service.method
+)
+READING = ("Get", "List", "Watch", "Wait", "Describe")
+
+
+def test_the_table_has_the_rpcs() -> None:
+    assert len(RPCS) >= 45
+    assert FileDescriptorSet(file=FILES.values()).IsInitialized()
+
+
+@pytest.mark.parametrize("path", RPCS)
+def test_each_rpc_says_who_may_call_it(path: str) -> None:
+    service, _, name = path.removeprefix("/").partition("/")
+    method = access_pb2.DESCRIPTOR.pool.FindServiceByName(service).methods_by_name[name]
+    said = method.GetOptions().Extensions[access_pb2.access].roles
+    assert said, f"{path} has no option (weft.v1.access)"
+    assert len(set(said)) == len(said)
+    # An operator may call everything, and is named where nobody else may.
+    assert (OPERATOR in said) == (list(said) == [OPERATOR])
+    # Who only looks changes nothing.
+    if OBSERVER in said:
+        assert name.startswith(READING)
+    if name.startswith(("Update", "Create", "Rotate", "Revoke")):
+        assert OBSERVER not in said
+    assert roles_of(path) == {*said, OPERATOR}
+
+
+@pytest.mark.parametrize("role", ROLES.values(), ids=ROLES)
+@pytest.mark.parametrize(
+    "path", [*RPCS, "/grpc.health.v1.Health/Check", "/acme.v1.S/M", "/weft.v1.None/None"]
+)
+def test_the_rule_heeds_the_roles(path: str, role: access_pb2.Role) -> None:
+    roles = roles_of(path)
+    allowed = role in ({CLIENT, AGENT, OPERATOR} if roles is None else roles)
+    refusal = refusal_of(Caller(role, Scope(methods=("acme.*",))), path, roles)
+    assert (refusal is None) == allowed
+    if refusal is not None:
+        assert isinstance(refusal, PermissionDenied)
+        assert refusal.reason == errors_pb2.ERROR_REASON_ROLE_NEEDED
+
+
+def test_hosted_methods_are_in_the_scope() -> None:
+    caller = Caller(CLIENT, Scope(methods=("acme.v1.S/M", "other.*")))
+    assert refusal_of(caller, "/acme.v1.S/M", None) is None
+    refusal = refusal_of(caller, "/acme.v1.S/Secret", None)
+    assert refusal is not None
+    assert refusal.reason == errors_pb2.ERROR_REASON_OUT_OF_SCOPE
+    assert caller.sees("other.S/M")
+    caller.check_method("other.S/M")
+    with pytest.raises(PermissionDenied):
+        caller.check_method("acme.v1.S/Secret")
+
+
+def test_without_tokens_everybody_may_do_everything() -> None:
+    assert all(refusal_of(ANYBODY, path, roles_of(path)) is None for path in [*RPCS, "/a.S/M"])
