@@ -1602,7 +1602,9 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\rdesired_state\x18\x06 \x01(\x0e2\x15.weft.v1.DesiredStateR\fdesiredState\x12#\n" +
 	"\recho_sequence\x18\a \x01(\x04R\fechoSequence\x12%\n" +
 	"\x0edirect_problem\x18\b \x01(\tR\rdirectProblem\x126\n" +
-	"\flog_requests\x18\t \x03(\v2\x13.weft.v1.LogRequestR\vlogRequests\"\xa7\x05\n" +
+	"\flog_requests\x18\t \x03(\v2\x13.weft.v1.LogRequestR\vlogRequests\x12%\n" +
+	"\x0etokens_changed\x18\n" +
+	" \x01(\bR\rtokensChanged\"\xa7\x05\n" +
 	"\x05Hello\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
