@@ -42,6 +42,7 @@ from weft.coordinator.groups.callback_pass import CallbackPass, callback_methods
 from weft.coordinator.groups.group_ends import GroupEnds
 from weft.coordinator.groups.group_service import GroupService
 from weft.coordinator.identity.identity import Identity
+from weft.coordinator.own_services import OwnServices
 from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync
@@ -72,17 +73,7 @@ from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.call_figures import CallFigures
 from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.span_tracer import SpanTracer
-from weft.v1 import (
-    coordinator_pb2_grpc,
-    fleet_pb2,
-    group_pb2_grpc,
-    logs_pb2,
-    logs_pb2_grpc,
-    method_pb2_grpc,
-    schedule_pb2_grpc,
-    security_pb2_grpc,
-    stats_pb2_grpc,
-)
+from weft.v1 import fleet_pb2, logs_pb2
 
 log = get_logger(__name__)
 
@@ -313,20 +304,17 @@ class Coordinator(StoreEvents):
         )
         timing = CallFigures(self.figures)
         doors = self._identity.edge.behind(server)
-        own = guard.Lenient(doors, timing.timed)
-        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, own)
-        schedules = ScheduleService(self._store, self._submission_service)
-        schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, own)
-        groups = GroupService(
-            self._store, self._submission_service, self._group_ends, settings.cancel_grace_s
-        )
-        group_pb2_grpc.add_GroupServiceServicer_to_server(groups, own)
-        logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, own)
-        methods = MethodService(self._contracts, self._register, self._overrides, self._run_limits)
-        method_pb2_grpc.add_MethodServiceServicer_to_server(methods, own)
         self._stats = StatsService(self._store, self.coordinator_id)
-        stats_pb2_grpc.add_StatsServiceServicer_to_server(self._stats, own)
-        security_pb2_grpc.add_TokenServiceServicer_to_server(self._identity.service, own)
+        own = OwnServices(
+            service,
+            ScheduleService(self._store, self._submission_service),
+            GroupService(self._store, self._submission_service, self._group_ends, settings.cancel_grace_s),
+            self._logs,
+            MethodService(self._contracts, self._register, self._overrides, self._run_limits),
+            self._stats,
+            self._identity.service,
+        )
+        own.add_to(guard.Lenient(doors, timing.timed))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, doors)
         tasks = CallTasks(
             self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s
