@@ -17,6 +17,8 @@ import grpc.aio
 import pytest
 
 from tests.support.certificates import TestAuthority, by_openssl, written
+from tests.support.logged import captured
+from weft.agent import Agent
 from weft.client import Unreachable, connect
 from weft.rpc.network.channel import Route, client_options, dial, make_server
 from weft.rpc.network.connection_faults import probed
@@ -243,3 +245,54 @@ async def test_new_certificates_that_nobody_takes_cut_no_connection(
                     assert await call(b"", timeout=10) == b"careful"
             finally:
                 authority.ca.write_bytes(authority.pair.certificate)
+
+
+async def test_several_coordinators_have_a_name_in_common(authority: TestAuthority):
+    first, second = (authority.tls(name, dns=(name, "mesh"), ips=()) for name in ("one", "two"))
+    client = authority.tls("caller-of-several", server_name="mesh")
+    async with served(TlsFiles(first)) as one, served(TlsFiles(second)) as two:
+        for targets in ([one, two], [two, one], [one]):
+            async with connect(targets, tls=client) as mesh:
+                await mesh.ready(SOON_S)
+                call = mesh.channel().unary_unary("/who.Who/Call")
+                assert await call(b"", timeout=10) == b"caller-of-several"
+    # Without it, the host of the first one is the name of all.
+    both = authority.tls("both")
+    async with (
+        served(TlsFiles(both)) as one,
+        served(TlsFiles(both)) as two,
+        connect([one, two], tls=authority.tls("caller")) as mesh,
+    ):
+        await mesh.ready(SOON_S)
+        assert await mesh.channel().unary_unary("/who.Who/Call")(b"", timeout=10) == b"caller"
+
+
+@pytest.mark.parametrize(
+    ("own", "why"),
+    [
+        (False, "if the port has TLS, set WEFT_TLS_CA"),
+        (True, "perhaps it wants a certificate of its callers"),
+        ("stranger", "signed by an authority that is not trusted here"),
+    ],
+)
+async def test_an_agents_log_says_why_it_has_no_session(authority: TestAuthority, own: bool | str, why: str):
+    tls: Tls | bool = own if own is False else Tls(ca=str(authority.ca))
+    if own == "stranger":
+        tls = Tls(ca=str(TestAuthority(authority.folder, "stranger").ca))
+    async with served(TlsFiles(authority.tls("server"))) as address:
+        agent = Agent("lonely", target=address, listen="off", tls=tls)
+
+        @agent.method("test.v1.None/Called")
+        def called(request: dict) -> dict:
+            return request
+
+        with captured() as told:
+            running = asyncio.ensure_future(agent.serve())
+            async with asyncio.timeout(SOON_S):
+                while not any(each["event"] == "session.unavailable" for each in told):
+                    await asyncio.sleep(0.005)
+            agent.stop()
+            agent.stop()
+            await running
+    errors = [each["error"] for each in told if each["event"] == "session.unavailable"]
+    assert why in errors[0]

@@ -147,7 +147,9 @@ class Mesh:
             self._dialled = self._dialled or dialled(self._targets)
             # gRPC would use the text of its address list as the host's name.
             name = ("grpc.default_authority", self._targets[0])
-            options = client_options() if len(self._targets) == 1 else [*client_options(), name]
+            # By TLS, the name by which the server is verified takes its place.
+            named = len(self._targets) > 1 and self._route.security is None
+            options = [*client_options(), name] if named else client_options()
             self._channel = dial(
                 self._dialled, options, self._route, server_name=self._route.server_name(self._targets)
             )
