@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from tests.support.certificates import TestAuthority, signed_by_sha1, written
 from tests.support.logged import captured
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.security import tls_files
+from weft.rpc.security.certificates import new_authority
 from weft.rpc.security.tls import SYSTEM, VARIABLES, Tls, chosen, from_environment
 from weft.rpc.security.tls_files import TlsFiles, read
 
@@ -93,6 +94,13 @@ def test_authorities_are_checked_too(authority: TestAuthority, tmp_path: Path):
     for name, why in (("text", "no certificate in PEM form"), ("empty", "empty"), ("none", "No such file")):
         with pytest.raises(InvalidArgument, match=why):
             read(Tls(ca=str(tmp_path / name)), time.time())
+    # One of several may have ended: another is in force.
+    ended = new_authority("old", datetime.now(UTC) - 20 * DAY, days=10).certificate
+    (tmp_path / "ended").write_bytes(ended)
+    with pytest.raises(InvalidArgument, match="the authority has ended on"):
+        read(Tls(ca=str(tmp_path / "ended")), time.time())
+    (tmp_path / "both").write_bytes(ended + authority.pair.certificate)
+    read(Tls(ca=str(tmp_path / "both")), time.time())
     assert read(Tls(ca=str(authority.ca)), time.time()).ca == authority.pair.certificate
     read(Tls(ca=SYSTEM), time.time())
 

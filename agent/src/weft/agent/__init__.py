@@ -22,6 +22,8 @@
     how calls of a method run: `@agent.method(name, retry=RetryPolicy(max_attempts=3), start_to_close_s=30)`.
 `AgentSettings`
     every setting, with its WEFT_AGENT_* variable.
+`Tls`
+    certificates: `Agent(tls=Tls(ca="ca.pem", cert="worker.pem", key="worker-key.pem"))`.
 `HookError`, `HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SettingsError`
     what can be wrong with the program itself; all are `WeftError`s.
 `WeftError` and its subclasses
@@ -64,6 +66,7 @@ from weft.rpc.errors import (
     WeftError,
 )
 from weft.rpc.process.version import VERSION
+from weft.rpc.security.tls import Tls
 from weft.rpc.task_policy.method_options import Lock, MethodOptions, RunLimit
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 
@@ -102,6 +105,7 @@ __all__ = [
     "RunningTask",
     "SettingsError",
     "TaskLogFilter",
+    "Tls",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",

@@ -31,7 +31,7 @@ _OTHER_NAME = (
     "its certificate is for another name: dial it by a name in its certificate, set WEFT_TLS_SERVER_NAME to one, or issue a"
     " certificate with this name"
 )
-_ENDED = "its certificate has ended: it must be renewed there"
+_ENDED = "its certificate has ended, or its authority's: it must be renewed there"
 _EARLY = "its certificate is not valid yet: are the clocks of both machines right?"
 _WANTS_ONE = (
     "it wants a certificate of its callers: set WEFT_TLS_CERT and WEFT_TLS_KEY (--tls-cert, --tls-key)"

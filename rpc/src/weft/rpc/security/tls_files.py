@@ -139,8 +139,8 @@ def read(tls: Tls, now_s: float) -> TlsMaterial:
     Raises:
         InvalidArgument: a file cannot be used.
     """
-    ca = _authorities(tls.ca, "ca") if tls.ca else None
-    client_ca = _authorities(tls.client_ca, "client_ca") if tls.client_ca else None
+    ca = _authorities(tls.ca, "ca", now_s) if tls.ca else None
+    client_ca = _authorities(tls.client_ca, "client_ca", now_s) if tls.client_ca else None
     if not tls.cert:
         return TlsMaterial(ca, None, None, client_ca, None)
     cert, key = _content(tls.cert, "cert"), _content(tls.key, "key")
@@ -170,18 +170,24 @@ def _own(tls: Tls, now_s: float) -> OwnCertificate:
     return own
 
 
-def _authorities(name: str, setting: str) -> bytes | None:
+def _authorities(name: str, setting: str, now_s: float) -> bytes | None:
     if name == SYSTEM:
         return _of_system()
     content = _content(name, setting)
+    # The kind does not matter: it only parses them.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        # The kind does not matter: it only parses them.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
-            cadata=content.decode("ascii", "replace")
-        )
+        context.load_verify_locations(cadata=content.decode("ascii", "replace"))
     except (ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", "") or error
         raise _fault(setting, name, f"there is no certificate in PEM form in it ({reason})") from None
+    ends_s = [ssl.cert_time_to_seconds(str(each["notAfter"])) for each in context.get_ca_certs()]
+    if ends_s and max(ends_s) <= now_s:
+        raise _fault(
+            setting,
+            name,
+            f"the authority has ended on {_day(max(ends_s))}: make a new one (`weft certs init`)",
+        )
     return content
 
 
