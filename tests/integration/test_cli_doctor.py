@@ -15,7 +15,7 @@ from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.beside import free_address
 from tests.support.command import Finished, weft
-from tests.support.mesh import MeshHarness
+from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.redis_server import RedisServer
 from weft.rpc.network.channel import dial
 
@@ -110,3 +110,18 @@ async def test_a_store_that_is_none(tmp_path: Path) -> None:
     wrong = await weft("doctor", "--store", "redis://:x/none", env={"WEFT_USE_PROXY": "perhaps"})
     assert wrong.status == 2
     assert "WEFT_USE_PROXY" in wrong.err
+
+
+async def test_health_of_a_server_for_probes(shared_mesh: MeshHarness) -> None:
+    dead = free_address()
+    well, hosted, unknown, away = await asyncio.gather(
+        weft("health", target=shared_mesh.target),
+        weft("health", PROBE_SERVICE, "--json", target=shared_mesh.target),
+        weft("health", "no.such.v1.Service", target=shared_mesh.target),
+        weft("health", "--timeout", "0.3", target=dead),
+    )
+    assert (well.status, well.out) == (0, "SERVING\n")
+    assert (hosted.status, hosted.document) == (0, {"service": PROBE_SERVICE, "status": "SERVING"})
+    assert (unknown.status, unknown.out) == (1, "SERVICE_UNKNOWN\n")
+    assert away.status == 1
+    assert f"{dead} does not answer within 0.3 s" in away.err

@@ -99,6 +99,8 @@ async def commands(secure: SecureMesh) -> None:
     assert called.status == 0, called.err
     doctor = await weft("doctor", "--json", target=target, env=variables(tls))
     assert doctor.status == 0, doctor.out + doctor.err
+    health = await weft("health", target=target, env=variables(tls))
+    assert health.status == 0, health.err
 
 
 async def metrics_by_https(secure: SecureMesh) -> None:

@@ -88,6 +88,9 @@ class _Commands(LazyGroup):
             "List, show, wait for, close, cancel and delete groups.",
             _LOOK,
         ),
+        "health": CommandEntry(
+            "weft.cli.commands.health_command:health", "Ask a server for its health, in a probe.", _LOOK
+        ),
         "doctor": CommandEntry(
             "weft.cli.commands.doctor_command:doctor",
             "Find out what is wrong, and what to do about it.",
