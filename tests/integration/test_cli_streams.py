@@ -31,6 +31,7 @@ ARGS = {
     ("agents", "pause"): ["a1"],
     ("agents", "resume"): ["a1"],
     ("queues", "list"): [],
+    ("health",): [],
     ("queues", "pause"): [CALL],
     ("queues", "resume"): [CALL],
     # In the order of the command's own list.

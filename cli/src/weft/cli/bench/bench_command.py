@@ -21,6 +21,7 @@ from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import Json
 from weft.cli.process.children import Children, run
 from weft.cli.terminal import output, tables
+from weft.rpc.security.tls import VARIABLES
 
 _Scenario = Callable[[Children, str], AbstractAsyncContextManager[Sequence[BenchSubject]]]
 _UNITS = {"per_s": "calls/s", "tasks_per_s": "tasks/s"}
@@ -37,9 +38,13 @@ def bench(
     """Measure direct and durable calls beside plain gRPC calls: throughput of many calls at once, and latency of single calls.
 
     All processes run on this machine: a plain server; an agent and two sidecars for direct calls; a coordinator and two agents
-    for each store and durability; and Redis, if redis-server is installed.
+    for each store and durability; and Redis, if redis-server is installed. With WEFT_TLS_*, coordinators, agents and their callers
+    use TLS: a certificate for 127.0.0.1 serves all of them.
     """
-    with tempfile.TemporaryDirectory(prefix="weft-bench-") as name, Children(Path(name)) as children:
+    with (
+        tempfile.TemporaryDirectory(prefix="weft-bench-") as name,
+        Children(Path(name), passed_on=VARIABLES.values()) as children,
+    ):
         samples: list[Sample] = []
         try:
             run(_measure(children, QUICK if quick else THOROUGH, samples))
@@ -78,7 +83,7 @@ async def _measure(children: Children, effort: Effort, samples: list[Sample]) ->
     for number, scenarios in enumerate(groups):
         folder = children.folder / str(number)
         folder.mkdir()
-        with Children(folder) as own:
+        with Children(folder, passed_on=VARIABLES.values()) as own:
             async with AsyncExitStack() as stack:
                 output.remark("starting the processes")
                 plain = await plain_server(own)

@@ -15,6 +15,7 @@ from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedCoordina
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, system_reason
 from weft.conformance.v1 import conformance_pb2
+from weft.rpc.security.tls import VARIABLES
 from weft.rpc.times import duration
 
 SERVICE = "weft.conformance.v1.ConformanceService"
@@ -214,6 +215,8 @@ class AgentUnderTest:
             "WEFT_AGENT_SLOTS": str(SLOTS),
             "WEFT_AGENT_PREFETCH": str(PREFETCH),
             "PYTHONUNBUFFERED": "1",
+            # The port of this coordinator is plain.
+            **dict.fromkeys(VARIABLES.values(), ""),
             # Agents of weft use it; other agents outlive a killed driver.
             **parent_death.child_environment(),
         }

@@ -69,7 +69,7 @@ class DemoRun:
                 slots=_SLOTS,
                 env={LEDGER: str(self._children.folder / "ledger")},
             )
-        async with connect(self._target) as mesh:
+        async with connect(self._target, tls=False) as mesh:
             await self._children.hosted(mesh, ANALYZE.name, agents=len(self._agents))
             names = ", ".join(self._agents)
             self._display.say(

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
@@ -76,9 +76,11 @@ class Children:
     Args:
         folder: for the stores and the logs.
         path: folders from which the children import.
+        passed_on: variables of weft that the children have too; else they have none.
     """
 
-    def __init__(self, folder: Path, path: Sequence[Path] = ()) -> None:
+    def __init__(self, folder: Path, path: Sequence[Path] = (), passed_on: Collection[str] = ()) -> None:
+        self._passed_on = passed_on
         self.folder = folder
         self._path = path
         self._all: list[Child] = []
@@ -143,7 +145,11 @@ class Children:
             await asyncio.sleep(_ASK_S)
 
     def _start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("WEFT_")}
+        inherited = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("WEFT_") or key in self._passed_on
+        }
         path = [*map(str, self._path), *filter(None, [inherited.get("PYTHONPATH")])]
         own = {
             "PYTHONPATH": os.pathsep.join(path),
