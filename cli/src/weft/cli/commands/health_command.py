@@ -73,7 +73,8 @@ async def _asked(address: str, service: str, timeout_s: float, route: Route) -> 
         try:
             async with asyncio.timeout(timeout_s):
                 await connected(channel, address, route.security)
-                answer: bytes = await channel.unary_unary(_CHECK)(request)
+                check: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_CHECK)
+                answer = await check(request)
         except ConnectionFault as fault:
             raise Failure(f"{address} cannot be asked: {fault}") from None
         except TimeoutError:
