@@ -1,13 +1,14 @@
 """The options `--tls-…`, which every command has that dials or runs a process.
 
-They set the variables WEFT_TLS_* of this process, which connections, settings and child processes read. So they are declared
-once, and no command passes them on.
+A command that is run with them has them as variables WEFT_TLS_*, which connections, settings and child processes read. So they are
+declared once, and no command passes them on.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -15,65 +16,39 @@ import typer.main
 
 # Commands that run processes with ports.
 _SERVES = frozenset({"up", "coordinator", "agent"})
-
-
-def _sets(variable: str) -> Callable[[str], str]:
-    def remember(value: str) -> str:
-        if value:
-            os.environ[variable] = value
-            # The agent's own variable comes first, and an option comes before all variables.
-            os.environ.pop(variable.replace("WEFT_", "WEFT_AGENT_", 1), None)
-        return value
-
-    return remember
+_VARIABLES = {
+    "tls_ca": "WEFT_TLS_CA",
+    "tls_cert": "WEFT_TLS_CERT",
+    "tls_key": "WEFT_TLS_KEY",
+    "tls_client_ca": "WEFT_TLS_CLIENT_CA",
+}
 
 
 def _dialling(
-    _ca: Annotated[
-        str,
+    tls_ca: Annotated[
+        str | None,
         typer.Option(
-            "--tls-ca",
-            metavar="FILE|system",
-            help="Use TLS, and verify others by these authorities (env WEFT_TLS_CA).",
-            callback=_sets("WEFT_TLS_CA"),
-            expose_value=False,
+            metavar="FILE|system", help="Use TLS, and verify others by these authorities (env WEFT_TLS_CA)."
         ),
-    ] = "",
-    _cert: Annotated[
-        str,
-        typer.Option(
-            "--tls-cert",
-            metavar="FILE",
-            help="The own certificate (env WEFT_TLS_CERT).",
-            callback=_sets("WEFT_TLS_CERT"),
-            expose_value=False,
-        ),
-    ] = "",
-    _key: Annotated[
-        str,
-        typer.Option(
-            "--tls-key",
-            metavar="FILE",
-            help="Its private key (env WEFT_TLS_KEY).",
-            callback=_sets("WEFT_TLS_KEY"),
-            expose_value=False,
-        ),
-    ] = "",
+    ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The own certificate (env WEFT_TLS_CERT).")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Its private key (env WEFT_TLS_KEY).")
+    ] = None,
 ) -> None:
     """The options of every command that dials."""
 
 
 def _serving(
-    _client_ca: Annotated[
-        str,
+    tls_client_ca: Annotated[
+        str | None,
         typer.Option(
-            "--tls-client-ca",
             metavar="FILE",
             help="Let only callers in that show a certificate of these authorities (env WEFT_TLS_CLIENT_CA).",
-            callback=_sets("WEFT_TLS_CLIENT_CA"),
-            expose_value=False,
         ),
-    ] = "",
+    ] = None,
 ) -> None:
     """The option of ports."""
 
@@ -85,11 +60,24 @@ def add_tls_options(name: str, command: Any) -> None:
     serves = name in _SERVES
     if serves or any(param.name == "target" for param in command.params):
         command.params.extend(_params(_dialling) + (_params(_serving) if serves else []))
+        command.callback = _with_variables(command.callback)
+
+
+def _with_variables(run: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(run)
+    def with_variables(**given: Any) -> Any:
+        for option, variable in _VARIABLES.items():
+            if value := given.pop(option, None):
+                os.environ[variable] = value
+                # The agent's own variable comes first, and an option comes before all variables.
+                os.environ.pop(variable.replace("WEFT_", "WEFT_AGENT_", 1), None)
+        return run(**given)
+
+    return with_variables
 
 
 def _params(carrier: Callable[..., None]) -> list[Any]:
     """The options of a function that only carries them."""
     app = typer.Typer(add_completion=False)
     app.command()(carrier)
-    made: Sequence[Any] = typer.main.get_command(app).params
-    return list(made)
+    return list(typer.main.get_command(app).params)
