@@ -17,6 +17,17 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 Received = dict[tuple[str, str], metrics_pb2.Metric]
 
 
+def newest(request: metrics_service_pb2.ExportMetricsServiceRequest) -> Received:
+    """The metrics of one export."""
+    found: Received = {}
+    for process in request.resource_metrics:
+        pairs = {pair.key: pair.value.string_value for pair in process.resource.attributes}
+        for scope in process.scope_metrics:
+            for metric in scope.metrics:
+                found[pairs["service.name"], metric.name] = metric
+    return found
+
+
 class MetricsReceiver:
     """What has been received. `endpoint` is for OTEL_EXPORTER_OTLP_ENDPOINT."""
 
@@ -27,11 +38,7 @@ class MetricsReceiver:
 
     def take(self, request: metrics_service_pb2.ExportMetricsServiceRequest) -> None:
         with self._changed:
-            for process in request.resource_metrics:
-                pairs = {pair.key: pair.value.string_value for pair in process.resource.attributes}
-                for scope in process.scope_metrics:
-                    for metric in scope.metrics:
-                        self.metrics[pairs["service.name"], metric.name] = metric
+            self.metrics |= newest(request)
             self._changed.notify_all()
 
     def wait(self, complete: Callable[[Received], bool], timeout_s: float = 30) -> Received:

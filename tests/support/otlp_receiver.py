@@ -60,7 +60,7 @@ class OtlpReceiver:
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         with self._changed:
             self.headers.append(headers)
-            self.spans += _spans(request)
+            self.spans += received_spans(request)
             self._changed.notify_all()
         return trace_service_pb2.ExportTraceServiceResponse()
 
@@ -117,7 +117,8 @@ def otlp_receiver() -> Iterator[OtlpReceiver]:
         server.stop(0).wait()
 
 
-def _spans(request: trace_service_pb2.ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:
+def received_spans(request: trace_service_pb2.ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:
+    """The spans of one export."""
     for process in request.resource_spans:
         for scope in process.scope_spans:
             for span in scope.spans:
