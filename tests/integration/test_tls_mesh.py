@@ -97,7 +97,7 @@ async def commands(secure: SecureMesh) -> None:
         "call", "probe.v1.ProbeService/Echo", "{}", "--direct", target=target, env=variables(tls)
     )
     assert called.status == 0, called.err
-    doctor = await weft("doctor", "--json", target=target, env=variables(tls))
+    doctor = await weft("doctor", "--json", "--channelz", secure.channelz, target=target, env=variables(tls))
     assert doctor.status == 0, doctor.out + doctor.err
     health = await weft("health", target=target, env=variables(tls))
     assert health.status == 0, health.err

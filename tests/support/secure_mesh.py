@@ -18,29 +18,31 @@ class SecureMesh:
         self.mesh = mesh
         self.authority = TestAuthority(mesh.folder)
         self.client = self.authority.tls("client", ips=())
-        self.egress, self.metrics = free_address(), free_address()
+        self.egress, self.metrics, self.channelz = free_address(), free_address(), free_address()
 
     async def start(self) -> None:
         mesh = self.mesh
         mesh.credentials = credentials(self.client)
         mesh.env = variables(self.authority.tls("coordinator"))
-        await mesh.coordinator(metrics=f"https://{self.metrics}")
+        await mesh.coordinator(metrics=f"https://{self.metrics}", channelz=self.channelz)
         app_tls = self.authority.tls("app", mutual=False)
         app = StockApp(mesh)
         # Agents are verified by their names: no address is in their certificates.
-        children, host, side = (
-            variables(self.authority.tls(name, ips=())) for name in ("children", "a1", "side")
-        )
-        # Its calls to itself, and those of its isolated processes, go by TLS too.
-        side |= {"WEFT_AGENT_APP_TLS_CA": app_tls.ca, "WEFT_AGENT_EGRESS_TLS": "true"}
-        side_tls = self.authority.tls("side", dns=("side", "localhost"))
-        side |= {"WEFT_TLS_CERT": side_tls.cert, "WEFT_TLS_KEY": side_tls.key}
+        children, host = (variables(self.authority.tls(name, ips=())) for name in ("children", "a1"))
+        # Its app dials the egress by an address.
+        side = variables(self.authority.tls("side"))
         await asyncio.gather(
             mesh.agent("a1", env=host),
             mesh.agent("children", env=children, program="tests.support.child_calls:agent"),
             app.start("--cert", app_tls.cert, "--key", app_tls.key),
         )
-        await sidecar(mesh, app.address, egress=self.egress, env=side)
+        await sidecar(
+            mesh,
+            app.address,
+            *("--app-tls-ca", app_tls.ca, "--egress-tls"),
+            egress=self.egress,
+            env=side,
+        )
         await mesh.eventually(self._all_reachable, "direct calls reach each agent")
 
     async def _all_reachable(self) -> bool:

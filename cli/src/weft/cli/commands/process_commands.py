@@ -159,6 +159,18 @@ def agent(
             help="With --app: the address where the app calls the mesh. [default: 127.0.0.1:7701]",
         ),
     ] = None,
+    app_tls_ca: Annotated[
+        str | None,
+        typer.Option(
+            "--app-tls-ca",
+            metavar="FILE|system",
+            help="With --app: reach the app by TLS, and verify it by these authorities.",
+        ),
+    ] = None,
+    egress_tls: Annotated[
+        bool,
+        typer.Option("--egress-tls", help="With --app: the egress uses TLS with the agent's certificate."),
+    ] = False,
     durable: Annotated[
         list[str] | None,
         typer.Option(
@@ -226,7 +238,14 @@ def agent(
     A setting without an option here is taken from the program, or else from its WEFT_AGENT_* variable. Traces are exported if
     OpenTelemetry's variables ask for it, such as OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317.
     """
-    beside_app = {"app": app, "descriptors": descriptors, "egress": egress, "durable": durable}
+    beside_app = {
+        "app": app,
+        "descriptors": descriptors,
+        "egress": egress,
+        "durable": durable,
+        "app_tls_ca": app_tls_ca,
+        "egress_tls": egress_tls or None,
+    }
     if program is not None and any(beside_app.values()):
         raise typer.BadParameter("give either MODULE:OBJECT, or --app and its options")
     if program is None and reload:
