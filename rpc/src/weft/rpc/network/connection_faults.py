@@ -49,6 +49,8 @@ _GRPC: dict[str, str] = {
     "self signed certificate": "its certificate is signed by itself, and not trusted here (WEFT_TLS_CA)",
     "unable to get local issuer certificate": _OTHER_AUTHORITY,
     "Hostname Verification Check failed": _OTHER_NAME,
+    # As older versions say it.
+    "is not in peer certificate": _OTHER_NAME,
 }
 _CLOSED = "Socket closed"
 
