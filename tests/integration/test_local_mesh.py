@@ -207,9 +207,11 @@ async def test_schedules_tick_with_the_clock(noting):
     async with mesh_of(agent_of(noting)) as mesh:
         noting.now = mesh.clock.now
         began_s = time.monotonic()
-        for name, timing in (("daily", Cron("0 3 * * *")), ("twice", Every(36 * HOUR_S))):
-            await mesh.schedules.create(name, PROBE.Call, ProbeRequest(text=name), timing)
         started_at = mesh.clock.now()
+        # Half a day away, so that 73 hours have three of it at any time of the day.
+        hour = (int(started_at // HOUR_S) + 12) % 24
+        for name, timing in (("daily", Cron(f"0 {hour} * * *")), ("twice", Every(36 * HOUR_S))):
+            await mesh.schedules.create(name, PROBE.Call, ProbeRequest(text=name), timing)
         await mesh.clock.advance(73 * HOUR_S)
         assert time.monotonic() - began_s < 10.0
         daily, twice = await mesh.schedules.get("daily"), await mesh.schedules.get("twice")
@@ -217,7 +219,7 @@ async def test_schedules_tick_with_the_clock(noting):
         assert sorted(noting.ran) == ["daily1"] * 3 + ["twice1"] * 2
         ended = dict(zip(noting.ended, noting.ran, strict=True))
         by_day = sorted(at % (24 * HOUR_S) for at, name in ended.items() if name == "daily1")
-        assert by_day == pytest.approx([3 * HOUR_S] * 3, abs=10.0)
+        assert by_day == pytest.approx([hour * HOUR_S] * 3, abs=10.0)
         assert sorted(at - started_at for at, name in ended.items() if name == "twice1") == pytest.approx(
             [36 * HOUR_S, 72 * HOUR_S], abs=10.0
         )

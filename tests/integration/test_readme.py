@@ -77,9 +77,11 @@ from acme.v1 import greeter_pb2, greeter_pb2_grpc
 from weft.client import connect, methods
 
 TARGET = {target!r}
+greeter = methods(greeter_pb2_grpc.GreeterStub)
+requests = [greeter_pb2.GreetRequest(name=name) for name in ("Ada", "Grace")]
 
 async def submitted(mesh):
-    return await mesh.tasks.submit(methods(greeter_pb2_grpc.GreeterStub).Greet, greeter_pb2.GreetRequest(name="Ada"))
+    return await mesh.tasks.submit(greeter.Greet, requests[0])
 """
 
 
