@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -459,3 +461,35 @@ def test_a_type_is_compiled_once():
         rules.of(descriptors.message_class(pool.FindMessageTypeByName(f"{PACKAGE}.Response")).DESCRIPTOR)
         is None
     )
+
+
+_LOADS = """
+import asyncio, importlib, sys, threading
+from weft.coordinator.contracts.contract_catalogue import Contract
+from weft.rpc.contracts.payload_rules import load_library
+
+where = []
+found = importlib.import_module
+importlib.import_module = lambda name: (where.append(threading.current_thread() is threading.main_thread()), found(name))[1]
+given = sys.stdin.buffer.read()
+asyncio.run(load_library(given))
+before = "protovalidate" in sys.modules
+Contract.load(given, [sys.argv[1]])
+print(before, where, "protovalidate" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "printed"),
+    [
+        ("message Request { string a = 1 [(buf.validate.field).string.min_len = 1]; }", "True [False] True"),
+        # The file of rules alone is no reason.
+        ("message Request { string a = 1; }", "False [] False"),
+    ],
+)
+def test_the_library_is_loaded_in_a_thread_and_for_rules_alone(body: str, printed: str) -> None:
+    """Its import would hold up a coordinator's event loop for 0.2 s."""
+    given = ruled_set(body).SerializeToString()
+    command = [sys.executable, "-c", _LOADS, METHOD]
+    out = subprocess.run(command, input=given, capture_output=True, check=True).stdout
+    assert out.decode().strip() == printed

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.store.base import Store
+from weft.rpc.contracts.payload_rules import load_library
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
 
@@ -62,6 +63,8 @@ class ContractSync:
             admissions = self._contracts.admissions
             # Those that are in force for other methods now come with their files.
             stored = await self._store.contracts(self._loaded.keys() - moved)
+            for descriptor_set, _ in stored.values():
+                await load_library(descriptor_set)
             others = {
                 each
                 for each, methods in self._loaded.items()

@@ -15,6 +15,7 @@ from weft.coordinator.policy.option_differences import differing_option, shown
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.rpc import refusals
+from weft.rpc.contracts.payload_rules import load_library
 from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2, session_pb2
 
@@ -86,6 +87,7 @@ class ContractAdmission:
             FailedPrecondition: a method is incompatible with the one in force.
             Unavailable: OPTIONS_CONFLICT.
         """
+        await load_library(message.file_descriptor_set)
         contract = Contract.load(message.file_descriptor_set, list(session.methods))
         if contract.digest != session.hello.contract_hash:
             raise refusals.contract_invalid(

@@ -4,12 +4,15 @@
     message  ─► MessageRules.broken ─► None, or the violations, as many as an error carries
 
 The library protovalidate compiles and checks. It reads messages of any descriptor pool in place. Its import takes 0.2 s and 25 MB,
-so it is imported with the first contract that has rules.
+so it is imported with the first contract that has rules: where an event loop must not wait for it, in a thread before (`load_library`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,12 +23,13 @@ from google.protobuf.message import Message
 from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.rule_cost import CheckCost
-from weft.rpc.contracts.rule_options import RuledTypes, RuleOptions, holders
+from weft.rpc.contracts.rule_options import RULES_TAG, RuledTypes, RuleOptions, holders
 from weft.rpc.errors import FieldViolation, Internal, InvalidArgument
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
 
+LIBRARY = "protovalidate"
 # Violations of an error, and their bytes: an error travels in headers, of which stock gRPC takes 8 KiB.
 MAX_VIOLATIONS = 20
 _MAX_DETAIL_BYTES = 3072
@@ -128,6 +132,12 @@ class PayloadRules:
                     raise _does_not_compile(each, fault)
                 self._checked.add(each.full_name)
         return MessageRules(message_type, self._validator, ruled)
+
+
+async def load_library(file_descriptor_set: bytes) -> None:
+    """Import the library in a thread if these files may have rules, so that reading them does not hold up the event loop for that."""
+    if RULES_TAG in file_descriptor_set and LIBRARY not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, LIBRARY)
 
 
 def request_refusal(method: str, violations: Violations) -> InvalidArgument:

@@ -18,6 +18,8 @@ from weft.rpc.contracts.raw_options import is_foreign, option_values
 
 # The numbers of `(buf.validate.message)`, `.oneof` and `.field`, and of `(buf.validate.predefined)`: rules of one's own.
 RULES_NUMBER = 1159
+# What serialized files with rules contain: the tag of a message field of that number.
+RULES_TAG = b"\xba\x48"
 PREDEFINED_NUMBER = 1160
 # The options that they extend, with the extension's name.
 _EXTENDED = {
