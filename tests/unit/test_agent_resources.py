@@ -46,3 +46,16 @@ def test_an_agent_that_declares_less_than_before() -> None:
     assert (use.resource, use.declared, use.used, len(use.users)) == ("gpu", 1.0, MAX_USERS + 1, MAX_USERS)
     resources.give_back(ref(10_000))
     assert resources.left["disk"] == -(MAX_USERS + 1)
+
+
+def test_overrun_handlers_keep_what_they_use() -> None:
+    resources = AgentResources({"gpu": 2.0, "ram": 1.0})
+    resources.take(AttemptRef("t", 1), (("gpu", 1.0),))
+    resources.set_stuck({"gpu": 1.0})
+    assert (resources.left, resources.used("gpu")) == ({"gpu": 0.0, "ram": 1.0}, 2.0)
+    (use, _) = resources.use()
+    assert (use.used, [user.task_id for user in use.users]) == (2.0, ["t"])
+    resources.set_stuck({"ram": 0.4})
+    assert resources.left == {"gpu": 1.0, "ram": 0.6}
+    resources.set_stuck({})
+    assert resources.left == {"gpu": 1.0, "ram": 1.0}

@@ -136,7 +136,14 @@ class Contract(_message.Message):
     def __init__(self, file_descriptor_set: _Optional[bytes] = ...) -> None: ...
 
 class AgentReport(_message.Message):
-    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots", "unavailable_services", "direct_slots", "overrun_slots", "overrun_methods")
+    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots", "unavailable_services", "direct_slots", "overrun_slots", "overrun_methods", "stuck_resources")
+    class StuckResourcesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     USED_SLOTS_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +155,7 @@ class AgentReport(_message.Message):
     DIRECT_SLOTS_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_SLOTS_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_METHODS_FIELD_NUMBER: _ClassVar[int]
+    STUCK_RESOURCES_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     used_slots: int
     waiting: int
@@ -159,7 +167,8 @@ class AgentReport(_message.Message):
     direct_slots: int
     overrun_slots: int
     overrun_methods: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ...) -> None: ...
+    stuck_resources: _containers.ScalarMap[str, float]
+    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ..., stuck_resources: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("task_id", "attempt", "index", "payload", "headers")
@@ -230,7 +239,14 @@ class AttemptRef(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("task_id", "attempt", "method", "payload", "context", "deadline", "time_left", "request_id", "priority", "rerun")
+    __slots__ = ("task_id", "attempt", "method", "payload", "context", "deadline", "time_left", "request_id", "priority", "rerun", "consumes")
+    class ConsumesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -241,6 +257,7 @@ class Assignment(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     RERUN_FIELD_NUMBER: _ClassVar[int]
+    CONSUMES_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     attempt: int
     method: str
@@ -251,7 +268,8 @@ class Assignment(_message.Message):
     request_id: str
     priority: int
     rerun: Rerun
-    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., context: _Optional[_Union[_task_pb2.CallContext, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., rerun: _Optional[_Union[Rerun, _Mapping]] = ...) -> None: ...
+    consumes: _containers.ScalarMap[str, float]
+    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., context: _Optional[_Union[_task_pb2.CallContext, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., rerun: _Optional[_Union[Rerun, _Mapping]] = ..., consumes: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Rerun(_message.Message):
     __slots__ = ("cause", "last_agent_id", "last_code")

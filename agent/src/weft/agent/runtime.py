@@ -93,7 +93,9 @@ class Runtime:
         unique = {id(source): source for source in sources}
         self._pool = IsolatedPool(list(unique.values()), self.clients, self._threads) if unique else None
         self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
-        self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._runners, figures)
+        self._executor = Executor(
+            methods, self._slots, self._outbox, settings.id, self._runners, figures, settings.resources
+        )
         self._figures = figures
         self._executor.show_errors = settings.show_errors
         self._log_answers = self._make_log_answers()
@@ -252,6 +254,7 @@ class Runtime:
             load=self._load.host,
             draining=self._shutdown.draining,
             stuck_slots=self._executor.stuck_slots,
+            stuck_resources=self._executor.stuck_resources,
             overrun_slots=self._overruns.slots,
             overrun_methods=self._overruns.methods,
             unavailable_services=sorted(self._unavailable),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -126,6 +127,7 @@ class Executor:
     Args:
         slots: shared with direct calls.
         figures: where the ends of attempts are counted.
+        resources: the amounts that the agent has declared.
     """
 
     def __init__(
@@ -136,8 +138,10 @@ class Executor:
         agent_id: str,
         runners: Runners,
         figures: AgentFigures,
+        resources: Mapping[str, float],
     ) -> None:
         self._figures = figures
+        self._resources = resources
         self.outbox = outbox
         self.agent_id = agent_id
         # From Welcome; written by the session.
@@ -171,9 +175,15 @@ class Executor:
     @property
     def stuck_slots(self) -> int:
         """Slots of handlers that still run although their attempts are over. From any thread."""
-        return sum(
-            run.hosted.slot_cost for run in list(self._runs.values()) if run.started and run.attempt.ended
-        )
+        return sum(run.hosted.slot_cost for run in self._stuck())
+
+    @property
+    def stuck_resources(self) -> dict[str, float]:
+        """Amounts of resources that those handlers use. From any thread."""
+        return in_use(run.attempt.assignment.consumes for run in self._stuck())
+
+    def _stuck(self) -> list[AttemptRun]:
+        return [run for run in list(self._runs.values()) if run.started and run.attempt.ended]
 
     # -- the session's ------------------------------------------------------------------------------------------
 
@@ -190,6 +200,10 @@ class Executor:
         assignment = attempt.assignment
         method = assignment.method
         if self._stopping or self._holding_back or (self._unavailable and self._is_unavailable(method)):
+            self.release(attempt)
+            return
+        if assignment.consumes and not self._fits(assignment.consumes):
+            # A handler that has overrun uses them still, which the coordinator did not know. The state that goes out with this says it.
             self.release(attempt)
             return
         hosted = self._methods.get(method)
@@ -213,6 +227,11 @@ class Executor:
             self._arrivals += 1
             heapq.heappush(self._heap, (-assignment.priority, self._arrivals, run))
             self._slots.waiting += 1
+
+    def _fits(self, consumes: Mapping[str, float]) -> bool:
+        """Whether an attempt fits beside all others, overrun handlers included."""
+        used = in_use([consumes, *(run.attempt.assignment.consumes for run in self._runs.values())])
+        return all(used[resource] <= self._resources.get(resource, 0.0) for resource in consumes)
 
     def start_waiting(self) -> None:
         """Start waiting attempts in free slots."""
@@ -326,3 +345,13 @@ class Executor:
                 run.task.cancel()
         self._runs.clear()
         self._heap.clear()
+
+
+def in_use(consumes: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The sums of these amounts, by resource."""
+    amounts: dict[str, list[float]] = {}
+    for each in consumes:
+        for resource, amount in each.items():
+            amounts.setdefault(resource, []).append(amount)
+    # Sums of floats are not exact: ten times 0.1 fits into 1.0.
+    return {resource: round(math.fsum(each), 9) for resource, each in amounts.items()}

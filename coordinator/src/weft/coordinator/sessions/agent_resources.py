@@ -1,7 +1,8 @@
 """The resources of one agent: what it has declared, what its attempts use, and what is left. Pure.
 
 The coordinator of the agent's session accounts for them as it does for slots: taken when an attempt is assigned or adopted,
-given back when it ends, is released or is lost.
+given back when it ends, is released or is lost. Handlers that run on although their attempts are over keep theirs: the agent reports
+these amounts.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class AgentResources:
         users: the attempts that use resources.
     """
 
-    __slots__ = ("_amounts", "declared", "left", "users")
+    __slots__ = ("_amounts", "_stuck", "declared", "left", "users")
 
     def __init__(self, declared: Mapping[str, float]) -> None:
         self.declared = dict(declared)
@@ -37,6 +38,8 @@ class AgentResources:
         self.users: dict[AttemptRef, Consumes] = {}
         # By resource.
         self._amounts: dict[str, dict[AttemptRef, float]] = {}
+        # Of handlers whose attempts are over.
+        self._stuck: dict[str, float] = {}
 
     def take(self, ref: AttemptRef, consumes: Consumes) -> None:
         """An attempt uses these amounts from now on."""
@@ -51,9 +54,17 @@ class AgentResources:
             del self._amounts[resource][ref]
             self._count(resource)
 
+    def set_stuck(self, amounts: Mapping[str, float]) -> None:
+        """Handlers whose attempts are over use these amounts."""
+        if amounts or self._stuck:
+            before, self._stuck = self._stuck, dict(amounts)
+            for resource in before.keys() | self._stuck.keys():
+                self._count(resource)
+
     def used(self, resource: str) -> float:
         """How much of a resource is in use."""
-        return round(math.fsum(self._amounts.get(resource, {}).values()), _DIGITS)
+        amounts = self._amounts.get(resource, {}).values()
+        return round(math.fsum((*amounts, self._stuck.get(resource, 0.0))), _DIGITS)
 
     def use(self) -> Iterator[fleet_pb2.ResourceUse]:
         """What is in use of each resource, and by which tasks, by name."""

@@ -212,6 +212,7 @@ class AgentSession:
         self.report = report
         self.host_detail = report.load.detail if report.load.HasField("detail") else self.host_detail
         self._otherwise_busy = report.stuck_slots + report.direct_slots
+        self.resources.set_stuck(report.stuck_resources)
         self.echo(report.sequence)
         before = self.draining, self._unavailable
         self.draining = report.draining

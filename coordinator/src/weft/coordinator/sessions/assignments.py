@@ -29,4 +29,6 @@ def assignment_of(claimed: Claimed, now_s: float) -> session_pb2.Assignment:
         cause, agent_id, code, *_ = claimed.rerun
         assignment.rerun.cause = cast("session_pb2.RerunCause", cause)
         assignment.rerun.last_agent_id, assignment.rerun.last_code = agent_id, code
+    if claimed.consumes:
+        assignment.consumes.update(claimed.consumes)
     return assignment

@@ -661,6 +661,8 @@ type AgentReport struct {
 	OverrunSlots uint32 `protobuf:"varint,10,opt,name=overrun_slots,json=overrunSlots,proto3" json:"overrun_slots,omitempty"`
 	// Full names of the methods of those handlers, at most 16.
 	OverrunMethods []string `protobuf:"bytes,11,rep,name=overrun_methods,json=overrunMethods,proto3" json:"overrun_methods,omitempty"`
+	// Amounts of the agent's resources that the handlers in `stuck_slots` use, by `Assignment.consumes`.
+	StuckResources map[string]float64 `protobuf:"bytes,12,rep,name=stuck_resources,json=stuckResources,proto3" json:"stuck_resources,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -768,6 +770,13 @@ func (x *AgentReport) GetOverrunSlots() uint32 {
 func (x *AgentReport) GetOverrunMethods() []string {
 	if x != nil {
 		return x.OverrunMethods
+	}
+	return nil
+}
+
+func (x *AgentReport) GetStuckResources() map[string]float64 {
+	if x != nil {
+		return x.StuckResources
 	}
 	return nil
 }
@@ -1197,7 +1206,9 @@ type Assignment struct {
 	// The task's priority: agents start waiting assignments in this order.
 	Priority uint32 `protobuf:"varint,9,opt,name=priority,proto3" json:"priority,omitempty"`
 	// Why there is another attempt, for traces and logs; unset: nothing is known of an earlier one.
-	Rerun         *Rerun `protobuf:"bytes,10,opt,name=rerun,proto3" json:"rerun,omitempty"`
+	Rerun *Rerun `protobuf:"bytes,10,opt,name=rerun,proto3" json:"rerun,omitempty"`
+	// Amounts of the agent's resources that the attempt uses while its handler runs.
+	Consumes      map[string]float64 `protobuf:"bytes,11,rep,name=consumes,proto3" json:"consumes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1298,6 +1309,13 @@ func (x *Assignment) GetPriority() uint32 {
 func (x *Assignment) GetRerun() *Rerun {
 	if x != nil {
 		return x.Rerun
+	}
+	return nil
+}
+
+func (x *Assignment) GetConsumes() map[string]float64 {
+	if x != nil {
+		return x.Consumes
 	}
 	return nil
 }
@@ -1636,7 +1654,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bfinished\x18\x04 \x01(\bR\bfinished\":\n" +
 	"\bContract\x12.\n" +
-	"\x13file_descriptor_set\x18\x01 \x01(\fR\x11fileDescriptorSet\"\xa4\x03\n" +
+	"\x13file_descriptor_set\x18\x01 \x01(\fR\x11fileDescriptorSet\"\xba\x04\n" +
 	"\vAgentReport\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x1d\n" +
 	"\n" +
@@ -1652,7 +1670,11 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\fdirect_slots\x18\t \x01(\rR\vdirectSlots\x12#\n" +
 	"\roverrun_slots\x18\n" +
 	" \x01(\rR\foverrunSlots\x12'\n" +
-	"\x0foverrun_methods\x18\v \x03(\tR\x0eoverrunMethods\"\x9b\x01\n" +
+	"\x0foverrun_methods\x18\v \x03(\tR\x0eoverrunMethods\x12Q\n" +
+	"\x0fstuck_resources\x18\f \x03(\v2(.weft.v1.AgentReport.StuckResourcesEntryR\x0estuckResources\x1aA\n" +
+	"\x13StuckResourcesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x9b\x01\n" +
 	"\bProgress\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +
@@ -1683,7 +1705,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"AttemptRef\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xf2\x02\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xee\x03\n" +
 	"\n" +
 	"Assignment\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
@@ -1697,7 +1719,11 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"request_id\x18\b \x01(\tR\trequestId\x12\x1a\n" +
 	"\bpriority\x18\t \x01(\rR\bpriority\x12$\n" +
 	"\x05rerun\x18\n" +
-	" \x01(\v2\x0e.weft.v1.RerunR\x05rerun\"s\n" +
+	" \x01(\v2\x0e.weft.v1.RerunR\x05rerun\x12=\n" +
+	"\bconsumes\x18\v \x03(\v2!.weft.v1.Assignment.ConsumesEntryR\bconsumes\x1a;\n" +
+	"\rConsumesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"s\n" +
 	"\x05Rerun\x12)\n" +
 	"\x05cause\x18\x01 \x01(\x0e2\x13.weft.v1.RerunCauseR\x05cause\x12\"\n" +
 	"\rlast_agent_id\x18\x02 \x01(\tR\vlastAgentId\x12\x1b\n" +
@@ -1738,7 +1764,7 @@ func file_weft_v1_session_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_weft_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_weft_v1_session_proto_goTypes = []any{
 	(RerunCause)(0),               // 0: weft.v1.RerunCause
 	(*ConnectRequest)(nil),        // 1: weft.v1.ConnectRequest
@@ -1759,16 +1785,18 @@ var file_weft_v1_session_proto_goTypes = []any{
 	(*ProgressAck)(nil),           // 16: weft.v1.ProgressAck
 	nil,                           // 17: weft.v1.Hello.LabelsEntry
 	nil,                           // 18: weft.v1.Hello.ResourcesEntry
-	(*LogReply)(nil),              // 19: weft.v1.LogReply
-	(DesiredState)(0),             // 20: weft.v1.DesiredState
-	(*LogRequest)(nil),            // 21: weft.v1.LogRequest
-	(*HostedMethod)(nil),          // 22: weft.v1.HostedMethod
-	(*HostLoad)(nil),              // 23: weft.v1.HostLoad
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*Metadatum)(nil),             // 25: weft.v1.Metadatum
-	(*Outcome)(nil),               // 26: weft.v1.Outcome
-	(*CallContext)(nil),           // 27: weft.v1.CallContext
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	nil,                           // 19: weft.v1.AgentReport.StuckResourcesEntry
+	nil,                           // 20: weft.v1.Assignment.ConsumesEntry
+	(*LogReply)(nil),              // 21: weft.v1.LogReply
+	(DesiredState)(0),             // 22: weft.v1.DesiredState
+	(*LogRequest)(nil),            // 23: weft.v1.LogRequest
+	(*HostedMethod)(nil),          // 24: weft.v1.HostedMethod
+	(*HostLoad)(nil),              // 25: weft.v1.HostLoad
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*Metadatum)(nil),             // 27: weft.v1.Metadatum
+	(*Outcome)(nil),               // 28: weft.v1.Outcome
+	(*CallContext)(nil),           // 29: weft.v1.CallContext
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
 }
 var file_weft_v1_session_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
@@ -1777,38 +1805,40 @@ var file_weft_v1_session_proto_depIdxs = []int32{
 	7,  // 3: weft.v1.ConnectRequest.progress:type_name -> weft.v1.Progress
 	8,  // 4: weft.v1.ConnectRequest.results:type_name -> weft.v1.AttemptResult
 	9,  // 5: weft.v1.ConnectRequest.released:type_name -> weft.v1.Released
-	19, // 6: weft.v1.ConnectRequest.log_replies:type_name -> weft.v1.LogReply
+	21, // 6: weft.v1.ConnectRequest.log_replies:type_name -> weft.v1.LogReply
 	10, // 7: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
 	12, // 8: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
 	14, // 9: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
 	15, // 10: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
 	16, // 11: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
-	20, // 12: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
-	21, // 13: weft.v1.ConnectResponse.log_requests:type_name -> weft.v1.LogRequest
+	22, // 12: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
+	23, // 13: weft.v1.ConnectResponse.log_requests:type_name -> weft.v1.LogRequest
 	17, // 14: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
 	18, // 15: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
-	22, // 16: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
+	24, // 16: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
 	4,  // 17: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
-	23, // 18: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
-	24, // 19: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
-	25, // 20: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
-	26, // 21: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
-	24, // 22: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	24, // 23: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	11, // 24: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
-	11, // 25: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
-	20, // 26: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
-	27, // 27: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	28, // 28: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	24, // 29: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	13, // 30: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
-	0,  // 31: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
-	24, // 32: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	25, // 18: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
+	26, // 19: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
+	19, // 20: weft.v1.AgentReport.stuck_resources:type_name -> weft.v1.AgentReport.StuckResourcesEntry
+	27, // 21: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
+	28, // 22: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
+	26, // 23: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	26, // 24: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	11, // 25: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
+	11, // 26: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
+	22, // 27: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
+	29, // 28: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	30, // 29: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	26, // 30: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	13, // 31: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
+	20, // 32: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
+	0,  // 33: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
+	26, // 34: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }
@@ -1825,7 +1855,7 @@ func file_weft_v1_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_session_proto_rawDesc), len(file_weft_v1_session_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -46,6 +46,10 @@ FOR_TASKS = (
     "weft-consume",
     AGENT_KEY,
 )
+# What else a direct call may do in place of such an option.
+_INSTEAD = {
+    AGENT_KEY: "call the agent at its own address, which `weft agents show ID` has",
+}
 KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE, TOKEN_KEY)
 
 
@@ -63,8 +67,9 @@ def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
 def _check_direct(key: str, value: str) -> None:
     if key in FOR_TASKS or (key == MODE_KEY and value == DURABLE):
         given = key if key in FOR_TASKS else f"{key}: {value}"
+        other = f", or {_INSTEAD[key]}" if key in _INSTEAD else ""
         raise refusals.invalid_field(
-            f"{given} is for durable calls, which are stored first, and this one is direct: leave it out, or make the call durable",
+            f"{given} is for durable calls, which are stored first, and this one is direct: leave it out, or make the call durable{other}",
             field=key,
         )
     if key == RETRY_KEY and value != MARK:
