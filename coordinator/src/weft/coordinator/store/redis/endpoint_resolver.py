@@ -194,7 +194,8 @@ class EndpointResolver:
             timeout=self._timeout_s,
             **self._options,
         )
-        return Redis(connection_pool=pool)
+        # Of a pool that is only passed on, the client would leave the connections open.
+        return Redis.from_pool(pool)
 
     def connection(self) -> AbstractConnection:
         """One connection, not dialled yet, without a timeout for answers: the caller sets its own."""

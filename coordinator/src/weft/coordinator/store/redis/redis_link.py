@@ -45,8 +45,7 @@ _PRESENT_S = 10
 # How long the attempts of a claim are kept for an undo: until then it is known whether the answer was lost.
 CLAIM_KEPT_S = 60
 _RETRY_AFTER_S = 1.0
-_STEP_S = 2.0
-_CLOSE_TRIES = 3
+_STEP_S, _CLOSE_TRIES = 2.0, 3
 # Report a task as lost if two reads at least so long apart do not find it: it may be on its way to Redis.
 _LOST_S = 1.0
 # Queues in one answer of a poll.
@@ -126,23 +125,18 @@ class RedisLink:
     async def close(self) -> None:
         """Stop listening and close. Each step is bounded in time."""
         self._closing = True
-        for _ in range(_CLOSE_TRIES):
-            running = [each for each in self._tasks if not each.done()]
-            if not running:
-                break
-            # Repeated, because the client may have swallowed a cancellation.
-            for each in running:
-                each.cancel()
-            await asyncio.wait(running, timeout=_STEP_S)
-        for step in (
-            self.run("absent", []),
-            self.scripts.close(),
-            self._pubsub.aclose(),
-            self.client.aclose(),
-        ):
-            with contextlib.suppress(RedisError, OSError, Unavailable, TimeoutError):
-                async with asyncio.timeout(_STEP_S):
-                    await step
+        async with contextlib.AsyncExitStack() as steps:
+            # Also when this is cancelled: nobody else closes the connections.
+            for close in (self.client.aclose, self._pubsub.aclose, self.scripts.close):
+                steps.push_async_callback(_bounded, close)
+            for _ in range(_CLOSE_TRIES):
+                if not (running := [each for each in self._tasks if not each.done()]):
+                    break
+                # Repeated, because the client may have swallowed a cancellation.
+                for each in running:
+                    each.cancel()
+                await asyncio.wait(running, timeout=_STEP_S)
+            await _bounded(lambda: self.run("absent", []))
 
     def _stopping(self) -> bool:
         """Whether this task must end. The client may have swallowed its cancellation while it dialled."""
@@ -397,3 +391,10 @@ class RedisLink:
         if lost:
             log.error("store.tasks_lost", count=len(lost), task_id=lost[0])
             tell_lost(self.listener, lost)
+
+
+async def _bounded(step: Callable[[], Awaitable[object]]) -> None:
+    """A step of the end, which nothing may hold up."""
+    with contextlib.suppress(RedisError, OSError, Unavailable, TimeoutError):
+        async with asyncio.timeout(_STEP_S):
+            await step()

@@ -156,8 +156,10 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups):
             raise
 
     async def close(self) -> None:
-        await self._buffer.close(self._options.timeout_s)
-        await self._link.close()
+        try:
+            await self._buffer.close(self._options.timeout_s)
+        finally:
+            await self._link.close()
 
     @property
     def writable(self) -> bool:

@@ -149,9 +149,11 @@ class Scripts:
 
     async def close(self) -> None:
         """Wait for the calls under way, and disconnect."""
-        if self._pipeline is not None:
-            await asyncio.gather(self._pipeline, return_exceptions=True)
-        await self._connection.disconnect(nowait=True)
+        try:
+            if self._pipeline is not None:
+                await asyncio.gather(self._pipeline, return_exceptions=True)
+        finally:
+            await self._connection.disconnect(nowait=True)
 
     async def _send_waiting(self) -> None:
         try:
