@@ -321,8 +321,8 @@ async def test_other_options_than_those_of_a_connected_agent_are_refused_until_i
         assert await _priority(mesh, one) == 1
         message = await _refused(mesh, two, "second")
         assert message.startswith(
-            f"{one.method}: the option priority is priority: 2 in this agent's contract, and priority: 1 in that of"
-            " agent 'first', which is connected."
+            f"{one.method}: the option priority differs. In this agent's contract: priority: 2. In that of agent 'first', which is"
+            " connected: priority: 1."
         )
         assert "--replace-options" in message
         assert await _priority(mesh, one) == 1
@@ -437,7 +437,7 @@ async def test_an_agent_with_other_options_dials_until_the_others_are_gone_or_re
 
         first = await start("first", 1)
         second = await start("second", 2, wait=False)
-        await until(lambda: "the option priority is priority: 2" in second.output(), "it says why")
+        await until(lambda: "In this agent's contract: priority: 2." in second.output(), "it says why")
         await in_force(1)
         third = await start("third", 3, WEFT_AGENT_REPLACE_OPTIONS="true")
         await in_force(3)

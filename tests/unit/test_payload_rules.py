@@ -140,6 +140,11 @@ NOT_COMPILED = {
         "Request",
         "no_such_field",
     ),
+    "a field of what has none": (
+        f"message Request {{ string a = 1 {FIELD_CEL.format('this.nope > 2')}; }}",
+        "Request.a",
+        "SELECT to non-message",
+    ),
     "types": (f"message Request {{ string a = 1; {CEL.format('this.a + 1 == 2')} }}", "Request", "string"),
     "a function that is not there": (
         f"message Request {{ string a = 1; {CEL.format('foo(this.a)')} }}",
@@ -212,7 +217,12 @@ def test_switched_off_rules_need_not_compile():
 
 @pytest.mark.parametrize(
     ("expression", "request_text"),
-    [("10 / this.n > 1", "n: 0"), ("this.m['a'] == 'b'", "n: 1"), ("this.v.string_value == 'x'", "n: 1")],
+    [
+        ("10 / this.n > 1", "n: 0"),
+        ("this.m['a'] == 'b'", "n: 1"),
+        ("this.v.string_value == 'x'", "n: 1"),
+        ("this.v.name == 'x'", "v {number_value: 1}"),
+    ],
 )
 def test_a_rule_that_fails_for_a_message_refuses_the_message(expression: str, request_text: str):
     info = ruled_method(

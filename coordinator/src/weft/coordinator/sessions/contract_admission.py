@@ -151,9 +151,8 @@ class ContractAdmission:
 
 def _refuse(method: MethodInfo, theirs: MethodInfo, option: str, agent_id: str) -> None:
     raise refusals.options_conflict(
-        f"{method.name}: the option {option} is {shown(method.policy, option)} in this agent's contract, and"
-        f" {shown(theirs.policy, option)} in that of agent {agent_id!r}, which is connected. Stop the agents with the other"
-        " contract, or start this one with --replace-options (Agent(replace_options=True)): then its options hold for all",
+        f"{method.name}: the option {option} differs. In this agent's contract: {shown(method.policy, option)}. In that of agent"
+        f" {agent_id!r}, which is connected: {shown(theirs.policy, option)}. Stop the agents with the other contract, or start this one with --replace-options (Agent(replace_options=True)): then its options hold for all",
         method=method.name,
         option=option,
         agent_id=agent_id,

@@ -44,6 +44,9 @@ MAX_LEVELS = 100
 # operator that its types do not have. "null" is a value of `google.protobuf.Value`, which has its type from the message.
 _MISTAKES = ("no_such_field", "No matching overloads found")
 _OF_MESSAGE = "null"
+# A mistake too, unless what is selected from is a value whose type each message chooses.
+_SELECTS = "Applying SELECT to non-message type"
+_VALUE = "google.protobuf.Value"
 
 
 class Violations(NamedTuple):
@@ -185,10 +188,20 @@ def _fault(validator: Any, message_type: Descriptor) -> str:
         text = _one_line(error)
         # Another error of evaluation may be that of an empty message alone, as a division by a field.
         mistaken = any(each in text for each in _MISTAKES) and _OF_MESSAGE not in text
+        mistaken = mistaken or (_SELECTS in text and not _holds_values(message_type, set()))
         if type(error).__name__ == "EvaluationError" and not mistaken:
             return ""
         return text
     return ""
+
+
+def _holds_values(message_type: Descriptor, seen: set[str]) -> bool:
+    """Whether a message has, at any depth, values of any JSON type."""
+    seen.add(message_type.full_name)
+    inner = [field.message_type for field in message_type.fields if field.message_type is not None]
+    return message_type.full_name == _VALUE or any(
+        _holds_values(each, seen) for each in inner if each.full_name not in seen
+    )
 
 
 def _empty(message_type: Descriptor) -> Message:
