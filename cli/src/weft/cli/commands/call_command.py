@@ -117,8 +117,9 @@ async def _explain(mesh: Mesh, method: str, policy: str | None, timeout_s: float
 
 def _check(for_tasks: list[str], *, direct: bool, policy: str | None) -> None:
     if direct and for_tasks:
+        own = "; a direct call to one agent dials it: --target with its own address, which `weft agents show ID` has"
         raise Failure(
-            f"{', '.join(for_tasks)}: for durable calls only, not with --direct or --explain",
+            f"{', '.join(for_tasks)}: for durable calls only, not with --direct or --explain{own if '--agent' in for_tasks else ''}",
             status=2,
         )
     if "--all" in for_tasks and (given := [option for option in for_tasks if option in _NOT_FOR_ALL]):
