@@ -166,6 +166,8 @@ async def test_the_command_sets_shows_and_resets(hosted: MeshHarness) -> None:
     assert "contract  nothing is set" in shown.out
     listed = await run("list")
     assert "overridden" in listed.out
+    shown = await run("set", ECHO, "fallback=probe.v1.ProbeService/Mistyped")
+    assert "no agent has hosted probe.v1.ProbeService/Mistyped" in " ".join(shown.out.split())
     assert (await run("reset", ECHO, "--json")).document["override"] == {}
     for args, words in (
         (["set", ECHO, "priority"], "is not OPTION=VALUE"),

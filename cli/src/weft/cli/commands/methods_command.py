@@ -119,11 +119,11 @@ def _ask(
     """Read or change one method, and print it."""
     from weft.cli.process.command_runner import run
 
-    async def work(mesh: Mesh) -> MethodView:
+    async def work(mesh: Mesh) -> tuple[MethodView, set[str]]:
         known = {each.name for each in await mesh.methods.list()}
-        return await ask(mesh.methods, inputs.one_of(method, known))
+        return await ask(mesh.methods, inputs.one_of(method, known)), known
 
-    _print(run(target, work), as_json=as_json)
+    _print(*run(target, work), as_json=as_json)
 
 
 def _parsed(settings: list[str]) -> tuple[options_pb2.TaskPolicy, list[str]]:
@@ -172,7 +172,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _print(method: MethodView, *, as_json: bool) -> None:
+def _print(method: MethodView, known: set[str], *, as_json: bool) -> None:
+    """Print a method; `known`: the names of all methods."""
     from weft.cli.rendering.documents import method_document, policy_document
 
     if as_json:
@@ -194,6 +195,13 @@ def _print(method: MethodView, *, as_json: bool) -> None:
         pairs.append((name, Verbatim(json_text(document, indent=2)) if document else "nothing is set"))
     if method.override_problem:
         pairs.append(("problem", Styled(f"the override is ignored: {method.override_problem}", "yellow")))
+    if (fallback := method.policy.fallback) and fallback not in known:
+        pairs.append(
+            (
+                "fallback",
+                Styled(f"no agent has hosted {fallback}: no task falls back until one does", "yellow"),
+            )
+        )
     print_pairs(pairs)
 
 
