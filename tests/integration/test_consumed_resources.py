@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from probe.v1.probe_pb2 import ProbeRequest
-from tests.support import tasks
+from tests.support import deaf_agent, tasks
 from tests.support.command import weft
 from tests.support.lightweight import ECHO
 from tests.support.mesh import MeshHarness
 from tests.support.patient import PatientAgent, ask, patient, submit, waits
-from weft.client import connect
-from weft.rpc.times import duration
+from weft.client import TaskState, connect
 from weft.v1 import coordinator_pb2 as api
-from weft.v1 import fleet_pb2, options_pb2, session_pb2, task_pb2
+from weft.v1 import fleet_pb2, session_pb2, task_pb2
 
 RESOURCE = fleet_pb2.WAIT_REASON_RESOURCE
 
@@ -277,34 +277,37 @@ async def test_an_agent_of_the_library(mesh: MeshHarness) -> None:
     assert (await weft("agent", "x:y", "--resource", "gpu", target=mesh.target)).status == 2
 
 
-async def test_a_handler_that_overruns_keeps_its_resource(doors: tuple[MeshHarness, MeshHarness]) -> None:
-    """Its task is over; the next one for the only GPU starts when the handler has ended. Another agent can have it at once."""
-    mesh = doors[0]
-    await mesh.agent("a1", slots=4, resources={"gpu": 1})
-    ledger = mesh.ledger()
-    gpu = {"gpu": 1.0}
-    request = ProbeRequest(text="stuck", sleep_s=1.5, ignore_cancel=True, ledger=ledger.path)
-    limited = task_pb2.TaskOptions(consumes=gpu, limits=options_pb2.TimeLimits(start_to_close=duration(0.2)))
-    stuck = await tasks.submit(mesh, request, "CallSync", options=limited)
-    await ledger.until("start", "stuck")
-    # It waits for the GPU, and is the first to be given it.
-    request = ProbeRequest(text="next", ledger=ledger.path)
-    following = await tasks.submit(mesh, request, "CallSync", options=task_pb2.TaskOptions(consumes=gpu))
-    assert (await tasks.end(mesh, stuck)).state == task_pb2.TASK_STATE_FAILED
+async def test_a_handler_that_overruns_keeps_its_resource(
+    doors: tuple[MeshHarness, MeshHarness], tmp_path: Path
+) -> None:
+    """Its task is over; the next one for the only GPU starts when the handler has ended."""
+    mesh, other = doors
+    await mesh.agent("a1", slots=4, resources={"gpu": 1}, program="tests.support.deaf_agent:agent")
+    stuck, free = tmp_path / "stuck.go", tmp_path / "free.go"
+    free.touch()
+    async with connect(mesh.target) as library:
+        first = await library.tasks.submit(
+            deaf_agent.METHOD, deaf_agent.until_there(stuck), consumes={"gpu": 1}
+        )
+        while not stuck.with_suffix(".begun").exists():
+            await asyncio.sleep(0.01)
+        # It waits for the GPU, and is the first to be given it.
+        following = await library.tasks.submit(
+            deaf_agent.METHOD, deaf_agent.until_there(free), consumes={"gpu": 1}
+        )
+        await first.cancel(grace_s=0.05)
+        assert (await first.ended(20.0)).state is TaskState.CANCELLED
 
-    async def shown() -> bool:
-        return await used(doors[1], "a1") == {"gpu": (1.0, [])}
+        async def shown() -> bool:
+            return await used(other, "a1") == {"gpu": (1.0, [])}
 
-    await doors[1].eventually(shown, "the resource is used, by no task")
-    assert [fact.text for fact in ledger.facts()] == ["stuck"]
-    done = await tasks.end(mesh, following)
-    assert (done.state, done.attempt) == (task_pb2.TASK_STATE_SUCCEEDED, 1)
-    assert [(fact.event, fact.text) for fact in ledger.facts()] == [
-        ("start", "stuck"),
-        ("end", "stuck"),
-        ("start", "next"),
-        ("end", "next"),
-    ]
+        await other.eventually(shown, "the resource is used, by no task")
+        assert not free.with_suffix(".begun").exists()
+        stuck.touch()
+        ended = await following.ended(20.0)
+        assert (ended.state, ended.attempt) == (TaskState.SUCCEEDED, 1)
+    begun, gone = free.with_suffix(".begun"), stuck.with_suffix(".ended")
+    assert gone.stat().st_mtime_ns <= begun.stat().st_mtime_ns
 
 
 @pytest.mark.parametrize("options", [{"locks": "db"}, {"lock": ["db"]}])

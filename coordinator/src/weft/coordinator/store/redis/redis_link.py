@@ -26,6 +26,7 @@ from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.redis import task_reads
 from weft.coordinator.store.redis.encoding import queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.endpoint_resolver import Client
+from weft.coordinator.store.redis.redis_clock import RedisClock
 from weft.coordinator.store.redis.redis_errors import Refusals, refusal
 from weft.coordinator.store.redis.redis_keys import RedisKeys
 from weft.coordinator.store.redis.scripts import Reply, Scripts
@@ -87,9 +88,10 @@ class RedisLink:
         self.in_doubt: list[str] = []
         self._refusals = Refusals()
         self._rng = rng
-        self._clock = clock
+        self._clock = RedisClock(clock)
+        # Redis' clock, estimated.
+        self.now = self._clock.now
         self._poll_s = poll_s
-        self._offset_s = 0.0
         # Known versions of fleet, catalogue and run limits; of `paused`; of `limited`; and of the queues.
         self._versions: list[int] = [0, 0, 0]
         self._pauses = self._rulings = -1
@@ -110,6 +112,8 @@ class RedisLink:
 
     async def open(self) -> None:
         """Read the present state, and begin to listen."""
+        # The first script loads all of them: a look that waits for that tells the time badly.
+        await self.run("fence", [])
         await self._refresh()
         self._pubsub = self.client.pubsub()
         for channel in (self.keys.of("events", str(self.scripts.coordinator)), self.posts):
@@ -142,10 +146,6 @@ class RedisLink:
         """Whether this task must end. The client may have swallowed its cancellation while it dialled."""
         task = asyncio.current_task()
         return self._closing or (task is not None and task.cancelling() > 0)
-
-    def now(self) -> float:
-        """Redis' clock, estimated."""
-        return self._clock() if self._clock is not None else time.time() + self._offset_s
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -350,7 +350,7 @@ class RedisLink:
             asked = [_PRESENT_S, self._pauses, self._revision, _LOOK_QUEUES, self._rows, self._rulings]
             found = await self.run("look", asked)
             new, now, *versions, pauses, paused, limited, revision, again, more, moved, rows, kinds = found
-            self._offset_s = now - (began_at + time.time()) / 2
+            self._clock.seen(now, began_at)
             missed, anew = missed or bool(new), anew or bool(again)
             if paused is not False:
                 self.paused = frozenset(method.decode() for method in paused or ())
