@@ -88,10 +88,7 @@ class Runtime:
             max_message_bytes=settings.max_message_bytes,
             tls=settings.tls,
         )
-        sources = [method.isolated for method in methods.values() if method.isolated is not None]
-        # A servicer's methods have one source.
-        unique = {id(source): source for source in sources}
-        self._pool = IsolatedPool(list(unique.values()), self.clients, self._threads) if unique else None
+        self._pool = self._make_pool(methods)
         self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
         self._executor = Executor(
             methods, self._slots, self._outbox, settings.id, self._runners, figures, settings.resources
@@ -122,6 +119,13 @@ class Runtime:
             route=Route(settings.use_proxy, self._tls.channels),
         )
         figures.ask(self._slots, self._outbox, self.clients, lambda: self._session.connected)
+
+    def _make_pool(self, methods: Mapping[str, HostedMethod]) -> IsolatedPool | None:
+        """The processes of isolated handlers; None: there are no such handlers."""
+        sources = [method.isolated for method in methods.values() if method.isolated is not None]
+        # A servicer's methods have one source.
+        unique = {id(source): source for source in sources}
+        return IsolatedPool(list(unique.values()), self.clients, self._threads) if unique else None
 
     def _make_log_answers(self) -> LogAnswers | None:
         """What keeps the lines of attempts; None: they are not kept."""
