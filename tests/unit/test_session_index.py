@@ -16,8 +16,9 @@ from tests.store.support import Harness, ManualClock, RecordingListener
 from tests.support.sessions import A, B, index_of, session
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.dispatch import session_index
 from weft.coordinator.dispatch.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
-from weft.coordinator.dispatch.session_index import MOST_POOLS, SessionIndex
+from weft.coordinator.dispatch.session_index import FEW_POOLS, MOST_POOLS, SessionIndex
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.sessions.agent_outcomes import RULES
@@ -148,6 +149,26 @@ def test_pools_are_bounded() -> None:
         assert taken(index, 1, QueueKey(A, Requirements.of({"n": str(number)}, {}))) == []
     assert taken(index, 1) == ["a"]
     assert len(index._pools) == MOST_POOLS
+
+
+def test_many_queues_are_remembered_together() -> None:
+    """A look at them examines what has changed, as with few."""
+    index = index_of(*(session(str(number)) for number in range(20)))
+    queues = [QueueKey(A, Requirements.of({}, {f"n{number}": 0.0})) for number in range(4 * FEW_POOLS)]
+    for key in queues:
+        assert index.has_room(key, NOW_S)
+    index.examined = 0
+    for key in queues:
+        assert index.has_room(key, NOW_S)
+    assert index.examined == len(queues)
+
+
+def test_pools_of_a_large_fleet_are_bounded_by_their_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_index, "MOST_MEMBERS", 10 * FEW_POOLS)
+    index = index_of(*(session(str(number)) for number in range(10)))
+    for number in range(2 * FEW_POOLS):
+        taken(index, 1, QueueKey(A, Requirements.of({}, {f"n{number}": 0.0})))
+    assert len(index._pools) == FEW_POOLS
 
 
 class AgainstALookAtAll(RuleBasedStateMachine):

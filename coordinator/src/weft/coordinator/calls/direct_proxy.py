@@ -32,6 +32,8 @@ log = get_logger(__name__)
 
 # The keys of weft's own that go on to the agent.
 _KEPT = frozenset({*LINEAGE, RETRY_KEY})
+# Methods that have been called, far more than a mesh has.
+KEPT_HANDLERS = 4096
 
 # The fleet, now and after each change.
 Snapshots = Callable[[], AsyncGenerator[Sequence[fleet_pb2.Agent]]]
@@ -66,7 +68,7 @@ class DirectCalls:
         )
         self._channel = BalancedChannel(self.balancer, for_others=True)
         self._feeding: asyncio.Task[None] | None = None
-        # By method; bounded by the contracts in force.
+        # By method.
         self._handlers: dict[str, tuple[int, grpc.RpcMethodHandler[Any, Any]]] = {}
 
     def handler(self, info: MethodInfo, admission: Admission) -> grpc.RpcMethodHandler[Any, Any]:
@@ -81,6 +83,8 @@ class DirectCalls:
         if self._tracer is not None:
             passing = traced_handler(passing, info.name, self._tracer, passes_on=True)
         made = admission.bounded(passing)
+        if len(self._handlers) >= KEPT_HANDLERS:
+            self._handlers.clear()
         self._handlers[info.name] = (info.kind, made)
         return made
 

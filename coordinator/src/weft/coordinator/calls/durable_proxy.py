@@ -69,8 +69,9 @@ class DurableCalls(grpc.GenericRpcHandler):
         self.admission = Admission(settings.max_calls, "the coordinator's setting max_calls")
         self._stalled_stream_s = settings.stalled_stream_s
         self._max_unread_bytes = settings.max_unread_bytes
-        # By method, as many as contracts may have in force.
+        # By method, until a contract is forgotten.
         self._handlers: dict[str, tuple[MethodInfo, grpc.RpcMethodHandler[Any, Any]]] = {}
+        self._forgotten = 0
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -92,6 +93,9 @@ class DurableCalls(grpc.GenericRpcHandler):
         if self._tracer is not None:
             handler = traced_handler(handler, name, self._tracer)
         handler = self.admission.bounded(handler)
+        if self._forgotten != self._contracts.forgotten:
+            self._forgotten = self._contracts.forgotten
+            self._handlers.clear()
         self._handlers[name] = (info, handler)
         return handler
 
@@ -232,6 +236,8 @@ class DurableCalls(grpc.GenericRpcHandler):
                         if isinstance(item, TaskRecord) and item.state.terminal:
                             if begun and item.attempt > attempt and item.state is State.SUCCEEDED:
                                 self._restarted(task_id, call)
+                            if (span := span_of(context)) is not None:
+                                span.event(attributes.RESULT_STORED)
                             await self._finish(item, context, begun=begun)
                         elif item.attempt >= attempt:
                             if begun and item.attempt > attempt:

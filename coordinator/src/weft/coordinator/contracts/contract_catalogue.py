@@ -210,11 +210,13 @@ class Contracts:
     Attributes:
         policies: the policies of the methods in force.
         admissions: how often `admit` has put methods in force.
+        forgotten: how many contracts were forgotten: what others keep by method has had its day when it grows.
     """
 
     def __init__(self) -> None:
         self.policies = PolicyTable()
         self.admissions = 0
+        self.forgotten = 0
         self._contracts: dict[str, Contract] = {}
         # A contract's age: its place in the order of first arrival.
         self._ages: dict[str, int] = {}
@@ -327,6 +329,7 @@ class Contracts:
         """Forget a contract that is not needed: its methods are unknown now. Harmless for an unknown contract."""
         if self._contracts.pop(digest, None) is not None:
             del self._ages[digest]
+            self.forgotten += 1
             gone = [name for name, info in self._methods.items() if info.contract == digest]
             for name in gone:
                 del self._methods[name]

@@ -26,8 +26,11 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.balancing.availability import panics
 
-# Pools that are kept. The one that was used longest ago is dropped, and made again when it is needed.
-MOST_POOLS = 64
+# Pools that are kept, and what those beyond FEW_POOLS may hold together. The one that was used longest ago is dropped, and made again
+# when it is needed: that examines every session, so a mesh must not have more queues in use than pools.
+MOST_POOLS = 1024
+FEW_POOLS = 64
+MOST_MEMBERS = 640_000
 
 # A session's load, its turn among equal ones, and the session.
 _Entry = tuple[float, int, AgentSession]
@@ -71,7 +74,8 @@ class SessionIndex:
         if self._by_agent.get(session.owner.agent_id) is session:
             del self._by_agent[session.owner.agent_id]
         for pool in self._pools.values():
-            pool.drop(session)
+            if session in pool:
+                pool.drop(session)
 
     def take(self, key: QueueKey, count: int, now_s: float) -> list[AgentSession]:
         """Up to `count` sessions with free slots for this queue, the least loaded first. Call `changed` for each after its
@@ -104,10 +108,10 @@ class SessionIndex:
             self._readmit(now_s)
         pool = self._pools.get(key)
         if pool is None:
-            if len(self._pools) >= MOST_POOLS:
+            while self._has_too_many():
                 del self._pools[next(iter(self._pools))]
             pool = self._pools[key] = QueuePool(key, self)
-        elif len(self._pools) > MOST_POOLS // 2:
+        elif len(self._pools) > FEW_POOLS // 2:
             # With few pools the order does not matter yet.
             self._pools[key] = self._pools.pop(key)
         if pool.position != self._position:
@@ -123,6 +127,13 @@ class SessionIndex:
         if pool.has_limited:
             pool.settle(*self._elsewhere(key))
         return pool
+
+    def _has_too_many(self) -> bool:
+        """Whether there is no room for a further pool."""
+        pools = self._pools
+        if len(pools) < FEW_POOLS:
+            return False
+        return len(pools) >= MOST_POOLS or sum(pool.size for pool in pools.values()) >= MOST_MEMBERS
 
     def _readmit(self, now_s: float) -> None:
         """Take in the sessions whose ejection is over."""
@@ -153,12 +164,21 @@ class QueuePool:
         self._entries: dict[AgentSession, _Entry] = {}
         self._turns = itertools.count()
 
+    @property
+    def size(self) -> int:
+        """How many sessions it holds."""
+        return len(self._members)
+
+    def __contains__(self, session: AgentSession) -> bool:
+        return session in self._members
+
     def update(self, session: AgentSession) -> None:
         """Take in a changed session."""
         self._index.examined += 1
         cost = session.queue_cost(self._key)
         if cost is None or not session.takes_work:
-            self.drop(session)
+            if session in self._members:
+                self.drop(session)
             return
         self._members.add(session)
         if self._limited:
@@ -247,7 +267,7 @@ class QueuePool:
         if known is not None and known[0] <= load:
             return
         heapq.heappush(self._heap, self._entry(session, load))
-        if len(self._heap) > 2 * len(self._entries) + MOST_POOLS:
+        if len(self._heap) > 2 * len(self._entries) + FEW_POOLS:
             self._heap = list(self._entries.values())
             heapq.heapify(self._heap)
 

@@ -26,6 +26,8 @@ log = get_logger(__name__)
 
 # An agent's pace at a method is measured no more often: it changes in seconds, and short attempts end by the thousand.
 MEASURED_EVERY_S = 0.01
+# Methods whose pace is known although no known agent has run them.
+METHODS_KEPT = 256
 
 
 class AttemptOutcomes:
@@ -195,8 +197,17 @@ class AttemptOutcomes:
         peers: dict[frozenset[str], list[AgentSession]] = {}
         for session in sessions:
             peers.setdefault(session.method_set, []).append(session)
+        self._forget_methods()
         for group in peers.values():
             self._sweep(group, now_s)
+
+    def _forget_methods(self) -> None:
+        """Forget what attempts of methods take that no known agent has run, once there are many."""
+        if len(self._typical) <= METHODS_KEPT:
+            return
+        run = frozenset[str]().union(*(outcomes.paces for outcomes in self._agents.values()))
+        for method in self._typical.keys() - run:
+            del self._typical[method]
 
     def _sweep(self, group: Sequence[AgentSession], now_s: float) -> None:
         records = [session.outcomes.record for session in group]

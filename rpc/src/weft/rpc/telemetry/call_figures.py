@@ -36,8 +36,9 @@ RPC_METRICS = (SERVER_CALLS,)
 MOST = 1000
 
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
-# Handlers that are kept, far more than a server has methods.
-_KEPT = 8192
+# Handlers that are kept, more than a server's methods in use; and of those only with such paths: callers make up others.
+_KEPT = 2048
+_PATH_CHARS = 512
 
 
 class CallFigures:
@@ -91,9 +92,10 @@ class _Timed(grpc.GenericRpcHandler):
         if known is not None and known[0] is handler:
             return known[1]
         made = _with_time(handler, path.removeprefix("/"), self._figures)
-        if len(self._handlers) >= _KEPT:
-            self._handlers.clear()
-        self._handlers[path] = handler, made
+        if len(path) <= _PATH_CHARS:
+            if len(self._handlers) >= _KEPT:
+                self._handlers.clear()
+            self._handlers[path] = handler, made
         return made
 
 

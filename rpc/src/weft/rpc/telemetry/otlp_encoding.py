@@ -26,7 +26,9 @@ _ERROR = 2
 # Trace id and span id with their tags and lengths.
 _TRACE_TAG, _SPAN_TAG, _PARENT_TAG = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 _KEYS = 1024
+# Attributes whose bytes are kept, and the longest of them: a program's own may have a new value in each span.
 _KEPT = 8192
+_KEPT_BYTES = 256
 _kept: dict[tuple[str, Value], tuple[type, bytes]] = {}
 fromhex = bytes.fromhex
 _IDS = frozenset({attributes.MESSAGING_MESSAGE_ID, attributes.TASK_ID})
@@ -130,7 +132,9 @@ def _attribute(number: int, key: str, value: Value) -> bytes:
 def _keep(item: tuple[str, Value]) -> bytes:
     """Encode an attribute and keep its bytes. With their type: True is 1, and 1 is 1.0."""
     made = _attribute(9, *item)
-    if len(_kept) < _KEPT:
+    if len(made) <= _KEPT_BYTES:
+        if len(_kept) >= _KEPT:
+            _kept.clear()
         _kept[item] = type(item[1]), made
     return made
 
