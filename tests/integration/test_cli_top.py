@@ -138,7 +138,7 @@ async def test_a_mesh_is_watched_and_steered(mesh: MeshHarness) -> None:
         # The mesh goes away and comes back: the picture stays meanwhile.
         assert mesh.coordinator_process is not None
         terminal.type("1")
-        await terminal.seen("[1 methods]")
+        await terminal.seen("[1:methods]")
         await mesh.coordinator_process.kill()
         await terminal.seen("no ", "ProbeService/Call")
         await mesh.restart_coordinator()

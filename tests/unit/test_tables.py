@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.cli.commands import queues_command, stats_command
 from weft.cli.terminal.output import Styled
 from weft.cli.terminal.tables import Column, shortened, table, width_of
 
@@ -58,6 +60,15 @@ def test_eighty_columns():
 def test_what_is_shortened_fits(text: str, width: int):
     assert width_of(shortened(text, width)) <= max(width, 0)
     assert shortened("漢字" * 9, 9) == "漢字漢字…"
+
+
+@pytest.mark.parametrize("columns", [queues_command._COLUMNS, stats_command._COLUMNS])
+def test_tables_of_methods_fit_a_terminal(columns: Sequence[Column]) -> None:
+    name = "ResearchService/SummarizeLongDocumentsOfSeveralKinds"
+    row = [name if column.heading == "method" else "123 ms" if column.heading else "" for column in columns]
+    for width in (80, 120):
+        lines, _ = table(columns, [row], width)
+        assert max(width_of(text) for text in lines) <= width
 
 
 def test_a_row_costs_few_steps():

@@ -32,12 +32,12 @@ _HELP = with_examples(
 app = typer.Typer(help=_HELP, invoke_without_command=True, **SETTINGS)
 
 _COLUMNS = (
-    Column("method"),
+    Column("method", cut=True),
     Column("requirements", below=True),
     Column("queued", right=True),
-    Column("scheduled", right=True),
+    Column("scheduled", right=True, spare=2),
     Column("running", right=True),
-    Column("limited", right=True),
+    Column("limited", right=True, spare=1),
     Column("agents", right=True),
     Column("oldest", right=True),
     Column(""),

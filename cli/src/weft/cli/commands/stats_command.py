@@ -15,22 +15,23 @@ from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
 from weft.cli.terminal.shares import share_text
 from weft.cli.terminal.tables import Column, print_rows
+from weft.rpc.contracts import names
 
 if TYPE_CHECKING:
     from weft.client import CoordinatorStats, Mesh, MethodStats, Times
 
 _COLUMNS = (
-    Column("method"),
+    Column("method", cut=True),
     Column("ended", right=True),
     Column("per s", right=True),
     Column("failed", right=True),
     Column("errors", right=True),
     Column("retried", right=True, spare=2),
     Column("rerun", right=True, spare=1),
-    Column("wait p50", right=True, spare=3),
-    Column("p99", right=True),
-    Column("run p50", right=True),
-    Column("p99", right=True),
+    Column("wait p50", right=True, spare=4),
+    Column("wait p99", right=True),
+    Column("run p50", right=True, spare=3),
+    Column("run p99", right=True),
 )
 
 
@@ -98,7 +99,7 @@ def _print(answer: CoordinatorStats, *, as_json: bool) -> None:
 
 def _row(of: MethodStats, covered_s: float) -> list[StyledText]:
     return [
-        of.method,
+        names.short(of.method),
         str(of.ended),
         f"{of.ended / covered_s:.1f}",
         share_text(of.error_share),

@@ -156,7 +156,7 @@ def _agents(picture: Picture) -> Iterator[Row]:
                 state,
                 str(agent.used_slots),
                 str(agent.slots),
-                f"{agent.process_cpu_cores:.1f}",
+                f"{agent.process_cpu_cores * 100:.0f} %",
                 moments.size(agent.process_memory_bytes),
                 Styled(str(agent.overrun_slots), "red") if agent.overrun_slots else "",
                 str(len(agent.methods)),

@@ -16,6 +16,8 @@ from weft.cli.top.top_state import TopState, chosen, shown
 FRAME = 4
 # Of the values in a row that is shown in full.
 DETAIL_INDENT = 14
+# Of what a key does, in the help.
+KEY_INDENT = 12
 # Rows of a tab in a picture that is printed.
 PRINTED = 20
 
@@ -53,7 +55,7 @@ def screen(state: TopState, picture: Picture, width: int, height: int) -> Sequen
     body = body_height(height)
     middle: Sequence[str]
     if state.help:
-        middle = [shortened(text, width) for text in _KEYS]
+        middle = _help(width)
     elif state.opened:
         middle = _detail(picture, width)[state.scroll :]
     else:
@@ -102,9 +104,9 @@ def _tabs(state: TopState, width: int) -> StyledText:
     parts: list[str | Styled] = []
     for number, tab in enumerate(TABS, start=1):
         mine = tab == state.tab
-        parts.append(Styled(f"[{number} {tab}]", "bold cyan") if mine else f" {number} {tab} ")
+        parts.append(Styled(f"[{number}:{tab}]", "bold cyan") if mine else f" {number}:{tab} ")
     column, largest_first = state.sorts[state.tab]
-    more = f"  by {COLUMNS[state.tab][column].heading} {'↓' if largest_first else '↑'}"
+    more = f"  sorted by {COLUMNS[state.tab][column].heading} {'↓' if largest_first else '↑'}"
     if state.filter or state.typing:
         more += f"  /{state.filter}{'▏' if state.typing else ''}"
     taken = len(plain(parts))
@@ -121,6 +123,15 @@ def _table(state: TopState, found: Sequence[Row], width: int, body: int) -> Iter
     lines, _ = table(COLUMNS[state.tab], [row.cells for row in page], width - 2)
     for place, text in enumerate(lines, start=-1):
         yield ("› " if place + first == at and place >= 0 else "  ") + text
+
+
+def _help(width: int) -> Sequence[str]:
+    lines: list[str] = []
+    for text in _KEYS:
+        # What a key does is indented, below the key.
+        indent = KEY_INDENT if text[:KEY_INDENT].endswith("  ") else 0
+        lines += textwrap.wrap(text, width, subsequent_indent=" " * indent) or [""]
+    return [shortened(text, width) for text in lines]
 
 
 def _detail(picture: Picture, width: int) -> Sequence[str]:
