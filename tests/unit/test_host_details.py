@@ -17,7 +17,7 @@ from weft.agent.session.host_figures import HostSampler
 from weft.cli.rendering.agent_facts import facts
 from weft.cli.rendering.documents import agent_document
 from weft.rpc.process import process_readings
-from weft.testing import mesh_of
+from weft.testing import LocalMesh, mesh_of
 from weft.v1 import fleet_pb2
 
 
@@ -104,7 +104,55 @@ def test_a_gauge_that_fails_is_left_out() -> None:
     gauges.add("good", lambda: 2)
     gauges.add("bad", lambda: 1 // 0)
     gauges.add("endless", lambda: math.inf)
-    assert gauges.read() == {"good": 2.0}
+    assert gauges.read().values == {"good": 2.0}
+
+
+def test_gauges_that_count_as_load_are_added_up() -> None:
+    gauges = Gauges()
+    gauges.add("queue_len", lambda: 3, as_slots=0.5)
+    gauges.add("batches", lambda: 2, as_slots=4)
+    gauges.add("negative", lambda: -9, as_slots=1)
+    gauges.add("shown", lambda: 100)
+    gauges.add("bad", lambda: 1 // 0, as_slots=1)
+    assert gauges.read().backlog_slots == 9.5
+    for wrong in (-1.0, math.nan, math.inf):
+        with pytest.raises(HostingError, match="as_slots"):
+            gauges.add("wrong", lambda: 0, as_slots=wrong)
+
+
+async def test_less_backlog_gets_tasks_and_direct_calls_first() -> None:
+    ran: list[str] = []
+    backlog = {"a": 3, "b": 0}
+
+    def made(name: str) -> Agent:
+        agent = Agent(name, slots=4)
+        agent.gauge("queue_len", lambda: backlog[name], as_slots=1)
+
+        @agent.method("own.v1.Own/Echo")
+        async def echo(request: dict[str, object]) -> dict[str, object]:
+            ran.append(name)
+            return request
+
+        return agent
+
+    async def run(mesh: LocalMesh, *, direct: bool) -> list[str]:
+        ran.clear()
+        for _ in range(6):
+            call = mesh.channel(direct=direct).unary_unary("/own.v1.Own/Echo")
+            await call(b"", timeout=20)
+        return list(ran)
+
+    async with mesh_of(made("a"), made("b"), heartbeat_interval_s=0.1) as mesh:
+        for full, free in (("a", "b"), ("b", "a")):
+            backlog[full], backlog[free] = 3, 0
+            async with asyncio.timeout(20):
+                while {each.id: each.backlog_slots for each in await mesh.fleet.agents()} != backlog:
+                    await asyncio.sleep(0.01)
+            assert await run(mesh, direct=False) == [free] * 6
+            # A client may have an older report of each agent, which its next answer replaces.
+            assert (await run(mesh, direct=True)).count(free) >= 5
+        shown = {name: str(value) for name, value in facts(await mesh.fleet.agent("b"))}
+        assert shown["backlog"] == "counts as 3 used slots"
 
 
 async def test_operators_see_a_program_s_gauges_and_host() -> None:

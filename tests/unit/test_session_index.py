@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import AttemptRef, ClaimRequest, Owner, Submission
 from weft.coordinator.store.rules import QueueKey, Requirements
+from weft.v1 import fleet_pb2, session_pb2
 
 GPU = Requirements.of({"gpu": "yes"}, {})
 QUEUES = [QueueKey(A), QueueKey(B), QueueKey(A, GPU)]
@@ -67,6 +69,27 @@ def test_the_least_loaded_first() -> None:
     busy.let_go(AttemptRef("last", 1))
     index.changed(busy)
     assert taken(index, 9) == ["idle", "half", "busy"]
+
+
+def test_a_program_s_backlog_counts_as_load_and_takes_no_slot() -> None:
+    waiting, busy, idle = session("waiting"), session("busy"), session("idle")
+    busy.hold(AttemptRef("1", 1), (1, "", 0.0, ""))
+    index = index_of(waiting, busy, idle)
+    for sequence, (backlog, order) in enumerate(
+        (
+            (2.0, ["busy", "waiting"]),
+            (0.5, ["waiting", "busy"]),
+            (1e300, ["busy", "waiting"]),
+            (math.nan, ["waiting", "busy"]),
+            (-5.0, ["waiting", "busy"]),
+        )
+    ):
+        load = fleet_pb2.HostLoad(backlog_slots=backlog)
+        waiting.take_heartbeat(session_pb2.AgentReport(sequence=sequence, load=load))
+        index.changed(waiting)
+        found = taken(index, 9)
+        assert [each for each in found if each != "idle"] == order
+        assert waiting.free_slots == 4
 
 
 def test_a_change_that_is_told_after_the_end_of_a_session_does_not_bring_it_back() -> None:

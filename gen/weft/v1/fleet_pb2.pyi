@@ -94,7 +94,7 @@ class HostedMethod(_message.Message):
     def __init__(self, name: _Optional[str] = ..., slot_cost: _Optional[int] = ..., unavailable: bool = ...) -> None: ...
 
 class HostLoad(_message.Message):
-    __slots__ = ("process_cpu_cores", "process_memory_bytes", "host_cpu_ratio", "host_memory_ratio", "detail", "gauges")
+    __slots__ = ("process_cpu_cores", "process_memory_bytes", "host_cpu_ratio", "host_memory_ratio", "detail", "gauges", "backlog_slots")
     class GaugesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -108,13 +108,15 @@ class HostLoad(_message.Message):
     HOST_MEMORY_RATIO_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     GAUGES_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_SLOTS_FIELD_NUMBER: _ClassVar[int]
     process_cpu_cores: float
     process_memory_bytes: int
     host_cpu_ratio: float
     host_memory_ratio: float
     detail: HostDetail
     gauges: _containers.ScalarMap[str, float]
-    def __init__(self, process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., host_cpu_ratio: _Optional[float] = ..., host_memory_ratio: _Optional[float] = ..., detail: _Optional[_Union[HostDetail, _Mapping]] = ..., gauges: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    backlog_slots: float
+    def __init__(self, process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., host_cpu_ratio: _Optional[float] = ..., host_memory_ratio: _Optional[float] = ..., detail: _Optional[_Union[HostDetail, _Mapping]] = ..., gauges: _Optional[_Mapping[str, float]] = ..., backlog_slots: _Optional[float] = ...) -> None: ...
 
 class HostDetail(_message.Message):
     __slots__ = ("core_ratios", "load_averages", "memory_bytes", "used_memory_bytes", "swap_bytes", "used_swap_bytes", "partitions", "sent_bytes_per_s", "received_bytes_per_s", "open_files", "threads", "cpu_limit_cores", "memory_limit_bytes", "gpus")

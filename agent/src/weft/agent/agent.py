@@ -285,17 +285,17 @@ class Agent:
         """
         return self._add_hook("background", function)
 
-    def gauge(self, name: str, function: Callable[[], float]) -> None:
+    def gauge(self, name: str, function: Callable[[], float], *, as_slots: float = 0.0) -> None:
         """Report a number of the application: in metrics, and to the coordinator with each heartbeat (`weft agents show`).
 
-            agent.gauge("queue_len", lambda: len(queue))
+            agent.gauge("queue_len", lambda: len(queue), as_slots=1)
 
-        The function is called from any thread, about once a second: it must be quick, and only read.
+        It is called from any thread, about once a second: it must be quick, and only read. One counts as `as_slots` used slots of load.
 
         Raises:
-            HostingError: the name is not possible or taken, or there are 64 already.
+            HostingError: the name is not possible or taken, there are 64 already, or `as_slots` is below 0.
         """
-        self._gauges.add(name, function)
+        self._gauges.add(name, function, as_slots)
 
     @property
     def mesh(self) -> Mesh:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from weft.agent.errors import HostingError
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.telemetry.figures import Labels
 
 MOST_GAUGES = 64
+# Slots: more makes no difference, and stays finite.
+MOST_BACKLOG = 1e9
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 Gauge = Callable[[], float]
+
+
+class GaugeReadings(NamedTuple):
+    """What gauges say now.
+
+    Args:
+        values: by name.
+        backlog_slots: those that count as load, together, as so many used slots.
+    """
+
+    values: Mapping[str, float]
+    backlog_slots: float
 
 
 class Gauges:
@@ -21,14 +36,18 @@ class Gauges:
 
     def __init__(self) -> None:
         self._functions: dict[str, Gauge] = {}
+        # Of those that count as load: what one of theirs counts.
+        self._as_slots: dict[str, float] = {}
         # Those that have raised: the log says it once.
         self._failed: set[str] = set()
 
-    def add(self, name: str, function: Gauge) -> None:
+    def add(self, name: str, function: Gauge, as_slots: float = 0.0) -> None:
         """
         Raises:
-            HostingError: the name is not possible or taken, or there are too many.
+            HostingError: the name is not possible or taken, there are too many, or it cannot count so much.
         """
+        if not (math.isfinite(as_slots) and as_slots >= 0):
+            raise HostingError(f"as_slots of gauge {name!r} is {as_slots}: it must be 0 or more used slots")
         if not _NAME.fullmatch(name):
             raise HostingError(
                 f"a gauge cannot be named {name!r}: use 1 to 64 letters, digits, dots and underscores, and no digit first"
@@ -38,10 +57,14 @@ class Gauges:
         if len(self._functions) >= MOST_GAUGES:
             raise HostingError(f"an agent has at most {MOST_GAUGES} gauges")
         self._functions[name] = function
+        if as_slots:
+            self._as_slots[name] = as_slots
 
-    def read(self) -> dict[str, float]:
+    def read(self) -> GaugeReadings:
         """The numbers now. From any thread. One whose function raises, or gives no number, is left out."""
-        return dict(self._read())
+        values = dict(self._read())
+        backlog = sum(max(0.0, values.get(name, 0.0)) * slots for name, slots in self._as_slots.items())
+        return GaugeReadings(values, min(backlog, MOST_BACKLOG))
 
     def points(self) -> Iterator[tuple[Labels, float]]:
         """The same for metrics."""

@@ -125,6 +125,8 @@ class AgentInfo:
     slow_methods: Mapping[str, SlowMethod] = field(default_factory=dict)
     # Numbers that its program reports, by name (`Agent.gauge`).
     gauges: Mapping[str, float] = field(default_factory=dict)
+    # What those that count as load say, as so many used slots.
+    backlog_slots: float = 0.0
     # Its host in detail, as weft.v1.HostDetail has it: at most half a minute old. None: not reported.
     host: fleet_pb2.HostDetail | None = None
 
@@ -159,6 +161,7 @@ class AgentInfo:
                 for slow in proto.slow_methods
             },
             gauges=dict(proto.load.gauges),
+            backlog_slots=proto.load.backlog_slots,
             host=proto.load.detail if proto.load.HasField("detail") else None,
         )
 

@@ -86,14 +86,15 @@ class LoadReports:
         if host is not self._kept_host or len(self._kept) >= _MAX_KEPT:
             self._kept = {}
             self._kept_host = host
-        total = self._slots.total
+        total, backlog = self._slots.total, host.backlog_slots
+        of_backlog = {"backlog_slots": backlog} if backlog else {}
         report = agent_pb2.OrcaLoadReport(
             cpu_utilization=host.process_cpu_cores,
             mem_utilization=host.host_memory_ratio,
             rps_fractional=self._rates[0],
             eps=self._rates[1],
-            named_metrics={**host.gauges, "slots": total, "used_slots": used},
-            application_utilization=used / total,
+            named_metrics={**host.gauges, "slots": total, "used_slots": used, **of_backlog},
+            application_utilization=(used + backlog) / total,
         )
         data = report.SerializeToString()
         made = self._kept[used] = ((ORCA_KEY, data), (LOAD_KEY, data), self._name)

@@ -22,11 +22,14 @@ class HostSampler:
         self._process.cpu_percent()
         psutil.cpu_percent()
 
-    def sample(self, now_s: float, gauges: Mapping[str, float] | None = None) -> fleet_pb2.HostLoad:
+    def sample(
+        self, now_s: float, gauges: Mapping[str, float] | None = None, backlog_slots: float = 0.0
+    ) -> fleet_pb2.HostLoad:
         """The figures, at most SAMPLE_INTERVAL_S old. A figure that this host does not give is 0.
 
         Args:
             gauges: the application's own. A changed one is reported at once.
+            backlog_slots: what they count as load.
         """
         gauges = gauges or {}
         if now_s < self._next_at and gauges == self._load.gauges:
@@ -39,8 +42,9 @@ class HostSampler:
                 host_cpu_ratio=min(1.0, psutil.cpu_percent() / 100.0),
                 host_memory_ratio=min(1.0, psutil.virtual_memory().percent / 100.0),
                 gauges=gauges,
+                backlog_slots=backlog_slots,
             )
         except (psutil.Error, OSError):
             # A hardened container may hide /proc: an agent without figures still works.
-            self._load = fleet_pb2.HostLoad(gauges=gauges)
+            self._load = fleet_pb2.HostLoad(gauges=gauges, backlog_slots=backlog_slots)
         return self._load

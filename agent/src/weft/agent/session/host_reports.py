@@ -22,7 +22,7 @@ class HostReports:
 
     def load(self, now_s: float) -> fleet_pb2.HostLoad:
         """The load, with the gauges; the same object while nothing has changed."""
-        return self._load.sample(now_s, self._gauges.read())
+        return self._load.sample(now_s, *self._gauges.read())
 
     def add_detail(self, load: fleet_pb2.HostLoad, now_s: float) -> None:
         """Add the detail, if it is time for it, to a copy of the load."""

@@ -96,6 +96,7 @@ def facts(agent: AgentInfo) -> list[tuple[str, StyledText | Verbatim]]:
         ("memory", moments.size(agent.process_memory_bytes)),
         *host_facts(agent.host),
         ("gauges", " ".join(f"{name}={value:g}" for name, value in sorted(agent.gauges.items()))),
+        ("backlog", f"counts as {agent.backlog_slots:g} used slots" if agent.backlog_slots else ""),
         ("connected", moments.since(agent.connected_at)),
         ("seen", f"{moments.since(agent.last_seen_at)} ago" if agent.last_seen_at else ""),
     ]

@@ -163,6 +163,7 @@ def agent_document(agent: AgentInfo) -> dict[str, Any]:
         "process_cpu_cores": agent.process_cpu_cores,
         "process_memory_bytes": agent.process_memory_bytes,
         "gauges": dict(agent.gauges),
+        "backlog_slots": agent.backlog_slots,
         "host": None if agent.host is None else host_document(agent.host),
     }
 

@@ -17,12 +17,12 @@ from weft.coordinator.store.rules import QueueKey
 
 @dataclass(frozen=True, slots=True)
 class FreeSession:
-    """A session with free slots. `costs` has the queues that it serves, each with the slots of a task; `weight` is below 1 if it
-    is slower than others at one of them."""
+    """A session with free slots. `used_slots` count the backlog of the agent's program, too; `costs` has the queues that it serves, each
+    with the slots of a task; `weight` is below 1 if it is slower than others at one of them."""
 
     index: int
     free_slots: int
-    used_slots: int
+    used_slots: float
     slots: int
     costs: Mapping[QueueKey, int]
     weight: float = 1.0

@@ -6,6 +6,7 @@ No I/O here: `sessions` reads and writes the stream. All waiting items of the ou
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -42,6 +43,8 @@ class AgentSession:
     host_detail: fleet_pb2.HostDetail | None = None  # sent more seldom than the rest
     token_id = ""  # of the token that opened it; empty: none was asked for
     _tokens_changed = False
+    # Used slots of others than the held attempts, and what waits within the agent's program: that takes no slot.
+    _other_load = 0.0
 
     def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:
         self.owner = owner
@@ -134,13 +137,13 @@ class AgentSession:
         return self.used_slots + self._otherwise_busy
 
     @property
-    def load(self) -> float:
-        """Used slots ÷ slots."""
-        return (self.used_slots + self._otherwise_busy) / self.slots
+    def load_slots(self) -> float:
+        """Used slots, and those that the program's backlog counts as."""
+        return self.used_slots + self._other_load
 
     def load_for(self, method: str) -> float:
         """The load, as far as the agent is not slower than others at this method."""
-        used, slow = self.used_slots + self._otherwise_busy, self.outcomes.slow
+        used, slow = self.used_slots + self._other_load, self.outcomes.slow
         return weighted_load(used, self.slots, slow.get(method, 1.0)) if slow else used / self.slots
 
     def room(self, *, all_slots: bool) -> int:
@@ -213,6 +216,9 @@ class AgentSession:
         self.host_detail = report.load.detail if report.load.HasField("detail") else self.host_detail
         self._otherwise_busy = report.stuck_slots + report.direct_slots
         self.resources.set_stuck(report.stuck_resources)
+        backlog = report.load.backlog_slots
+        # An agent may say anything.
+        self._other_load = self._otherwise_busy + (backlog if 0 <= backlog < math.inf else 0.0)
         self.echo(report.sequence)
         before = self.draining, self._unavailable
         self.draining = report.draining

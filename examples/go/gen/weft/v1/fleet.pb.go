@@ -425,7 +425,10 @@ type HostLoad struct {
 	// at most; the coordinator keeps the last one. ListAgents and GetAgent have it.
 	Detail *HostDetail `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
 	// What the agent's program reports itself, by name: at most 64.
-	Gauges        map[string]float64 `protobuf:"bytes,6,rep,name=gauges,proto3" json:"gauges,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Gauges map[string]float64 `protobuf:"bytes,6,rep,name=gauges,proto3" json:"gauges,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// Work that waits within the agent's program, as so many used slots: the gauges that count as load. Of agents with free slots, those
+	// with less load get tasks and direct calls first; no slot is taken by it.
+	BacklogSlots  float64 `protobuf:"fixed64,7,opt,name=backlog_slots,json=backlogSlots,proto3" json:"backlog_slots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -500,6 +503,13 @@ func (x *HostLoad) GetGauges() map[string]float64 {
 		return x.Gauges
 	}
 	return nil
+}
+
+func (x *HostLoad) GetBacklogSlots() float64 {
+	if x != nil {
+		return x.BacklogSlots
+	}
+	return 0
 }
 
 // Figures of an agent's host and process that change slowly. A figure that the host does not give is absent.
@@ -1723,14 +1733,15 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\fHostedMethod\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tslot_cost\x18\x02 \x01(\rR\bslotCost\x12 \n" +
-	"\vunavailable\x18\x03 \x01(\bR\vunavailable\"\xd9\x02\n" +
+	"\vunavailable\x18\x03 \x01(\bR\vunavailable\"\xfe\x02\n" +
 	"\bHostLoad\x12*\n" +
 	"\x11process_cpu_cores\x18\x01 \x01(\x01R\x0fprocessCpuCores\x120\n" +
 	"\x14process_memory_bytes\x18\x02 \x01(\x04R\x12processMemoryBytes\x12$\n" +
 	"\x0ehost_cpu_ratio\x18\x03 \x01(\x01R\fhostCpuRatio\x12*\n" +
 	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\x12+\n" +
 	"\x06detail\x18\x05 \x01(\v2\x13.weft.v1.HostDetailR\x06detail\x125\n" +
-	"\x06gauges\x18\x06 \x03(\v2\x1d.weft.v1.HostLoad.GaugesEntryR\x06gauges\x1a9\n" +
+	"\x06gauges\x18\x06 \x03(\v2\x1d.weft.v1.HostLoad.GaugesEntryR\x06gauges\x12#\n" +
+	"\rbacklog_slots\x18\a \x01(\x01R\fbacklogSlots\x1a9\n" +
 	"\vGaugesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xb5\x04\n" +

@@ -70,7 +70,7 @@ class Endpoint:
             self.hosted[name].cost = cost
         # A trailer's report is newer than the snapshot's, and it matches this client's own count of calls.
         if now - self.reported_at >= reported_load.TRAILER_HOLDS_S or self.in_flight == 0:
-            self.reported(agent.used_slots, now)
+            self.reported(agent.used_slots + agent.load.backlog_slots, now)
 
     def reported(self, used_slots: float, now: float) -> None:
         """Take the agent's report of its used slots. A trailer's report comes with an own call, which must still be counted."""

@@ -32,10 +32,11 @@ def faded(reported: float, age_s: float) -> float:
 # Cached: most reports repeat one of a few.
 @functools.lru_cache(maxsize=1024)
 def used_slots(report: bytes) -> float | None:
-    """The used slots in a trailer's report. None: it has no such figure, or cannot be parsed."""
+    """The used slots in a trailer's report, with the program's backlog. None: it has no such figure, or cannot be parsed."""
     try:
         metrics = agent_pb2.OrcaLoadReport.FromString(report).named_metrics
     except DecodeError:
         return None
     # `get`, because `[]` on a protobuf map would add the key.
-    return metrics.get("used_slots")
+    used = metrics.get("used_slots")
+    return None if used is None else used + max(0.0, metrics.get("backlog_slots", 0.0))
