@@ -119,6 +119,8 @@ async def _check_agent(mesh: MeshHarness) -> None:
     assert found.value("rpc_server_call_duration_seconds_count", rpc_method=CALL) == 2
     coordinator = await scrape(address_in(mesh.folder / "coordinator.log"))
     assert coordinator.value("weft_balancer_picks_total") == 1
+    calls = {"rpc_system_name": "grpc", "rpc_method": CALL, "rpc_response_status_code": "OK"}
+    assert coordinator.value("rpc_client_call_duration_seconds_count", **calls) == 1
     assert coordinator.value("weft_balancer_endpoints", state="available") == 1
 
 

@@ -39,6 +39,7 @@ class AgentFigures:
     def __init__(self, address: str = "", tls: Tls | None = None) -> None:
         self.figures = Figures()
         self.calls = CallFigures(self.figures)
+        self.calls_made = CallFigures(self.figures, made=True)
         self._attempts = self.figures.counters(metrics.ATTEMPTS)
         self._durations = self.figures.histograms(metrics.DURATION)
         self._methods: dict[str, tuple[dict[str, Counter], Histogram]] = {}

@@ -170,9 +170,14 @@ class Coordinator(StoreEvents):
         )
 
     def _make_direct(self) -> DirectCalls:
-        bound, security = self._settings.max_message_bytes, self._tls.channels
+        made = CallFigures(self.figures, made=True)
         return DirectCalls(
-            self._discovery.snapshots, self._contracts.find, bound, self._tracer, security=security
+            self._discovery.snapshots,
+            self._contracts.find,
+            self._settings.max_message_bytes,
+            self._tracer,
+            security=self._tls.channels,
+            observe=made.observe,
         )
 
     def _make_dispatcher(self) -> Dispatcher:

@@ -21,6 +21,7 @@ import grpc.aio
 from weft.agent.errors import HostingError
 from weft.agent.sidecar.app_contract import AppContract
 from weft.agent.sidecar.app_health import AppHealth
+from weft.rpc.calls.relay import Observe
 from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import METADATA_OPTIONS, NO_TLS, Route, dial
 from weft.rpc.network.connection_faults import probed
@@ -62,7 +63,12 @@ class App:
         changed: called when `contract` or `unavailable` has changed.
         max_message_bytes: largest request or response.
         route: with the TLS to the app.
+
+    Attributes:
+        observe: told of each call to the app that has ended.
     """
+
+    observe: Observe | None = None
 
     def __init__(
         self,

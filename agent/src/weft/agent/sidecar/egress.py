@@ -67,6 +67,9 @@ class Egress:
         max_calls: calls of the app that wait at a time.
     """
 
+    # Told of each call that has ended.
+    observe: relay.Observe | None = None
+
     def __init__(
         self,
         address: str,
@@ -168,7 +171,7 @@ class Egress:
             return relay.passed_on(context, _is_option, tokens=True)
 
         kind = self._shapes.kind(path.removeprefix("/"))
-        handler = relay.handler(channel, path, kind, outgoing)
+        handler = relay.handler(channel, path, kind, outgoing, observe=self.observe)
         if (tracer := traces.exported()) is not None:
             handler = traced_handler(handler, path.removeprefix("/"), tracer, passes_on=True)
         return self.admission.bounded(self._within_call_context(handler))

@@ -65,7 +65,9 @@ def forwarded(method: MethodDescriptor, app: App, calls: HandledCalls) -> Hosted
 def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behaviour:
     service, name = method.containing_service.full_name, method_name(method)
     kind = cast("fleet_pb2.MethodKind", method_kind(method))
-    handler: Any = relay.handler(app.channel, f"/{name}", kind, _outgoing, callee_keeps_time=True)
+    handler: Any = relay.handler(
+        app.channel, f"/{name}", kind, _outgoing, callee_keeps_time=True, observe=app.observe
+    )
     pass_on: Behaviour = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )

@@ -103,6 +103,7 @@ class Sidecar(Agent):
             max_calls=self._sidecar.max_calls,
         )
         figures.ask_egress(egress.admission, egress.balancer)
+        egress.observe = figures.calls_made.observe
         try:
             await egress.start(tls.ports if self._sidecar.egress_tls else None)
             yield
@@ -122,6 +123,7 @@ class Sidecar(Agent):
             self.settings.max_message_bytes,
             Route(security=process_tls(self._sidecar.app_tls).channels),
         )
+        app.observe = figures.calls_made.observe
         following = asyncio.ensure_future(app.run())
         following.add_done_callback(self._app_ended)
         try:

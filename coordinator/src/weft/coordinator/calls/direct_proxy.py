@@ -47,6 +47,7 @@ class DirectCalls:
         find: the method in force; None: it is unknown.
         max_message_bytes: largest request or response.
         security: TLS of the connections to agents. None: they are plain.
+        observe: told of each call that has ended.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class DirectCalls:
         tracer: SpanTracer | None = None,
         *,
         security: ChannelSecurity | None = None,
+        observe: relay.Observe | None = None,
     ) -> None:
         self._tracer = tracer
+        self._observe = observe
         self._snapshots = snapshots
         self._find = find
         self.balancer = Balancer(
@@ -79,7 +82,7 @@ class DirectCalls:
         if known is not None and known[0] == info.kind:
             return known[1]
         kind = cast("fleet_pb2.MethodKind", info.kind)
-        passing = relay.handler(self._channel, f"/{info.name}", kind, _outgoing)
+        passing = relay.handler(self._channel, f"/{info.name}", kind, _outgoing, observe=self._observe)
         if self._tracer is not None:
             passing = traced_handler(passing, info.name, self._tracer, passes_on=True)
         made = admission.bounded(passing)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -39,6 +40,8 @@ T = TypeVar("T")
 Context = aio.ServicerContext[bytes, bytes]
 # Makes the outgoing metadata of a call: the application's own entries, and those that this hop adds.
 Outgoing = Callable[[Context], metadata.Pairs]
+# Takes the method, the code and the duration in seconds of a call that was passed on.
+Observe = Callable[[str, int, float], None]
 
 # A caller that is gone looks like a half-close, until its cancellation arrives some 0.1 ms later. If the half-close were passed
 # on, it would make a truncated stream look complete. So the relay waits for the cancellation for so long.
@@ -95,6 +98,7 @@ def handler(
     outgoing: Outgoing = passed_on,
     *,
     callee_keeps_time: bool = False,
+    observe: Observe | None = None,
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """A handler that serves a method by passing its calls on.
 
@@ -104,9 +108,11 @@ def handler(
         kind: the method's shape. Unspecified: not known.
         outgoing: makes the outgoing metadata. If it raises a WeftError, the caller gets that.
         callee_keeps_time: the callee gets the deadline, and time to notice that it passed, before its call is cancelled.
+        observe: told of each call that has ended.
     """
     shape = _SHAPES.get(kind, "stream_stream")
     behaviour = _Behaviour(channel, shape, path, outgoing, kind in _SHAPES, callee_keeps_time)
+    behaviour.observe = observe
     make: Any = getattr(grpc, f"{shape}_rpc_method_handler")
     made: grpc.RpcMethodHandler[Any, Any] = make(getattr(behaviour, shape))
     return made
@@ -114,6 +120,8 @@ def handler(
 
 class _Behaviour:
     """Serves one method, in one of four shapes."""
+
+    observe: Observe | None = None
 
     def __init__(
         self,
@@ -149,6 +157,7 @@ class _Behaviour:
         self, request: Any, context: Context, answer: Callable[[Any, Context], Coroutine[Any, Any, T]]
     ) -> T:
         call: Any = None
+        began_s, code = time.perf_counter(), grpc.StatusCode.OK
         try:
             pairs = self._outgoing(context)
             left_s: float | None = context.time_remaining()
@@ -168,17 +177,21 @@ class _Behaviour:
             await to_caller(context.abort(code, details, trailers))
             raise
         except errors.WeftError as error:
+            code = errors.status_code(error.status().code)
             await refuse(error, context)
             raise
         except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED
             if isinstance(request, _Requests) and request.refused is not None:
                 # grpc.aio cancels a call whose requests cannot be read.
                 await refuse(request.refused, context)
             raise
         except aio.BaseError:
             # The caller's call has ended.
+            code = grpc.StatusCode.CANCELLED
             raise
         except Exception:
+            code = grpc.StatusCode.INTERNAL
             log.exception("relay.failed", rpc=self._path)
             await refuse(
                 refusals.internal("the call could not be passed on; the log here has the rest"), context
@@ -188,6 +201,8 @@ class _Behaviour:
             # The caller may be gone, and its callee must not work on.
             if call is not None and not call.done():
                 self._cancel(call, context)
+            if call is not None and self.observe is not None:
+                self.observe(self._path[1:], code.value[0], time.perf_counter() - began_s)
 
     def _cancel(self, call: Any, context: Context) -> None:
         if self._deadline_passes(context):

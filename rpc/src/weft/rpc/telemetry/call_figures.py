@@ -1,4 +1,4 @@
-"""Times the calls that a server takes, by method and status, as OpenTelemetry's conventions of RPC name them.
+"""Times the calls that a process serves, and those that it makes, by method and status, as OpenTelemetry's conventions of RPC name them.
 
 A wrapper of handlers, not an interceptor: those break handlers that read and write a stream themselves. Health, reflection, and the
 streams of weft's own services, which last as long as their peer, are not timed.
@@ -31,9 +31,19 @@ SERVER_CALLS = MetricSpec(
     (attributes.RPC_SYSTEM_NAME, attributes.RPC_METHOD, attributes.RPC_RESPONSE_STATUS_CODE),
     _BOUNDS_S,
 )
-RPC_METRICS = (SERVER_CALLS,)
-# Methods and statuses that are counted apart.
+CLIENT_CALLS = MetricSpec(
+    "rpc.client.call.duration",
+    "histogram",
+    "s",
+    "Calls that this process passed on: a coordinator's direct ones to agents, a sidecar's to its app, and those of the app through the"
+    " egress.",
+    SERVER_CALLS.labels,
+    _BOUNDS_S,
+)
+RPC_METRICS = (SERVER_CALLS, CLIENT_CALLS)
+# Methods and statuses that are counted apart, of calls served and of calls made.
 MOST = 1000
+MOST_MADE = 500
 
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 # Handlers that are kept, more than a server's methods in use; and of those only with such paths: callers make up others.
@@ -42,12 +52,12 @@ _PATH_CHARS = 512
 
 
 class CallFigures:
-    """Times the calls of one server."""
+    """Times the calls that a process serves or, with `made`, those that it makes."""
 
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: Figures, *, made: bool = False) -> None:
         self._names = figures.names
-        self._durations = figures.histograms(SERVER_CALLS, MOST)
-        # Methods that this server has.
+        self._durations = figures.histograms(*((CLIENT_CALLS, MOST_MADE) if made else (SERVER_CALLS, MOST)))
+        # Methods that there are.
         self._served: set[str] = set()
         # Calls so far, and those that failed by a fault of the server.
         self.count = 0
