@@ -27,6 +27,13 @@ KINDS = ("closed", "stderr_closed", "reader_gone", "disk_full", "file_limit")
 CALLS = 20
 # Logged with its stack by the agent: together they are more than the disk, the limit and a pipe have room for.
 TEXT = "x" * 20_000
+# Traces and metrics go to the broken output, too.
+CONSOLE = {
+    "OTEL_TRACES_EXPORTER": "console",
+    "OTEL_METRICS_EXPORTER": "console",
+    "OTEL_BSP_SCHEDULE_DELAY": "20",
+    "OTEL_METRIC_EXPORT_INTERVAL": "200",
+}
 
 Break = Callable[..., None]
 
@@ -59,11 +66,11 @@ def breaking(kind: str, folder: Path) -> Iterator[tuple[str, Break]]:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_mesh_goes_on(mesh: MeshHarness, kind: str) -> None:
     with breaking(kind, mesh.folder) as (redirect, break_it):
-        mesh.redirect = redirect
+        mesh.redirect, mesh.env = redirect, CONSOLE
         coordinator = await mesh.coordinator()
         app = StockApp(mesh)
         await app.start()
-        agent, side = await mesh.agent("a1"), await sidecar(mesh, app.address)
+        agent, side = await mesh.agent("a1", env=CONSOLE), await sidecar(mesh, app.address, env=CONSOLE)
         await _works(mesh.probe(), "a1", fails=True)
         break_it(agent, side)
         await _works(mesh.probe(), "a1", fails=True)
@@ -82,7 +89,7 @@ async def test_up_goes_on(tmp_path: Path, kind: str) -> None:
     target = free_address()
     with breaking(kind, tmp_path) as (redirect, break_it):
         words = ["up", PROBE_AGENT, "-n", "1", "--listen", target, "--store", str(tmp_path / "weft.db")]
-        process = Process.weft("up", *words, log=tmp_path / "up.log", redirect=redirect)
+        process = Process.weft("up", *words, log=tmp_path / "up.log", redirect=redirect, env=CONSOLE)
         try:
             async with grpc.aio.insecure_channel(
                 target, options=client_options(own_connection=True)
