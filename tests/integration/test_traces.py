@@ -10,6 +10,9 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from opentelemetry import trace
+from opentelemetry.metrics import _internal as metrics_api
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -310,6 +313,30 @@ def program(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     # As `set_tracer_provider` does, which does so only once in a process.
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     return exporter
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["durable", "direct"])
+async def test_a_program_s_meter_times_its_calls(
+    doors: tuple[MeshHarness, MeshHarness], caller: Caller, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(metrics_api, "_METER_PROVIDER", MeterProvider([reader]))
+    async with connect(doors[1].target) as mesh:
+        stub = probe_pb2_grpc.ProbeServiceStub(mesh.channel(direct=direct))
+        await stub.Call(ProbeRequest(text="a"), timeout=20, metadata=caller.unsampled)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Call(
+                ProbeRequest(fail_code=5, fail_message="none"), timeout=20, metadata=caller.unsampled
+            )
+    collected = reader.get_metrics_data()
+    assert collected is not None
+    ((metric,),) = [scope.metrics for scope in collected.resource_metrics[0].scope_metrics]
+    assert (metric.name, metric.unit) == ("rpc.client.call.duration", "s")
+    counts = {
+        str((point.attributes or {})["rpc.response.status_code"]): point for point in metric.data.data_points
+    }
+    assert dict(counts["OK"].attributes or {}) == RPC | {"rpc.response.status_code": "OK"}
+    assert counts.keys() == {"OK", "NOT_FOUND"}
 
 
 @pytest.mark.parametrize("direct", [False, True], ids=["durable", "direct"])
