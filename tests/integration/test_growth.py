@@ -25,6 +25,7 @@ from tests.support.trace_tree import Caller
 from weft.agent import Agent
 from weft.agent.session import kept_logs
 from weft.client import Every
+from weft.coordinator.dispatch import session_index
 from weft.coordinator.fleet.change_log import ChangeLog
 from weft.coordinator.server import Coordinator
 from weft.coordinator.sessions import agent_session, attempt_outcomes
@@ -170,6 +171,8 @@ def small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
         (call_figures, "_KEPT"),
         (kept_logs, "MAX_ATTEMPTS"),
         (otlp_encoding, "_KEPT"),
+        (session_index, "FEW_POOLS"),
+        (session_index, "MOST_POOLS"),
         (task_demand, "_REMEMBERED"),
     ):
         monkeypatch.setattr(module, name, SMALL)
