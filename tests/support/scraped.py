@@ -64,10 +64,3 @@ async def scrape(address: str) -> Scraped:
             return body.decode()
 
     return Scraped(await asyncio.to_thread(ask))
-
-
-def address_in(log: Path) -> str:
-    """Where a process says that its metrics are."""
-    found = re.search(r"metrics\.opened.*?(127\.0\.0\.1:\d+)", log.read_text())
-    assert found is not None, log.read_text()
-    return found[1]
