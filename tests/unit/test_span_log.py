@@ -205,3 +205,19 @@ def test_a_handler_sees_a_span_of_the_api() -> None:
     assert found.events[1].attributes["exception.type"] == "LookupError"
     assert found.links == [(f"{1:032x}", f"{2:016x}")]
     assert (found.failed, found.error) == (True, "bad")
+
+
+def test_what_a_handler_adds_to_its_span_is_bounded() -> None:
+    sink = Kept()
+    made = tracer(sink)
+    span = made.begin_as(HandlerSpan, SHAPE, PARENT, "", {"own": 1})
+    for number in range(1000):
+        span.set_attribute(f"n{number}", number)
+        span.set_attribute("n0", number)
+        span.add_event("again")
+        span.add_link(trace.SpanContext(1, number + 1, is_remote=True))
+    span.finish()
+    assert made.close(20)
+    (found,) = sink.records
+    assert (len(found.attributes), len(found.events), len(found.links)) == (128, 128, 128)
+    assert found.attributes["n0"] == 999

@@ -6,6 +6,7 @@ become children. That costs a tenth of an SDK's span.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +17,15 @@ from weft.rpc.telemetry.span_records import Attributes, SpanLink, Value
 from weft.rpc.telemetry.span_tracer import OpenSpan
 
 _PLAIN = (str, bool, int, float)
+
+
+def _most(of: str) -> int:
+    """OpenTelemetry's limit of attributes, events or links of a span."""
+    given = os.environ.get(f"OTEL_SPAN_{of}_COUNT_LIMIT", "").strip()
+    return int(given) if given.isdecimal() else 128
+
+
+MOST_ATTRIBUTES, MOST_EVENTS, MOST_LINKS = _most("ATTRIBUTE"), _most("EVENT"), _most("LINK")
 
 
 class HandlerSpan(OpenSpan, trace.Span):
@@ -43,18 +53,21 @@ class HandlerSpan(OpenSpan, trace.Span):
 
     def set_attribute(self, key: str, value: Any) -> None:
         if self.is_recording() and (plain := _plain(value)) is not None:
-            self.set(key, plain)
+            known = self._attributes or ()
+            # A handler may run for long: what it adds is bounded, as OpenTelemetry's SDK bounds it.
+            if key in known or len(known) < MOST_ATTRIBUTES:
+                self.set(key, plain)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         for key, value in attributes.items():
             self.set_attribute(key, value)
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        if self.is_recording():
+        if self.is_recording() and len(self._events or ()) < MOST_EVENTS:
             self.event(name, _all_plain(attributes), timestamp or 0)
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:  # noqa: ARG002
-        if self.is_recording() and context.is_valid:
+        if self.is_recording() and context.is_valid and len(self._links or ()) < MOST_LINKS:
             self.link(SpanLink(f"{context.trace_id:032x}", f"{context.span_id:016x}"))
 
     def update_name(self, name: str) -> None:
