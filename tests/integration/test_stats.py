@@ -17,6 +17,7 @@ from tests.support.mesh import MeshHarness
 from tests.support.refusals import check, refused
 from weft.client import InvalidArgument, MethodStats, connect
 from weft.client.sync import connect as connect_sync
+from weft.rpc.contracts.names import short
 from weft.v1.stats_pb2 import GetStatsRequest
 from weft.v1.stats_pb2_grpc import StatsServiceStub
 
@@ -70,7 +71,7 @@ async def test_statistics_count_what_happened(mesh: MeshHarness) -> None:
     check(status, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "window")
 
     shown = await weft("stats", target=mesh.target)
-    assert CALL in shown.out
+    assert short(CALL) in shown.out
     assert "14%" in shown.out
     (document,) = (await weft("stats", "--method", "Call", "--json", target=mesh.target)).documents
     (method,) = document["methods"]
