@@ -170,15 +170,9 @@ class Coordinator(StoreEvents):
         )
 
     def _make_direct(self) -> DirectCalls:
+        parts = self._discovery.snapshots, self._contracts.find, self._settings.max_message_bytes
         made = CallFigures(self.figures, made=True)
-        return DirectCalls(
-            self._discovery.snapshots,
-            self._contracts.find,
-            self._settings.max_message_bytes,
-            self._tracer,
-            security=self._tls.channels,
-            observe=made.observe,
-        )
+        return DirectCalls(*parts, self._tracer, security=self._tls.channels, observe=made.observe)
 
     def _make_dispatcher(self) -> Dispatcher:
         waits, passes = WaitSpans.of(self._tracer), self._figures.passes
