@@ -206,7 +206,7 @@ class Dispatcher:
             FreeSession(
                 at,
                 rooms.get(each, each.free_slots) if rooms else each.free_slots,
-                each.load_slots,
+                each.used_slots + each.other_load,
                 each.slots,
                 best[each],
                 _weight(each, best[each]) if each.outcomes.slow else 1.0,

@@ -43,8 +43,7 @@ class AgentSession:
     host_detail: fleet_pb2.HostDetail | None = None  # sent more seldom than the rest
     token_id = ""  # of the token that opened it; empty: none was asked for
     _tokens_changed = False
-    # Used slots of others than the held attempts, and what waits within the agent's program: that takes no slot.
-    _other_load = 0.0
+    other_load = 0.0  # slots used by others than held attempts, and the backlog of the agent's program, which takes no slot
 
     def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:
         self.owner = owner
@@ -136,14 +135,9 @@ class AgentSession:
         """Used slots: of attempts, of overrun handlers, and of direct calls."""
         return self.used_slots + self._otherwise_busy
 
-    @property
-    def load_slots(self) -> float:
-        """Used slots, and those that the program's backlog counts as."""
-        return self.used_slots + self._other_load
-
     def load_for(self, method: str) -> float:
         """The load, as far as the agent is not slower than others at this method."""
-        used, slow = self.used_slots + self._other_load, self.outcomes.slow
+        used, slow = self.used_slots + self.other_load, self.outcomes.slow
         return weighted_load(used, self.slots, slow.get(method, 1.0)) if slow else used / self.slots
 
     def room(self, *, all_slots: bool) -> int:
@@ -218,7 +212,7 @@ class AgentSession:
         self.resources.set_stuck(report.stuck_resources)
         backlog = report.load.backlog_slots
         # An agent may say anything.
-        self._other_load = self._otherwise_busy + (backlog if 0 <= backlog < math.inf else 0.0)
+        self.other_load = self._otherwise_busy + (backlog if 0 <= backlog < math.inf else 0.0)
         self.echo(report.sequence)
         before = self.draining, self._unavailable
         self.draining = report.draining
