@@ -45,7 +45,10 @@ def test_other_texts_are_no_tokens(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "weft_", "x" * 10_240, "weft_" + "0" * 61, "WEFT_" + TOKEN[5:], f" {TOKEN}", f"{TOKEN}\n"]
+    "text",
+    ["", "weft_", "x" * 10_240, "weft_" + "0" * 61, "WEFT_" + TOKEN[5:], f" {TOKEN}", f"{TOKEN}\n"],
+    # The token is another one in each process.
+    ids=["empty", "head", "long", "zeros", "upper", "space", "line"],
 )
 def test_texts_that_look_like_tokens(text: str) -> None:
     with pytest.raises(tokens.BadToken):
