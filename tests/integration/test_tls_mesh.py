@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
+import time
 import traceback
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -113,7 +115,9 @@ async def metrics_by_https(secure: SecureMesh) -> None:
         ) as answer:
             return str(answer.read(), "utf-8")
 
-    assert "weft_" in await asyncio.to_thread(scrape, secure.client, shows=True)
+    scraped = await asyncio.to_thread(scrape, secure.client, shows=True)
+    (end,) = re.findall(r"^weft_certificate_end_seconds (\S+)$", scraped, re.MULTILINE)
+    assert float(end) - time.time() == pytest.approx(90 * 86400, abs=600)
     with pytest.raises(OSError):
         await asyncio.to_thread(scrape, secure.client, shows=False)
 

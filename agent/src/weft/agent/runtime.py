@@ -40,6 +40,7 @@ from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import Route
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
+from weft.rpc.telemetry.process_metering import ask_certificate
 from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
 _log = get_logger("weft.agent")
@@ -100,9 +101,8 @@ class Runtime:
         self._instance_id = secrets.token_hex(16)
         # Contracts by digest: a coordinator asks for the contract that a Hello named.
         self._contracts: dict[str, bytes] = {}
-        # The advertised address of the direct server; empty: there is none.
-        self._advertised = ""
-        self._tls_name = ""
+        # The advertised address of the direct server, and a name in its certificate; empty: there is none.
+        self._advertised = self._tls_name = ""
         # The keys by which its sockets are recognised.
         self._listening: own_sockets.Key = ""
         self._hello = self._identity()
@@ -118,6 +118,7 @@ class Runtime:
             agent_id=settings.id,
             route=Route(settings.use_proxy, self._tls.channels),
         )
+        ask_certificate(figures.figures, self._tls.ports)
         figures.ask(self._slots, self._outbox, self.clients, lambda: self._session.connected)
 
     def _make_pool(self, methods: Mapping[str, HostedMethod]) -> IsolatedPool | None:

@@ -72,6 +72,7 @@ from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.call_figures import CallFigures
 from weft.rpc.telemetry.figures import Figures
+from weft.rpc.telemetry.process_metering import ask_certificate
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import fleet_pb2, logs_pb2
 
@@ -109,6 +110,7 @@ class Coordinator(StoreEvents):
         self._tls, self._identity = process_tls(settings.tls), Identity(store, settings)
         self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, settings.tls)
+        ask_certificate(self._figures.figures, self._tls.ports)
         self._subscriptions = TaskSubscriptions(settings.max_watchers)
         self._contracts = Contracts()
         self._contract_sync = ContractSync(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from weft.rpc.process import process_readings, steady_output
 from weft.rpc.telemetry import process_metrics as metrics
 from weft.rpc.telemetry import span_log
 from weft.rpc.telemetry.figures import Figures, Labels
+
+if TYPE_CHECKING:
+    from weft.rpc.security.tls_files import TlsFiles
 
 
 def ask_process(figures: Figures) -> None:
@@ -22,6 +26,20 @@ def ask_process(figures: Figures) -> None:
         figures.ask(metrics.CPU_LIMIT, lambda: process_readings.cpu_limit() or 0.0)
     if process_readings.memory_limit() is not None:
         figures.ask(metrics.MEMORY_LIMIT, lambda: process_readings.memory_limit() or 0.0)
+
+
+def ask_certificate(figures: Figures, files: TlsFiles | None) -> None:
+    """Export when the certificate of this process ends, if it has one."""
+    if files is None:
+        return
+
+    def end() -> Iterator[tuple[Labels, float]]:
+        # It may have been renewed.
+        files.look()
+        if files.material.own is not None:
+            yield (), files.material.own.ends_s
+
+    figures.ask(metrics.CERTIFICATE_END, end)
 
 
 def _cpu_times() -> Iterator[tuple[Labels, float]]:

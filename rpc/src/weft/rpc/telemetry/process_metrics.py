@@ -36,6 +36,13 @@ SPANS_DROPPED = MetricSpec(
     ("reason",),
 )
 
-# Those of a process without limits come first.
+CERTIFICATE_END = MetricSpec(
+    "weft.certificate.end",
+    "gauge",
+    "s",
+    "When the certificate of this process ends, in seconds since 1970; absent: it has none.",
+)
+
+# Those of a process without limits and certificates come first.
 PROCESS_ALWAYS = (PROCESS_CPU, PROCESS_MEMORY, PROCESS_FILES, PROCESS_THREADS, LINES_LOST, SPANS_DROPPED)
-PROCESS_METRICS = (*PROCESS_ALWAYS, CPU_LIMIT, MEMORY_LIMIT)
+PROCESS_METRICS = (*PROCESS_ALWAYS, CPU_LIMIT, MEMORY_LIMIT, CERTIFICATE_END)
