@@ -35,8 +35,8 @@ _NO_RECEIVER = {
     "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
     "OTEL_METRICS_EXPORTER": "none",
 }
-# Of hosts that have what this one may lack.
-ABSENT = re.compile("hw_gpu_" if memory_limit() is not None else "hw_gpu_|weft_cgroup_")
+# Of hosts that have what this one may lack, and of processes with TLS.
+ABSENT = re.compile("hw_gpu_|weft_certificate_" + ("" if memory_limit() is not None else "|weft_cgroup_"))
 # Provoked here. The others have promtool's unit tests, and their metrics are looked for.
 FIRE = {
     "WeftAgentDisconnected",
