@@ -27,6 +27,7 @@ from tests.support.processes import environment
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
+from weft.rpc.network.routes import Routes
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b5n\u202e[red]x[/red]\r\x00\b\u2028é"
@@ -168,7 +169,8 @@ async def hostile_coordinator() -> AsyncIterator[str]:
     methods = [f"probe.v1.ProbeService/{name}" for name in ("Call", "CallSync", "Stream")]
     contracts.admit(Contract.load(descriptors.file_descriptor_set([probe_pb2.DESCRIPTOR]), methods))
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Reflection(contracts, []), Everything()))
+    Reflection(contracts, []).serve_on(Routes(server))
+    server.add_generic_rpc_handlers((Everything(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"

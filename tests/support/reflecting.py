@@ -12,14 +12,20 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.network.channel import server_options
+from weft.rpc.network.routes import Routes
 
 
 @asynccontextmanager
-async def serving(*handlers: grpc.GenericRpcHandler) -> AsyncIterator[str]:
+async def serving(*handlers: grpc.GenericRpcHandler | Reflection) -> AsyncIterator[str]:
     """A server with these handlers; yields its "host:port"."""
     server = grpc.aio.server(options=server_options())
-    server.add_generic_rpc_handlers(handlers)
+    for handler in handlers:
+        if isinstance(handler, Reflection):
+            handler.serve_on(Routes(server))
+        else:
+            server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -44,14 +44,17 @@ def test_prometheus_reads_every_kind(openmetrics: bool) -> None:
     assert found.value("weft_x_utilization_ratio", b="z") == math.inf
 
 
-def test_exemplars_name_the_last_trace_of_each_bucket() -> None:
+def test_exemplars_name_a_recent_trace_of_each_bucket() -> None:
     figures = Figures()
     histogram = figures.histograms(TIMED).of("m")
-    histogram.observe_traced(0.5, f"{'1' * 32}-{'2' * 16}")
-    histogram.observe_traced(0.6, f"{'a' * 32}-{'b' * 16}")
+    histogram.observe_traced(0.5, f"00-{'1' * 32}-{'2' * 16}-00")
+    for number in range(20):
+        digits = "a" if number < 17 else "c"
+        histogram.observe_traced(0.6 + number / 100, f"00-{digits * 32}-{'b' * 16}-01")
     samples = Scraped.of(figures).families["weft_x_duration_seconds"].samples
     (exemplar,) = [sample.exemplar for sample in samples if sample.exemplar]
-    assert (exemplar.labels, exemplar.value) == ({"trace_id": "a" * 32, "span_id": "b" * 16}, 0.6)
+    assert (exemplar.labels, exemplar.value) == ({"trace_id": "a" * 32, "span_id": "b" * 16}, 0.76)
+    assert histogram.counts[1] == 21
     assert abs(float(exemplar.timestamp) - time.time()) < 60
     assert "trace_id" not in Scraped.of(figures, openmetrics=False).text
 

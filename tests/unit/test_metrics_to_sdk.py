@@ -55,9 +55,9 @@ def test_a_program_s_own_instruments_go_out_with_the_figures(
     monkeypatch.setattr(opentelemetry.metrics, "set_meter_provider", given.append)
     figures = Figures()
     histogram = figures.histograms(TIMED).of("m")
-    histogram.observe_traced(0.05, f"{'a' * 32}-{'b' * 16}")
+    histogram.observe_traced(0.05, f"00-{'a' * 32}-{'b' * 16}-01")
     # Ids that a caller has made up are no exemplar, and no failure.
-    histogram.observe_traced(5.0, "no hexadecimal number-x")
+    histogram.observe_traced(5.0, "00-no hexadecimal number-x-01")
     figures.counters(COUNTED).of("because").add(2)
     provider = metrics_export.set_up_metrics("weft-agent", "a1", figures)
     assert provider is not None

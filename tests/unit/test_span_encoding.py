@@ -8,9 +8,13 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 
+from weft.coordinator.dispatch.wait_spans import WaitFacts, WaitsOver, WaitSpans
+from weft.coordinator.store.records import Claimed, Owner
+from weft.coordinator.store.reruns import Rerun
 from weft.rpc.telemetry import otlp_encoding
-from weft.rpc.telemetry.span_records import Kind, SpanEvent, SpanLink, SpanRecord, SpanShape
+from weft.rpc.telemetry.span_records import Kind, Recorded, SpanEvent, SpanLink, SpanRecord, SpanShape
 from weft.rpc.telemetry.span_sinks import readable
+from weft.v1 import session_pb2, task_pb2
 
 ABOUT = Resource({"service.name": "weft-agent"})
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -66,3 +70,45 @@ def test_they_are_the_sdks(records: list[SpanRecord]) -> None:
     assert ours == theirs
     # A second time, with the shape's kept bytes.
     assert list(map(otlp_encoding.span, records)) == list(map(otlp_encoding.span, records))
+
+
+def test_spans_that_are_alike_are_encoded_once() -> None:
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    own = task_pb2.CallContext(traceparent=parent, batch_traceparent=f"00-{'c' * 32}-{'d' * 16}-01")
+    together = task_pb2.CallContext(traceparent=parent, tracestate="vendor=x").SerializeToString()
+    rerun = Rerun(session_pb2.RERUN_CAUSE_LOST, "a2", 14, 3.0)
+    first = WaitFacts("m", together, 1, None)
+    waits = [
+        *[(f"t{number:020}", number / 2, first) for number in range(3)],
+        ("t-longer" * 30, 9.0, first),
+        ("t-again", 1.0, WaitFacts("m", together, 2, rerun)),
+        ("t-own", 1.5, WaitFacts("n", own.SerializeToString(), 1, None)),
+    ]
+    over = WaitsOver(waits, "a1", 4.0)
+    assert over.count == len(waits)
+    resource, scope = b"", b""
+    quick = ExportTraceServiceRequest.FromString(otlp_encoding.request(resource, scope, [over.encoded()]))
+    each = [otlp_encoding.span(record) for record in over.records()]
+    slow = ExportTraceServiceRequest.FromString(otlp_encoding.request(resource, scope, each))
+    spans = [request.resource_spans[0].scope_spans[0].spans for request in (quick, slow)]
+    for span in (*spans[0], *spans[1]):
+        span.attributes.sort(key=lambda attribute: attribute.key)
+    assert spans[0] == spans[1]
+    assert len({span.span_id for span in spans[0]}) == len(waits)
+
+
+def test_waits_of_traces_that_are_not_recorded_are_not_kept() -> None:
+    kept: list[Recorded] = []
+    contexts = [b""] + [
+        task_pb2.CallContext(traceparent=f"00-{'a' * 32}-{'b' * 16}-{flags}").SerializeToString()
+        for flags in ("00", "01", "xx")
+    ]
+    batch = [
+        Claimed(f"t{at}", 1, Owner("a1", 1), "m", b"", context, "", 5, 1, None)
+        for at, context in enumerate([context for context in contexts for _ in range(300)])
+    ]
+    WaitSpans(kept.append).claimed("a1", batch, 4.0)
+    assert [entry.count for entry in kept] == [256, 44]
+    assert [record.span_id for record in kept[1].records()] == [
+        record.span_id for record in kept[1].records()
+    ]

@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.sampling import (
     Sampler,
 )
 
-from weft.rpc.telemetry import span_log, trace_context
+from weft.rpc.telemetry import otlp_encoding, span_log, trace_context
 from weft.rpc.telemetry.handler_spans import HandlerSpan
 from weft.rpc.telemetry.sampling import SampledBy
 from weft.rpc.telemetry.span_log import SpanLog
-from weft.rpc.telemetry.span_records import Kind, SpanRecord, SpanShape, new_span_id, new_trace_id
+from weft.rpc.telemetry.span_records import Kind, Recorded, SpanRecord, SpanShape, new_span_id, new_trace_id
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.rpc.telemetry.trace_context import TraceContext
 
@@ -31,6 +31,8 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 class Kept:
     """A sink that keeps what it gets; while `shut`, it blocks."""
 
+    takes_encoded = False
+
     def __init__(self) -> None:
         self.records: list[SpanRecord] = []
         self.batches: list[int] = []
@@ -40,10 +42,12 @@ class Kept:
         self.ended = False
         self.takes = True
 
-    def export(self, records: Sequence[SpanRecord], spans: Sequence[Any]) -> bool:
+    def export(self, recorded: Sequence[Recorded | bytes], count: int, spans: Sequence[Any]) -> bool:
         self.blocked.set()
         self.open.wait(20)
-        self.batches.append(len(records) + len(spans))
+        records = [record for each in recorded if not isinstance(each, bytes) for record in each.records()]
+        assert len(records) == count
+        self.batches.append(count + len(spans))
         self.records += records
         return self.takes
 
@@ -52,8 +56,21 @@ class Kept:
         self.open.set()
 
 
-def record() -> SpanRecord:
-    return SpanRecord(SHAPE, new_trace_id(), new_span_id(), "", 1, 2, {})
+class Some:
+    """Some spans that came together."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def records(self) -> list[SpanRecord]:
+        return [SpanRecord(SHAPE, new_trace_id(), new_span_id(), "", 1, 2, {}) for _ in range(self.count)]
+
+    def encoded(self) -> bytes:
+        return b"".join(map(otlp_encoding.span, self.records()))
+
+
+def record() -> Some:
+    return Some(1)
 
 
 def tracer(sink: Kept, sampler: Sampler = DEFAULT_ON) -> SpanTracer:
@@ -64,12 +81,35 @@ def test_a_flush_exports_what_waits() -> None:
     sink = Kept()
     log = SpanLog([sink], {"OTEL_BSP_SCHEDULE_DELAY": "60000", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4"})
     for _ in range(10):
-        log.add(record())
+        log.record(record())
     assert log.flush(20)
     assert len(sink.records) == 10
     assert max(sink.batches) <= 4
     assert log.close(20)
     assert sink.ended
+
+
+def test_spans_that_come_together_are_counted_one_by_one() -> None:
+    sink = Kept()
+    log = SpanLog(
+        [sink],
+        {
+            "OTEL_BSP_SCHEDULE_DELAY": "60000",
+            "OTEL_BSP_MAX_QUEUE_SIZE": "20",
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "8",
+        },
+    )
+    sink.open.clear()
+    for count in (5, 5, 1, 9, 1):
+        log.record_many(Some(count))
+    log.record(record())
+    # The batch of 8 that was full before: some of the first ones may be on their way.
+    sink.open.set()
+    assert log.close(20)
+    assert sum(sink.batches) + log.dropped == 22
+    assert log.dropped <= 2
+    assert max(sink.batches) <= 9
+    assert log.failed == 0
 
 
 def test_a_full_queue_drops_counts_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,10 +120,10 @@ def test_a_full_queue_drops_counts_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     sink = Kept()
     sink.open.clear()
     log = SpanLog([sink], {"OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1"})
-    log.add(record())
+    log.record(record())
     assert sink.blocked.wait(20)
     for _ in range(10):
-        log.add(record())
+        log.record(record())
     assert log.dropped == 2
     sink.open.set()
     assert log.close(20)
@@ -93,18 +133,18 @@ def test_a_full_queue_drops_counts_and_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_sink_that_raises_or_hangs_is_survived() -> None:
     class Raising(Kept):
-        def export(self, records: Sequence[SpanRecord], spans: Sequence[Any]) -> bool:
+        def export(self, recorded: Sequence[Recorded | bytes], count: int, spans: Sequence[Any]) -> bool:
             raise RuntimeError("no")
 
     kept, hanging = Kept(), Kept()
     log = SpanLog([Raising(), kept], {})
-    log.add(record())
+    log.record(record())
     assert log.close(20)
     assert len(kept.records) == 1
     assert log.failed == 1
     hanging.open.clear()
     log = SpanLog([hanging], {})
-    log.add(record())
+    log.record(record())
     assert not log.close(0.05)
     assert hanging.ended
 
@@ -114,7 +154,7 @@ def test_spans_that_a_receiver_does_not_take_are_counted() -> None:
     sink = Kept()
     sink.takes = False
     log = SpanLog([sink], {})
-    log.add(record())
+    log.record(record())
     assert log.close(20)
     assert span_log.dropped_spans()["failed"] == before["failed"] + 1
 

@@ -18,7 +18,7 @@ from weft.rpc.security.tls import Tls
 from weft.rpc.telemetry import agent_metrics as metrics
 from weft.rpc.telemetry import host_metrics
 from weft.rpc.telemetry.call_figures import CallFigures
-from weft.rpc.telemetry.figures import Counter, Figures, Histogram, Labels, sampled_trace
+from weft.rpc.telemetry.figures import Counter, Figures, Histogram, Labels
 from weft.rpc.telemetry.metrics_endpoint import MetricsEndpoint
 from weft.rpc.telemetry.process_metering import ask_process
 from weft.v1 import task_pb2
@@ -42,7 +42,8 @@ class AgentFigures:
         self.calls_made = CallFigures(self.figures, made=True)
         self._attempts = self.figures.counters(metrics.ATTEMPTS)
         self._durations = self.figures.histograms(metrics.DURATION)
-        self._methods: dict[str, tuple[dict[str, Counter], Histogram]] = {}
+        # By method: ends by reason, of these the successes, and how long attempts took.
+        self._methods: dict[str, tuple[dict[str, Counter], Counter, Histogram]] = {}
         self._endpoint = MetricsEndpoint(self.figures, address, tls) if address else None
         self._balancers: Callable[[], Sequence[Balancer]] = list
         self._egress: Balancer | None = None
@@ -61,13 +62,17 @@ class AgentFigures:
             began_s: when its handler began, by the monotonic clock; None: it did not.
         """
         assignment = attempt.assignment
-        reasons, durations = self._of(assignment.method)
-        reasons["crashed" if crashed else _REASONS.get(outcome.status.code, "failed")].value += 1
+        method = assignment.method
+        reasons, succeeded, durations = self._methods.get(method) or self._of(method)
+        code = outcome.status.code
+        if not code and not crashed:
+            succeeded.value += 1
+        else:
+            reasons["crashed" if crashed else _REASONS.get(code, "failed")].value += 1
         if began_s is not None:
-            trace = sampled_trace(assignment.context.traceparent)
             took_s = time.monotonic() - began_s
-            if trace:
-                durations.observe_traced(took_s, trace)
+            if traceparent := assignment.context.traceparent:
+                durations.observe_traced(took_s, traceparent)
             else:
                 durations.observe(took_s)
 
@@ -77,21 +82,18 @@ class AgentFigures:
 
     def ends(self) -> tuple[float, float]:
         """Calls and attempts that have ended so far, and those of them that failed by a fault of this agent."""
-        reasons = [reasons for reasons, _ in list(self._methods.values())]
+        reasons = [reasons for reasons, _, _ in list(self._methods.values())]
         faults = sum(found[reason].value for found in reasons for reason in _FAULTS)
         ended = sum(counter.value for found in reasons for counter in found.values())
         return ended + self.calls.count, faults + self.calls.faults
 
-    def _of(self, method: str) -> tuple[dict[str, Counter], Histogram]:
+    def _of(self, method: str) -> tuple[dict[str, Counter], Counter, Histogram]:
         found = self._methods.get(method)
         if found is None:
             # As many as are hosted, and no more than the bound on methods besides.
             label = self.figures.names.label(method)
-            found = (
-                {reason: self._attempts.of(label, reason) for reason in _ALL_REASONS},
-                self._durations.of(label),
-            )
-            self._methods[label] = found
+            reasons = {reason: self._attempts.of(label, reason) for reason in _ALL_REASONS}
+            found = self._methods[label] = reasons, reasons[_REASONS[0]], self._durations.of(label)
         return found
 
     # -- exports ------------------------------------------------------------------------------------------------------

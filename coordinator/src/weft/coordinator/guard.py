@@ -12,10 +12,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc import aio
@@ -30,6 +29,7 @@ from weft.rpc.errors import (
     status_code,
 )
 from weft.rpc.network.gone import to_caller
+from weft.rpc.network.routes import Routes
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -146,41 +146,26 @@ class Lenient:
     """A server for generated code: requests that do not parse reach the guard, not gRPC's own handling.
 
     Args:
-        wrapped: put around the handlers.
+        wrapped: makes the handler that is served of a handler and its method.
     """
 
-    def __init__(
-        self,
-        server: aio.Server,
-        wrapped: Callable[[grpc.GenericRpcHandler], grpc.GenericRpcHandler] = lambda handler: handler,
-    ) -> None:
-        self._server = server
+    def __init__(self, routes: Routes, wrapped: Callable[[Any, str], Any]) -> None:
+        self._routes = routes
         self._wrapped = wrapped
 
-    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
-        self._server.add_generic_rpc_handlers(
-            tuple(self._wrapped(_LenientHandler(handler)) for handler in handlers)
-        )
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        for name, handler in handlers.items():
+            method = f"{service}/{name}"
+            self._routes.add(f"/{method}", self._wrapped(_lenient(handler), method))
 
-    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """Generated code calls this with the same handlers again; nothing to do."""
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Generated code calls this with the same handlers; nothing to do."""
 
 
-class _LenientHandler(grpc.GenericRpcHandler):
-    def __init__(self, inner: grpc.GenericRpcHandler) -> None:
-        self._inner = inner
-        # By path, so that a method's handler is made once.
-        self._handlers: dict[str, Any] = {}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        handler: Any = self._inner.service(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler
-        made = self._handlers.get(handler_call_details.method)
-        if made is None:
-            made = handler._replace(request_deserializer=_deserializer(handler.request_deserializer))
-            self._handlers[handler_call_details.method] = made
-        return made
+def _lenient(handler: Any) -> Any:
+    if handler.request_streaming:
+        return handler
+    return handler._replace(request_deserializer=_deserializer(handler.request_deserializer))
 
 
 @functools.cache

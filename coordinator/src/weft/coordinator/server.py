@@ -62,11 +62,11 @@ from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.records import Owner, SweepReport
 from weft.coordinator.store_events import StoreEvents
 from weft.coordinator.task_logs.log_service import LogService
-from weft.rpc import refusals
+from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
-from weft.rpc.health import HealthLists
 from weft.rpc.network.channel import make_server, server_options
+from weft.rpc.network.routes import Routes
 from weft.rpc.operators.channelz_port import ChannelzPort
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
@@ -79,7 +79,6 @@ from weft.v1 import fleet_pb2, logs_pb2
 log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
-_HEALTH = "grpc.health.v1.Health"
 
 
 class Coordinator(StoreEvents):
@@ -254,7 +253,7 @@ class Coordinator(StoreEvents):
         address = bind(server, self._settings.listen, self._tls.ports)
         self._figures.bind()
         await self._channelz.start()
-        await self._store.open(self)
+        await self._store.open(self._bound())
         await self._identity.start()
         await self._contract_sync.load()
         await self._overrides.load()
@@ -303,8 +302,7 @@ class Coordinator(StoreEvents):
             self._sessions,
             self._identity.edge,
         )
-        timing = CallFigures(self.figures)
-        doors = self._identity.edge.behind(server)
+        timing, routes = CallFigures(self.figures), Routes(self._identity.edge.behind(server))
         self._stats = StatsService(self._store, self.coordinator_id)
         own = OwnServices(
             service,
@@ -315,17 +313,18 @@ class Coordinator(StoreEvents):
             self._stats,
             self._identity.service,
         )
-        own.add_to(guard.Lenient(doors, timing.timed))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, doors)
+        own.add_to(guard.Lenient(routes, timing.timed_handler))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
         tasks = CallTasks(
             self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s
         )
         calls = DurableCalls(
             tasks, self._store, self._subscriptions, self._contracts, self._direct, settings, self._tracer
         )
-        reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
-        # In this order: the last one takes each method that no other handler has.
-        doors.add_generic_rpc_handlers((reflection, HealthLists(self._health), timing.timed(calls)))
+        shown = [*filter(None, OWN_SERVICES), health.SERVICE]
+        Reflection(self._contracts, shown).serve_on(routes)
+        health.HealthLists(self._health).serve_on(routes)
+        routes.others = timing.timed(calls)
         parts = self._store, self._register, self._sessions, self._subscriptions, self._submission_service
         self._figures.ask(CountedParts(*parts, calls.admission, self._direct.balancer))
         return server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Self
 
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.dispatch.dispatcher import Dispatcher
@@ -39,8 +40,23 @@ class StoreEvents:
     _subscriptions: TaskSubscriptions
     _sessions: Sessions
 
+    def _bound(self) -> Self:
+        """The parts' own methods are in place of those that only pass on: each task comes by here several times."""
+        vars(self).update(
+            ready=self._dispatcher.wake,
+            has_subscriber=self._subscriptions.has_subscriber,
+            changed=self._subscriptions.changed,
+        )
+        return self
+
     def ready(self) -> None:
         self._dispatcher.wake()
+
+    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
+        return self._subscriptions.has_subscriber(task_id, ended=ended)
+
+    def changed(self, record: TaskRecord) -> None:
+        self._subscriptions.changed(record)
 
     def due(self, at: float) -> None:
         self._sweeper.due(at)
@@ -70,14 +86,8 @@ class StoreEvents:
     def has_room(self, queue: QueueKey) -> bool:
         return self._index.has_room(queue, time.monotonic())
 
-    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
-        return self._subscriptions.has_subscriber(task_id, ended=ended)
-
     def subscribed_tasks(self) -> Sequence[str]:
         return self._subscriptions.subscribed()
-
-    def changed(self, record: TaskRecord) -> None:
-        self._subscriptions.changed(record)
 
     def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
         self._subscriptions.progressed(task_id, rows)

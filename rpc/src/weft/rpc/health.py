@@ -21,6 +21,7 @@ from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.health_contract import health_file
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.edge import Edge
+from weft.rpc.network.routes import Routes
 
 SERVICE = "grpc.health.v1.Health"
 MAX_WATCHERS = 4096
@@ -35,15 +36,15 @@ _LIST_RESPONSE: Any = GetMessageClass(
 )
 
 
-class HealthLists(grpc.GenericRpcHandler):
-    """`grpc.health.v1.Health/List`: the status of every service at once; for `server.add_generic_rpc_handlers`."""
+class HealthLists:
+    """`grpc.health.v1.Health/List`: the status of every service at once."""
 
     def __init__(self, health: HealthService) -> None:
         self._health = health
         self._handler: Any = grpc.unary_unary_rpc_method_handler(self._list)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._handler if handler_call_details.method == f"/{SERVICE}/List" else None
+    def serve_on(self, routes: Routes) -> None:
+        routes.add(f"/{SERVICE}/List", self._handler)
 
     async def _list(self, _request: bytes, _context: Any) -> bytes:
         answer = _LIST_RESPONSE()

@@ -31,6 +31,7 @@ from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.health import Status
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.network.ports import PortRefused, open_port
+from weft.rpc.network.routes import Routes
 from weft.rpc.security.tls_files import TlsFiles
 from weft.v1 import agent_pb2_grpc, fleet_pb2
 
@@ -64,21 +65,15 @@ class DirectServer:
         self._hosted = _Hosted(methods, contract)
         self._health = _Health(self._hosted, parts.slots)
         self._server = make_server(server_options(max_message_bytes=parts.max_message_bytes))
+        routes = Routes(self._server)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(
-            AgentService(methods, parts, endings, describe),
-            self._server,
+            AgentService(methods, parts, endings, describe), routes
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        handlers = DirectHandlers(parts, endings)
-        # In this order: the last one takes all other methods.
-        self._server.add_generic_rpc_handlers(
-            (
-                Reflection(self._hosted, [_OWN_SERVICE, health.SERVICE]),
-                health.HealthLists(self._health),
-                OrcaReports(parts.load, endings),
-                parts.calls.timed(_Methods(methods, handlers, endings)),
-            )
-        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
+        Reflection(self._hosted, [_OWN_SERVICE, health.SERVICE]).serve_on(routes)
+        health.HealthLists(self._health).serve_on(routes)
+        OrcaReports(parts.load, endings).serve_on(routes)
+        routes.others = parts.calls.timed(_Methods(methods, DirectHandlers(parts, endings), endings))
 
     def bind(self, address: str, tls: TlsFiles | None = None) -> int:
         """Listen on the address. Returns the port.

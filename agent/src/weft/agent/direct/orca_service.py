@@ -15,6 +15,7 @@ from weft.agent.direct.direct_endings import Endings
 from weft.agent.direct.load_trailers import LoadReports
 from weft.rpc import refusals
 from weft.rpc.network.gone import to_caller
+from weft.rpc.network.routes import Routes
 from weft.rpc.times import seconds
 from weft.v1 import agent_pb2
 
@@ -26,8 +27,8 @@ MOST_STREAMS = 1024
 _STALLED_S = 30.0
 
 
-class OrcaReports(grpc.GenericRpcHandler):
-    """The service; for `server.add_generic_rpc_handlers`."""
+class OrcaReports:
+    """The service."""
 
     def __init__(self, load: LoadReports, endings: Endings) -> None:
         self._load = load
@@ -35,8 +36,8 @@ class OrcaReports(grpc.GenericRpcHandler):
         self._streams = 0
         self._handler: Any = grpc.unary_stream_rpc_method_handler(self._report)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._handler if handler_call_details.method == PATH else None
+    def serve_on(self, routes: Routes) -> None:
+        routes.add(PATH, self._handler)
 
     async def _report(self, raw: bytes, context: Any) -> None:
         try:

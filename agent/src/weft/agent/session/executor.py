@@ -59,7 +59,7 @@ class AttemptRun(HandlerRun):
         self.hosted = hosted
         self.runner = runner
         self.context = runner.context_type(assignment, executor.agent_id, attempt.deadline_at)
-        traced = assignment.context.traceparent or traces.tracing()
+        traced = executor.tracing or assignment.context.traceparent
         self.span = traces.processing(assignment, executor.agent_id) if traced else None
 
     @property
@@ -105,10 +105,6 @@ class AttemptRun(HandlerRun):
             return
         executor.report(self.attempt, outcome, crashed=crashed, began_s=self.began_s)
 
-    def start(self) -> None:
-        self.began_s = time.monotonic()
-        super().start()
-
     def answer(self, outcome: task_pb2.Outcome) -> None:
         self.report(outcome)
 
@@ -146,6 +142,8 @@ class Executor:
         self.agent_id = agent_id
         # From Welcome; written by the session.
         self.max_response_bytes = MAX_PAYLOAD_BYTES
+        # Whether spans are made here, when the newest message came.
+        self.tracing = False
         # Whether operators see the exceptions of handlers.
         self.show_errors = True
         self._methods = methods
@@ -189,14 +187,16 @@ class Executor:
 
     def handle(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         """Handle the assignments and cancellations of one message."""
+        self.tracing = traces.tracing()
+        now_s = time.monotonic()
         for attempt in assigned:
-            self._accept(attempt)
+            self._accept(attempt, now_s)
         for cancellation in cancellations:
             run = self._runs.get(cancellation.ref)
             if run is not None:
                 run.cancel(cancellation.reason, cancellation.grace_s)
 
-    def _accept(self, attempt: HeldAttempt) -> None:
+    def _accept(self, attempt: HeldAttempt, now_s: float) -> None:
         assignment = attempt.assignment
         method = assignment.method
         if self._stopping or self._holding_back or (self._unavailable and self._is_unavailable(method)):
@@ -214,7 +214,7 @@ class Executor:
             self.report(attempt, outcomes.not_durable(method))
             return
         deadline_at = attempt.deadline_at
-        if deadline_at is not None and deadline_at <= time.monotonic():
+        if deadline_at is not None and deadline_at <= now_s:
             self.report(attempt, outcomes.time_limit())
             return
         run = self._runs[attempt.ref] = AttemptRun(self, attempt, hosted, self._runners.of(hosted))
@@ -222,6 +222,7 @@ class Executor:
             run.limit(deadline_at)
         # Nothing overtakes a waiting attempt: a costly method would wait for ever.
         if not self._heap and self._slots.take(hosted.slot_cost):
+            run.began_s = now_s
             run.start()
         else:
             self._arrivals += 1
@@ -243,6 +244,7 @@ class Executor:
             elif self._slots.take(run.hosted.slot_cost):
                 heapq.heappop(heap)
                 self._slots.waiting -= 1
+                run.began_s = time.monotonic()
                 run.start()
             else:
                 return

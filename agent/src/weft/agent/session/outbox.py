@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from weft.agent.session.attempt import HeldAttempt, Ref
-from weft.rpc.calls.answer_size import beside_bytes
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.v1 import session_pb2, task_pb2
 
@@ -66,7 +65,7 @@ class Outbox:
 
     def finish(self, attempt: HeldAttempt, result: session_pb2.AttemptResult) -> bool:
         """Keep an attempt's end and send it. False if it had ended already, or if it is lost."""
-        size_bytes = len(result.outcome.response) + beside_bytes(result.outcome)
+        size_bytes = result.ByteSize()
         with self._lock:
             if not attempt.held or attempt.result is not None or attempt.released:
                 return False

@@ -108,13 +108,19 @@ class Children:
         return self._start(name, command, {})
 
     async def coordinator(
-        self, name: str, *, store: Path | str, durability: str, listen: str = "127.0.0.1:0"
+        self,
+        name: str,
+        *,
+        store: Path | str,
+        durability: str,
+        listen: str = "127.0.0.1:0",
+        env: Mapping[str, str] | None = None,
     ) -> tuple[Child, str]:
         """Start a coordinator and wait until it serves. Returns the child and the bound address."""
         address = self.folder / f"{name}.address"
         address.unlink(missing_ok=True)
         flags = ["--listen", listen, "--store", str(store), "--durability", durability]
-        child = self._start(name, (*_WEFT, "coordinator", *flags, "--address-file", str(address)), {})
+        child = self._start(name, (*_WEFT, "coordinator", *flags, "--address-file", str(address)), env or {})
         await until(
             lambda: address.exists() and bool(address.read_text().strip()), [child], f"{name} to listen"
         )

@@ -78,7 +78,9 @@ class DurableCalls(grpc.GenericRpcHandler):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         name = handler_call_details.method.removeprefix("/")
         info = self._contracts.find(name)
-        if info is not None and self._is_direct(name, handler_call_details):
+        asked, policy = mode(handler_call_details.invocation_metadata or ()), self._policies.find(name)
+        direct = asked == DIRECT if asked else policy is not None and policy.direct
+        if direct and info is not None:
             return self._direct.handler(info, self.admission)
         if info is None or not info.durable:
             return grpc.stream_stream_rpc_method_handler(_refusal(self._contracts, name))
@@ -99,14 +101,6 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._handlers[name] = (info, handler)
         return handler
 
-    def _is_direct(self, method: str, call: grpc.HandlerCallDetails) -> bool:
-        """Whether a call goes straight to an agent: it says so, or says nothing and its method's policy does."""
-        asked = mode(call.invocation_metadata or ())
-        if asked:
-            return asked == DIRECT
-        policy = self._policies.find(method)
-        return policy is not None and policy.direct
-
     # -- unary --------------------------------------------------------------------------------------------------
 
     async def unary(self, info: MethodInfo, request: bytes, context: Context) -> bytes:
@@ -117,7 +111,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         future = self._subscriptions.end_future(submission.task_id)
         task_id = submission.task_id
         shared = False
-        span = span_of(context)
+        span = None if self._tracer is None else span_of(context)
         try:
             enqueued = await self._tasks.store_awaited(submission)
             if span is not None:

@@ -121,32 +121,35 @@ class SubmissionService:
             Unavailable: the coordinator is stopping, or the store cannot be written.
             ResourceExhausted: too many unfinished tasks.
         """
-        if self._spans is None or not submissions:
-            return await self._store_all(submissions, acknowledged=acknowledged)
-        span = self._spans.begin(submissions, traceparent)
+        spans = self._spans
+        span = None if spans is None or not submissions else spans.begin(submissions, traceparent)
         try:
-            results = await self._store_all(submissions, acknowledged=acknowledged)
+            if self.stopping or self._store.unfinished() + len(submissions) > self._max_queued:
+                raise self._no_room(len(submissions))
+            for each in submissions:
+                if each.no_wait or each.agent_id or each.alternatives:
+                    results = await self._store_matching(submissions, acknowledged=acknowledged)
+                    break
+            else:
+                results = self._counted(await self._store.enqueue(submissions, acknowledged=acknowledged))
         except WeftError as error:
-            self._spans.fail(span, error)
+            if spans is not None and span is not None:
+                spans.fail(span, error)
             raise
-        self._spans.end(span, results)
+        if spans is not None and span is not None:
+            spans.end(span, results)
         return results
 
-    async def _store_all(
-        self, submissions: Sequence[Submission], *, acknowledged: bool
-    ) -> Sequence[EnqueueResult | WeftError]:
+    def _no_room(self, count: int) -> WeftError:
+        """Why so many tasks are not taken."""
         if self.stopping:
-            raise refusals.stopping(
+            return refusals.stopping(
                 "the coordinator is stopping; try again with the same request id", retry_after_s=1.0
             )
-        if self._store.unfinished() + len(submissions) > self._max_queued:
-            self.limits_hit["queued_tasks"] += len(submissions)
-            raise refusals.overloaded(
-                f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
-            )
-        if demanding := [each for each in submissions if each.no_wait or each.agent_id or each.alternatives]:
-            return await self._store_matching(submissions, demanding, acknowledged=acknowledged)
-        return self._counted(await self._store.enqueue(submissions, acknowledged=acknowledged))
+        self.limits_hit["queued_tasks"] += count
+        return refusals.overloaded(
+            f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
+        )
 
     def _counted(self, results: Sequence[EnqueueResult]) -> Sequence[EnqueueResult]:
         for result in results:
@@ -159,8 +162,9 @@ class SubmissionService:
         return results
 
     async def _store_matching(
-        self, submissions: Sequence[Submission], demanding: Sequence[Submission], *, acknowledged: bool
+        self, submissions: Sequence[Submission], *, acknowledged: bool
     ) -> Sequence[EnqueueResult | WeftError]:
+        demanding = [each for each in submissions if each.no_wait or each.agent_id or each.alternatives]
         await self._matching.choose(demanding)
         refused = await self._matching.refused(demanding)
         rest = [each for each in submissions if each.task_id not in refused]

@@ -64,7 +64,7 @@ class SubmitSpans:
         span = self._tracer.begin(shape, parent)
         span.set(attributes.MESSAGING_BATCH_MESSAGE_COUNT, len(submissions))
         child = _parent(span)
-        link = _batch(span) if span.context.sampled else b""
+        link = _batch(span) if span.sampled else b""
         for submission in submissions:
             given = submission.context
             own = task_pb2.CallContext.FromString(given).traceparent if given else ""

@@ -18,12 +18,10 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
 from weft.coordinator.store.rules import QueueKey
-from weft.coordinator.store.task_figures import StoreFigures, observe
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry.coordinator_metrics import PASSES
 from weft.rpc.telemetry.figures import Histogram
-from weft.v1 import task_pb2
 
 log = get_logger(__name__)
 
@@ -62,7 +60,7 @@ class Dispatcher:
         self._index = index
         self._strategy = strategy or LeastConnections()
         self._clock = clock
-        self._assigned = None if waits is None else waits.claimed
+        self._waits = waits
         # Queues of retries for which only the avoided agent has had free slots, each with the start of that time
         # (monotonic).
         self._unserved: dict[QueueKey, float] = {}
@@ -236,27 +234,13 @@ class Dispatcher:
     async def _hand_over(self, session: AgentSession, batch: Sequence[Claimed]) -> None:
         if session.open:
             now = self._store.now()
-            session.assign(batch, now, self._clock(), self._assigned)
-            _observe_waits(self._store.figures, batch, now)
+            session.assign(batch, now, self._clock())
+            self._store.figures.waited(batch, now)
+            if self._waits is not None:
+                self._waits.claimed(session.owner.agent_id, batch, now)
         else:
             # The session closed during the claim: the agent does not know these attempts.
             await self._store.release(session.owner, [AttemptRef(c.task_id, c.attempt) for c in batch])
-
-
-def _observe_waits(figures: StoreFigures, batch: Sequence[Claimed], now: float) -> None:
-    """Observe how long these tasks were ready."""
-    waits: dict[str, list[float]] = {}
-    for claimed in batch:
-        found = waits.get(claimed.method)
-        if found is None:
-            found = waits[claimed.method] = []
-        found.append(now - claimed.ready_at)
-    # One trace a batch is enough.
-    last = batch[-1]
-    traceparent = task_pb2.CallContext.FromString(last.context).traceparent if last.context else ""
-    for method, seconds in waits.items():
-        trace = traceparent if method == last.method else ""
-        observe(figures.of(method).wait, seconds, seconds[-1], trace)
 
 
 def _weight(session: AgentSession, costs: Iterable[QueueKey]) -> float:

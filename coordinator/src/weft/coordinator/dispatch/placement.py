@@ -15,7 +15,8 @@ from weft.coordinator.sessions.agent_outcomes import weighted_load
 from weft.coordinator.store.rules import QueueKey
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: a frozen one costs three times as much to make, and each pass makes several.
+@dataclass(slots=True)
 class FreeSession:
     """A session with free slots. `used_slots` count the backlog of the agent's program, too; `costs` has the queues that it serves, each
     with the slots of a task; `weight` is below 1 if it is slower than others at one of them."""

@@ -124,7 +124,7 @@ class SessionIndex:
             while changed:
                 pool.update(changed.pop())
             pool.position = self._position
-        if pool.has_limited:
+        if pool.limited:
             pool.settle(*self._elsewhere(key))
         return pool
 
@@ -155,7 +155,7 @@ class QueuePool:
         self.position = 0
         self._members: set[AgentSession] = set()
         # Those that may use a part of their slots only, and how many suspects are among them.
-        self._limited: dict[AgentSession, bool] = {}
+        self.limited: dict[AgentSession, bool] = {}
         self._suspects = 0
         # Whether nothing is limited, because the session is the only one; and whether suspects are not.
         self._alone = self._panic = False
@@ -181,11 +181,11 @@ class QueuePool:
                 self.drop(session)
             return
         self._members.add(session)
-        if self._limited:
+        if self.limited:
             self._unlimit(session)
         outcomes = session.outcomes
         if outcomes.allowance is not None:
-            self._limited[session] = outcomes.suspect
+            self.limited[session] = outcomes.suspect
             self._suspects += outcomes.suspect
         if cost <= session.free_slots:
             self._enter(session)
@@ -197,21 +197,16 @@ class QueuePool:
         self._entries.pop(session, None)
 
     def _unlimit(self, session: AgentSession) -> None:
-        self._suspects -= self._limited.pop(session, False)
+        self._suspects -= self.limited.pop(session, False)
 
     def serves(self, beside: AgentSession | None) -> bool:
         """Whether a session other than `beside` may get the queue's tasks, with or without free slots."""
-        out = {each for each in self._limited if each.outcomes.allowance == 0 and not self._free(each)}
+        out = {each for each in self.limited if each.outcomes.allowance == 0 and not self._free(each)}
         return len(self._members) - len(out) > (beside in self._members and beside not in out)
 
     def _free(self, session: AgentSession) -> bool:
         """Whether the outcomes of its attempts do not matter."""
-        return self._alone or (self._panic and self._limited.get(session, False))
-
-    @property
-    def has_limited(self) -> bool:
-        """Whether `settle` is needed."""
-        return bool(self._limited)
+        return self._alone or (self._panic and self.limited.get(session, False))
 
     def settle(self, elsewhere: int, failing_elsewhere: int) -> None:
         """Decide whether limits are ignored, by the sessions here and the agents elsewhere."""
@@ -219,7 +214,7 @@ class QueuePool:
         before = self._alone, self._panic
         self._alone, self._panic = members == 1, panics(members - suspects, members)
         if (self._alone, self._panic) != before:
-            for session in self._limited:
+            for session in self.limited:
                 if self._has_room(session):
                     self._enter(session)
 
@@ -233,7 +228,7 @@ class QueuePool:
             return False
         if self._consumes and not self._key.requirements.fits(session.resources.left):
             return False
-        return cost <= (self.room(session) if self._limited else session.free_slots)
+        return cost <= (self.room(session) if self.limited else session.free_slots)
 
     def first(self) -> AgentSession | None:
         """The least loaded session with free slots; it stays in the heap."""

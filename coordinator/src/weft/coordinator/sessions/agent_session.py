@@ -254,27 +254,21 @@ class AgentSession:
 
     # -- the outbox ---------------------------------------------------------------------------------------------
 
-    def assign(
-        self,
-        batch: Sequence[Claimed],
-        now_s: float,
-        since_s: float = 0.0,
-        assigned: Callable[[Claimed, session_pb2.Assignment, float], None] | None = None,
-    ) -> None:
+    def assign(self, batch: Sequence[Claimed], now_s: float, since_s: float = 0.0) -> None:
         """Send attempts.
 
         Args:
             now_s: seconds since the epoch.
             since_s: the same moment by the monotonic clock.
-            assigned: told of each attempt.
         """
+        context, traceparent = b"", ""
         for claimed in batch:
             ref = AttemptRef(claimed.task_id, claimed.attempt)
             assignment = assignment_of(claimed, now_s)
-            traceparent = assignment.context.traceparent if claimed.context else ""
+            if claimed.context != context:
+                # Tasks that were submitted together have the same one.
+                context, traceparent = claimed.context, assignment.context.traceparent
             self.hold(ref, (claimed.cost, claimed.method, since_s, traceparent), claimed.consumes)
-            if assigned is not None:
-                assigned(claimed, assignment, now_s)
             self._assignments.append(assignment)
             self._assigned_bytes += len(claimed.payload)
         self._event.set()

@@ -98,10 +98,8 @@ class AttemptOutcomes:
         """Free the slots of ended attempts, and count their ends."""
         outcomes, now_s = session.outcomes, self._clock()
         successes = 0
-        # By method, since when the attempts ran that succeeded.
-        since: dict[str, list[float]] = {}
-        # One of them that has a trace: its method, since when it ran, its trace.
-        traced = "", 0.0, ""
+        # The attempts that succeeded, of one method after another: how long they took, and the trace of the last one.
+        method_of, took_s, trace_of = "", list[float](), ""
         for item in results:
             held = session.let_go(AttemptRef(item.task_id, item.attempt))
             if held is None:
@@ -112,12 +110,12 @@ class AttemptOutcomes:
             if not code and not item.crashed:
                 successes += 1
                 if since_s:
-                    times = since.get(method)
-                    if times is None:
-                        times = since[method] = []
-                    times.append(since_s)
-                    if traceparent:
-                        traced = method, since_s, traceparent
+                    if method != method_of:
+                        if took_s:
+                            self._took(outcomes, method_of, took_s, trace_of, now_s)
+                        method_of, took_s = method, []
+                    took_s.append(now_s - since_s)
+                    trace_of = traceparent
                 continue
             if since_s:
                 observe(self._figures.of(method).run, [now_s - since_s], now_s - since_s, traceparent)
@@ -128,11 +126,8 @@ class AttemptOutcomes:
                 self._failed(session, 0 if item.crashed else code, now_s)
         if successes:
             self._succeeded(session, successes, now_s)
-        for method, times in since.items():
-            run, trace = self._figures.of(method).run, traced[2] if traced[0] == method else ""
-            observe(run, [now_s - since_s for since_s in times], now_s - traced[1], trace)
-            took_s = now_s - sum(times) / len(times)
-            self._measured(outcomes, method, took_s, len(times), now_s)
+        if took_s:
+            self._took(outcomes, method_of, took_s, trace_of, now_s)
         if outcomes.allowance is not None or outcomes.failing:
             self._settle(session, now_s)
 
@@ -166,12 +161,18 @@ class AttemptOutcomes:
             )
         self._changed(session)
 
+    def _took(
+        self, outcomes: AgentOutcomes, method: str, took_s: Sequence[float], trace: str, now_s: float
+    ) -> None:
+        """Count how long attempts of a method took that succeeded; trace: of the last one."""
+        observe(self._figures.of(method).run, took_s, took_s[-1], trace)
+        pace = outcomes.paces.get(method)
+        if (pace is None or now_s - pace.measured_at >= MEASURED_EVERY_S) and self._timed(method):
+            self._measured(outcomes, method, sum(took_s) / len(took_s), len(took_s), now_s)
+
     def _measured(
         self, outcomes: AgentOutcomes, method: str, took_s: float, count: int, now_s: float
     ) -> None:
-        pace = outcomes.paces.get(method)
-        if (pace is not None and now_s - pace.measured_at < MEASURED_EVERY_S) or not self._timed(method):
-            return
         typical = self._typical.get(method)
         if typical is None:
             typical = self._typical[method] = Pace()

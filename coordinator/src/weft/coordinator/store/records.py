@@ -96,7 +96,8 @@ class Submission:
         return self.alternatives[0].method if self.alternative else ""
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as Submission.
+@dataclass(slots=True)
 class Enqueued:
     """A stored submission: the task's id, and whether the task existed already under its request id."""
 
@@ -131,7 +132,8 @@ Refused = TooManyQueues | AtLimit | GroupRefusal
 EnqueueResult = Enqueued | RequestIdReused | Refused
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as Submission.
+@dataclass(slots=True)
 class ClaimRequest:
     """Claim for `owner` at most `limit` tasks that fit `slots`, the best (priority, age) over all its queues first.
 
@@ -171,7 +173,8 @@ class Claimed:
     rerun: Rerun | None = None
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as Submission.
+@dataclass(slots=True)
 class AttemptReport:
     """The end of an attempt, reported by its owner."""
 

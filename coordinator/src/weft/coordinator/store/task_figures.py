@@ -10,8 +10,10 @@ import enum
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
+from weft.coordinator.store.records import Claimed
 from weft.rpc.telemetry import coordinator_metrics as metrics
 from weft.rpc.telemetry.figures import Figures, Histogram, Labels, sampled_trace
+from weft.v1 import task_pb2
 
 
 class TaskEvent(enum.IntEnum):
@@ -75,6 +77,28 @@ class StoreFigures:
         """The figures of a method; beyond the bound, of all other methods together."""
         found = self._methods.get(method)
         return found if found is not None else self._make(method)
+
+    def waited(self, batch: Sequence[Claimed], now: float) -> None:
+        """Observe how long these claimed tasks were ready."""
+        last = batch[-1]
+        method, wait, seconds = last.method, self.of(last.method).wait, 0.0
+        for claimed in batch:
+            if claimed.method != method:
+                # Few batches have tasks of several methods.
+                method, wait = claimed.method, self.of(claimed.method).wait
+            seconds = now - claimed.ready_at
+            wait.counts[bisect_left(wait.bounds, seconds)] += 1
+            wait.total += seconds
+        if last.context:
+            # One trace a batch is enough.
+            traceparent = task_pb2.CallContext.FromString(last.context).traceparent
+            if trace := sampled_trace(traceparent):
+                wait.keep_exemplar(seconds, trace)
+
+    def wrote(self, seconds: float, size: int) -> None:
+        """Observe one write of the store."""
+        self.write_s.observe(seconds)
+        self.write_size.observe(size)
 
     def methods(self) -> Sequence[tuple[str, MethodFigures]]:
         """The figures by method."""

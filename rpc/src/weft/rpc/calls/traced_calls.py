@@ -73,7 +73,7 @@ def traced(
         if onward is not None:
             spans.append(tracer.begin(onward, spans[0].traceparent, spans[0].trace_state))
         within = TracedContext(context, spans[-1], pairs)
-        if not spans[0].context.sampled:
+        if not spans[0].sampled:
             return await behaviour(request, within)
         raised: BaseException | None = None
         try:

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.health_contract import health_file
 from weft.rpc.network.channel import BATCH_BYTES
+from weft.rpc.network.routes import Routes
 
 _SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
@@ -50,8 +51,8 @@ class HostedServices(Protocol):
         ...
 
 
-class Reflection(grpc.GenericRpcHandler):
-    """Serves both reflection services; for `server.add_generic_rpc_handlers`.
+class Reflection:
+    """Serves both reflection services.
 
     Args:
         hosted: the hosted services.
@@ -68,11 +69,10 @@ class Reflection(grpc.GenericRpcHandler):
             request_deserializer=pb.ServerReflectionRequest.FromString,
             response_serializer=pb.ServerReflectionResponse.SerializeToString,
         )
-        self._paths = frozenset(f"/{service}/ServerReflectionInfo" for service in _SERVICES)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler of a call of reflection. None: it is another call."""
-        return self._handler if handler_call_details.method in self._paths else None
+    def serve_on(self, routes: Routes) -> None:
+        for service in _SERVICES:
+            routes.add(f"/{service}/ServerReflectionInfo", self._handler)
 
     async def _answer_stream(
         self, questions: AsyncIterator[pb.ServerReflectionRequest], _context: Any

@@ -16,6 +16,7 @@ from weft.rpc.health import Status
 from weft.rpc.network.binding import OperatorsBindError
 from weft.rpc.network.channel import make_server
 from weft.rpc.network.ports import PortRefused, open_port
+from weft.rpc.network.routes import Routes
 from weft.rpc.process.logs import get_logger
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ class ChannelzPort:
                 f"cannot serve channelz on {self._asked}: {refused}. Choose another address with"
                 " --channelz HOST:PORT"
             ) from None
-        service, status = ChannelzService(), _Health()
-        health_pb2_grpc.add_HealthServicer_to_server(status, server)
-        reflection = Reflection(_NothingHosted(), [_CHANNELZ, health.SERVICE])
-        server.add_generic_rpc_handlers((service, reflection, health.HealthLists(status)))
+        service, status, routes = ChannelzService(), _Health(), Routes(server)
+        health_pb2_grpc.add_HealthServicer_to_server(status, routes)
+        Reflection(_NothingHosted(), [_CHANNELZ, health.SERVICE]).serve_on(routes)
+        health.HealthLists(status).serve_on(routes)
+        routes.others = service
         await server.start()
         self._server, self._service = server, service
         self.address = f"{self._asked.rpartition(':')[0]}:{port}"

@@ -17,7 +17,7 @@ from grpc import aio
 from weft.rpc.contracts.names import is_reserved
 from weft.rpc.handler_shape import behaviour_of
 from weft.rpc.telemetry import attributes
-from weft.rpc.telemetry.figures import OTHER, Figures, MetricSpec
+from weft.rpc.telemetry.figures import OTHER, Figures, Histogram, MetricSpec
 from weft.rpc.telemetry.status_codes import SERVER_FAULTS
 
 # As OpenTelemetry advises for durations of calls.
@@ -67,6 +67,17 @@ class CallFigures:
         """The same handlers, whose calls are timed."""
         return _Timed(inner, self)
 
+    def timed_handler(self, handler: Any, method: str) -> Any:
+        """The same handler of a method, whose calls are timed, unless they last as long as their peer."""
+        return _with_time(handler, method, self)
+
+    def of_success(self, method: str) -> Histogram:
+        """Where the calls of a method are observed that succeed."""
+        label = self._names.label(method)
+        if label is not OTHER:
+            self._served.add(method)
+        return self._durations.of(attributes.GRPC, label, _NAMES[0])
+
     def observe(self, method: str, code: int, seconds: float) -> None:
         self.count += 1
         if code in SERVER_FAULTS:
@@ -101,7 +112,7 @@ class _Timed(grpc.GenericRpcHandler):
         known = self._handlers.get(path)
         if known is not None and known[0] is handler:
             return known[1]
-        made = _with_time(handler, path.removeprefix("/"), self._figures)
+        made = self._figures.timed_handler(handler, path.removeprefix("/"))
         if len(path) <= _PATH_CHARS:
             if len(self._handlers) >= _KEPT:
                 self._handlers.clear()
@@ -117,27 +128,31 @@ def _with_time(handler: Any, method: str, figures: CallFigures) -> Any:
     if lasting or inspect.isasyncgenfunction(behaviour) or method.startswith("grpc."):
         return handler
 
+    succeeded: Histogram | None = None
+
     async def timed(request: Any, context: Any) -> Any:
+        nonlocal succeeded
         began_s = time.perf_counter()
-        code = 0
         try:
-            return await behaviour(request, context)
-        except aio.AbortError:
+            response = await behaviour(request, context)
+        except BaseException as error:
+            figures.observe(method, _code(error, context), time.perf_counter() - began_s)
             raise
-        except asyncio.CancelledError:
-            code = _CANCELLED
-            raise
-        except BaseException:
-            code = _UNKNOWN
-            raise
-        finally:
-            figures.observe(method, code or _code(context), time.perf_counter() - began_s)
+        # Every failure in weft is raised. This is the usual end, and costs one observation.
+        if succeeded is None:
+            succeeded = figures.of_success(method)
+        figures.count += 1
+        succeeded.observe(time.perf_counter() - began_s)
+        return response
 
     return handler._replace(**{shape: timed})
 
 
-def _code(context: Any) -> int:
-    code = context.code()
+def _code(error: BaseException, context: Any) -> int:
+    """The status of a call that raised."""
+    if isinstance(error, asyncio.CancelledError):
+        return _CANCELLED
+    code = context.code() if isinstance(error, aio.AbortError) else None
     if code is None:
-        return 0
+        return _UNKNOWN
     return code if isinstance(code, int) else int(code.value[0])

@@ -69,6 +69,10 @@ class Counter:
         return self.value
 
 
+# Each bucket names every 16th trace: naming one takes longer than all else.
+_PASSED_OVER = 15
+
+
 class Histogram:
     """How many observations fell into each bucket, and their sum.
 
@@ -77,7 +81,7 @@ class Histogram:
         exported: those of the buckets that are read, a part of `bounds`. Empty: all.
     """
 
-    __slots__ = ("_exported", "bounds", "counts", "exemplars", "total")
+    __slots__ = ("_exported", "_left", "bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: tuple[float, ...], exported: tuple[float, ...] = ()) -> None:
         self.bounds = bounds
@@ -87,15 +91,26 @@ class Histogram:
         self.total = 0.0
         # The last exemplar of each exported bucket, by its index; made with the first one.
         self.exemplars: dict[int, Exemplar] | None = None
+        # By counted bucket: traces that are passed over until the next one is named.
+        self._left: dict[int, int] | None = None
 
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def observe_traced(self, value: float, trace: str) -> None:
-        """As `observe`, with a trace that shows what happened: see `sampled_trace`."""
-        self.observe(value)
-        self.keep_exemplar(value, trace)
+    def observe_traced(self, value: float, traceparent: str) -> None:
+        """As `observe`, of something that has a trace. If that is sampled, it becomes an exemplar, unless the bucket has named one of
+        the last 16."""
+        at = bisect_left(self.bounds, value)
+        self.counts[at] += 1
+        self.total += value
+        if self._left is None:
+            self._left = {}
+        if left := self._left.get(at, 0):
+            self._left[at] = left - 1
+        elif trace := sampled_trace(traceparent):
+            self._left[at] = _PASSED_OVER
+            self.keep_exemplar(value, trace)
 
     def keep_exemplar(self, value: float, trace: str) -> None:
         """Name a trace for a value that was observed."""

@@ -35,21 +35,19 @@ class HandlerSpan(OpenSpan, trace.Span):
     """
 
     _context: SpanContext | None = None
-    _over = False
 
     def end(self, end_time: int | None = None) -> None:
         """Do nothing: weft ends it when the handler has ended."""
 
     def get_span_context(self) -> SpanContext:
         if self._context is None:
-            trace_id, span_id, sampled = self.context
-            flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
+            flags = TraceFlags(TraceFlags.SAMPLED if self.sampled else TraceFlags.DEFAULT)
             state = TraceState.from_header([self.trace_state]) if self.trace_state else None
-            self._context = SpanContext(int(trace_id, 16), int(span_id, 16), False, flags, state)
+            self._context = SpanContext(int(self.trace_id, 16), int(self.span_id, 16), False, flags, state)
         return self._context
 
     def is_recording(self) -> bool:
-        return self.context.sampled and not self._over
+        return self.sampled and not self.end_ns
 
     def set_attribute(self, key: str, value: Any) -> None:
         if self.is_recording() and (plain := _plain(value)) is not None:
@@ -90,10 +88,6 @@ class HandlerSpan(OpenSpan, trace.Span):
     ) -> None:
         about = {"exception.type": type(exception).__qualname__, "exception.message": str(exception)}
         self.add_event("exception", about | dict(attributes or {}), timestamp)
-
-    def finish(self, code: int = -1, message: str = "") -> None:
-        self._over = True
-        super().finish(code, message)
 
 
 def _plain(value: Any) -> Value | None:

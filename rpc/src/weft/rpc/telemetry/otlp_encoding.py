@@ -13,10 +13,11 @@ from functools import lru_cache
 from weft.rpc.telemetry import attributes
 from weft.rpc.telemetry.span_records import Attributes, SpanEvent, SpanLink, SpanRecord, SpanShape, Value
 
-# fixed64, double, and the two times of a span with their tags.
+# fixed64, double, and the two times and the id of a span with their tags.
 _FIXED64 = struct.Struct("<Q")
 _DOUBLE = struct.Struct("<d")
-_TIMES = struct.Struct("<BQBQ")
+_TIMES_AND_ID = struct.Struct("<BQBQ2s8s")
+times_and_id = _TIMES_AND_ID.pack
 _START_TAG, _END_TAG = 7 << 3 | 1, 8 << 3 | 1
 # `flags`, which says whether the parent is of another process: it is, if there is one.
 _FLAGS = struct.Struct("<BBI")
@@ -26,6 +27,7 @@ _ERROR = 2
 # Trace id and span id with their tags and lengths.
 _TRACE_TAG, _SPAN_TAG, _PARENT_TAG = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 _KEYS = 1024
+_PLACES = 4096
 # Attributes whose bytes are kept, and the longest of them: a program's own may have a new value in each span.
 _KEPT = 8192
 _KEPT_BYTES = 256
@@ -68,33 +70,27 @@ def request(resource: bytes, scope: bytes, spans: Iterable[bytes]) -> bytes:
     Args:
         resource: a serialized Resource.
         scope: a serialized InstrumentationScope.
-        spans: serialized spans, as `span` makes them.
+        spans: serialized spans as `span` makes them.
     """
-    of_scope = sized(1, scope) + b"".join([sized(2, each) for each in spans])
+    of_scope = sized(1, scope) + b"".join(spans)
     return sized(1, sized(1, resource) + sized(2, of_scope))
 
 
-def span(record: SpanRecord) -> bytes:
-    """A serialized Span."""
+def span(record: SpanRecord, *, framed: bool = True) -> bytes:
+    """A serialized Span, as a field of the message that holds it: those of several spans may be joined. Times and id are its end."""
+    # One function, because each task has several spans.
     shape = record.shape
     encoded = shape.encoded
     if not encoded:
         encoded.append(_shape(shape))
-    parent_id = record.parent_id
-    parts = [
-        _TRACE_TAG,
-        fromhex(record.trace_id),
-        _SPAN_TAG,
-        fromhex(record.span_id),
-        encoded[0],
-        _TIMES.pack(_START_TAG, record.start_ns, _END_TAG, record.end_ns),
-        _PARENT_TAG + fromhex(parent_id) + _REMOTE if parent_id else _ROOT,
-    ]
+    parts = [_place(record.trace_id, record.parent_id), encoded[0]]
     for item in record.attributes.items():
-        # An id is used once, the other values again and again.
-        if item[0] in _IDS:
-            parts.append(_attribute(9, *item))
-        elif (kept := _kept.get(item)) is not None and kept[0] is type(item[1]):
+        key, value = item
+        if key in _IDS and type(value) is str:
+            # Used once, while the other values come again and again.
+            data = value.encode(errors="replace")
+            parts += (_before_text(key, len(data)), data)
+        elif (kept := _kept.get(item)) is not None and kept[0] is type(value):
             parts.append(kept[1])
         else:
             parts.append(_keep(item))
@@ -107,7 +103,43 @@ def span(record: SpanRecord) -> bytes:
     if record.failed:
         message = text(2, record.error) if record.error else b""
         parts.append(sized(15, message + bytes((3 << 3, _ERROR))))
-    return b"".join(parts)
+    parts.append(
+        times_and_id(_START_TAG, record.start_ns, _END_TAG, record.end_ns, _SPAN_TAG, fromhex(record.span_id))
+    )
+    data = b"".join(parts)
+    size = len(data)
+    if framed and 0x80 <= size < 0x4000:
+        # Nearly always.
+        return bytes((2 << 3 | 2, size & 0x7F | 0x80, size >> 7)) + data
+    return sized(2, data) if framed else data
+
+
+def alike(record: SpanRecord, key: str, length: int) -> tuple[bytes, bytes]:
+    """Spans that differ from this one only in times and id, and in one more attribute, an ASCII text of this length: what comes before
+    `tail`, and between that and the text."""
+    before_times = span(record, framed=False)[: -_TIMES_AND_ID.size]
+    between = _before_text(key, length)
+    size = len(before_times) + _TIMES_AND_ID.size + len(between) + length
+    return b"\x12" + varint(size) + before_times, between
+
+
+def tail(start_ns: int, end_ns: int, span_id: bytes) -> bytes:
+    """Times and id of a span."""
+    return times_and_id(_START_TAG, start_ns, _END_TAG, end_ns, _SPAN_TAG, span_id)
+
+
+@lru_cache(_KEYS)
+def _before_text(key: str, size: int) -> bytes:
+    """An attribute with a text of this size, without the text."""
+    made = _attribute(9, key, "0" * size)
+    return made[: len(made) - size]
+
+
+@lru_cache(_PLACES)
+def _place(trace_id: str, parent_id: str) -> bytes:
+    """Trace and parent, which tasks have in common that are submitted together."""
+    of_parent = _PARENT_TAG + fromhex(parent_id) + _REMOTE if parent_id else _ROOT
+    return _TRACE_TAG + fromhex(trace_id) + of_parent
 
 
 def _shape(shape: SpanShape) -> bytes:

@@ -16,14 +16,14 @@ class SampledBy:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
         # A sampler of the environment's follows the parent both ways.
-        self._follows_parent = isinstance(sampler, ParentBased)
+        self.follows_parent = isinstance(sampler, ParentBased)
         self._all_roots = sampler.get_description().startswith("ParentBased{root:AlwaysOnSampler")
 
     def __call__(self, parent: TraceContext | None, trace_id: str, shape: SpanShape) -> bool:
         if parent is None:
             if self._all_roots:
                 return True
-        elif self._follows_parent:
+        elif self.follows_parent:
             return parent.sampled
         decision = self._sampler.should_sample(
             _as_context(parent),

@@ -1,4 +1,4 @@
-"""Spans as weft's own processes record them: plain objects that are made when a span is over, and encoded in another thread.
+"""Spans as weft's own processes record them: plain objects, encoded in another thread when they are over.
 
 An SDK's span costs some 20 µs to make and 30 µs to encode; a task costs its coordinator 50 µs in all. OpenTelemetry is not
 imported here.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 Value = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 Attributes = Mapping[str, Value]
 
-_getrandbits = random.getrandbits
+getrandbits = random.getrandbits
 
 
 class Kind(enum.IntEnum):
@@ -57,7 +57,7 @@ class SpanShape:
 
 @dataclass(slots=True, eq=False)
 class SpanRecord:
-    """A span that is over. Ids are hexadecimal; a root has the parent id ""."""
+    """A span. Ids are hexadecimal; a root has the parent id ""."""
 
     shape: SpanShape
     trace_id: str
@@ -65,29 +65,35 @@ class SpanRecord:
     parent_id: str
     start_ns: int
     end_ns: int
-    attributes: Attributes
+    attributes: dict[str, Value]
     # Empty: no error.
     error: str = ""
     failed: bool = False
-    events: Sequence[SpanEvent] = ()
-    links: Sequence[SpanLink] = ()
+    events: list[SpanEvent] | tuple[SpanEvent, ...] = ()
+    links: list[SpanLink] | tuple[SpanLink, ...] = ()
     trace_state: str = ""
-
-    def record(self) -> SpanRecord:
-        return self
 
 
 class Recorded(Protocol):
-    """What a record is made of, later and in another thread."""
+    """One or several spans that are over. What remains to be done is done later, in another thread."""
 
-    def record(self) -> SpanRecord | None:
-        """The record; None: it turns out to be of no trace."""
+    @property
+    def count(self) -> int:
+        """How many spans."""
+        ...
+
+    def records(self) -> Iterable[SpanRecord]:
+        """The spans."""
+        ...
+
+    def encoded(self) -> bytes:
+        """The same as `otlp_encoding.span` encodes them."""
         ...
 
 
 def new_trace_id() -> str:
-    return f"{_getrandbits(128) or 1:032x}"
+    return f"{getrandbits(128) or 1:032x}"
 
 
 def new_span_id() -> str:
-    return f"{_getrandbits(64) or 1:016x}"
+    return f"{getrandbits(64) or 1:016x}"

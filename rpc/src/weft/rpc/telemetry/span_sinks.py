@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 
 from weft.rpc.telemetry import otlp_encoding
 from weft.rpc.telemetry.span_log import SpanLog, SpanSink
-from weft.rpc.telemetry.span_records import Kind, SpanRecord, SpanShape
+from weft.rpc.telemetry.span_records import Kind, Recorded, SpanRecord, SpanShape
 
 _SCOPE = InstrumentationScope("weft")
 _EXAMPLE = SpanRecord(SpanShape("", Kind.INTERNAL, {}), "1" * 32, "1" * 16, "", 0, 0, {})
@@ -38,11 +38,15 @@ _SLICE = 32
 class ExporterSink:
     """Any exporter: records are made into spans of the SDK."""
 
+    takes_encoded = False
+
     def __init__(self, exporter: SpanExporter, resource: Resource) -> None:
         self._exporter = exporter
         self._resource = resource
 
-    def export(self, records: Sequence[SpanRecord], spans: Sequence[ReadableSpan]) -> bool:
+    def export(self, recorded: Sequence[Recorded | bytes], count: int, spans: Sequence[ReadableSpan]) -> bool:  # noqa: ARG002
+        # Nothing is encoded where one of the sinks takes no bytes.
+        records = [record for each in recorded if not isinstance(each, bytes) for record in each.records()]
         made = [*spans, *(readable(record, self._resource) for record in records)]
         return self._exporter.export(made) is SpanExportResult.SUCCESS
 
@@ -56,6 +60,8 @@ class OtlpSink:
     The SDK's exporter does the rest: endpoint, credentials, headers, retries.
     """
 
+    takes_encoded = True
+
     def __init__(self, exporter: Any, resource: Resource) -> None:
         self._exporter = exporter
         # Not public: `sink_of` looks whether they are there.
@@ -67,17 +73,20 @@ class OtlpSink:
         self._resource = made.resource.SerializeToString()
         self._scope = made.scope_spans[0].scope.SerializeToString()
 
-    def export(self, records: Sequence[SpanRecord], spans: Sequence[ReadableSpan]) -> bool:
+    def export(self, recorded: Sequence[Recorded | bytes], count: int, spans: Sequence[ReadableSpan]) -> bool:
         encoded: list[bytes] = []
-        for count, record in enumerate(records):
-            encoded.append(otlp_encoding.span(record))
-            if count % _SLICE == _SLICE - 1:
+        for number, each in enumerate(recorded):
+            if isinstance(each, bytes):
+                encoded.append(each)
+                continue
+            encoded.append(each.encoded())
+            if number % _SLICE == _SLICE - 1:
                 time.sleep(0)
         # Two messages in a row are one with the fields of both.
         whole = otlp_encoding.request(self._resource, self._scope, encoded) if encoded else b""
         if spans:
             whole += encode_spans(spans).SerializeToString()
-        sent = self._exporter.export(_Encoded(whole, len(records) + len(spans)))
+        sent = self._exporter.export(_Encoded(whole, count + len(spans)))
         return bool(sent is SpanExportResult.SUCCESS)
 
     def shutdown(self) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -33,6 +35,15 @@ EndSpan = Callable[[task_pb2.Outcome], None]
 
 _propagator = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
 _baggage = W3CBaggagePropagator()
+# OpenTelemetry's way to the current context, and the short one where it is a variable of its own: not public, so it may be missing.
+_current: Callable[[], Context] = otel_context.get_current
+_attach: Callable[[Context], Token[Context]] = otel_context.attach
+_detach: Callable[[Token[Context]], None] = otel_context.detach
+_variable = getattr(getattr(otel_context, "_RUNTIME_CONTEXT", None), "_current_context", None)
+if isinstance(_variable, ContextVar):
+    _current, _attach, _detach = _variable.get, _variable.set, _variable.reset
+# Under which OpenTelemetry keeps the current span.
+(_SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
 _TRACER = "weft.agent"
 
 # Placeholders for a tracer provider, while the application has set up none.
@@ -91,19 +102,19 @@ def processing(assignment: session_pb2.Assignment, agent_id: str) -> AbstractCon
     if _export.tracer is None and not tracing():
         return _Joined(assignment.context)
     shape = span_shapes.process(assignment.method, agent_id)
-    return _span(shape, assignment.context, span_shapes.of_attempt(assignment))
+    about = span_shapes.of_attempt(assignment)
+    tracer = _export.tracer
+    if tracer is None:
+        return _OfProgram(shape, assignment.context, about)
+    return _Recorded(tracer, shape, assignment.context, about)
 
 
 def serving(assignment: session_pb2.Assignment, agent_id: str) -> AbstractContextManager[EndSpan]:
     """As `processing`, for a direct call, if tracing is on."""
-    return _span(span_shapes.serve(assignment.method, agent_id), assignment.context, {})
-
-
-def _span(
-    shape: SpanShape, call: task_pb2.CallContext, about: dict[str, Value]
-) -> AbstractContextManager[EndSpan]:
-    tracer = _export.tracer
-    return _Recorded(tracer, shape, call, about) if tracer is not None else _OfProgram(shape, call, about)
+    shape, tracer = span_shapes.serve(assignment.method, agent_id), _export.tracer
+    if tracer is None:
+        return _OfProgram(shape, assignment.context, {})
+    return _Recorded(tracer, shape, assignment.context, {})
 
 
 class _Joined:
@@ -137,24 +148,27 @@ class _Recorded:
         span = self._span = tracer.begin_as(HandlerSpan, shape, call.traceparent, call.tracestate, about)
         self._code, self._message = -1, ""
         self._baggage = call.baggage
-        if call.batch_traceparent and (batch := trace_context.parse(call.batch_traceparent)) is not None:
+        if (own := call.batch_traceparent) and (batch := trace_context.parse(own)) is not None:
             span.link(batch.link)
 
     def __enter__(self) -> EndSpan:
-        within = _baggage.extract({"baggage": self._baggage}) if self._baggage else None
-        self._token = otel_context.attach(trace.set_span_in_context(self._span, within))
+        current = _current()
+        if self._baggage:
+            current = _baggage.extract({"baggage": self._baggage}, current)
+        # As `set_span_in_context`, in one step.
+        self._token = _attach(Context({**current, _SPAN_KEY: self._span}))
         return self._end
 
     def _end(self, outcome: task_pb2.Outcome) -> None:
-        if outcome.HasField("status"):
-            self._code, self._message = outcome.status.code, outcome.status.message
-        else:
-            self._code = 0
+        status = outcome.status
+        self._code = status.code
+        if self._code:
+            self._message = status.message
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        otel_context.detach(self._token)
+        _detach(self._token)
         self._span.finish(self._code, self._message)
 
 

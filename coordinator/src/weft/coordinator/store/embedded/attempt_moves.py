@@ -48,7 +48,8 @@ class AttemptMoves:
         lease = table.leases.get(request.owner)
         if lease is None or request.limit <= 0:
             return claims, unread
-        if not table.guards_claims:
+        if not table.gates.in_use and not table.backlog.consuming:
+            # No task has gates, fairness keys or resources to use.
             self._serve(request, lease, None, now, claims, unread)
             return claims, unread
         guard = ClaimGuard(table, request, now)

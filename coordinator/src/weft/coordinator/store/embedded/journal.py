@@ -215,8 +215,7 @@ class Journal:
     def _commit(self, group: CommitGroup) -> list[Any]:
         began_s = time.perf_counter()
         results = group.write(self._connection)
-        self._figures.write_s.observe(time.perf_counter() - began_s)
-        self._figures.write_size.observe(group.rows)
+        self._figures.wrote(time.perf_counter() - began_s, group.rows)
         return results
 
     def _inline(self, group: CommitGroup) -> bool:

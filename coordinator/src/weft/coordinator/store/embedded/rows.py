@@ -105,7 +105,9 @@ def task_row(task: UnfinishedTask, identity: RequestIdentity | None) -> tuple[An
         key,
         task.request_id or None,
         digest,
-        spec.options if task.demand is None and limits is None else _options(task),
+        spec.options
+        if task.demand is None and (limits is None or limits.alternatives is None)
+        else _options(task),
         task.context or None,
         task.payload or None,
         None if spec.group is None else spec.group.id,

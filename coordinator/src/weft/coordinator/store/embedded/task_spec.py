@@ -51,9 +51,20 @@ class SpecTable:
     def of(self, submission: Submission) -> TaskSpec:
         """The spec of a new task. Most are like the one before: their options are the same objects, and need no hash."""
         last = self._last
-        if last is None or not _is_like(submission, last):
-            last = self._last = self._find(submission)
-        return last
+        if (
+            last is not None
+            and submission.retry is last.retry
+            and submission.requirements is last.requirements
+            and submission.method == last.method
+            and submission.priority == last.priority
+            and submission.start_to_close_s == last.start_to_close_s
+            and submission.result_ttl_s == last.result_ttl_s
+            and submission.failure_ttl_s == last.failure_ttl_s
+            and submission.request_id_ttl_s == last.request_id_ttl_s
+        ):
+            return last
+        found = self._last = self._find(submission)
+        return found
 
     def _find(self, submission: Submission) -> TaskSpec:
         key = (
@@ -101,20 +112,6 @@ class SpecTable:
             spec = self.of(Submission(method, priority=priority, **decode_options(options)))
             self._known[key] = spec
         return spec
-
-
-def _is_like(submission: Submission, spec: TaskSpec) -> bool:
-    """Whether a submission has the options of a spec, as far as the same objects tell."""
-    return (
-        submission.retry is spec.retry
-        and submission.requirements is spec.requirements
-        and submission.method == spec.method
-        and submission.priority == spec.priority
-        and submission.start_to_close_s == spec.start_to_close_s
-        and submission.result_ttl_s == spec.result_ttl_s
-        and submission.failure_ttl_s == spec.failure_ttl_s
-        and submission.request_id_ttl_s == spec.request_id_ttl_s
-    )
 
 
 def encode_options(submission: Submission) -> str:

@@ -71,11 +71,6 @@ class TaskTable:
         task = self.tasks.get(number)
         return task is not None and task.state is _QUEUED and not task.held_back and task.spec.queue is queue
 
-    @property
-    def guards_claims(self) -> bool:
-        """Whether tasks may have gates, fairness keys or resources to use."""
-        return self.gates.in_use or self.backlog.consuming
-
     # -- coming and going ---------------------------------------------------------------------------------------
 
     def submit(self, number: int, submission: Submission, created_at: float) -> UnfinishedTask:

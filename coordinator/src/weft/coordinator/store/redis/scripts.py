@@ -175,8 +175,7 @@ class Scripts:
         try:
             began_s = time.perf_counter()
             raws = await self._send(calls)
-            self.figures.write_s.observe(time.perf_counter() - began_s)
-            self.figures.write_size.observe(len(calls))
+            self.figures.wrote(time.perf_counter() - began_s, len(calls))
         except Exception as error:
             raws = [error] * len(calls)
         not_run = []
