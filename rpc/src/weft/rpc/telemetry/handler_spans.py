@@ -51,7 +51,7 @@ class HandlerSpan(OpenSpan, trace.Span):
 
     def set_attribute(self, key: str, value: Any) -> None:
         if self.is_recording() and (plain := _plain(value)) is not None:
-            known = self._attributes or ()
+            known = self.attributes
             # A handler may run for long: what it adds is bounded, as OpenTelemetry's SDK bounds it.
             if key in known or len(known) < MOST_ATTRIBUTES:
                 self.set(key, plain)
@@ -61,11 +61,11 @@ class HandlerSpan(OpenSpan, trace.Span):
             self.set_attribute(key, value)
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        if self.is_recording() and len(self._events or ()) < MOST_EVENTS:
+        if self.is_recording() and len(self.events) < MOST_EVENTS:
             self.event(name, _all_plain(attributes), timestamp or 0)
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:  # noqa: ARG002
-        if self.is_recording() and context.is_valid and len(self._links or ()) < MOST_LINKS:
+        if self.is_recording() and context.is_valid and len(self.links) < MOST_LINKS:
             self.link(SpanLink(f"{context.trace_id:032x}", f"{context.span_id:016x}"))
 
     def update_name(self, name: str) -> None:
