@@ -74,6 +74,7 @@ REFUSALS = "weft/rpc/refusals"
 OWNERS: dict[str, tuple[str, ...]] = {
     "cronsim": ("weft/coordinator/schedules",),
     "cryptography": ("weft/rpc/security/certificates",),
+    "dotenv": ("weft/rpc/process/settings_files",),
     "google": ("weft",),
     "grpc": ("weft",),
     "grpc_channelz": ("weft/rpc/operators", "weft/cli/doctor"),
@@ -92,8 +93,13 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "weft/rpc/process/process_readings",
     ),
     "pynvml": ("weft/agent/session/host_readings",),
-    "pydantic": ("weft/coordinator/settings", "weft/agent", "weft/cli"),
-    "pydantic_settings": ("weft/coordinator/settings", "weft/agent"),
+    "pydantic": ("weft/rpc/process/file_settings", "weft/coordinator/settings", "weft/agent", "weft/cli"),
+    "pydantic_settings": (
+        "weft/rpc/process/file_settings",
+        "weft/coordinator/settings",
+        "weft/agent",
+        "weft/cli/process",
+    ),
     "pytest": ("weft_pytest",),
     "pytest_asyncio": ("weft_pytest",),
     "redis": ("weft/coordinator/store/redis",),

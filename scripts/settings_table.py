@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
 
 from weft.agent.settings import AgentSettings
 from weft.agent.sidecar.sidecar_settings import SidecarSettings
+from weft.cli.process.client_settings import ClientSettings
 from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc.process.file_settings import FileSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "settings.md"
 
-MODELS: dict[str, type[BaseSettings]] = {
+MODELS: dict[str, type[FileSettings]] = {
     "Coordinator": CoordinatorSettings,
     "Agent": AgentSettings,
     "Sidecar": SidecarSettings,
+    "Client": ClientSettings,
 }
 
 INTRODUCTION = """\
@@ -35,8 +37,9 @@ INTRODUCTION = """\
 
 Written by `make settings` from the settings models; `make check` refuses a stale page.
 
-A flag of the command, or an argument in code, wins over the environment variable, and that over the default. A value outside its
-range is refused at the start. Clients, and the `weft` commands that are clients, read only `WEFT_TARGET` and `WEFT_USE_PROXY`.
+A flag of the command, or an argument in code, wins over the environment variable, that over the same variable in `.env`, that over
+the setting in the part's table of `weft.toml`, and that over the default: [Settings from files](how-to/settings-files.md). A value
+outside its range is refused at the start. `WEFT_CONFIG` names another file, or is `off`; `WEFT_PROFILE` chooses a profile in it.
 Coordinators and agents also read the standard variables of OpenTelemetry, `OTEL_*`: [Traces](how-to/traces.md).
 """
 
@@ -60,35 +63,27 @@ def page() -> str:
     return INTRODUCTION + "".join(section(title, model) for title, model in MODELS.items())
 
 
-def section(title: str, model: type[BaseSettings]) -> str:
+def section(title: str, model: type[FileSettings]) -> str:
     """The heading and the table of one model."""
-    head = f"\n## {title}\n\n| environment variable | type | default | meaning |\n|---|---|---|---|\n"
+    head = f"\n## {title}\n\nIn `weft.toml`: `[{model.table}]`.\n\n| `weft.toml` | environment variable | type | default | meaning |\n|---|---|---|---|---|\n"
     return head + "".join(f"| {' | '.join(row)} |\n" for row in rows(model))
 
 
-def rows(model: type[BaseSettings]) -> Iterator[tuple[str, str, str, str]]:
+def rows(model: type[FileSettings]) -> Iterator[tuple[str, ...]]:
     """One row a setting, in the model's order.
 
     Raises:
         Undescribed: a setting says too little about itself.
     """
-    prefix = model.model_config.get("env_prefix", "")
     for name, field in model.model_fields.items():
         if not field.description:
             raise Undescribed(f"{model.__name__}.{name} has no description")
-        variables = ", ".join(f"`{variable}`" for variable in environment_variables(prefix, name, field))
+        variables = ", ".join(f"`{variable}`" for variable in model.variables(name))
         meaning = " ".join(field.description.split()).replace("|", "\\|")
-        yield variables, type_of(model, name, field), default_of(field), meaning
+        yield f"`{name}`", variables, type_of(model, name, field), default_of(field), meaning
 
 
-def environment_variables(prefix: str, name: str, field: FieldInfo) -> list[str]:
-    alias = field.validation_alias
-    if isinstance(alias, AliasChoices):
-        return [str(choice).upper() for choice in alias.choices]
-    return [(alias if isinstance(alias, str) else prefix + name).upper()]
-
-
-def type_of(model: type[BaseSettings], name: str, field: FieldInfo) -> str:
+def type_of(model: type[FileSettings], name: str, field: FieldInfo) -> str:
     """The allowed values, with unit and bounds."""
     kind = field.annotation
     if get_origin(kind) in {Union, types.UnionType}:

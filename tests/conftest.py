@@ -20,6 +20,8 @@ _MESH = pytest.StashKey[MeshHarness]()
 
 def pytest_configure() -> None:
     leave_out(os.environ)
+    # A developer's weft.toml or .env in the checkout is not for tests.
+    os.environ["WEFT_CONFIG"] = "off"
     sys.dont_write_bytecode = False
     gc.disable()
 

@@ -18,6 +18,8 @@ from tests.support.processes import Process, until
 from tests.support.scraped import scrape
 from weft.cli.commands import up_command
 
+# The metrics' port of one process only; nothing may open it here.
+UNREACHABLE = "127.0.0.1:1"
 CALL = "probe.v1.ProbeService/Call"
 
 
@@ -49,8 +51,17 @@ async def serving(process: Process) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number: signal.Signals) -> None:
-    process = up(started, tmp_path, PROBE_AGENT, "-n", "2", "--metrics", "127.0.0.1:0")
+    # Settings of the coordinator and of the agents are in a file; where one process serves metrics is not for all of them.
+    file = tmp_path / "weft.toml"
+    file.write_text(
+        f'[coordinator]\nlisten = "127.0.0.1:0"\nstore = "weft.db"\nmetrics = "{UNREACHABLE}"\n'
+        f'[agent]\nslots = 3\nmetrics = "{UNREACHABLE}"\n'
+    )
+    words = ["up", PROBE_AGENT, "-n", "2", "--metrics", "127.0.0.1:0", "--config", str(file)]
+    process = Process.weft("up", *words, log=tmp_path / "up.log")
+    started.append(process)
     target = await serving(process)
+    assert (tmp_path / "weft.db").exists()
     children = psutil.Process(process.pid).children(recursive=True)
     done = await weft("call", CALL, '{"text": "hi"}', target=target)
     assert done.document["agentId"] in {"agent-1", "agent-2"}

@@ -7,12 +7,13 @@ from typing import Literal
 
 import pytest
 from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from scripts import settings_table
+from weft.rpc.process.file_settings import FileSettings
 
 
-class Example(BaseSettings):
+class Example(FileSettings):
     model_config = SettingsConfigDict(env_prefix="EX_")
 
     mode: Literal["a", "b"] = Field("a", description="what it\n does")
@@ -29,22 +30,22 @@ class Example(BaseSettings):
 
 def test_a_row_says_all_about_a_setting() -> None:
     assert list(settings_table.rows(Example)) == [
-        ("`EX_MODE`", "`a`, `b`", "`a`", "what it does"),
-        ("`EX_WAIT_S`", "seconds, 0.5 to 60", "`2`", "how long"),
-        ("`EX_SIZE_BYTES`", "bytes, at least 1", "`1024`", "how large"),
-        ("`EX_FILE`", "path", "none", "a\\|b"),
-        ("`EX_PASSWORD`", "secret text", "none", "what nobody may see"),
-        ("`EX_TARGET`, `TARGET`", "list with commas", "`h:1,h:2`", "where"),
-        ("`EX_LABELS`", "`key=value` with commas, or JSON", "none", "which"),
-        ("`EX_NAME`", "text", "chosen at the start", "who"),
+        ("`mode`", "`EX_MODE`", "`a`, `b`", "`a`", "what it does"),
+        ("`wait_s`", "`EX_WAIT_S`", "seconds, 0.5 to 60", "`2`", "how long"),
+        ("`size_bytes`", "`EX_SIZE_BYTES`", "bytes, at least 1", "`1024`", "how large"),
+        ("`file`", "`EX_FILE`", "path", "none", "a\\|b"),
+        ("`password`", "`EX_PASSWORD`", "secret text", "none", "what nobody may see"),
+        ("`target`", "`EX_TARGET`, `TARGET`", "list with commas", "`h:1,h:2`", "where"),
+        ("`labels`", "`EX_LABELS`", "`key=value` with commas, or JSON", "none", "which"),
+        ("`name`", "`EX_NAME`", "text", "chosen at the start", "who"),
     ]
 
 
 def test_a_setting_must_have_a_description_and_a_known_type() -> None:
-    class Silent(BaseSettings):
+    class Silent(FileSettings):
         wait_s: float = 1.0
 
-    class Odd(BaseSettings):
+    class Odd(FileSettings):
         what: bytes = Field(b"", description="bytes")
 
     with pytest.raises(settings_table.Undescribed, match=r"Silent\.wait_s has no description"):

@@ -30,7 +30,6 @@ from weft.agent.process.patched import refuse_patched
 from weft.agent.runtime import Runtime, run_here
 from weft.agent.settings import AgentSettings, with_tls
 from weft.rpc.process import logs
-from weft.rpc.process.setting_faults import setting_faults
 from weft.rpc.process.standard_streams import fill_missing
 from weft.rpc.security.tls import Tls
 from weft.rpc.task_policy.method_options import MethodOptions
@@ -54,7 +53,7 @@ class Agent:
         if __name__ == "__main__":
             agent.run()
 
-    Settings that are not given here come from WEFT_AGENT_* variables, then from `AgentSettings`' defaults.
+    Settings that are not given here come from WEFT_AGENT_* variables, then (under the command `weft`) from files, then from `AgentSettings`' defaults.
 
     Large because it is all that most programs use: each setting is a keyword of its constructor, which editors and type
     checkers know, and each thing that a program does with its agent is a method.
@@ -156,7 +155,7 @@ class Agent:
         try:
             self.settings = self.settings_type(**given)
         except ValidationError as error:
-            faults = setting_faults(error.errors(include_url=False), self.settings_type.model_fields)
+            faults = self.settings_type.faults(error, given)
             text = "; ".join(map(str, faults))
             raise SettingsError(f"agent setting {text}", field=faults[0].name) from None
         # A generated id stays when other settings are changed later.

@@ -1,4 +1,4 @@
-"""An agent's settings: arguments of `Agent` first, then WEFT_AGENT_* variables, then these defaults."""
+"""An agent's settings: arguments of `Agent` first, then WEFT_AGENT_* variables, then files, then these defaults."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import os
 import re
 import secrets
 import socket
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from weft.agent.direct.listening import OFF
 from weft.agent.handlers.slots import MAX_QUEUE
@@ -20,6 +20,7 @@ from weft.rpc.network import unix_path
 from weft.rpc.network.binding import checked_host_port
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
+from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.tls import SYSTEM, Tls, misfit, tls_of
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 
@@ -46,12 +47,13 @@ def with_tls(given: dict[str, Any]) -> dict[str, Any]:
     return given | {f"tls_{name}": getattr(found, name) if found else "" for name in fields}
 
 
-class AgentSettings(BaseSettings):
+class AgentSettings(FileSettings):
     """Every setting of an agent. Each has an environment variable: WEFT_AGENT_ and its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix="WEFT_AGENT_", extra="forbid", validate_assignment=True, populate_by_name=True
     )
+    table: ClassVar[str] = "agent"
 
     target: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(DEFAULT_TARGET,),

@@ -22,6 +22,7 @@ _RUN = "Run"
 _CALL = "Call"
 _LOOK = "Inspect and control"
 _SECURE = "Secure"
+_SET = "Configure"
 _SEE = "Try it out"
 # gRPC's newer event engine hands each event from thread to thread; these parts of it are off. See decision 0010.
 _WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
@@ -95,6 +96,14 @@ class _Commands(LazyGroup):
             "weft.cli.commands.doctor_command:doctor",
             "Find out what is wrong, and what to do about it.",
             _LOOK,
+        ),
+        "init": CommandEntry(
+            "weft.cli.configuration.init_command:init", "Write a weft.toml with all settings.", _SET
+        ),
+        "config": CommandEntry(
+            "weft.cli.configuration.config_command:app",
+            "Show the settings in force, and where they came from.",
+            _SET,
         ),
         "certs": CommandEntry(
             "weft.cli.certs.certs_command:app", "Make, renew and show certificates for TLS.", _SECURE

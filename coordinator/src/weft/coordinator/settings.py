@@ -1,14 +1,14 @@
-"""The coordinator's settings: by flags, else by the environment (`WEFT_*`), else these defaults."""
+"""The coordinator's settings: by flags, else by the environment (`WEFT_*`), else by files, else these defaults."""
 
 from __future__ import annotations
 
 import os
 import socket
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from weft.coordinator.store.store_config import (
     MAX_PROGRESS_BYTES,
@@ -27,17 +27,19 @@ from weft.rpc.network.channel import (
     MAX_PAYLOAD_BYTES,
     MAX_PENDING_CALLS,
 )
-from weft.rpc.process.setting_faults import setting_faults
+from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.tls import Tls, misfit, tls_of
 from weft.rpc.telemetry.figures import MAX_METHODS
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 from weft.rpc.times import MAX_DURATION_S
 
 
-class CoordinatorSettings(BaseSettings):
+class CoordinatorSettings(FileSettings):
     """A setting's unit is last in its name. Values outside their range are refused at start-up."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid", hide_input_in_errors=True)
+    table: ClassVar[str] = "coordinator"
+    paths: ClassVar[frozenset[str]] = frozenset({"store"})
 
     listen: str = Field("127.0.0.1:7700", description="address to serve on; port 0 takes a free one")
     store: str = Field(
@@ -236,6 +238,9 @@ class CoordinatorSettings(BaseSettings):
         """The store's path or URL, without credentials."""
         return without_credentials(self.store) if self.shared_store else self.store
 
+    def shown(self, name: str) -> str:
+        return self.store_place if name == "store" else super().shown(name)
+
     @property
     def store_credentials(self) -> dict[str, str]:
         """User name, password and certificates at the Redis, beside those in the URL, by redis-py's names."""
@@ -347,6 +352,6 @@ def checked_settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
     try:
         return kind(**given)
     except ValidationError as error:
-        faults = setting_faults(error.errors(include_url=False), kind.model_fields)
+        faults = kind.faults(error, given)
         text = "; ".join(map(str, faults))
         raise refusals.invalid_field(f"coordinator setting {text}", field=faults[0].name) from None

@@ -1,20 +1,20 @@
-"""A sidecar's own settings, besides those of every agent: arguments first, then WEFT_AGENT_* variables, then defaults."""
+"""A sidecar's own settings, besides those of every agent: arguments first, then WEFT_AGENT_* variables, then files, then defaults."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from weft.agent.errors import SettingsError
 from weft.agent.settings import AgentSettings
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.network.targets import parse
-from weft.rpc.process.setting_faults import setting_faults
+from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.tls import Tls, misfit, tls_of
 
 DEFAULT_EGRESS = "127.0.0.1:7701"
@@ -30,10 +30,11 @@ class SidecarAgentSettings(AgentSettings):
     max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=MAX_PAYLOAD_BYTES, le=2**31 - 1)
 
 
-class SidecarSettings(BaseSettings):
+class SidecarSettings(FileSettings):
     """Every setting of a sidecar. Each has an environment variable: WEFT_AGENT_ and its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_AGENT_", extra="forbid", validate_default=True)
+    table: ClassVar[str] = "sidecar"
 
     app: str = Field(
         default="", description="the app: a stock gRPC server on this machine, `host:port` or `unix:PATH`"
@@ -131,9 +132,10 @@ def sidecar_settings(**given: Any) -> SidecarSettings:
     Raises:
         InvalidArgument: a setting has a wrong value.
     """
+    arguments = {name: value for name, value in given.items() if value is not None}
     try:
-        return SidecarSettings(**{name: value for name, value in given.items() if value is not None})
+        return SidecarSettings(**arguments)
     except ValidationError as error:
-        faults = setting_faults(error.errors(include_url=False), SidecarSettings.model_fields)
+        faults = SidecarSettings.faults(error, arguments)
         text = "; ".join(map(str, faults))
         raise SettingsError(f"sidecar setting {text}", field=faults[0].name) from None

@@ -12,6 +12,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from weft.cli.command_line.settings_options import add_settings_options
 from weft.cli.command_line.tls_options import add_tls_options
 from weft.cli.process.loading import loading
 
@@ -77,4 +78,5 @@ def load(name: str, path: str) -> Any:
         app.command(name)(found)
         group = typer.main.get_command(app)
     add_tls_options(name, group)
+    add_settings_options(name, group)
     return group

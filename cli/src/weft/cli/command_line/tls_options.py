@@ -15,7 +15,7 @@ import typer
 import typer.main
 
 # Commands that run processes with ports.
-_SERVES = frozenset({"up", "coordinator", "agent"})
+SERVES = frozenset({"up", "coordinator", "agent"})
 _VARIABLES = {
     "tls_ca": "WEFT_TLS_CA",
     "tls_cert": "WEFT_TLS_CERT",
@@ -57,9 +57,9 @@ def add_tls_options(name: str, command: Any) -> None:
     """Add the options to a command that has a target or a port; to those of a group, if it is one."""
     for each in getattr(command, "commands", {}).values():
         add_tls_options("", each)
-    serves = name in _SERVES
+    serves = name in SERVES
     if serves or any(param.name == "target" for param in command.params):
-        command.params.extend(_params(_dialling) + (_params(_serving) if serves else []))
+        command.params.extend(params_of(_dialling) + (params_of(_serving) if serves else []))
         command.callback = _with_variables(command.callback)
 
 
@@ -76,7 +76,7 @@ def _with_variables(run: Callable[..., Any]) -> Callable[..., Any]:
     return with_variables
 
 
-def _params(carrier: Callable[..., None]) -> list[Any]:
+def params_of(carrier: Callable[..., None]) -> list[Any]:
     """The options of a function that only carries them."""
     app = typer.Typer(add_completion=False)
     app.command()(carrier)

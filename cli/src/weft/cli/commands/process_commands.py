@@ -108,12 +108,11 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         from weft.coordinator.settings import CoordinatorSettings
         from weft.coordinator.store.open_errors import StoreError
         from weft.rpc.network.binding import OperatorsBindError
-        from weft.rpc.process.setting_faults import setting_faults
 
     try:
         settings = CoordinatorSettings(**given)
     except ValidationError as error:
-        faults = setting_faults(error.errors(include_url=False), CoordinatorSettings.model_fields)
+        faults = CoordinatorSettings.faults(error, given)
         raise Failure("bad settings", *map(str, faults), status=2) from None
     try:
         run(settings)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +21,12 @@ from weft.cli.command_line.shared_options import DEFAULT_TARGET
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, status_of_child
 from weft.cli.terminal.output import Styled, line, remark
+from weft.rpc.process.settings_files import in_force
 from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.process.steady_output import make_steady
+
+if TYPE_CHECKING:
+    from weft.rpc.security.tls import Tls
 
 EXAMPLE = "examples.corpus.agent:agent"
 DRAIN_GRACE_S = 5.0
@@ -31,8 +35,11 @@ _STOP_S = 12.0
 _START_S = 20.0
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 _LINE_BYTES = 1024 * 1024
-# The coordinator is on this machine: no proxy is needed.
-_PROXY = ("WEFT_USE_PROXY", "WEFT_AGENT_USE_PROXY")
+_OF_ONE = {
+    **dict.fromkeys(("WEFT_METRICS", "WEFT_AGENT_METRICS", "WEFT_CHANNELZ", "WEFT_AGENT_CHANNELZ"), ""),
+    # The coordinator is on this machine: no proxy is needed.
+    **dict.fromkeys(("WEFT_USE_PROXY", "WEFT_AGENT_USE_PROXY"), "false"),
+}
 
 
 @examples(
@@ -50,16 +57,19 @@ def up(
     ] = None,
     agents: Annotated[int, typer.Option("--agents", "-n", metavar="N", min=0, help="Number of agents.")] = 2,
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Address that the coordinator listens on.")
-    ] = DEFAULT_TARGET,
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Address that the coordinator listens on. [default: 127.0.0.1:7700]"
+        ),
+    ] = None,
     store: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="PATH|URL",
             help="The store's file, or a Redis: redis://HOST:PORT/DB, rediss://…, unix://…,"
-            " redis+sentinel://H:P,H:P/SERVICE or redis+cluster://H:P,H:P.",
+            " redis+sentinel://H:P,H:P/SERVICE or redis+cluster://H:P,H:P. [default: weft.db]",
         ),
-    ] = "weft.db",
+    ] = None,
     slots: Annotated[
         int | None, typer.Option(metavar="N", help="How many calls each agent runs at a time.")
     ] = None,
@@ -155,26 +165,15 @@ class _Up:
         self._names = [f"agent-{number}" for number in range(1, count + 1)]
         self._flags = flags
         self._env = dict(os.environ)
-        # Variables for a single process must not reach all of them.
-        for name in (
-            "WEFT_LISTEN",
-            "WEFT_METRICS",
-            "WEFT_AGENT_METRICS",
-            "WEFT_CHANNELZ",
-            "WEFT_AGENT_CHANNELZ",
-            "WEFT_ADDRESS_FILE",
-            "WEFT_TARGET",
-            "WEFT_AGENT_ID",
-            *_PROXY,
-        ):
-            self._env.pop(name, None)
+        # Settings for a single process must not reach all of them. An empty variable comes before a file's value.
+        self._env |= _OF_ONE
         path = [*map(str, paths), *filter(None, [self._env.get("PYTHONPATH")])]
         self._env |= {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
         self._width = max(map(len, ("coordinator", *self._names)))
         self._children: list[_Child] = []
         self._stop = asyncio.Event()
 
-    async def run(self, listen: str, store: str) -> None:
+    async def run(self, listen: str | None, store: str | None) -> None:
         """Start all, wait for Ctrl-C or for a child's exit, and stop all: agents first."""
         loop = asyncio.get_running_loop()
         for number in stop_signals():
@@ -197,9 +196,11 @@ class _Up:
                 child.signal(signal.SIGKILL)
         self._stop.set()
 
-    async def _start(self, listen: str, store: str, address_file: Path) -> _Child | None:
+    async def _start(self, listen: str | None, store: str | None, address_file: Path) -> _Child | None:
         """Start all. Returns a child that has exited meanwhile, if there is one."""
-        args = ["--listen", listen, "--store", store, "--address-file", str(address_file), *self._scraped(0)]
+        args = ["--address-file", str(address_file), *self._scraped(0)]
+        for option, value in (("--listen", listen), ("--store", store)):
+            args += [] if value is None else [option, value]
         coordinator = await self._spawn("coordinator", "coordinator", *args)
         ends_at = time.monotonic() + _START_S
         while not (target := _read(address_file)):
@@ -228,7 +229,7 @@ class _Up:
         """Wait until the agents are connected, and print their methods. Returns a child that has exited meanwhile."""
         from weft.client import connect
 
-        async with connect(target) as mesh:
+        async with connect(target, tls=_tls_of_files()) as mesh:
             while not self._stop.is_set():
                 gone = self._gone()
                 if gone is not None:
@@ -309,6 +310,15 @@ class _Up:
         await asyncio.gather(*(child.stop() for child in self._children[1:]))
         for child in self._children[:1]:
             await child.stop()
+
+
+def _tls_of_files() -> Tls | None:
+    """The certificates of a client, if files may have them; None: as the environment says."""
+    if in_force() is None:
+        return None
+    from weft.cli.process.client_settings import client_settings
+
+    return client_settings().tls
 
 
 def _read(file: Path) -> str:

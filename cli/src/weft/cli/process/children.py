@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Self, TypeVar
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, status_of_child
 from weft.client import AgentState, Mesh
+from weft.rpc.process.settings_files import CONFIG, OFF
 
 T = TypeVar("T")
 
@@ -160,6 +161,8 @@ class Children:
         own = {
             "PYTHONPATH": os.pathsep.join(path),
             "PYTHONUNBUFFERED": "1",
+            # The files of the working folder are not for these processes.
+            CONFIG: OFF,
         } | parent_death.child_environment()
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:

@@ -1,4 +1,4 @@
-"""Warnings of WEFT_* variables that no setting reads: most are misspelt, and would be ignored silently."""
+"""WEFT_* variables that no setting reads: most are misspelt, and would be ignored silently. In a file they are an error."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from weft.cli.terminal.failure import Failure
 from weft.rpc.process.extras import MissingExtra, require
+from weft.rpc.process.settings_files import SettingsFiles
 
 _PREFIX = "WEFT_"
 # Variables that commands read themselves; the others are in the settings' models.
-_OF_COMMANDS = frozenset({"WEFT_TARGET", "WEFT_USE_PROXY"})
+_OF_COMMANDS = frozenset({"WEFT_TARGET", "WEFT_USE_PROXY", "WEFT_CONFIG", "WEFT_PROFILE"})
 # Kubernetes sets these in a pod for each service, such as a service named "weft".
 _OF_KUBERNETES = re.compile(
     r"WEFT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
@@ -19,6 +21,22 @@ _OF_KUBERNETES = re.compile(
 
 def warnings(environment: Mapping[str, str]) -> Iterator[str]:
     """A warning for each variable that nothing reads."""
+    for name, near in _unread(environment):
+        yield f"weft: warning: no setting is named {name}, so it does nothing{near}"
+
+
+def check_file(files: SettingsFiles) -> None:
+    """Check the names of the variables in `.env`.
+
+    Raises:
+        Failure: nothing reads some.
+    """
+    for name, near in _unread(files.variables):
+        raise Failure(f"{files.dotenv}: no setting is named {name}{near}", status=2)
+
+
+def _unread(environment: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The variables that nothing reads, each with a hint."""
     unknown = sorted(
         name
         for name in environment
@@ -35,26 +53,18 @@ def warnings(environment: Mapping[str, str]) -> Iterator[str]:
     known = known_variables()
     for name in unknown:
         if name not in known:
-            yield f"weft: warning: no setting is named {name}, so it does nothing{_near(name, known)}"
+            yield name, _near(name, known)
 
 
 def known_variables() -> Collection[str]:
     """All variables that settings or commands read."""
     # Imported late: the models are slow to import, and needed only if there are other variables.
-    from pydantic import AliasChoices
-
     from weft.agent.settings import AgentSettings
     from weft.agent.sidecar.sidecar_settings import SidecarSettings
     from weft.coordinator.settings import CoordinatorSettings
 
-    known = set(_OF_COMMANDS)
-    for model in (CoordinatorSettings, AgentSettings, SidecarSettings):
-        prefix = model.model_config.get("env_prefix", "")
-        for name, field in model.model_fields.items():
-            alias = field.validation_alias
-            names = alias.choices if isinstance(alias, AliasChoices) else [alias or f"{prefix}{name}"]
-            known.update(str(each).upper() for each in names)
-    return known
+    models = (CoordinatorSettings, AgentSettings, SidecarSettings)
+    return _OF_COMMANDS.union(*(model.variables(name) for model in models for name in model.model_fields))
 
 
 def _near(name: str, known: Collection[str]) -> str:

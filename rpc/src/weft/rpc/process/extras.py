@@ -11,7 +11,7 @@ _OF_EXTRA = re.compile(r"""(?P<package>[^;]+?)\s*;.*extra\s*==\s*['"](?P<extra>[
 REQUIRED: dict[str, tuple[str, ...]] = {
     "agent": ("grpc_health", "grpc_reflection", "opentelemetry", "psutil", "pydantic_settings"),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),
-    "cli": ("grpc_reflection", "rich", "typer", "uvloop"),
+    "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer", "uvloop"),
     "security": ("cryptography",),
 }
 

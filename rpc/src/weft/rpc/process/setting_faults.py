@@ -79,6 +79,11 @@ def _field_of(name: str, fields: Mapping[str, Any]) -> str:
     return name
 
 
+def allowed_values(annotation: Any, rules: Sequence[Any]) -> str:
+    """The allowed values of a field, such as "a number from 0.1 to 60"."""
+    return _expected(_kind(annotation), rules)
+
+
 def _kind(annotation: Any) -> Any:
     """The type of a field that may also be None."""
     if get_origin(annotation) in {Union, types.UnionType}:
