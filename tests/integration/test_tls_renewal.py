@@ -12,10 +12,10 @@ import pytest
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support.beside import DIRECT, DURABLE
-from tests.support.certificates import TestAuthority, credentials
+from tests.support.certificates import TestAuthority, credentials, written
 from tests.support.mesh import MeshHarness
 from tests.support.secure_mesh import SecureMesh
-from weft.client import connect, methods
+from weft.client import DirectState, connect, methods
 
 Call = Callable[[], Awaitable[object]]
 # Longer than a process takes to look at its files.
@@ -54,7 +54,7 @@ class Load:
 async def test_all_certificates_change_under_load(mesh: MeshHarness) -> None:
     secure = SecureMesh(mesh)
     await secure.start()
-    epochs = {agent.id: agent.connected_at for agent in await secure.agents()}
+    sessions = {agent.id: agent.connected_at for agent in await secure.agents()}
     ledger = mesh.ledger()
     load = Load()
     async with (
@@ -99,7 +99,15 @@ async def test_all_certificates_change_under_load(mesh: MeshHarness) -> None:
         await load.stop()
     assert not load.failed, f"{len(load.failed)} of {load.made}: {load.failed[:5]}\n{mesh.logs()}"
     assert min(load.made.values()) > 20, load.made
-    # Each agent has opened its session again, and new connections get the new certificates.
-    assert all(agent.connected_at != epochs[agent.id] for agent in await secure.agents())
+    # Sessions stay on their connections, and new connections get the new certificates.
+    assert {agent.id: agent.connected_at for agent in await secure.agents()} == sessions
+    # A certificate with another name: the agent says hello again, and callers verify it by the new name.
+    written(mesh.folder / "a1", newer.issue("a1", dns=("a1-renamed",), ips=()))
+
+    async def renamed() -> bool:
+        (a1,) = [agent for agent in await secure.agents() if agent.id == "a1"]
+        return (a1.tls_name, a1.direct_state) == ("a1-renamed", DirectState.REACHABLE)
+
+    await mesh.eventually(renamed, "a1 is reached by its new name")
     starts = Counter(fact.text for fact in ledger.facts("start"))
     assert set(starts.values()) == {1}, starts

@@ -237,19 +237,17 @@ class Runtime:
     # -- for the stream: see weft.agent.session.session_stream.Agent ------------------------------------------------------------
 
     def hello(self) -> session_pb2.Hello:
-        hello = hello_now(
+        return hello_now(
             self._hello, self._unavailable, self._outbox.held(), draining=self._shutdown.draining
         )
-        if hello.tls_name:
-            # The certificate may have been renewed.
-            hello.tls_name = self._tls.server_name
-        return hello
 
     def contract(self, digest: str) -> bytes:
         return self._contracts[digest]
 
     def report(self) -> session_pb2.AgentReport:
         now_s = time.monotonic()
+        if self._tls_name:
+            self._look_at_certificate()
         self._blocked_loop.look(now_s)
         self._load.sampled(self._host.load(now_s))
         report = session_pb2.AgentReport(
@@ -331,6 +329,17 @@ class Runtime:
         )
         self._hello = self._identity()
         _log.info("direct.opened", agent_id=settings.id, address=self._advertised)
+
+    def _look_at_certificate(self) -> None:
+        """Say hello again if the direct server has a certificate with another name now. From any thread."""
+        ports = self._tls.ports
+        if ports is not None and ports.look() and self._tls.server_name != self._tls_name:
+            self._tls_name = self._tls.server_name
+            self._loop.call_soon_threadsafe(self._renamed)
+
+    def _renamed(self) -> None:
+        self._hello = self._identity()
+        self._session.redial("the certificate has another name")
 
     def _describe(self) -> fleet_pb2.Agent:
         hello = hello_now(self._hello, self._unavailable, draining=self._shutdown.draining)

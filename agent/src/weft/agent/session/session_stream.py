@@ -20,7 +20,6 @@ from grpc import aio
 
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S
 from weft.agent.session.attempt import HeldAttempt
-from weft.agent.session.certificate_renewal import renewed
 from weft.agent.session.executor import CancelRequest
 from weft.agent.session.log_answers import Answer
 from weft.agent.session.outbox import Outbox
@@ -143,10 +142,7 @@ class SessionStream:
         async with dial(self.target, client_options(own_connection=True), self._route) as channel:
             try:
                 call = self._call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect()
-                jobs = [self._send(call), self._beat()]
-                if self._route.security is not None:
-                    jobs.append(self._redial_when_renewed())
-                tasks = [self._loop.create_task(job) for job in jobs]
+                tasks = [self._loop.create_task(job) for job in (self._send(call), self._beat())]
                 while (message := await call.read()) is not aio.EOF:
                     self._handle(message)
             except asyncio.CancelledError:
@@ -289,10 +285,6 @@ class SessionStream:
                 return
             self._unechoed += 1
             self.beat()
-
-    async def _redial_when_renewed(self) -> None:
-        await renewed(self.target, self._route)
-        self.give_up("the certificates have changed")
 
     def give_up(self, why: str) -> None:
         """As `close`, with a reason."""

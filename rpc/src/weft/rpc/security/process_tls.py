@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakValueDictionary
 
 from weft.rpc.security.tls import Tls
 
@@ -24,6 +25,24 @@ class ProcessTls(NamedTuple):
         return own.server_name if own is not None else ""
 
 
+def files_of(tls: Tls) -> TlsFiles:
+    """The files of these settings: the same object for all parts of the process that use them now, so that the log tells once what
+    is wrong with them.
+
+    Raises:
+        InvalidArgument: one cannot be used.
+    """
+    from weft.rpc.security.tls_files import TlsFiles
+
+    found = _in_use.get(tls)
+    if found is None:
+        found = _in_use[tls] = TlsFiles(tls)
+    return found
+
+
+_in_use: WeakValueDictionary[Tls, TlsFiles] = WeakValueDictionary()
+
+
 def process_tls(tls: Tls | None) -> ProcessTls:
     """Read the files of these settings.
 
@@ -33,7 +52,6 @@ def process_tls(tls: Tls | None) -> ProcessTls:
     if tls is None:
         return ProcessTls(None, None)
     from weft.rpc.security.channel_credentials import ChannelSecurity
-    from weft.rpc.security.tls_files import TlsFiles
 
-    files = TlsFiles(tls)
+    files = files_of(tls)
     return ProcessTls(files if tls.serves else None, ChannelSecurity(files) if tls.dials else None)

@@ -89,9 +89,9 @@ class MetricsEndpoint:
                 f"metrics by {HTTPS} need a certificate: set WEFT_TLS_CERT and WEFT_TLS_KEY (--tls-cert, --tls-key)"
             )
         from weft.rpc.security.https_context import HttpsContext
-        from weft.rpc.security.tls_files import TlsFiles
+        from weft.rpc.security.process_tls import files_of
 
-        return HttpsContext(TlsFiles(self._tls))
+        return HttpsContext(files_of(self._tls))
 
     def close(self) -> None:
         """Stop. Scrapes under way may end."""
