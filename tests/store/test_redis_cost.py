@@ -36,7 +36,7 @@ from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
 from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.coordinator.store.table_store import RowPut
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
-from weft.v1 import fleet_pb2
+from weft.v1 import fleet_pb2, schedule_pb2
 
 PREFIX = "test"
 IDLE_BYTES = 20_000
@@ -197,8 +197,9 @@ async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
     await other.submit_many([Submission(METHOD, requirements=each) for each in requirements])
     # And schedules whose next ticks are far.
     far_at = other.store.now() + 1e6
+    row = schedule_pb2.Schedule(spec=schedule_pb2.ScheduleSpec(method=METHOD, payload=bytes(900)))
     await other.store.put_rows(
-        [RowPut("schedule", f"s{n}", bytes(1000), due_at=far_at + n) for n in range(500)]
+        [RowPut("schedule", f"s{n}", row.SerializeToString(), due_at=far_at + n) for n in range(500)]
     )
     settings = CoordinatorSettings(listen="127.0.0.1:0", store=server.url, store_prefix=PREFIX)
     coordinator = Coordinator(settings)
@@ -206,10 +207,11 @@ async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
     try:
         queue = QueueKey(METHOD, requirements[0])
         async with asyncio.timeout(20):
-            # It has seen all of it.
+            # It has seen all of it; the first round of housekeeping reads each schedule once.
             while (
                 coordinator._register.serving(QueueKey(METHOD)) < 1000
                 or not coordinator._store.ready_depths()
+                or not coordinator._sweeper._rested_at_s
             ):
                 await asyncio.sleep(0.05)
         assert coordinator._store.ready_depths()[queue] == 1
