@@ -71,7 +71,7 @@ def test_help_is_as_the_option_says() -> None:
     for words in ([], ["tasks"], ["tasks", "list"]):
         wanted = CliRunner().invoke(app, [*words, "--help"], prog_name="weft").output
         assert CliRunner().invoke(app, ["help", *words], prog_name="weft").output == wanted
-    wrong = CliRunner().invoke(app, ["help", "tsks"])
+    wrong = CliRunner().invoke(app, ["help", "taks"])
     assert wrong.exit_code == 2
     assert "Did you mean 'tasks'" in wrong.output
 
@@ -79,7 +79,7 @@ def test_help_is_as_the_option_says() -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["tsks"], "Did you mean 'tasks'?"),
+        (["taks"], "Did you mean 'tasks'?"),
         (["tasks", "lst"], "Did you mean 'list'?"),
         (["tasks", "list", "--metod", "x"], "--method"),
         (["agents", "darin", "x"], "Did you mean 'drain'?"),

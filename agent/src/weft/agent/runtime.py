@@ -40,6 +40,7 @@ from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import Route
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
+from weft.rpc.security.token_source import token_source
 from weft.rpc.telemetry.process_metering import ask_certificate
 from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
@@ -83,12 +84,7 @@ class Runtime:
         self._slots = Slots(settings.slots, settings.direct_wait_s, settings.direct_queue)
         self._overruns = self._slots.overruns = Overruns(settings.restart_at_overrun_slots, self._overrun)
         self._slots.on_direct_end(self._direct_ended)
-        self.clients = MeshClients(
-            settings.target,
-            use_proxy=settings.use_proxy,
-            max_message_bytes=settings.max_message_bytes,
-            tls=settings.tls,
-        )
+        self.clients = _clients_of(settings)
         self._pool = self._make_pool(methods)
         self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
         self._executor = Executor(
@@ -116,7 +112,7 @@ class Runtime:
             self._outbox,
             self._end_by,
             agent_id=settings.id,
-            route=Route(settings.use_proxy, self._tls.channels),
+            route=Route(settings.use_proxy, self._tls.channels, token_source(settings.shown_token)),
         )
         ask_certificate(figures.figures, self._tls.ports)
         figures.ask(self._slots, self._outbox, self.clients, lambda: self._session.connected)
@@ -374,6 +370,16 @@ class Runtime:
             "agent.overrun", slots=self._overruns.slots, effect="too many: it ends, to be started again"
         )
         self._shutdown.stop()
+
+
+def _clients_of(settings: AgentSettings) -> MeshClients:
+    return MeshClients(
+        settings.target,
+        use_proxy=settings.use_proxy,
+        max_message_bytes=settings.max_message_bytes,
+        tls=settings.tls,
+        token=settings.shown_token,
+    )
 
 
 async def run_here(runtime: Runtime, stop: Callable[[], None], *, own_process: bool) -> None:

@@ -8,9 +8,10 @@ import os
 import re
 import secrets
 import socket
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from weft.agent.direct.listening import OFF
@@ -158,6 +159,16 @@ class AgentSettings(FileSettings):
         " process' certificate; empty: none",
     )
 
+    token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("weft_agent_token", "weft_token"),
+        description="the token that the agent shows, where coordinators ask for one",
+    )
+    token_file: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_token_file", "weft_token_file"),
+        description="file that has the token instead; it is read again when it changes",
+    )
     tls_ca: str = Field(
         default="",
         validation_alias=AliasChoices("weft_agent_tls_ca", "weft_tls_ca"),
@@ -184,6 +195,11 @@ class AgentSettings(FileSettings):
         validation_alias=AliasChoices("weft_agent_tls_client_ca", "weft_tls_client_ca"),
         description="file of the authorities of callers: the direct server lets nobody in without a certificate of theirs (mTLS)",
     )
+
+    @property
+    def shown_token(self) -> str | Path:
+        """The token, or the file that has it; an empty path: neither."""
+        return self.token.get_secret_value() if self.token else Path(self.token_file)
 
     @property
     def tls(self) -> Tls | None:

@@ -108,6 +108,9 @@ class _Commands(LazyGroup):
         "certs": CommandEntry(
             "weft.cli.certs.certs_command:app", "Make, renew and show certificates for TLS.", _SECURE
         ),
+        "tokens": CommandEntry(
+            "weft.cli.tokens.tokens_command:app", "Create, list, show, rotate and revoke tokens.", _SECURE
+        ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(

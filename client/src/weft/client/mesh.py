@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -25,6 +26,7 @@ from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, d
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
 from weft.rpc.process.home_loop import HomeLoop
 from weft.rpc.security.tls import Tls, chosen
+from weft.rpc.security.token_source import token_source
 
 if TYPE_CHECKING:
     from weft.rpc.security.channel_credentials import ChannelSecurity
@@ -41,6 +43,7 @@ def connect(
     use_proxy: bool = False,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     tls: Tls | bool | None = None,
+    token: str | Path | None = None,
 ) -> Mesh:
     """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
@@ -59,9 +62,11 @@ def connect(
         tls: the certificates to verify others by, and to show; True: verify by the authorities of the operating system;
             False: no TLS. Default: by the variables WEFT_TLS_CA, WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TLS_SERVER_NAME;
             without them, no TLS.
+        token: the token that calls show, or the path of a file that has it, which is read again when it changes. Default: by the
+            variables WEFT_TOKEN and WEFT_TOKEN_FILE. It is sent by TLS, or to this machine, only.
 
     Raises:
-        InvalidArgument: the target is malformed, or a file of certificates cannot be used.
+        InvalidArgument: the target is malformed, or a file of certificates or the token cannot be used.
     """
     return Mesh(
         target,
@@ -70,6 +75,7 @@ def connect(
         use_proxy=use_proxy,
         max_message_bytes=max_message_bytes,
         tls=tls,
+        token=token,
     )
 
 
@@ -88,9 +94,10 @@ class Mesh:
         use_proxy: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         tls: Tls | bool | None = None,
+        token: str | Path | None = None,
     ) -> None:
         settings = chosen(tls)
-        self._route = Route(use_proxy, _security(settings) if settings else None)
+        self._route = Route(use_proxy, _security(settings) if settings else None, token_source(token))
         self._targets = parse(target)
         # For messages.
         self.target: str = ",".join(self._targets)

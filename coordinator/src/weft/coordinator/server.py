@@ -136,7 +136,9 @@ class Coordinator(StoreEvents):
             readers=self._subscriptions,
             outcomes=self._outcomes,
         )
-        self._logs = LogService(self._store, self._sessions, self._register.is_elsewhere, settings)
+        self._logs = LogService(
+            self._store, self._sessions, self._register.is_elsewhere, settings, self._identity.edge
+        )
         self._fleet_sync = FleetSync(
             self._store,
             self._register,
@@ -300,14 +302,16 @@ class Coordinator(StoreEvents):
             ),
             FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
-            self._identity.edge,
+            edge := self._identity.edge,
         )
-        timing, routes = CallFigures(self.figures), Routes(self._identity.edge.behind(server))
+        timing, routes = CallFigures(self.figures), Routes(edge.behind(server))
         self._stats = StatsService(self._store, self.coordinator_id)
         own = OwnServices(
             service,
-            ScheduleService(self._store, self._submission_service),
-            GroupService(self._store, self._submission_service, self._group_ends, settings.cancel_grace_s),
+            ScheduleService(self._store, self._submission_service, edge),
+            GroupService(
+                self._store, self._submission_service, self._group_ends, settings.cancel_grace_s, edge
+            ),
             self._logs,
             MethodService(self._contracts, self._register, self._overrides, self._run_limits),
             self._stats,

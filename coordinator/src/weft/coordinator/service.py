@@ -22,6 +22,7 @@ from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.resource_view import ResourceView
+from weft.coordinator.identity.task_sight import check_seen
 from weft.coordinator.request_checks import check_page_size, check_reason
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
@@ -85,6 +86,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def SubmitTask(
         self, request: coordinator_pb2.SubmitTaskRequest, context: Context
     ) -> coordinator_pb2.SubmitTaskResponse:
+        self._edge.caller(context).check_method(request.method)
         with submit_call(self._tracer, request, context):
             submission = self._submission_service.check(request)
             result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)
@@ -99,7 +101,12 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> AsyncIterator[coordinator_pb2.SubmitTasksResponse]:
         traceparent = "" if self._tracer is None else trace_of(context)
         stream = BulkStream(
-            self._submission_service, self._store, self._subscriptions, self._settings, traceparent
+            self._submission_service,
+            self._store,
+            self._subscriptions,
+            self._settings,
+            traceparent,
+            self._edge.caller(context),
         )
         async for response in stream.run(guard.parsed(requests)):
             yield response
@@ -110,6 +117,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> coordinator_pb2.GetTaskResponse:
         view = request.view or task_pb2.TASK_VIEW_FULL
         full = view == task_pb2.TASK_VIEW_FULL
+        await self._check_seen(context, request.task_id)
         record = await self._record(request.task_id, payloads=full, history=True)
         task = codec.task(record, view, attempts=True)
         await self._explainer.explain(record, task)
@@ -126,6 +134,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             )
         timeout_s = checked_duration(request.timeout, "timeout") if request.HasField("timeout") else None
         view = request.view or task_pb2.TASK_VIEW_FULL
+        await self._check_seen(context, *request.task_ids)
         async for response in wait_tasks(self._store, self._subscriptions, request.task_ids, timeout_s, view):
             yield response
 
@@ -134,6 +143,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.ListTasksRequest, context: Context
     ) -> coordinator_pb2.ListTasksResponse:
         check_page_size(request.page_size)
+        caller = self._edge.caller(context)
         where = list_filter(request.filter)
         view = request.view or task_pb2.TASK_VIEW_BASIC
         page = await self._store.list_tasks(
@@ -143,7 +153,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             payloads=view == task_pb2.TASK_VIEW_FULL,
         )
         return coordinator_pb2.ListTasksResponse(
-            tasks=[codec.task(record, view) for record in page.records], next_page_token=page.cursor
+            tasks=[
+                codec.task(record, view) for record in page.records if caller.sees(record.submission.method)
+            ],
+            next_page_token=page.cursor,
         )
 
     @guard.unary
@@ -154,6 +167,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         grace_s = self._settings.cancel_grace_s
         if request.HasField("grace"):
             grace_s = checked_duration(request.grace, "grace", most_s=3600.0)
+        await self._check_seen(context, request.task_id)
         record = (await self._store.cancel([request.task_id], request.reason, grace_s))[0]
         if record is None:
             raise refusals.task_not_found(request.task_id)
@@ -163,6 +177,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def RetryTask(
         self, request: coordinator_pb2.RetryTaskRequest, context: Context
     ) -> coordinator_pb2.RetryTaskResponse:
+        await self._check_seen(context, request.task_id)
         record = await self._store.retry(request.task_id)
         if record is None:
             raise refusals.task_not_found(request.task_id)
@@ -172,6 +187,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def WatchTask(
         self, request: coordinator_pb2.WatchTaskRequest, context: Context
     ) -> AsyncIterator[coordinator_pb2.WatchTaskResponse]:
+        await self._check_seen(context, request.task_id)
         sequence = request.after_sequence
         async for item in follow(self._store, self._subscriptions, request.task_id, sequence):
             if isinstance(item, ProgressRow):
@@ -181,6 +197,13 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
                 )
             else:
                 yield coordinator_pb2.WatchTaskResponse(task=codec.task(item), sequence=sequence)
+
+    async def _check_seen(self, context: Context, *task_ids: str) -> None:
+        """
+        Raises:
+            NotFound: a task is not in the scope of the caller's token.
+        """
+        await check_seen(self._store, self._edge.caller(context), task_ids)
 
     async def _record(self, task_id: str, *, payloads: bool = False, history: bool = False) -> TaskRecord:
         record = (await self._store.get([task_id], payloads=payloads, history=history))[0]

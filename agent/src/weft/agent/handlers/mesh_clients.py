@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from weft.rpc.process.logs import get_logger
@@ -31,6 +32,7 @@ class _How(TypedDict):
     use_proxy: bool
     max_message_bytes: int
     tls: Tls | Literal[False]
+    token: str | Path
 
 
 class MeshClients:
@@ -41,6 +43,7 @@ class MeshClients:
         use_proxy: reach them by the environment's proxy.
         max_message_bytes: largest request or response of a direct call.
         tls: the agent's.
+        token: the agent's, or the file that has it; an empty path: neither.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class MeshClients:
         use_proxy: bool,
         max_message_bytes: int,
         tls: Tls | None = None,
+        token: str | Path = Path(),
     ) -> None:
+        self._token = token
         self._targets = tuple(targets)
         self._use_proxy = use_proxy
         self._max_message_bytes = max_message_bytes
@@ -65,7 +70,7 @@ class MeshClients:
 
     def __reduce__(self) -> tuple[object, ...]:
         # An isolated process makes clients of its own.
-        return _make, (self._targets, self._use_proxy, self._max_message_bytes, self._tls)
+        return _make, (self._targets, self._use_proxy, self._max_message_bytes, self._tls, self._token)
 
     def enter(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Make these the clients in the current contextvars context and its children.
@@ -115,6 +120,7 @@ class MeshClients:
             "use_proxy": self._use_proxy,
             "max_message_bytes": self._max_message_bytes,
             "tls": self._tls,
+            "token": self._token,
         }
 
     @property
@@ -134,9 +140,15 @@ class MeshClients:
 
 
 def _make(
-    targets: Sequence[str], use_proxy: bool, max_message_bytes: int, tls: Tls | Literal[False]
+    targets: Sequence[str],
+    use_proxy: bool,
+    max_message_bytes: int,
+    tls: Tls | Literal[False],
+    token: str | Path,
 ) -> MeshClients:
-    return MeshClients(targets, use_proxy=use_proxy, max_message_bytes=max_message_bytes, tls=tls or None)
+    return MeshClients(
+        targets, use_proxy=use_proxy, max_message_bytes=max_message_bytes, tls=tls or None, token=token
+    )
 
 
 _clients: ContextVar[MeshClients] = ContextVar("weft_mesh_clients")

@@ -34,7 +34,11 @@ MAX_BACKOFF_S = 1.0
 REMIND_S = 30.0
 
 # Refusals for good; after any other error the agent dials again.
-_PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+_PERMANENT = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.PERMISSION_DENIED,
+)
 
 
 class SessionConnector:
@@ -152,7 +156,7 @@ class SessionConnector:
             stream = self._stream = SessionStream(target, self._agent, self._outbox, self._route)
             dialled_at = time.monotonic()
             error = await self._serve(stream)
-            if error is not None and error.code in _PERMANENT:
+            if error is not None and self._is_final(error):
                 self._refused(target, error)
                 return
             self._tell(target, stream, error)
@@ -167,12 +171,21 @@ class SessionConnector:
                     await self._stopped.wait()
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 
+    def _is_final(self, error: WeftError) -> bool:
+        if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            # A file may get another token.
+            return self._route.token is None or not self._route.token.renewable
+        return error.code in _PERMANENT
+
     async def _serve(self, stream: SessionStream) -> WeftError | None:
         """Serve one stream until it ends. Returns the reason, if there was one."""
         try:
             await stream.run()
         except grpc.RpcError as error:
             return from_call(error)
+        except WeftError as error:
+            # The target cannot be dialled: without TLS, a token stays on this machine.
+            return error
         except Exception:
             # A fault of weft. The agent must go on.
             _log.exception("session.failed")

@@ -86,7 +86,9 @@ class Watchdog:
         if self._channel is None:
             self._channel = dial_blocking(target, client_options(own_connection=True), self._route)
         try:
-            coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(request, timeout=CALL_TIMEOUT_S)
+            coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(
+                request, timeout=CALL_TIMEOUT_S, metadata=self._route.token_metadata(target)
+            )
         except grpc.RpcError as error:
             _log.debug("session.report_failed", error=str(error))
             return error.code()

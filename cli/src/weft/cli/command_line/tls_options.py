@@ -1,6 +1,6 @@
-"""The options `--tls-…`, which every command has that dials or runs a process.
+"""The options `--tls-…` and `--token-file`, which every command has that dials or runs a process.
 
-A command that is run with them has them as variables WEFT_TLS_*, which connections, settings and child processes read. So they are
+A command that is run with them has them as variables WEFT_TLS_* and WEFT_TOKEN_FILE, which connections, settings and child processes read. So they are
 declared once, and no command passes them on.
 """
 
@@ -21,7 +21,10 @@ _VARIABLES = {
     "tls_cert": "WEFT_TLS_CERT",
     "tls_key": "WEFT_TLS_KEY",
     "tls_client_ca": "WEFT_TLS_CLIENT_CA",
+    "token_file": "WEFT_TOKEN_FILE",
 }
+# An option takes the place of these, too.
+_REPLACED = {"token_file": ("WEFT_TOKEN", "WEFT_AGENT_TOKEN")}
 
 
 def _dialling(
@@ -36,6 +39,10 @@ def _dialling(
     ] = None,
     tls_key: Annotated[
         str | None, typer.Option(metavar="FILE", help="Its private key (env WEFT_TLS_KEY).")
+    ] = None,
+    token_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Show the token in this file (env WEFT_TOKEN, WEFT_TOKEN_FILE)."),
     ] = None,
 ) -> None:
     """The options of every command that dials."""
@@ -70,7 +77,8 @@ def _with_variables(run: Callable[..., Any]) -> Callable[..., Any]:
             if value := given.pop(option, None):
                 os.environ[variable] = value
                 # The agent's own variable comes first, and an option comes before all variables.
-                os.environ.pop(variable.replace("WEFT_", "WEFT_AGENT_", 1), None)
+                for other in (variable.replace("WEFT_", "WEFT_AGENT_", 1), *_REPLACED.get(option, ())):
+                    os.environ.pop(other, None)
         return run(**given)
 
     return with_variables

@@ -69,6 +69,15 @@ def coordinator(
             metavar="PATH", help="Write the bound address to this file, once the coordinator serves."
         ),
     ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            metavar="on|off", help="Let only callers in that show a token (weft tokens). [default: off]"
+        ),
+    ] = None,
+    operator_token_file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Where the first start writes an operator's token.")
+    ] = None,
     metrics: _Metrics = None,
     channelz: _Channelz = None,
     log_level: Annotated[
@@ -85,6 +94,8 @@ def coordinator(
         "store": store,
         "durability": durability,
         "address_file": address_file,
+        "tokens": tokens,
+        "operator_token_file": operator_token_file,
         "metrics": metrics,
         "channelz": channelz,
         "log_level": log_level,
@@ -104,6 +115,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
 
         from weft.cli.terminal.failure import Failure, system_reason
         from weft.coordinator.coordinator_process import run
+        from weft.coordinator.identity.first_operator import FirstTokenError
         from weft.coordinator.server_port import BindError
         from weft.coordinator.settings import CoordinatorSettings
         from weft.coordinator.store.open_errors import StoreError
@@ -118,7 +130,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         run(settings)
     except StoreError as error:
         raise Failure(f"cannot use the store: {error}") from None
-    except (BindError, OperatorsBindError) as error:
+    except (BindError, OperatorsBindError, FirstTokenError) as error:
         raise Failure(str(error)) from None
     except OSError as error:
         place = f"cannot use {error.filename}: " if error.filename else ""

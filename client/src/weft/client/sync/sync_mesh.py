@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -40,6 +41,7 @@ def connect(
     use_proxy: bool = False,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     tls: Tls | bool | None = None,
+    token: str | Path | None = None,
 ) -> SyncMesh:
     """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
@@ -58,9 +60,11 @@ def connect(
         tls: the certificates to verify others by, and to show; True: verify by the authorities of the operating system;
             False: no TLS. Default: by the variables WEFT_TLS_CA, WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TLS_SERVER_NAME;
             without them, no TLS.
+        token: the token that calls show, or the path of a file that has it, which is read again when it changes. Default: by the
+            variables WEFT_TOKEN and WEFT_TOKEN_FILE. It is sent by TLS, or to this machine, only.
 
     Raises:
-        InvalidArgument: the target is malformed, or a file of certificates cannot be used.
+        InvalidArgument: the target is malformed, or a file of certificates or the token cannot be used.
     """
     loop = BackgroundLoop.shared()
     return SyncMesh(
@@ -72,6 +76,7 @@ def connect(
                 use_proxy=use_proxy,
                 max_message_bytes=max_message_bytes,
                 tls=tls,
+                token=token,
             )
         ),
         loop,

@@ -24,6 +24,7 @@ from weft.coordinator.store.records import EnqueueResult, Submission, TaskRecord
 from weft.rpc import refusals
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.errors import WeftError
+from weft.rpc.identity.caller import ANYBODY, Caller
 from weft.v1 import coordinator_pb2, task_pb2
 
 MAX_TASKS = 4096
@@ -44,7 +45,9 @@ class BulkStream:
         subscriptions: TaskSubscriptions,
         settings: CoordinatorSettings,
         traceparent: str = "",
+        caller: Caller = ANYBODY,
     ) -> None:
+        self._caller = caller
         self._submission_service = submission_service
         self._store = store
         self._subscriptions = subscriptions
@@ -133,6 +136,7 @@ class BulkStream:
         submissions: list[Submission] = []
         for request in requests:
             try:
+                self._caller.check_method(request.method)
                 submissions.append(self._submission_service.check(request))
                 acks.append(None)
             except WeftError as error:

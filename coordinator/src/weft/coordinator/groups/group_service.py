@@ -29,6 +29,7 @@ from weft.coordinator.store.rules import State
 from weft.coordinator.store.store_refusals import too_many_groups
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument, TooLarge
+from weft.rpc.identity.edge import Edge
 from weft.rpc.times import checked_duration
 from weft.v1 import errors_pb2, group_pb2, group_pb2_grpc
 
@@ -43,8 +44,14 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
     def __init__(
-        self, store: Store, submissions: SubmissionService, ends: GroupEnds, cancel_grace_s: float
+        self,
+        store: Store,
+        submissions: SubmissionService,
+        ends: GroupEnds,
+        cancel_grace_s: float,
+        edge: Edge,
     ) -> None:
+        self._edge = edge
         self._store = store
         self._submissions = submissions
         self._ends = ends
@@ -57,6 +64,7 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
         check_resource_name(request.name)
         note = b""
         if request.HasField("callback"):
+            self._edge.caller(context).check_method(request.callback.method)
             self._check(request)
             note = packed_note(group_pb2.Group(callback=request.callback))
         for _ in range(_TRIES):

@@ -30,6 +30,7 @@ from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.store.base import Store
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument, NotFound, TooLarge
+from weft.rpc.identity.edge import Edge
 from weft.rpc.times import timestamp
 from weft.v1 import errors_pb2, schedule_pb2, schedule_pb2_grpc, task_pb2
 
@@ -39,7 +40,8 @@ Context = aio.ServicerContext[Any, Any]
 class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, store: Store, submissions: SubmissionService) -> None:
+    def __init__(self, store: Store, submissions: SubmissionService, edge: Edge) -> None:
+        self._edge = edge
         self._store = store
         self._table = ScheduleTable(store)
         self._submissions = submissions
@@ -50,6 +52,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     ) -> schedule_pb2.CreateScheduleResponse:
         check_resource_name(request.name)
         check_reason(request.pause_reason, "pause_reason")
+        self._edge.caller(context).check_method(request.spec.method)
         # First: a repeat is the same schedule, though a time of its spec may have passed since.
         try:
             known, _ = await self._table.read(request.name)
@@ -73,6 +76,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             if known is None:
                 return schedule_pb2.CreateScheduleResponse(schedule=schedule)
         if known.spec != request.spec:
+            # Also if the caller does not see it: a name is taken by all.
             raise refusals.schedule_exists(request.name)
         return schedule_pb2.CreateScheduleResponse(schedule=known, existed=True)
 
@@ -81,6 +85,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, request: schedule_pb2.GetScheduleRequest, context: Context
     ) -> schedule_pb2.GetScheduleResponse:
         check_resource_name(request.name)
+        await self._check_seen(request.name, context)
         return schedule_pb2.GetScheduleResponse(schedule=(await self._table.read(request.name))[0])
 
     @guard.unary
@@ -90,6 +95,8 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         check_page_size(request.page_size)
         check_page_token(request.page_token, check_resource_name)
         schedules, cursor = await self._table.page(request.page_size or 100, request.page_token)
+        caller = self._edge.caller(context)
+        schedules = [schedule for schedule in schedules if caller.sees(schedule.spec.method)]
         for schedule in schedules:
             schedule.spec.ClearField("payload")
             schedule.spec.ClearField("options")
@@ -100,6 +107,8 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, request: schedule_pb2.UpdateScheduleRequest, context: Context
     ) -> schedule_pb2.UpdateScheduleResponse:
         check_resource_name(request.name)
+        await self._check_seen(request.name, context)
+        self._edge.caller(context).check_method(request.spec.method)
         now = self._store.now()
 
         def update(schedule: schedule_pb2.Schedule) -> bool:
@@ -119,6 +128,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, request: schedule_pb2.DeleteScheduleRequest, context: Context
     ) -> schedule_pb2.DeleteScheduleResponse:
         check_resource_name(request.name)
+        await self._check_seen(request.name, context)
         await self._table.delete(request.name)
         return schedule_pb2.DeleteScheduleResponse()
 
@@ -127,6 +137,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, request: schedule_pb2.PauseScheduleRequest, context: Context
     ) -> schedule_pb2.PauseScheduleResponse:
         check_resource_name(request.name)
+        await self._check_seen(request.name, context)
         check_reason(request.reason)
 
         def pause(schedule: schedule_pb2.Schedule) -> bool:
@@ -142,6 +153,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, request: schedule_pb2.ResumeScheduleRequest, context: Context
     ) -> schedule_pb2.ResumeScheduleResponse:
         check_resource_name(request.name)
+        await self._check_seen(request.name, context)
         now = self._store.now()
 
         def resume(schedule: schedule_pb2.Schedule) -> bool:
@@ -158,6 +170,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, request: schedule_pb2.RunScheduleRequest, context: Context
     ) -> schedule_pb2.RunScheduleResponse:
         check_resource_name(request.name)
+        await self._check_seen(request.name, context)
         check_run_id(request.request_id)
         known, _ = await self._table.read(request.name)
         now = self._store.now()
@@ -180,6 +193,15 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         return schedule_pb2.RunScheduleResponse(
             task=codec.task(record, task_pb2.TASK_VIEW_BASIC), existed=result.existed
         )
+
+    async def _check_seen(self, name: str, context: Context) -> None:
+        """
+        Raises:
+            NotFound: SCHEDULE_NOT_FOUND, also for a schedule whose method is out of the caller's scope.
+        """
+        caller = self._edge.caller(context)
+        if caller.scope.methods and not caller.sees((await self._table.read(name))[0].spec.method):
+            raise refusals.schedule_not_found(name)
 
     def _check(self, schedule: schedule_pb2.Schedule, now: float) -> None:
         """Refuse a schedule whose spec is wrong, also for its method.

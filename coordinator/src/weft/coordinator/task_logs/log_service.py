@@ -10,12 +10,14 @@ from typing import Any
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.identity.task_sight import check_seen
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.task_logs.log_requests import LogRequests, SessionsByAgent
 from weft.coordinator.task_logs.task_log_reader import TaskLogReader
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
+from weft.rpc.identity.edge import Edge
 from weft.v1 import logs_pb2, logs_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
@@ -34,7 +36,9 @@ class LogService(logs_pb2_grpc.LogServiceServicer):
         sessions: SessionsByAgent,
         is_elsewhere: Callable[[str], bool],
         settings: CoordinatorSettings,
+        edge: Edge,
     ) -> None:
+        self._edge = edge
         self.stalled_stream_s = settings.stalled_stream_s
         self.asked = LogRequests(store, sessions, is_elsewhere)
         self._store = store
@@ -56,6 +60,7 @@ class LogService(logs_pb2_grpc.LogServiceServicer):
     ) -> AsyncIterator[logs_pb2.GetTaskLogsResponse]:
         if self._closed is not None:
             raise self._closed
+        await check_seen(self._store, self._edge.caller(context), [request.task_id])
         if len(self._readers) >= self._max_readers:
             raise refusals.overloaded(
                 f"{self._max_readers} streams read logs already; try again later", retry_after_s=5.0

@@ -16,7 +16,7 @@ def tls_problem(address: str, tls_name: str, *, secured: bool) -> str:
     """
     if tls_name and not secured:
         return f"its port {address} has TLS, and there is no authority here to verify it: set WEFT_TLS_CA"
-    if secured and not tls_name and not _stays_here(address):
+    if secured and not tls_name and not stays_here(address):
         return (
             f"its port {address} has no TLS, and connections from here use TLS: set WEFT_TLS_CERT and WEFT_TLS_KEY"
             " for the agent"
@@ -24,7 +24,7 @@ def tls_problem(address: str, tls_name: str, *, secured: bool) -> str:
     return ""
 
 
-def _stays_here(address: str) -> bool:
+def stays_here(address: str) -> bool:
     """Whether nothing that is sent to the address leaves this machine."""
     if address.startswith("unix:"):
         return True

@@ -6,16 +6,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 from grpc import aio
 
+from weft.rpc import refusals
+from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.gone import quiet_grpc
+from weft.rpc.security.token_metadata import TOKEN_KEY
 
 if TYPE_CHECKING:
     from weft.rpc.security.channel_credentials import ChannelSecurity
+    from weft.rpc.security.token_source import TokenSource
 
 # The largest message of an application: gRPC's own default, which stock clients also have.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -34,6 +39,9 @@ MAX_PENDING_CALLS = 100_000
 STALLED_S = 30.0
 # The connection is closed this much later, so that a watched stream ends first, with a status.
 _STALLED_MARGIN_S = 5.0
+
+# What gRPC writes before a list of addresses.
+_ADDRESS_LIST = re.compile(r"^(ipv[46]|dns):(///)?")
 
 Options = Sequence[tuple[str, int | str]]
 
@@ -77,10 +85,23 @@ class Route(NamedTuple):
             the address. By default these variables are ignored: they are meant for the web. A mesh is seldom behind the web's
             proxy, and a loopback address never is.
         security: its TLS. None: connections are plain.
+        token: what its calls show. None: nothing.
     """
 
     use_proxy: bool = False
     security: ChannelSecurity | None = None
+    token: TokenSource | None = None
+
+    def token_metadata(self, address: str) -> Sequence[tuple[str, str]]:
+        """The metadata that shows the token, for a call of a blocking channel.
+
+        Raises:
+            FailedPrecondition: TOKEN_UNSAFE.
+        """
+        if self.token is None:
+            return ()
+        _check_safe(address, self.security)
+        return ((TOKEN_KEY, self.token.text()),)
 
     def server_name(self, targets: Sequence[str]) -> str | None:
         """The name by which any of several coordinators is verified; None: `dial` knows it.
@@ -109,7 +130,19 @@ def dial(
         options: by default `client_options()`.
         route: its TLS, and whether by a proxy. When certificates change, calls go on with the new ones.
         server_name: the name that the server's certificate must have. Default: that of the settings, else the address' host.
+
+    Raises:
+        FailedPrecondition: a token would be sent without TLS to another machine (TOKEN_UNSAFE).
     """
+    if route.token is None:
+        return _dial(address, options, route, server_name)
+    _check_safe(address, route.security)
+    from weft.rpc.security.token_channel import TokenChannel
+
+    return TokenChannel(_dial(address, options, route, server_name), route.token)
+
+
+def _dial(address: str, options: Options | None, route: Route, server_name: str | None) -> aio.Channel:
     options, security = _with_proxy(options, route.use_proxy), route.security
     if security is None or address.startswith("unix"):
         return aio.insecure_channel(address, options=options)
@@ -119,6 +152,19 @@ def dial(
     return RenewedChannel(
         lambda: aio.secure_channel(address, security.credentials(), options=named), security.version, address
     )
+
+
+def _check_safe(address: str, security: ChannelSecurity | None) -> None:
+    """Refuse to send a token where others may read it.
+
+    Raises:
+        FailedPrecondition: TOKEN_UNSAFE.
+    """
+    if security is None and not all(map(stays_here, _ADDRESS_LIST.sub("", address).split(","))):
+        raise refusals.token_unsafe(
+            f"the token is not sent to {address}: the connection has no TLS, and others may read it on its way. Set WEFT_TLS_CA,"
+            " or use an address of this machine"
+        )
 
 
 def dial_blocking(

@@ -1,0 +1,1 @@
+"""`weft tokens`: who may call, and what."""
