@@ -136,9 +136,7 @@ class Coordinator(StoreEvents):
             readers=self._subscriptions,
             outcomes=self._outcomes,
         )
-        self._logs = LogService(
-            self._store, self._sessions, self._register.is_elsewhere, settings, self._identity.edge
-        )
+        self._logs = LogService(store, self._sessions, self._register, settings, self._identity.edge)
         self._fleet_sync = FleetSync(
             self._store,
             self._register,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.identity.task_sight import check_seen
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -34,13 +35,13 @@ class LogService(logs_pb2_grpc.LogServiceServicer):
         self,
         store: Store,
         sessions: SessionsByAgent,
-        is_elsewhere: Callable[[str], bool],
+        register: AgentRegister,
         settings: CoordinatorSettings,
         edge: Edge,
     ) -> None:
         self._edge = edge
         self.stalled_stream_s = settings.stalled_stream_s
-        self.asked = LogRequests(store, sessions, is_elsewhere)
+        self.asked = LogRequests(store, sessions, register.is_elsewhere)
         self._store = store
         self._max_readers = settings.max_watchers
         self._readers: set[asyncio.Timeout] = set()
