@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.duration_pb2 import Duration
 
+from tests.support.redis_server import RedisServer
 from weft.coordinator.fleet.service_health import OWN_SERVICES
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
@@ -235,6 +237,47 @@ async def test_revocation_ends_open_streams(door: Door) -> None:
     )
     assert [reason(each) for each in await ends] == ["TOKEN_REVOKED"] * 2
     assert asyncio.get_running_loop().time() - began_s < 2
+
+
+async def test_a_token_holds_at_every_coordinator(tmp_path: Path) -> None:
+    """Made at one, valid at the other at once; revoked at one, its streams end at the other within 2 s."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(RedisServer(tmp_path / "redis"))
+        found: list[Door] = []
+        file = tmp_path / "operator.token"
+        for _ in range(2):
+            settings = CoordinatorSettings(
+                listen="127.0.0.1:0", store=redis.url, tokens="on", operator_token_file=file
+            )
+            coordinator = Coordinator(settings)
+            await coordinator.start()
+            stack.push_async_callback(coordinator.stop, 0.0)
+            # The second one finds the first one's operator, and makes none.
+            found.append(Door(coordinator, file.read_text().strip()))
+            stack.push_async_callback(found[-1].channel.close)
+        here, there = found
+        assert (
+            len(
+                (
+                    await there.stub.ListTokens(
+                        security_pb2.ListTokensRequest(), metadata=shown(there.operator)
+                    )
+                ).tokens
+            )
+            == 1
+        )
+        made = await here.create(CLIENT)
+        watch = "/weft.v1.CoordinatorService/WatchAgents"
+        opened = asyncio.create_task(there.call(watch, shown(made.text)))
+        await asyncio.sleep(0.2)
+        assert not opened.done()
+        began_s = asyncio.get_running_loop().time()
+        await here.stub.RevokeToken(
+            security_pb2.RevokeTokenRequest(id=made.token.id), metadata=shown(here.operator)
+        )
+        assert reason(await opened) == "TOKEN_REVOKED"
+        assert asyncio.get_running_loop().time() - began_s < 2
+        assert reason(await there.call(watch, shown(made.text))) == "TOKEN_REVOKED"
 
 
 @pytest.mark.parametrize(
