@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from weft.agent.agent_clients import clients_of
 from weft.agent.agent_figures import AgentFigures
 from weft.agent.direct.direct_handlers import DirectParts
 from weft.agent.direct.direct_server import LEAVE_GRACE_S, DirectServer
@@ -16,7 +17,6 @@ from weft.agent.errors import OverrunError
 from weft.agent.gauges import Gauges
 from weft.agent.handlers.blocked_loop import BlockedLoopWatch
 from weft.agent.handlers.isolate import IsolatedPool
-from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
@@ -84,7 +84,7 @@ class Runtime:
         self._slots = Slots(settings.slots, settings.direct_wait_s, settings.direct_queue)
         self._overruns = self._slots.overruns = Overruns(settings.restart_at_overrun_slots, self._overrun)
         self._slots.on_direct_end(self._direct_ended)
-        self.clients = _clients_of(settings)
+        self.clients = clients_of(settings)
         self._pool = self._make_pool(methods)
         self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
         self._executor = Executor(
@@ -370,16 +370,6 @@ class Runtime:
             "agent.overrun", slots=self._overruns.slots, effect="too many: it ends, to be started again"
         )
         self._shutdown.stop()
-
-
-def _clients_of(settings: AgentSettings) -> MeshClients:
-    return MeshClients(
-        settings.target,
-        use_proxy=settings.use_proxy,
-        max_message_bytes=settings.max_message_bytes,
-        tls=settings.tls,
-        token=settings.shown_token,
-    )
 
 
 async def run_here(runtime: Runtime, stop: Callable[[], None], *, own_process: bool) -> None:
