@@ -79,7 +79,7 @@ def test_help_is_as_the_option_says() -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["tassk"], "Did you mean 'tasks'?"),
+        (["metods"], "Did you mean 'methods'?"),
         (["tasks", "lst"], "Did you mean 'list'?"),
         (["tasks", "list", "--metod", "x"], "--method"),
         (["agents", "darin", "x"], "Did you mean 'drain'?"),
