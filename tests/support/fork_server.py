@@ -196,7 +196,6 @@ def _serve(tests: socket.socket) -> dict[str, Any] | None:
         if pid:
             for number in files:
                 os.close(number)
-            tests.send(json.dumps({"started": pid}).encode())
             continue
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -205,6 +204,8 @@ def _serve(tests: socket.socket) -> dict[str, Any] | None:
             os._exit(1)
         if asked["leads"]:
             os.setsid()
+        # By the child: who is told of it may signal its session at once.
+        tests.send(json.dumps({"started": os.getpid()}).encode())
         for number, file in enumerate(files):
             os.dup2(file, number)
         for number in (*files, wakes, wake, tests.detach()):

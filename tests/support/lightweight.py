@@ -226,10 +226,12 @@ class LightAgent:
 @contextlib.asynccontextmanager
 async def agents_apart(target: str, prefix: str, count: int, *, log: Path) -> AsyncIterator[Process]:
     """A process that keeps `count` agents with this prefix connected, once all are; killed at the end."""
+    # The log may have the lines of such a process before it.
+    opened = (log.read_text() if log.exists() else "").count(f"opened {count}")
     process = Process.module("agents", "tests.support.lightweight", target, prefix, str(count), log=log)
     try:
         await until(
-            lambda: f"opened {count}" in process.output() or not process.alive,
+            lambda: process.output().count(f"opened {count}") > opened or not process.alive,
             f"{count} agents are connected",
             timeout_s=60,
         )
