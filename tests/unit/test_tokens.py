@@ -5,11 +5,14 @@ from __future__ import annotations
 import pickle
 import re
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.coordinator.calls.call_options import from_metadata
+from weft.rpc.calls import metadata, relay
 from weft.rpc.identity.scope import Scope, fits
 from weft.rpc.security import tokens
 from weft.rpc.security.secret_text import SecretText
@@ -130,3 +133,28 @@ def test_an_empty_scope_has_every_method() -> None:
     assert Scope().has_method("any.S/M")
     assert Scope(methods=("a.*",)).has_method("a.S/M")
     assert not Scope(methods=("a.*",)).has_method("b.S/M")
+
+
+class _Shown:
+    """A call's context: its metadata alone."""
+
+    def __init__(self, *pairs: tuple[str, str]) -> None:
+        self._pairs = pairs
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._pairs
+
+
+def test_a_token_goes_one_hop() -> None:
+    """Handlers, stored tasks and other agents do not get it; an application's own authorization passes."""
+    app = (("authorization", "Bearer of-an-app"), ("x-id", "7"))
+    for own in (
+        ("weft-token", TOKEN),
+        ("authorization", f"Bearer {TOKEN}"),
+        ("authorization", f"bearer {TOKEN[:20]}"),
+    ):
+        context: Any = _Shown(own, *app)
+        assert relay.passed_on(context) == app
+        assert relay.passed_on(context, tokens=True) == (own, *app)
+        assert [(each.key, each.value.decode()) for each in metadata.to_proto((own, *app))] == list(app)
+        assert TOKEN[17:60] not in str(from_metadata((own, *app)))

@@ -42,6 +42,7 @@ from weft.rpc.network.channel import (
 from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls_files import TlsFiles
+from weft.rpc.security.token_metadata import TOKEN_KEY
 from weft.rpc.telemetry import traces
 from weft.v1 import fleet_pb2
 
@@ -51,7 +52,7 @@ _log = get_logger("weft.sidecar")
 KEPT_HANDLERS = 8192
 
 # Keys that the app gets with a call that it handles. If the app passes them on, they are not requests of its own.
-_TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY})
+_TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY, TOKEN_KEY})
 
 
 class Egress:
@@ -139,7 +140,7 @@ class Egress:
         path: str = details.method
         service = path.removeprefix("/").rpartition("/")[0]
         if names.is_reserved(service):
-            return relay.handler(self._coordinator, path)
+            return relay.handler(self._coordinator, path, outgoing=_with_token)
         mode = self._mode(path, service, details)
         if mode not in (DIRECT, DURABLE):
             return _refusal(
@@ -168,7 +169,8 @@ class Egress:
         channel = self._direct if mode == DIRECT else self._coordinator
 
         def outgoing(context: Any) -> metadata.Pairs:
-            return relay.passed_on(context, _is_option, tokens=True)
+            # Agents ask for no tokens, and must not collect them.
+            return relay.passed_on(context, _is_option, tokens=mode == DURABLE)
 
         kind = self._shapes.kind(path.removeprefix("/"))
         handler = relay.handler(channel, path, kind, outgoing, observe=self.observe)
@@ -217,6 +219,11 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._handler(handler_call_details)
+
+
+def _with_token(context: Any) -> metadata.Pairs:
+    # Without a token of the app's own, the connection shows the sidecar's.
+    return relay.passed_on(context, tokens=True)
 
 
 def _is_option(key: str) -> bool:

@@ -114,6 +114,7 @@ class DirectCalls:
 
 
 def _outgoing(context: relay.Context) -> metadata.Pairs:
-    """The metadata that goes on to the agent: the caller's own, the call's lineage, its token, and whether it may be retried."""
+    """The metadata that goes on to the agent: the caller's own, the call's lineage, and whether it may be retried. Not its token: agents ask for none, and must not
+    collect them."""
     check_direct(context.invocation_metadata() or ())
-    return relay.passed_on(context, _KEPT.__contains__, tokens=True)
+    return relay.passed_on(context, _KEPT.__contains__)
