@@ -6,6 +6,7 @@ import asyncio
 import stat
 from pathlib import Path
 
+import grpc
 import pytest
 
 from probe.v1.probe_pb2 import ProbeRequest
@@ -17,6 +18,8 @@ from weft.client.sync import connect as connect_sync
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.network.channel import Route, dial
 from weft.rpc.security.token_source import LOOK_S, token_source
+from weft.v1 import coordinator_pb2
+from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 
 CALL = tasks.method("Call")
 
@@ -75,6 +78,12 @@ async def test_a_mesh_with_tokens(mesh: MeshHarness) -> None:
                 await caller.tasks.submit("acme.v1.Other/Call", ProbeRequest())
             with pytest.raises(PermissionDenied):
                 await caller.fleet.pause(CALL)
+            # No library of weft's sends it so, and another one is told.
+            stored = coordinator_pb2.SubmitTaskRequest(method=CALL)
+            stored.options.context.metadata.add(key="authorization", value=f"Bearer {text}".encode())
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await CoordinatorServiceStub(caller.channel()).SubmitTask(stored)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert text not in Path(mesh.store).read_bytes().decode("latin-1")
         other = await made("client", "--methods", "other.*")
         async with connect(mesh.target, token=other) as stranger:

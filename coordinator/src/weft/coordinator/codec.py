@@ -29,6 +29,7 @@ from weft.coordinator.store.run_limits import LockClaim
 from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, ResourceExhausted, Unimplemented
+from weft.rpc.security.token_metadata import shows_token
 from weft.rpc.task_policy.key_paths import DeepMessage
 from weft.rpc.task_policy.option_checks import (
     LEAST_TTL_S,
@@ -172,6 +173,11 @@ def _with_options(
         )
     limits = options.limits
     context = options.context.SerializeToString() if options.HasField("context") else b""
+    if b"weft_" in context and any(shows_token(each.key, each.value) for each in options.context.metadata):
+        raise refusals.invalid_field(
+            "the metadata of a task is stored, and this has a token: leave it out",
+            field="options.context.metadata",
+        )
     if len(context) > defaults.max_metadata_bytes:
         raise refusals.payload_too_large(
             f"the call's metadata is {len(context)} bytes; the limit is {defaults.max_metadata_bytes}"
