@@ -167,6 +167,40 @@ async def test_bad_tokens_at_the_door(door: Door) -> None:
     assert await door.call(path, (*shown(good), ("authorization", "Bearer of-an-app"))) is None
 
 
+@pytest.mark.parametrize("revoked", [False, True])
+async def test_a_token_is_judged_again_while_a_request_is_on_its_way(
+    door: Door, monkeypatch: pytest.MonkeyPatch, revoked: bool
+) -> None:
+    """The handler is chosen when a call's head arrives, and runs when its request is there."""
+    edge = door.coordinator._identity.edge
+    made = await door.create(OPERATOR)
+    path, pairs = "/weft.v1.TokenService/ListTokens", shown(made.text)
+    assert await door.call(path, pairs) is None
+    chosen = asyncio.Event()
+    entered = edge.entered
+
+    def seen(*args: Any) -> Any:
+        handler = entered(*args)
+        chosen.set()
+        return handler
+
+    monkeypatch.setattr(edge, "entered", seen)
+    call = door.channel.stream_unary(path)(metadata=pairs, timeout=20.0)
+    await asyncio.wait_for(chosen.wait(), 20.0)
+    if revoked:
+        request = security_pb2.RevokeTokenRequest(id=made.token.id)
+        await door.stub.RevokeToken(request, metadata=shown(door.operator))
+    await edge.look_again(every=True)
+    await call.write(b"")
+    await call.done_writing()
+    if not revoked:
+        await call
+        return
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    assert reason(from_call(refused.value)) == "TOKEN_REVOKED"
+
+
 async def test_probes_need_no_token_and_learn_little(door: Door) -> None:
     path = "/grpc.health.v1.Health/Check"
     assert await door.call(path, ()) is None

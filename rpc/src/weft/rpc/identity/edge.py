@@ -148,7 +148,7 @@ class Edge:
             return known[1]
         if (why := self._why_not(shown.verdict.caller, path)) is not None:
             return self._refusal(why)
-        made = _with_behaviour(handler, partial(self._run, shown))
+        made = _with_behaviour(handler, partial(self._run, shown, path, text))
         if len(shown.handlers) >= _KEPT:
             shown.handlers.clear()
         shown.handlers[path] = handler, made
@@ -186,7 +186,7 @@ class Edge:
         try:
             shown = await self._find(text)
             if (why := self._why_not(shown.verdict.caller, path)) is None:
-                return await self._run(shown, behaviour, request, context)
+                return await self._run(shown, path, text, behaviour, request, context)
         except WeftError as error:
             why = error
         self.refused += 1
@@ -215,8 +215,13 @@ class Edge:
             shown.handlers.clear()
         shown.verdict = verdict
 
-    async def _run(self, shown: _Shown, behaviour: Callable[..., Any], request: Any, context: Any) -> Any:
+    async def _run(
+        self, shown: _Shown, path: str, text: str, behaviour: Callable[..., Any], request: Any, context: Any
+    ) -> Any:
         """One call, which ends with its token."""
+        if self._shown.get(text) is not shown:
+            # While the request was read, the token ended, or was to be judged again.
+            return await self._ask(path, text, behaviour, request, context)
         task = asyncio.current_task()
         assert task is not None
         shown.open.add(task)
