@@ -66,7 +66,7 @@ def test_commands_and_variables_are_weft_s() -> None:
 
     assert words("agent", "command") == ["agent", "examples.corpus.agent:agent"]
     variables = dict(re.findall(r"^ +(WEFT_\w+): \"?(.*?)\"?$", TEXT, re.MULTILINE))
-    known = "".join(row[0] for row in settings_table.rows(AgentSettings))
+    known = "".join(row[1] for row in settings_table.rows(AgentSettings))
     assert variables
     assert all(f"`{name}`" in known for name in variables)
     targets = AgentSettings(target=variables["WEFT_TARGET"]).target

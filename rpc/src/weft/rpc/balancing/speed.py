@@ -2,13 +2,15 @@
 
 Least outstanding calls alone are not enough: of eight endpoints, one that is five times slower would still get one call in
 forty. These calls alone would be the slowest one percent. So the duration of calls is measured for each method, at each
-endpoint and over all endpoints. Up to twice the typical time counts as noise.
+endpoint and over all endpoints. Up to twice the typical time counts as noise, and so do a few milliseconds: a process waits as long
+for its turn on a busy machine.
 """
 
 from __future__ import annotations
 
 SHARE_OF_NEWEST = 0.5
 NOISE = 2.0
+NOISE_S = 0.005
 LEAST = 0.05
 # A measurement counts less with time, and not at all after this. Otherwise a slow endpoint without calls would stay slow for ever.
 FADES_S = 10.0
@@ -31,8 +33,9 @@ class Pace:
 
     def factor(self, now: float, typical_s: float) -> float:
         """The factor of the endpoint's weight."""
-        if self.seconds <= NOISE * typical_s or not typical_s:
+        noise_s = max(NOISE * typical_s, typical_s + NOISE_S)
+        if self.seconds <= noise_s or not typical_s:
             return 1.0
         belief = max(0.0, 1.0 - (now - self.measured_at) / FADES_S)
         believed_s = typical_s + (self.seconds - typical_s) * belief
-        return min(1.0, max(LEAST, (NOISE * typical_s / believed_s) ** 2))
+        return min(1.0, max(LEAST, (noise_s / believed_s) ** 2))
