@@ -18,6 +18,7 @@ async def test_attempts_of_a_killed_agent_run_elsewhere_within_three_seconds(mes
     victim, _ = await asyncio.gather(
         mesh.agent("a1", slots=3, program=tasks.PLAIN), mesh.agent("a2", slots=6, program=tasks.PLAIN)
     )
+    await mesh.wait_contract("a1", agents=2)
     ledger = mesh.ledger()
     requests = [ProbeRequest(text=f"t{n}", sleep_s=2.5, ledger=ledger.path) for n in range(6)]
     ids = await tasks.submit_all(mesh, requests)

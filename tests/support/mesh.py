@@ -180,14 +180,14 @@ class MeshHarness:
             await self.wait_contract(agent_id)
         return process
 
-    async def wait_contract(self, agent_id: str) -> None:
-        """Wait until the agent's methods are in force: it is connected a moment before its contract is accepted."""
+    async def wait_contract(self, agent_id: str, *, agents: int = 1) -> None:
+        """Wait until so many agents may get tasks of the agent's methods: it is connected a moment before its contract is accepted."""
         request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
         hosted = {method.name for method in (await self.api().GetAgent(request, timeout=5)).agent.methods}
 
         async def in_force() -> bool:
             answer = await self.api().ListQueues(coordinator_pb2.ListQueuesRequest(), timeout=5)
-            return any(queue.agents for queue in answer.queues if queue.method in hosted)
+            return any(queue.agents >= agents for queue in answer.queues if queue.method in hosted)
 
         await self.eventually(in_force, f"the contract of {agent_id} is accepted")
 

@@ -148,9 +148,12 @@ async def test_less_backlog_gets_tasks_and_direct_calls_first() -> None:
             async with asyncio.timeout(20):
                 while {each.id: each.backlog_slots for each in await mesh.fleet.agents()} != backlog:
                     await asyncio.sleep(0.01)
-            assert await run(mesh, direct=False) == [free] * 6
-            # A client may have an older report of each agent, which its next answer replaces.
-            assert (await run(mesh, direct=True)).count(free) >= 5
+            # A client may have an older report of each agent, which its next answer replaces; on a busy machine, one
+            # is taken for slow for a while.
+            for direct in (False, True):
+                async with asyncio.timeout(20):
+                    while await run(mesh, direct=direct) != [free] * 6:
+                        pass
         shown = {name: str(value) for name, value in facts(await mesh.fleet.agent("b"))}
         assert shown["backlog"] == "counts as 3 used slots"
 
