@@ -34,7 +34,7 @@ from weft.coordinator.store.embedded.task_spec import SpecTable
 from weft.rpc.telemetry import call_figures, otlp_encoding
 from weft.rpc.telemetry.exposition import encode
 from weft.rpc.telemetry.span_log import SpanLog
-from weft.rpc.telemetry.span_records import SpanRecord
+from weft.rpc.telemetry.span_records import Recorded
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.testing import LocalMesh, local_mesh, mesh_of
 from weft.v1 import coordinator_pb2 as api
@@ -54,16 +54,29 @@ CALL = "probe.v1.ProbeService/Call"
 
 
 class EncodingSink:
-    """Encodes spans as for a collector."""
+    """Takes spans encoded, as a collector does."""
+
+    takes_encoded = True
 
     def __init__(self) -> None:
         self.spans = 0
 
-    def export(self, records: Sequence[SpanRecord], spans: Sequence[Any]) -> None:
-        self.spans += len([otlp_encoding.span(record) for record in records]) + len(spans)
+    def export(self, recorded: Sequence[Recorded | bytes], count: int, spans: Sequence[Any]) -> bool:
+        assert all(isinstance(each, bytes) for each in recorded)
+        self.spans += count + len(spans)
+        return True
 
     def shutdown(self) -> None:
         """Nothing to end."""
+
+
+class EveryTrace:
+    """Records all spans."""
+
+    follows_parent = False
+
+    def __call__(self, *_: Any) -> bool:
+        return True
 
 
 class Visits:
@@ -186,7 +199,7 @@ async def test_days_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for handler in list(logging.getLogger().handlers):
         logging.getLogger().removeHandler(handler)
     sink = EncodingSink()
-    tracer = SpanTracer(SpanLog([sink], {}), lambda *_: True)
+    tracer = SpanTracer(SpanLog([sink], {}), EveryTrace())
     made: list[Coordinator] = []
 
     def traced(settings: Any, store: Any) -> Coordinator:
