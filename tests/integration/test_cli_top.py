@@ -122,7 +122,7 @@ async def test_a_mesh_is_watched_and_steered(mesh: MeshHarness) -> None:
         terminal.type("\r")
         await terminal.seen("error         NOT_FOUND: no such order", "Esc back")
         terminal.type("\x1b")
-        await terminal.seen("[5 failures]", "Enter open")
+        await terminal.seen("[5:failures]", "Enter open")
         terminal.type("2d")
         await terminal.seen("drain agent a1? y")
         terminal.type("y")
