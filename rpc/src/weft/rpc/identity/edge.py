@@ -23,6 +23,7 @@ import grpc
 from weft.rpc import refusals
 from weft.rpc.calls import relay
 from weft.rpc.errors import Unauthenticated, Unavailable, WeftError
+from weft.rpc.handler_shape import behaviour_of
 from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, roles_of
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
@@ -34,7 +35,6 @@ log = get_logger(__name__)
 Handler = Any
 Pairs = Iterable[tuple[str, str | bytes]]
 
-_SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 _SCHEME = "bearer "
 # Calls of tokens that are not known here, which may ask the judge at a time; more are refused.
 MAX_ASKING = 1000
@@ -341,8 +341,7 @@ def _shows_any(pairs: Pairs) -> bool:
 
 def _with_behaviour(handler: Handler, around: Callable[..., Any]) -> Handler:
     """A handler with something around its behaviour: `around(behaviour, request, context)`."""
-    shape = next(each for each in _SHAPES if getattr(handler, each) is not None)
-    behaviour = getattr(handler, shape)
+    shape, behaviour = behaviour_of(handler)
     if inspect.isasyncgenfunction(behaviour):
         behaviour = partial(_written, behaviour)
     return handler._replace(**{shape: partial(around, behaviour)})
