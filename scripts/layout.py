@@ -78,7 +78,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "google": ("weft",),
     "grpc": ("weft",),
     "grpc_channelz": ("weft/rpc/operators", "weft/cli/doctor"),
-    "grpc_health": ("weft/rpc", "weft/agent", "weft/coordinator/server", "weft/coordinator/fleet"),
+    "grpc_health": ("weft/rpc", "weft/agent", "weft/coordinator/namespaces", "weft/coordinator/fleet"),
     "grpc_reflection": ("weft/rpc/contracts",),
     "grpc_status": ("weft/cli/conformance",),
     "msgpack": ("weft/coordinator/store/redis",),

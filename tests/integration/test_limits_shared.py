@@ -52,7 +52,7 @@ class Mesh:
     async def submit(self, submissions: list[Submission]) -> None:
         """Store tasks, in turns at both."""
         for at in range(0, len(submissions), 250):
-            await self.coordinators[at // 250 % 2]._store.enqueue(submissions[at : at + 250])
+            await self.coordinators[at // 250 % 2].default._store.enqueue(submissions[at : at + 250])
 
     @property
     def running(self) -> list[session_pb2.Assignment]:
@@ -83,7 +83,7 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
             mesh.coordinators.append(coordinator)
             mesh.agents.append(agent)
         await until(
-            lambda: all(each._register.serving(QueueKey(ECHO)) == 2 for each in mesh.coordinators),
+            lambda: all(each.default._register.serving(QueueKey(ECHO)) == 2 for each in mesh.coordinators),
             "both coordinators know both agents",
         )
         yield mesh
@@ -105,12 +105,12 @@ async def test_a_lock_is_held_once_over_both(mesh: Mesh) -> None:
     await mesh.submit(locked)
     while len(mesh.ended) < 20:
         await until(lambda: len(mesh.running) > 0, "one runs")
-        held = {record.name: record for record in await mesh.coordinators[1]._store.locks()}
+        held = {record.name: record for record in await mesh.coordinators[1].default._store.locks()}
         holders = held["db"].holders
         assert len(holders) == 1 or all(holder.shared for holder in holders)
         await mesh.end_one_each()
     async with asyncio.timeout(20):
-        while await mesh.coordinators[0]._store.locks():
+        while await mesh.coordinators[0].default._store.locks():
             await asyncio.sleep(0.01)
 
 

@@ -172,7 +172,7 @@ async def test_a_token_is_judged_again_while_a_request_is_on_its_way(
     door: Door, monkeypatch: pytest.MonkeyPatch, revoked: bool
 ) -> None:
     """The handler is chosen when a call's head arrives, and runs when its request is there."""
-    edge = door.coordinator._identity.edge
+    edge = door.coordinator.identity.edge
     made = await door.create(OPERATOR)
     path, pairs = "/weft.v1.TokenService/ListTokens", shown(made.text)
     assert await door.call(path, pairs) is None

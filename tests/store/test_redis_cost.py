@@ -209,12 +209,12 @@ async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
         async with asyncio.timeout(20):
             # It has seen all of it; the first round of housekeeping reads each schedule once.
             while (
-                coordinator._register.serving(QueueKey(METHOD)) < 1000
-                or not coordinator._store.ready_depths()
-                or not coordinator._sweeper._rested_at_s
+                coordinator.default._register.serving(QueueKey(METHOD)) < 1000
+                or not coordinator.default._store.ready_depths()
+                or not coordinator.default._sweeper._rested_at_s
             ):
                 await asyncio.sleep(0.05)
-        assert coordinator._store.ready_depths()[queue] == 1
+        assert coordinator.default._store.ready_depths()[queue] == 1
         sent_bytes, calls, used = await _per_second(server, 4.0)
         print(f"{sent_bytes:.0f} B and {calls:.0f} commands a second: {used.commands.most_common(12)}")
         assert sent_bytes < IDLE_BYTES, used
@@ -357,7 +357,7 @@ async def test_what_the_library_submits_leaves_nothing_behind(server: RedisServe
             server.client() as client,
         ):
             async with asyncio.timeout(20):
-                while not coordinator._register.serving(QueueKey(ECHO)):
+                while not coordinator.default._register.serving(QueueKey(ECHO)):
                     await asyncio.sleep(0.01)
             handle = await mesh.tasks.submit(ECHO, b"", result_ttl_s=20.0)
             await handle.result(timeout_s=10)
@@ -395,15 +395,15 @@ async def test_contracts_that_nobody_needs_are_forgotten_by_coordinators(
                 async with LightAgent(channel, "a1") as agent:
                     assert agent.welcome.contract_needed
                     async with asyncio.timeout(20):
-                        while not all(each._contracts.find(ECHO) for each in coordinators):
+                        while not all(each.default._contracts.find(ECHO) for each in coordinators):
                             await asyncio.sleep(0.01)
                     # While it is here it stays.
                     await asyncio.sleep(1.5)
-                    assert all(each._contracts.find(ECHO) for each in coordinators)
+                    assert all(each.default._contracts.find(ECHO) for each in coordinators)
                 async with asyncio.timeout(20):
-                    while any(each._contracts.find(ECHO) for each in coordinators):
+                    while any(each.default._contracts.find(ECHO) for each in coordinators):
                         await asyncio.sleep(0.01)
-                assert await coordinators[0]._store.contracts() == {}
+                assert await coordinators[0].default._store.contracts() == {}
     finally:
         for each in coordinators:
             await each.stop(0.1)

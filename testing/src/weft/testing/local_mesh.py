@@ -113,7 +113,7 @@ class LocalMesh(Mesh):
 
     async def _serves(self, agent: Agent) -> bool:
         """Whether it gets tasks, and direct calls find it."""
-        if not self._coordinator.takes_work(agent.id):
+        if not self._coordinator.default.takes_work(agent.id):
             return False
         if not agent.direct_address:
             return True
@@ -162,7 +162,7 @@ async def mesh_of(*agents: Agent, skip_idle_time: bool = True, **settings: Any) 
         store = _store_of(made, clock)
         coordinator = Coordinator(made, store)
         await coordinator.start()
-        clock.attach(coordinator, store)
+        clock.attach(coordinator.default, store)
         mesh = LocalMesh(coordinator, clock)
         errors: list[BaseException] = []
         try:

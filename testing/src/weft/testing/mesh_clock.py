@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from weft.coordinator.server import Coordinator
+from weft.coordinator.namespaces.namespace import Namespace
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.embedded.moved_clock import MovedClock
 
@@ -29,7 +29,7 @@ class MeshClock:
     def __init__(self) -> None:
         self._ahead_s = 0.0
         self._moving = asyncio.Lock()
-        self._coordinator: Coordinator | None = None
+        self._mesh: Namespace | None = None
         self._store: EmbeddedStore | None = None
         self._moved: MovedClock | None = None
         # Tasks with long handlers: `advance` does not wait for them again.
@@ -60,19 +60,19 @@ class MeshClock:
 
     # -- for the mesh -------------------------------------------------------------------------------------------
 
-    def attach(self, coordinator: Coordinator, store: EmbeddedStore) -> None:
-        """Attach the coordinator and its store, which are open."""
-        self._coordinator, self._store, self._moved = coordinator, store, MovedClock(store)
+    def attach(self, mesh: Namespace, store: EmbeddedStore) -> None:
+        """Attach a mesh and its store, which are open."""
+        self._mesh, self._store, self._moved = mesh, store, MovedClock(store)
 
     async def skip_idle_time(self) -> None:
         """Jump whenever a caller waits and nothing but time can change the state. Runs until it is cancelled."""
-        coordinator, _, _ = self._parts()
+        mesh, _, _ = self._parts()
         seen: object = None
         looks = 0
         while True:
             await asyncio.sleep(LOOK_S)
             due_at = self._next_due_at()
-            if due_at is None or self._moving.locked() or not coordinator.subscribed_tasks() or self._busy():
+            if due_at is None or self._moving.locked() or not mesh.subscribed_tasks() or self._busy():
                 seen = None
                 continue
             state = self._state()
@@ -83,15 +83,15 @@ class MeshClock:
                 async with self._moving:
                     await self._jump(due_at)
 
-    def _parts(self) -> tuple[Coordinator, EmbeddedStore, MovedClock]:
-        if self._coordinator is None or self._store is None or self._moved is None:
+    def _parts(self) -> tuple[Namespace, EmbeddedStore, MovedClock]:
+        if self._mesh is None or self._store is None or self._moved is None:
             raise RuntimeError("the mesh of this clock does not run")
-        return self._coordinator, self._store, self._moved
+        return self._mesh, self._store, self._moved
 
     def _next_due_at(self) -> float | None:
         """When the next task or schedule is due."""
-        coordinator, _, moved = self._parts()
-        due = [at for at in (moved.next_due_at(), coordinator.next_pass_at) if at is not None]
+        mesh, _, moved = self._parts()
+        due = [at for at in (moved.next_due_at(), mesh.next_pass_at) if at is not None]
         return min(due, default=None)
 
     def _busy(self) -> bool:
@@ -105,16 +105,16 @@ class MeshClock:
 
     async def _jump(self, to: float) -> None:
         """Move the clock to a time, unless it is past it, sweep the store, and submit the tasks of schedules."""
-        coordinator, _, moved = self._parts()
+        mesh, _, moved = self._parts()
         by_s = to - self.now()
         if by_s > 0:
             moved.jumps(by_s)
             self._ahead_s += by_s
         while True:
-            report = await coordinator.sweep()
+            report = await mesh.sweep()
             if not (report.promoted or report.expired or report.reclaimed or report.forgotten):
                 break
-        await coordinator.run_passes()
+        await mesh.run_passes()
 
     async def _settle(self) -> None:
         """Wait until the mesh is at rest: agents have the ready tasks, as far as they have room, and handlers have

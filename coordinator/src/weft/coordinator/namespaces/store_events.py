@@ -1,10 +1,10 @@
-"""The events that the store tells its coordinator (`StoreListener`), passed on to the parts that handle them."""
+"""The events that the store tells its mesh (`StoreListener`), passed on to the parts that handle them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Self
+from typing import Protocol, Self
 
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.dispatch.dispatcher import Dispatcher
@@ -12,7 +12,6 @@ from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.groups.group_ends import GroupEnds
-from weft.coordinator.identity.identity import Identity
 from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
@@ -23,8 +22,20 @@ from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.task_logs.log_service import LogService
 
 
+class Upkeep(Protocol):
+    """Things of the coordinator itself that are in the store of a mesh."""
+
+    def rows_changed(self, kind: str) -> bool:
+        """Some coordinator has changed rows of a kind. True: `keep_house` is to look at them soon."""
+        ...
+
+    async def keep_house(self, now_s: float) -> None:
+        """A part of each pass of the sweeper."""
+        ...
+
+
 class StoreEvents:
-    """A coordinator as the store's listener. The coordinator makes the parts."""
+    """A mesh as the store's listener. The mesh makes the parts."""
 
     _dispatcher: Dispatcher
     _sweeper: Sweeper
@@ -35,7 +46,7 @@ class StoreEvents:
     _operator_limits: PolicyRows
     _logs: LogService
     _explainer: QueueExplainer
-    _identity: Identity
+    _upkeep: Upkeep
     _index: SessionIndex
     _subscriptions: TaskSubscriptions
     _sessions: Sessions
@@ -65,7 +76,7 @@ class StoreEvents:
         self._sweeper.hasten()
 
     def rows_changed(self, kind: str) -> None:
-        if self._identity.rows_changed(kind):
+        if self._upkeep.rows_changed(kind):
             self._sweeper.hasten()
         if kind == SCHEDULES:
             self._schedules.changed()

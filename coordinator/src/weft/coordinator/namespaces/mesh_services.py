@@ -1,4 +1,4 @@
-"""Adds the coordinator's own services to its server."""
+"""Adds the services of weft that each mesh has to a server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from weft.coordinator.fleet.method_service import MethodService
 from weft.coordinator.groups.group_service import GroupService
-from weft.coordinator.identity.token_service import TokenService
 from weft.coordinator.schedules.schedule_service import ScheduleService
 from weft.coordinator.service import CoordinatorService
 from weft.coordinator.statistics.stats_service import StatsService
@@ -17,12 +16,11 @@ from weft.v1 import (
     logs_pb2_grpc,
     method_pb2_grpc,
     schedule_pb2_grpc,
-    security_pb2_grpc,
     stats_pb2_grpc,
 )
 
 
-class OwnServices(NamedTuple):
+class MeshServices(NamedTuple):
     """The servicers."""
 
     coordinator: CoordinatorService
@@ -31,7 +29,6 @@ class OwnServices(NamedTuple):
     logs: LogService
     methods: MethodService
     stats: StatsService
-    tokens: TokenService
 
     def add_to(self, server: Any) -> None:
         """Serve them.
@@ -45,4 +42,3 @@ class OwnServices(NamedTuple):
         logs_pb2_grpc.add_LogServiceServicer_to_server(self.logs, server)
         method_pb2_grpc.add_MethodServiceServicer_to_server(self.methods, server)
         stats_pb2_grpc.add_StatsServiceServicer_to_server(self.stats, server)
-        security_pb2_grpc.add_TokenServiceServicer_to_server(self.tokens, server)

@@ -1,0 +1,360 @@
+"""One mesh in a coordinator: the parts of a namespace are started in order and stopped in the reverse order.
+
+open:  store (recovers)
+start: contracts, policies, run limits ─► agents ─► sessions, dispatcher, sweeper, schedules
+stop:  health NOT_SERVING ─► no new tasks, waiting callers answered ─► schedules, dispatcher, sweeper ─► streams closed
+close: direct calls ─► store closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from grpc_health.v1 import health_pb2_grpc
+
+from weft.coordinator import guard
+from weft.coordinator.calls.call_tasks import CallTasks
+from weft.coordinator.calls.direct_proxy import DirectCalls
+from weft.coordinator.calls.durable_proxy import DurableCalls
+from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.calls.submit_spans import SubmitSpans
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.contracts.contract_sync import ContractSync
+from weft.coordinator.coordinator_figures import CoordinatorFigures, CountedParts
+from weft.coordinator.dispatch.dispatcher import Dispatcher
+from weft.coordinator.dispatch.session_index import SessionIndex
+from weft.coordinator.dispatch.sweeper import Sweeper
+from weft.coordinator.dispatch.unserved_queues import UnservedQueues
+from weft.coordinator.dispatch.wait_spans import WaitSpans
+from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.fleet.discovery_service import DiscoveryService
+from weft.coordinator.fleet.fleet_sync import FleetSync
+from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.fleet.matching import Matching
+from weft.coordinator.fleet.method_service import MethodService
+from weft.coordinator.fleet.queue_explainer import QueueExplainer
+from weft.coordinator.fleet.queue_view import Queues
+from weft.coordinator.fleet.resource_view import ResourceView
+from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
+from weft.coordinator.groups.callback_pass import CallbackPass, callback_methods
+from weft.coordinator.groups.group_ends import GroupEnds
+from weft.coordinator.groups.group_service import GroupService
+from weft.coordinator.namespaces.mesh_services import MeshServices
+from weft.coordinator.namespaces.store_events import StoreEvents, Upkeep
+from weft.coordinator.pass_runner import PassRunner
+from weft.coordinator.policy.policy_rows import PolicyRows
+from weft.coordinator.policy.run_limit_sync import RunLimitSync
+from weft.coordinator.schedules.schedule_service import ScheduleService
+from weft.coordinator.schedules.schedule_table import ScheduleTable
+from weft.coordinator.schedules.tick_pass import TickPass
+from weft.coordinator.service import CoordinatorService, FleetParts, TaskParts
+from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
+from weft.coordinator.sessions.contract_admission import ContractAdmission
+from weft.coordinator.sessions.sessions import Sessions
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.statistics.stats_service import StatsService
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import Owner, SweepReport
+from weft.coordinator.task_logs.log_service import LogService
+from weft.rpc import health, refusals
+from weft.rpc.contracts.reflection import Reflection
+from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.identity.edge import Edge
+from weft.rpc.network.routes import Routes
+from weft.rpc.process.logs import get_logger
+from weft.rpc.security.process_tls import ProcessTls
+from weft.rpc.telemetry.call_figures import CallFigures
+from weft.rpc.telemetry.span_tracer import SpanTracer
+from weft.v1 import fleet_pb2, logs_pb2
+
+log = get_logger(__name__)
+
+STORE_CLOSE_S = 10.0
+
+
+class CoordinatorParts(NamedTuple):
+    """What stands once in a coordinator, for all its meshes."""
+
+    settings: CoordinatorSettings
+    coordinator_id: str
+    tls: ProcessTls
+    edge: Edge
+    figures: CoordinatorFigures
+    # None: no traces are exported.
+    tracer: SpanTracer | None
+
+
+class Namespace(StoreEvents):
+    """One mesh: a store, the agents and tasks in it, and the services in front of them.
+
+    Large because it is the listener of the sessions, too: many methods pass an event on to the part that handles it.
+
+    Args:
+        upkeep: what the coordinator itself keeps in this store.
+    """
+
+    def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep) -> None:
+        self._settings, self.coordinator_id, self._tls, self._edge, self._figures, self._tracer = parts
+        self._store, self._upkeep, settings = store, upkeep, parts.settings
+        self._subscriptions = TaskSubscriptions(settings.max_watchers)
+        self._contracts = Contracts()
+        self._contract_sync = ContractSync(
+            self._store,
+            self._contracts,
+            forget_after_s=settings.forget_contracts_s,
+            also_needed=self._submitted_methods,
+        )
+        policies = self._contracts.policies
+        self._overrides = PolicyRows(self._store, "method-overrides", policies.set_overrides)
+        self._operator_limits = PolicyRows(self._store, "queue-limits", policies.set_limits)
+        self._run_limits = RunLimitSync(self._store, policies, settings.cancel_grace_s)
+        self._register = AgentRegister(self._fleet_moved)
+        self._resources = ResourceView(self._store, self._register)
+        self._explainer = QueueExplainer(self._store, self._register, self._resources)
+        self._index = SessionIndex(self._register.elsewhere)
+        self._outcomes = self._make_outcomes()
+        self._sessions = Sessions(
+            self._store,
+            ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle),
+            settings,
+            self.coordinator_id,
+            listener=self,
+            readers=self._subscriptions,
+            outcomes=self._outcomes,
+        )
+        self._logs = LogService(store, self._sessions, self._register, settings, self._edge)
+        self._fleet_sync = FleetSync(
+            self._store,
+            self._register,
+            self._sessions,
+            hasten=self.fleet_changed,
+            forget_after_s=settings.forget_agents_s,
+            security=self._tls.channels,
+        )
+        self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
+        self._direct = self._make_direct()
+        self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
+        self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
+        self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
+        self._submission_service = self._make_submissions()
+        self._schedules, self._callbacks = self._make_passes()
+        self._group_ends = GroupEnds(self._store, settings.max_watchers)
+        self._stats = StatsService(self._store, self.coordinator_id)
+        self._sweeper = Sweeper(
+            self._store,
+            wake=self.ready,
+            lost=self._lease_lost,
+            before_late=self._sessions.heartbeats.watch,
+            housekeeping=self._keep_house,
+        )
+
+    def _make_outcomes(self) -> AttemptOutcomes:
+        return AttemptOutcomes(
+            self._register.description,
+            timed=self._is_unary,
+            changed=self.session_changed,
+            now=self._store.now,
+            figures=self._store.figures,
+        )
+
+    def _make_direct(self) -> DirectCalls:
+        parts = self._discovery.snapshots, self._contracts.find, self._settings.max_message_bytes
+        made = CallFigures(self._figures.figures, made=True)
+        return DirectCalls(*parts, self._tracer, security=self._tls.channels, observe=made.observe)
+
+    def _make_dispatcher(self) -> Dispatcher:
+        waits, passes = WaitSpans.of(self._tracer), self._figures.passes
+        return Dispatcher(self._store, self._index, waits=waits, passes=passes)
+
+    def _make_submissions(self) -> SubmissionService:
+        matching = Matching(self._store, self._register, self._fleet_sync.look_now)
+        spans = SubmitSpans.of(self._tracer, shared=self._store.shared)
+        return SubmissionService(self._store, self._contracts, matching, self._settings, spans)
+
+    def _make_unserved(self) -> UnservedQueues:
+        policies, look = self._contracts.policies, self._fleet_sync.look_now
+        return UnservedQueues(self._store, self._register, policies, look, self._settings.fallback_grace_s)
+
+    def _make_passes(self) -> tuple[PassRunner, PassRunner]:
+        """Those of schedules, and of groups' callbacks."""
+        ticks = TickPass(self._store, self._submission_service, self._settings.cancel_grace_s)
+        callbacks = CallbackPass(self._store, self._submission_service)
+        due = PassRunner(self._store, ticks.run, "schedules")
+        return due, PassRunner(self._store, callbacks.run, "callbacks")
+
+    # -- events of the parts for each other -------------------------------------------------------------------------
+
+    def _lease_lost(self, owner: Owner) -> None:
+        self._figures.lease_lost()
+        self._register.session_lost(owner)
+
+    def _is_unary(self, method: str) -> bool:
+        info = self._contracts.find(method)
+        return info is not None and info.kind == fleet_pb2.METHOD_KIND_UNARY
+
+    async def _submitted_methods(self) -> set[str]:
+        """The methods of tasks that coordinators submit themselves."""
+        return await ScheduleTable(self._store).methods() | await callback_methods(self._store)
+
+    async def _keep_house(self, now_s: float) -> None:
+        self._stats.tick(now_s)
+        await self._upkeep.keep_house(now_s)
+        if self._store.shared:
+            await self._contract_sync.load()
+        await self._overrides.load()
+        await self._operator_limits.load()
+        await self._run_limits.run_once(now_s)
+        self._outcomes.sweep(self._sessions.all(), now_s)
+        await self._fleet_sync.run_once(now_s)
+        await self._unserved.run_once(now_s)
+        await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
+
+    # -- what sessions tell (SessionListener) -----------------------------------------------------------------------
+
+    def session_changed(self, session: AgentSession) -> None:
+        self._fleet_sync.session_changed(session)
+
+    def slots_changed(self, session: AgentSession, *, wake: bool = True) -> None:
+        self._index.changed(session)
+        if wake:
+            self._dispatcher.wake()
+
+    def log_answered(self, reply: logs_pb2.LogReply) -> None:
+        self._logs.asked.answered(reply)
+
+    def session_ended(self, session: AgentSession) -> None:
+        self._index.left(session)
+        self._logs.asked.session_ended(session)
+
+    def _fleet_moved(self) -> None:
+        self._discovery.announce()
+        self._health.changed()
+
+    # -- its services -----------------------------------------------------------------------------------------------
+
+    def serve_on(self, routes: Routes) -> guard.Lenient:
+        """Serve this mesh; returns where the coordinator's own services may be added."""
+        settings, explainer, edge = self._settings, self._explainer, self._edge
+        submissions, subscriptions = self._submission_service, self._subscriptions
+        queues = Queues(
+            self._store,
+            self._register,
+            self._contracts,
+            explainer,
+            self._operator_limits,
+            self._run_limits,
+            self.ready,
+        )
+        service = CoordinatorService(
+            TaskParts(self._store, subscriptions, submissions, explainer, settings, self._tracer),
+            FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
+            self._sessions,
+            edge,
+        )
+        timing = CallFigures(self._figures.figures)
+        own = MeshServices(
+            service,
+            ScheduleService(self._store, submissions, edge),
+            GroupService(self._store, submissions, self._group_ends, settings.cancel_grace_s, edge),
+            self._logs,
+            MethodService(self._contracts, self._register, self._overrides, self._run_limits),
+            self._stats,
+        )
+        own.add_to(lenient := guard.Lenient(routes, timing.timed_handler))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
+        tasks = CallTasks(self._store, subscriptions, submissions, explainer, settings.cancel_grace_s)
+        calls = DurableCalls(
+            tasks, self._store, subscriptions, self._contracts, self._direct, settings, self._tracer
+        )
+        shown = [*filter(None, OWN_SERVICES), health.SERVICE]
+        Reflection(self._contracts, shown).serve_on(routes)
+        health.HealthLists(self._health).serve_on(routes)
+        routes.others = timing.timed(calls)
+        counted = self._store, self._register, self._sessions, subscriptions, submissions
+        self._figures.ask(CountedParts(*counted, calls.admission, self._direct.balancer))
+        return lenient
+
+    # -- lifecycle ------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Recover the store."""
+        await self._store.open(self._bound())
+
+    async def start(self) -> None:
+        """Be ready for work."""
+        await self._contract_sync.load()
+        await self._overrides.load()
+        await self._operator_limits.load()
+        await self._run_limits.start()
+        await self._fleet_sync.start()
+        self._discovery.start()
+        self._sessions.start()
+        self._dispatcher.start()
+        self._sweeper.start()
+        self._schedules.start()
+        self._callbacks.start()
+
+    async def stop(self) -> None:
+        """Answer the waiting callers and end the sessions; each step is bounded. Tasks and results stay in the store."""
+        self._health.stop()
+        self._submission_service.stopping = True
+        self._subscriptions.close(
+            _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
+        )
+        self._group_ends.close(_stopping("the coordinator is stopping; wait for the group at another one"))
+        # Before the sessions: their end here is no change of the agents.
+        self._discovery.close(_stopping("the coordinator is stopping; resume from the last cursor"))
+        await self._logs.stop(_stopping("the coordinator is stopping; ask again"))
+        await self._schedules.stop()
+        await self._callbacks.stop()
+        await self._dispatcher.stop()
+        # Before the streams close: an agent whose lease ends now is not lost, because it will come back.
+        await self._sweeper.stop()
+        await self._sessions.stop()
+        await self._fleet_sync.stop()
+
+    async def close(self) -> None:
+        """End direct calls, and close the store. The port is closed."""
+        await self._direct.close()
+        try:
+            async with asyncio.timeout(STORE_CLOSE_S):
+                await self._store.close()
+        except (TimeoutError, WeftError) as error:
+            log.error("store.close_failed", error=str(error) or "it took too long")  # noqa: TRY400
+
+    # -- what others ask it ---------------------------------------------------------------------------------------
+
+    def unfinished(self) -> int:
+        """Tasks that have not ended."""
+        return self._store.unfinished()
+
+    def tell_tokens_changed(self) -> None:
+        """Tell the agents that tokens have changed."""
+        self._sessions.tell_tokens_changed()
+
+    def takes_work(self, agent_id: str) -> bool:
+        """Whether an agent is connected here and takes tasks."""
+        session = self._sessions.get(agent_id)
+        return session is not None and session.takes_work
+
+    async def sweep(self) -> SweepReport:
+        """Run a sweep now."""
+        return await self._sweeper.run_once()
+
+    @property
+    def next_pass_at(self) -> float | None:
+        """When a schedule or the callback of a group is due next, by the store's clock; None: no time is known."""
+        due = [at for at in (self._schedules.next_at, self._callbacks.next_at) if at is not None]
+        return min(due, default=None)
+
+    async def run_passes(self) -> None:
+        """Submit the tasks of all ticks that have come, and the callbacks of groups that have ended."""
+        await self._schedules.run_due()
+        await self._callbacks.run_due()
+
+
+def _stopping(message: str) -> Unavailable:
+    return refusals.stopping(message, retry_after_s=1.0)
