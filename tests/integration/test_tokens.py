@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,15 @@ from google.protobuf import descriptor_pool
 from google.protobuf.duration_pb2 import Duration
 
 from tests.support.redis_server import RedisServer
+from tests.support.token_door import Door, Pairs, reason, shown, token_door
 from weft.coordinator.fleet.service_health import OWN_SERVICES
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import WeftError, from_call
 from weft.rpc.identity.caller import AGENT, CLIENT, OBSERVER, OPERATOR, ROLES, roles_of
-from weft.rpc.network.channel import dial
 from weft.rpc.security import tokens
 from weft.v1 import errors_pb2, security_pb2
-from weft.v1.security_pb2_grpc import TokenServiceStub
 
-Pairs = tuple[tuple[str, str | bytes], ...]
 RPCS = [
     f"/{service}/{method}"
     for service in sorted(filter(None, OWN_SERVICES))
@@ -39,66 +36,10 @@ OTHERS = [
 DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
-class Door:
-    """A coordinator that asks for tokens, and a channel to it."""
-
-    def __init__(self, coordinator: Coordinator, operator: str) -> None:
-        self.coordinator = coordinator
-        self.operator = operator
-        self.channel = dial(coordinator.address)
-        self.stub = TokenServiceStub(self.channel)
-
-    async def create(self, role: int, **fields: Any) -> security_pb2.CreateTokenResponse:
-        request = security_pb2.CreateTokenRequest(role=role, **fields)
-        made: security_pb2.CreateTokenResponse = await self.stub.CreateToken(
-            request, metadata=shown(self.operator)
-        )
-        return made
-
-    async def call(self, path: str, pairs: Pairs, timeout_s: float = 20.0) -> WeftError | None:
-        """The error of a call with an empty request. None: it succeeded."""
-        call = self.channel.stream_stream(path)(metadata=pairs, timeout=timeout_s)
-        try:
-            await call.write(b"")
-            await call.done_writing()
-            async for _ in call:
-                pass
-        except grpc.aio.AioRpcError as error:
-            return from_call(error)
-        except asyncio.InvalidStateError:
-            pass
-        code = await call.code()
-        if code is grpc.StatusCode.OK:
-            return None
-        return from_call(
-            grpc.aio.AioRpcError(code, None, await call.trailing_metadata(), await call.details())  # type: ignore[arg-type]
-        )
-
-
-def shown(text: str) -> Pairs:
-    return (("weft-token", text),)
-
-
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    settings = CoordinatorSettings(
-        listen="127.0.0.1:0",
-        store=str(tmp_path / "weft.db"),
-        address_file=tmp_path / "address",
-        tokens="on",
-    )
-    coordinator = Coordinator(settings)
-    await coordinator.start()
-    file = tmp_path / "address.token"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    door = Door(coordinator, file.read_text().strip())
-    yield door
-    await door.channel.close()
-    await coordinator.stop(0.0)
-
-
-def reason(error: WeftError | None) -> str:
-    return "" if error is None else error.reason_name
+    async with token_door(tmp_path) as opened:
+        yield opened
 
 
 async def test_every_rpc_with_every_role_and_token(door: Door) -> None:

@@ -62,6 +62,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_TOKEN_USED_UP: _ClassVar[ErrorReason]
     ERROR_REASON_TOKEN_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_TOKEN_UNSAFE: _ClassVar[ErrorReason]
+    ERROR_REASON_POLICY_DENIED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_FIELD: ErrorReason
 ERROR_REASON_PAYLOAD_MALFORMED: ErrorReason
@@ -118,3 +119,4 @@ ERROR_REASON_OUT_OF_SCOPE: ErrorReason
 ERROR_REASON_TOKEN_USED_UP: ErrorReason
 ERROR_REASON_TOKEN_NOT_FOUND: ErrorReason
 ERROR_REASON_TOKEN_UNSAFE: ErrorReason
+ERROR_REASON_POLICY_DENIED: ErrorReason

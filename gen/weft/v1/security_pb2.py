@@ -28,7 +28,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16weft/v1/security.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\"O\n\nTokenScope\x12\x0f\n\x07methods\x18\x01 \x03(\t\x12\r\n\x05hosts\x18\x02 \x03(\t\x12\x11\n\tagent_ids\x18\x03 \x03(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\"\xe0\x02\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x03 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brotate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\x0f\n\x07\x63omment\x18\t \x01(\t\x12\x10\n\x08max_uses\x18\n \x01(\r\x12\x0f\n\x07used_by\x18\x0b \x03(\t\"P\n\x0bStoredToken\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\"\n\x06hashes\x18\x02 \x03(\x0b\x32\x12.weft.v1.TokenHash\"L\n\tTokenHash\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb7\x01\n\x12\x43reateTokenRequest\x12\x1b\n\x04role\x18\x01 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x02 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rnever_expires\x18\x04 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x10\n\x08max_uses\x18\x06 \x01(\r\"B\n\x13\x43reateTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListTokensResponse\x12\x1e\n\x06tokens\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x10GetTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\"t\n\x12RotateTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"B\n\x13RotateTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"4\n\x13RevokeTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\"!\n\x11\x43heckTokenRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xb4\x01\n\x12\x43heckTokenResponse\x12#\n\x07refusal\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x03 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12,\n\ttime_left\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration2\xf1\x03\n\x0cTokenService\x12Q\n\x0b\x43reateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12N\n\nListTokens\x12\x1a.weft.v1.ListTokensRequest\x1a\x1b.weft.v1.ListTokensResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12H\n\x08GetToken\x12\x18.weft.v1.GetTokenRequest\x1a\x19.weft.v1.GetTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12Q\n\x0bRotateToken\x12\x1b.weft.v1.RotateTokenRequest\x1a\x1c.weft.v1.RotateTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12Q\n\x0bRevokeToken\x12\x1b.weft.v1.RevokeTokenRequest\x1a\x1c.weft.v1.RevokeTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12N\n\nCheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16weft/v1/security.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\"O\n\nTokenScope\x12\x0f\n\x07methods\x18\x01 \x03(\t\x12\r\n\x05hosts\x18\x02 \x03(\t\x12\x11\n\tagent_ids\x18\x03 \x03(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\"\xee\x02\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x03 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brotate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\x0f\n\x07\x63omment\x18\t \x01(\t\x12\x10\n\x08max_uses\x18\n \x01(\r\x12\x0f\n\x07used_by\x18\x0b \x03(\t\x12\x0c\n\x04name\x18\x0c \x01(\t\"P\n\x0bStoredToken\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\"\n\x06hashes\x18\x02 \x03(\x0b\x32\x12.weft.v1.TokenHash\"L\n\tTokenHash\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x12\x43reateTokenRequest\x12\x1b\n\x04role\x18\x01 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x02 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rnever_expires\x18\x04 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x10\n\x08max_uses\x18\x06 \x01(\r\x12\x0c\n\x04name\x18\x07 \x01(\t\"B\n\x13\x43reateTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListTokensResponse\x12\x1e\n\x06tokens\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x10GetTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\"t\n\x12RotateTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"B\n\x13RotateTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"4\n\x13RevokeTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\"!\n\x11\x43heckTokenRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xea\x01\n\x12\x43heckTokenResponse\x12#\n\x07refusal\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x03 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12,\n\ttime_left\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12#\n\x05rules\x18\x07 \x01(\x0b\x32\x14.weft.v1.AccessRules\"F\n\x0b\x41\x63\x63\x65ssRules\x12\"\n\x05rules\x18\x01 \x03(\x0b\x32\x13.weft.v1.AccessRule\x12\x13\n\x0b\x64\x65ny_others\x18\x02 \x01(\x08\"@\n\nAccessRule\x12\r\n\x05\x61llow\x18\x01 \x01(\x08\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x12\n\nnamespaces\x18\x03 \x03(\t2\xf1\x03\n\x0cTokenService\x12Q\n\x0b\x43reateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12N\n\nListTokens\x12\x1a.weft.v1.ListTokensRequest\x1a\x1b.weft.v1.ListTokensResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12H\n\x08GetToken\x12\x18.weft.v1.GetTokenRequest\x1a\x19.weft.v1.GetTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12Q\n\x0bRotateToken\x12\x1b.weft.v1.RotateTokenRequest\x1a\x1c.weft.v1.RotateTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12Q\n\x0bRevokeToken\x12\x1b.weft.v1.RevokeTokenRequest\x1a\x1c.weft.v1.RevokeTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12N\n\nCheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,35 +50,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENSCOPE']._serialized_start=147
   _globals['_TOKENSCOPE']._serialized_end=226
   _globals['_TOKEN']._serialized_start=229
-  _globals['_TOKEN']._serialized_end=581
-  _globals['_STOREDTOKEN']._serialized_start=583
-  _globals['_STOREDTOKEN']._serialized_end=663
-  _globals['_TOKENHASH']._serialized_start=665
-  _globals['_TOKENHASH']._serialized_end=741
-  _globals['_CREATETOKENREQUEST']._serialized_start=744
-  _globals['_CREATETOKENREQUEST']._serialized_end=927
-  _globals['_CREATETOKENRESPONSE']._serialized_start=929
-  _globals['_CREATETOKENRESPONSE']._serialized_end=995
-  _globals['_LISTTOKENSREQUEST']._serialized_start=997
-  _globals['_LISTTOKENSREQUEST']._serialized_end=1055
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=1057
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1134
-  _globals['_GETTOKENREQUEST']._serialized_start=1136
-  _globals['_GETTOKENREQUEST']._serialized_end=1165
-  _globals['_GETTOKENRESPONSE']._serialized_start=1167
-  _globals['_GETTOKENRESPONSE']._serialized_end=1216
-  _globals['_ROTATETOKENREQUEST']._serialized_start=1218
-  _globals['_ROTATETOKENREQUEST']._serialized_end=1334
-  _globals['_ROTATETOKENRESPONSE']._serialized_start=1336
-  _globals['_ROTATETOKENRESPONSE']._serialized_end=1402
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1404
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1436
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1438
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1490
-  _globals['_CHECKTOKENREQUEST']._serialized_start=1492
-  _globals['_CHECKTOKENREQUEST']._serialized_end=1525
-  _globals['_CHECKTOKENRESPONSE']._serialized_start=1528
-  _globals['_CHECKTOKENRESPONSE']._serialized_end=1708
-  _globals['_TOKENSERVICE']._serialized_start=1711
-  _globals['_TOKENSERVICE']._serialized_end=2208
+  _globals['_TOKEN']._serialized_end=595
+  _globals['_STOREDTOKEN']._serialized_start=597
+  _globals['_STOREDTOKEN']._serialized_end=677
+  _globals['_TOKENHASH']._serialized_start=679
+  _globals['_TOKENHASH']._serialized_end=755
+  _globals['_CREATETOKENREQUEST']._serialized_start=758
+  _globals['_CREATETOKENREQUEST']._serialized_end=955
+  _globals['_CREATETOKENRESPONSE']._serialized_start=957
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1023
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1025
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1083
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1085
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1162
+  _globals['_GETTOKENREQUEST']._serialized_start=1164
+  _globals['_GETTOKENREQUEST']._serialized_end=1193
+  _globals['_GETTOKENRESPONSE']._serialized_start=1195
+  _globals['_GETTOKENRESPONSE']._serialized_end=1244
+  _globals['_ROTATETOKENREQUEST']._serialized_start=1246
+  _globals['_ROTATETOKENREQUEST']._serialized_end=1362
+  _globals['_ROTATETOKENRESPONSE']._serialized_start=1364
+  _globals['_ROTATETOKENRESPONSE']._serialized_end=1430
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1432
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1464
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1466
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1518
+  _globals['_CHECKTOKENREQUEST']._serialized_start=1520
+  _globals['_CHECKTOKENREQUEST']._serialized_end=1553
+  _globals['_CHECKTOKENRESPONSE']._serialized_start=1556
+  _globals['_CHECKTOKENRESPONSE']._serialized_end=1790
+  _globals['_ACCESSRULES']._serialized_start=1792
+  _globals['_ACCESSRULES']._serialized_end=1862
+  _globals['_ACCESSRULE']._serialized_start=1864
+  _globals['_ACCESSRULE']._serialized_end=1928
+  _globals['_TOKENSERVICE']._serialized_start=1931
+  _globals['_TOKENSERVICE']._serialized_end=2428
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,7 @@ class TokenScope(_message.Message):
     def __init__(self, methods: _Optional[_Iterable[str]] = ..., hosts: _Optional[_Iterable[str]] = ..., agent_ids: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Token(_message.Message):
-    __slots__ = ("id", "role", "scope", "create_time", "expire_time", "revoke_time", "rotate_time", "created_by", "comment", "max_uses", "used_by")
+    __slots__ = ("id", "role", "scope", "create_time", "expire_time", "revoke_time", "rotate_time", "created_by", "comment", "max_uses", "used_by", "name")
     ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class Token(_message.Message):
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     MAX_USES_FIELD_NUMBER: _ClassVar[int]
     USED_BY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     id: str
     role: _access_pb2.Role
     scope: TokenScope
@@ -46,7 +47,8 @@ class Token(_message.Message):
     comment: str
     max_uses: int
     used_by: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rotate_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., used_by: _Optional[_Iterable[str]] = ...) -> None: ...
+    name: str
+    def __init__(self, id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rotate_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., used_by: _Optional[_Iterable[str]] = ..., name: _Optional[str] = ...) -> None: ...
 
 class StoredToken(_message.Message):
     __slots__ = ("token", "hashes")
@@ -65,20 +67,22 @@ class TokenHash(_message.Message):
     def __init__(self, sha256: _Optional[bytes] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateTokenRequest(_message.Message):
-    __slots__ = ("role", "scope", "ttl", "never_expires", "comment", "max_uses")
+    __slots__ = ("role", "scope", "ttl", "never_expires", "comment", "max_uses", "name")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     NEVER_EXPIRES_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     MAX_USES_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     role: _access_pb2.Role
     scope: TokenScope
     ttl: _duration_pb2.Duration
     never_expires: bool
     comment: str
     max_uses: int
-    def __init__(self, role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., never_expires: bool = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ...) -> None: ...
+    name: str
+    def __init__(self, role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., never_expires: bool = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class CreateTokenResponse(_message.Message):
     __slots__ = ("token", "text")
@@ -153,15 +157,37 @@ class CheckTokenRequest(_message.Message):
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class CheckTokenResponse(_message.Message):
-    __slots__ = ("refusal", "id", "role", "scope", "time_left")
+    __slots__ = ("refusal", "id", "role", "scope", "time_left", "subject", "rules")
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     TIME_LEFT_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     refusal: _status_pb2.Status
     id: str
     role: _access_pb2.Role
     scope: TokenScope
     time_left: _duration_pb2.Duration
-    def __init__(self, refusal: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    subject: str
+    rules: AccessRules
+    def __init__(self, refusal: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., subject: _Optional[str] = ..., rules: _Optional[_Union[AccessRules, _Mapping]] = ...) -> None: ...
+
+class AccessRules(_message.Message):
+    __slots__ = ("rules", "deny_others")
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    DENY_OTHERS_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[AccessRule]
+    deny_others: bool
+    def __init__(self, rules: _Optional[_Iterable[_Union[AccessRule, _Mapping]]] = ..., deny_others: bool = ...) -> None: ...
+
+class AccessRule(_message.Message):
+    __slots__ = ("allow", "methods", "namespaces")
+    ALLOW_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    allow: bool
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    namespaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, allow: bool = ..., methods: _Optional[_Iterable[str]] = ..., namespaces: _Optional[_Iterable[str]] = ...) -> None: ...

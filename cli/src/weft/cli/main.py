@@ -111,6 +111,9 @@ class _Commands(LazyGroup):
         "tokens": CommandEntry(
             "weft.cli.tokens.tokens_command:app", "Create, list, show, rotate and revoke tokens.", _SECURE
         ),
+        "policy": CommandEntry(
+            "weft.cli.access.policy_command:app", "Check the file that says who may call what.", _SECURE
+        ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(

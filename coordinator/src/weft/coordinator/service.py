@@ -106,7 +106,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self._subscriptions,
             self._settings,
             traceparent,
-            self._edge.caller(context),
+            self._edge.method_check(context),
         )
         async for response in stream.run(guard.parsed(requests)):
             yield response

@@ -35,7 +35,10 @@ from weft.rpc.times import MAX_DURATION_S
 
 
 class CoordinatorSettings(FileSettings):
-    """A setting's unit is last in its name. Values outside their range are refused at start-up."""
+    """A setting's unit is last in its name. Values outside their range are refused at start-up.
+
+    Large because the checks of settings that depend on each other belong beside them.
+    """
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid", hide_input_in_errors=True)
     table: ClassVar[str] = "coordinator"
@@ -211,6 +214,10 @@ class CoordinatorSettings(FileSettings):
         None,
         description="where the first operator's token is written; unless set, beside the address file, or else weft-operator.token",
     )
+    policy: Path | None = Field(
+        None,
+        description="file of the access policy: which callers may call which methods; read again when it changes; needs tokens",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged"
     )
@@ -278,6 +285,12 @@ class CoordinatorSettings(FileSettings):
         found = misfit(self.tls_ca, self.tls_cert, self.tls_key, "", self.tls_client_ca)
         if found is not None:
             raise ValueError("tls_{}: {}".format(*found))
+        return self
+
+    @model_validator(mode="after")
+    def _policy_knows_callers(self) -> CoordinatorSettings:
+        if self.policy is not None and self.tokens == "off":
+            raise ValueError("policy: callers are told apart by tokens only; set tokens to on as well")
         return self
 
     @model_validator(mode="after")

@@ -78,6 +78,9 @@ def coordinator(
     operator_token_file: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Where the first start writes an operator's token.")
     ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Who may call what (weft policy check); needs tokens.")
+    ] = None,
     metrics: _Metrics = None,
     channelz: _Channelz = None,
     log_level: Annotated[
@@ -96,6 +99,7 @@ def coordinator(
         "address_file": address_file,
         "tokens": tokens,
         "operator_token_file": operator_token_file,
+        "policy": policy,
         "metrics": metrics,
         "channelz": channelz,
         "log_level": log_level,

@@ -14,6 +14,7 @@ from weft.v1 import security_pb2
 
 COLUMNS = (
     Column("id"),
+    Column("name"),
     Column("role"),
     Column("is"),
     Column("ends"),
@@ -28,6 +29,7 @@ def row(token: security_pb2.Token) -> list[StyledText]:
     """A token as a row of `COLUMNS`."""
     return [
         token.id,
+        token.name,
         role_name(token.role),
         standing(token),
         _ends(token),
@@ -41,6 +43,7 @@ def facts(token: security_pb2.Token) -> list[tuple[str, StyledText]]:
     """Names and values that describe a token."""
     return [
         ("token", token.id),
+        ("name", token.name),
         ("role", role_name(token.role)),
         ("is", standing(token)),
         ("scope", _scope(token) or "everything"),
@@ -64,6 +67,7 @@ def document(token: security_pb2.Token) -> dict[str, Any]:
     """A token as JSON."""
     return {
         "id": token.id,
+        "name": token.name,
         "role": role_name(token.role),
         "state": str(standing(token)),
         "scope": {

@@ -45,7 +45,7 @@ def _patterns(option: str, text: str) -> Any:
 
 @app.command()
 @examples(
-    "weft tokens create --role client --methods 'acme.research.*' --days 30 --comment 'the shop'",
+    "weft tokens create --role client --name shop --methods 'acme.research.*' --days 30",
     "weft tokens create --role agent --agent-ids 'worker-*' --hosts 'acme.*' --labels 'zone=eu' --uses 10",
     "weft tokens create --role observer --out observer.token",
 )
@@ -65,6 +65,9 @@ def create(
     uses: Annotated[
         int, typer.Option(metavar="N", min=0, help="So many agents may join with it; 0: any number.")
     ] = 0,
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="What policies and lists call its holder: token:NAME.")
+    ] = "",
     comment: Annotated[str, typer.Option(metavar="TEXT", help="What it is for.")] = "",
     out: Out = None,
     target: Target = DEFAULT_TARGET,
@@ -82,6 +85,7 @@ def create(
         never_expires=not days,
         comment=comment,
         max_uses=uses,
+        name=name,
     )
     made = _ask(target, lambda stub: stub.CreateToken(request, timeout=_TIMEOUT_S))
     _tell(made.token, made.text, out, as_json=as_json)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from weft.coordinator import codec
@@ -24,7 +24,7 @@ from weft.coordinator.store.records import EnqueueResult, Submission, TaskRecord
 from weft.rpc import refusals
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.errors import WeftError
-from weft.rpc.identity.caller import ANYBODY, Caller
+from weft.rpc.identity.caller import ANYBODY
 from weft.v1 import coordinator_pb2, task_pb2
 
 MAX_TASKS = 4096
@@ -45,9 +45,9 @@ class BulkStream:
         subscriptions: TaskSubscriptions,
         settings: CoordinatorSettings,
         traceparent: str = "",
-        caller: Caller = ANYBODY,
+        check_method: Callable[[str], None] = ANYBODY.check_method,
     ) -> None:
-        self._caller = caller
+        self._check_method = check_method
         self._submission_service = submission_service
         self._store = store
         self._subscriptions = subscriptions
@@ -136,7 +136,7 @@ class BulkStream:
         submissions: list[Submission] = []
         for request in requests:
             try:
-                self._caller.check_method(request.method)
+                self._check_method(request.method)
                 submissions.append(self._submission_service.check(request))
                 acks.append(None)
             except WeftError as error:

@@ -15,9 +15,8 @@ async def admit_agent(table: TokenTable, caller: Caller, hello: session_pb2.Hell
         PermissionDenied: OUT_OF_SCOPE, TOKEN_USED_UP.
         Unavailable: the store cannot be read or written.
     """
-    if not caller.token_id:
-        return
     hosted = [method.name for method in hello.methods]
     if (beyond := caller.scope.beyond(hello.agent_id, hosted, hello.labels)) is not None:
         raise refusals.out_of_scope(*beyond)
-    await table.use(caller.token_id, hello.agent_id)
+    if caller.token_id:
+        await table.use(caller.token_id, hello.agent_id)

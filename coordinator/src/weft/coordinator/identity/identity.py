@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weft.coordinator.access.policy_judge import PolicyJudge
+from weft.coordinator.access.policy_source import PolicySource
 from weft.coordinator.identity.first_operator import make_first_operator
 from weft.coordinator.identity.token_service import TokenService
 from weft.coordinator.identity.token_table import KIND, TokenTable
@@ -19,13 +21,19 @@ FORGET_S = 600.0
 
 
 class Identity:
-    """Who may call this coordinator."""
+    """Who may call this coordinator.
+
+    Raises:
+        InvalidArgument: the policy file cannot be used.
+    """
 
     def __init__(self, store: Store, settings: CoordinatorSettings) -> None:
         self._table = TokenTable(store)
+        self._policy = PolicySource(settings.policy)
         self._file = settings.first_token_file
-        self.edge = Edge(self._table if settings.tokens == "on" else None)
-        self.service = TokenService(self._table, self.edge)
+        judge = PolicyJudge(self._table, self._policy)
+        self.edge = Edge(judge if settings.tokens == "on" else None)
+        self.service = TokenService(self._table, judge, self.edge)
         self._changed = False
         self._recheck_at_s = 0.0
         self._forget_at_s = 0.0
@@ -52,7 +60,10 @@ class Identity:
             )
 
     async def keep_house(self, now_s: float) -> bool:
-        """End the calls of tokens that are not valid any more. True: tokens have changed since the last time."""
+        """Follow the policy, and end the calls of tokens that are not valid any more. True: tokens or the policy have changed since
+        the last time."""
+        if self._policy.look():
+            self._changed = True
         changed = self._changed
         if self.edge.on:
             every = changed or now_s >= self._recheck_at_s

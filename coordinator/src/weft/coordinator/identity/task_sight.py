@@ -1,4 +1,4 @@
-"""Which tasks a caller sees: those of the methods in the scope of its token. Others do not exist for it."""
+"""Which tasks a caller sees: those of the methods that its scope and the policy let it call. Others do not exist for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def check_seen(store: Store, caller: Caller, task_ids: Sequence[str]) -> N
     Raises:
         NotFound: TASK_NOT_FOUND.
     """
-    if not caller.scope.methods:
+    if caller.sees_all:
         return
     for record in await store.get(task_ids, payloads=False):
         if record is not None and not caller.sees(record.submission.method):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import math
+import re
 
 from weft.rpc import refusals
 from weft.rpc.identity.caller import AGENT, ROLES, Caller
@@ -22,6 +23,7 @@ MAX_COMMENT_CHARS = 256
 MAX_USES = 1000
 # An agent may keep an answer of CheckToken for so long.
 CHECK_KEPT_S = 60.0
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def verdict_of(stored: security_pb2.StoredToken | None, sha256: bytes, now: float) -> TokenVerdict:
@@ -46,7 +48,8 @@ def verdict_of(stored: security_pb2.StoredToken | None, sha256: bytes, now: floa
     )
     if now >= ends_at:
         raise refusals.token_expired(token.id)
-    return TokenVerdict(Caller(token.role, scope_of(token.scope), token.id), ends_at)
+    subject = f"token:{token.name or token.id}"
+    return TokenVerdict(Caller(token.role, scope_of(token.scope), token.id, subject=subject), ends_at)
 
 
 def _entry(stored: security_pb2.StoredToken, sha256: bytes) -> security_pb2.TokenHash | None:
@@ -83,6 +86,10 @@ def new_token(
         raise refusals.invalid_field("max_uses is for tokens of agents", field="max_uses")
     if request.max_uses > MAX_USES:
         raise refusals.invalid_field(f"max_uses is at most {MAX_USES}", field="max_uses")
+    if request.name and not _NAME.fullmatch(request.name):
+        raise refusals.invalid_field(
+            "a name has at most 64 letters, digits, dots, dashes and underscores", field="name"
+        )
     if request.never_expires and request.HasField("ttl"):
         raise refusals.invalid_field(
             "a token with a ttl expires: leave one of the two out", field="never_expires"
@@ -95,6 +102,7 @@ def new_token(
         created_by=created_by,
         comment=request.comment,
         max_uses=request.max_uses,
+        name=request.name,
     )
     if not request.never_expires:
         ttl_s = DEFAULT_TTL_S

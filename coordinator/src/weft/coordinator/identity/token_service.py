@@ -12,8 +12,8 @@ from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.request_checks import check_page_size
 from weft.rpc import refusals
 from weft.rpc.errors import Unauthenticated
-from weft.rpc.identity.caller import role_name
-from weft.rpc.identity.edge import Edge, check_form
+from weft.rpc.identity.caller import role_name, tell_caller
+from weft.rpc.identity.edge import Edge, Judge, check_form
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security import tokens
 from weft.rpc.times import duration, timestamp
@@ -27,8 +27,9 @@ Context = aio.ServicerContext[Any, Any]
 class TokenService(security_pb2_grpc.TokenServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, table: TokenTable, edge: Edge) -> None:
+    def __init__(self, table: TokenTable, judge: Judge, edge: Edge) -> None:
         self._table = table
+        self._judge = judge
         self._edge = edge
 
     @guard.unary
@@ -96,14 +97,10 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
     ) -> security_pb2.CheckTokenResponse:
         try:
             check_form(request.text)
-            verdict = await self._table.judge(request.text)
+            verdict = await self._judge.judge(request.text)
         except Unauthenticated as refusal:
             return security_pb2.CheckTokenResponse(refusal=refusal.status())
-        caller = verdict.caller
-        left_s = max(0.0, min(verdict.ends_at - self._table.now(), CHECK_KEPT_S))
-        return security_pb2.CheckTokenResponse(
-            id=caller.token_id,
-            role=caller.role,
-            scope=security_pb2.TokenScope(**caller.scope._asdict()),
-            time_left=duration(left_s),
-        )
+        left_s = max(0.0, min(verdict.ends_at - self._judge.now(), CHECK_KEPT_S))
+        response = tell_caller(verdict.caller)
+        response.time_left.CopyFrom(duration(left_s))
+        return response

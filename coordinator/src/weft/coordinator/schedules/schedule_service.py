@@ -200,7 +200,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             NotFound: SCHEDULE_NOT_FOUND, also for a schedule whose method is out of the caller's scope.
         """
         caller = self._edge.caller(context)
-        if caller.scope.methods and not caller.sees((await self._table.read(name))[0].spec.method):
+        if not caller.sees_all and not caller.sees((await self._table.read(name))[0].spec.method):
             raise refusals.schedule_not_found(name)
 
     def _check(self, schedule: schedule_pb2.Schedule, now: float) -> None:

@@ -16,6 +16,7 @@ from weft.coordinator.sessions.assignments import assignment_of
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
+from weft.rpc.identity.caller import ANYBODY
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.rpc.times import duration
 from weft.v1 import fleet_pb2, logs_pb2, session_pb2
@@ -41,7 +42,7 @@ class AgentSession:
     """
 
     host_detail: fleet_pb2.HostDetail | None = None  # sent more seldom than the rest
-    token_id = ""  # of the token that opened it; empty: none was asked for
+    caller = ANYBODY  # who opened it
     _tokens_changed = False
     other_load = 0.0  # slots used by others than held attempts, and the backlog of the agent's program, which takes no slot
 

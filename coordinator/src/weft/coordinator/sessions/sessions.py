@@ -151,7 +151,7 @@ class Sessions:
         hello = await self._read_hello(requests)
         await admit_agent(self._tokens, caller, hello)
         session = await self._open(hello, context)
-        session.token_id = caller.token_id
+        session.caller = caller
         reader = asyncio.get_running_loop().create_task(self._read(session, requests))
         task = session.task = asyncio.current_task()
         assert task is not None
@@ -287,7 +287,7 @@ class Sessions:
     async def report(self, request: coordinator_pb2.ReportRequest, caller: Caller = ANYBODY) -> None:
         """Take a message that came out-of-band (`SessionMessages.handle_report`), from the caller whose session it is."""
         session = self._sessions.get(request.agent_id)
-        if session is not None and session.token_id != caller.token_id:
+        if session is not None and not session.caller.same_as(caller):
             # As if the session were not here.
             session = None
         await self._messages.handle_report(session, request)

@@ -155,6 +155,9 @@ const (
 	ErrorReason_ERROR_REASON_TOKEN_NOT_FOUND ErrorReason = 65
 	// FAILED_PRECONDITION: made by weft's libraries, never sent: the connection is not safe for a token.
 	ErrorReason_ERROR_REASON_TOKEN_UNSAFE ErrorReason = 66
+	// PERMISSION_DENIED: the policy file of the mesh does not let this caller call the method. Nothing is said of what exists. Metadata:
+	// subject and method.
+	ErrorReason_ERROR_REASON_POLICY_DENIED ErrorReason = 80
 )
 
 // Enum value maps for ErrorReason.
@@ -216,6 +219,7 @@ var (
 		64: "ERROR_REASON_TOKEN_USED_UP",
 		65: "ERROR_REASON_TOKEN_NOT_FOUND",
 		66: "ERROR_REASON_TOKEN_UNSAFE",
+		80: "ERROR_REASON_POLICY_DENIED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -274,6 +278,7 @@ var (
 		"ERROR_REASON_TOKEN_USED_UP":         64,
 		"ERROR_REASON_TOKEN_NOT_FOUND":       65,
 		"ERROR_REASON_TOKEN_UNSAFE":          66,
+		"ERROR_REASON_POLICY_DENIED":         80,
 	}
 )
 
@@ -308,7 +313,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xcb\x0e\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xeb\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -366,7 +371,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x19ERROR_REASON_OUT_OF_SCOPE\x10?\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_USED_UP\x10@\x12 \n" +
 	"\x1cERROR_REASON_TOKEN_NOT_FOUND\x10A\x12\x1d\n" +
-	"\x19ERROR_REASON_TOKEN_UNSAFE\x10BBy\n" +
+	"\x19ERROR_REASON_TOKEN_UNSAFE\x10B\x12\x1e\n" +
+	"\x1aERROR_REASON_POLICY_DENIED\x10PBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -134,7 +134,9 @@ type Token struct {
 	// A join token: how many agents, by id, may use it. 0: any number.
 	MaxUses uint32 `protobuf:"varint,10,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
 	// The agents that have used a join token.
-	UsedBy        []string `protobuf:"bytes,11,rep,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	UsedBy []string `protobuf:"bytes,11,rep,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	// What policies and lists call its holder: `token:NAME`. Empty: they say `token:ID`.
+	Name          string `protobuf:"bytes,12,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -244,6 +246,13 @@ func (x *Token) GetUsedBy() []string {
 		return x.UsedBy
 	}
 	return nil
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // A token as it is stored. No RPC sends it.
@@ -370,7 +379,9 @@ type CreateTokenRequest struct {
 	// What it is for: at most 256 characters, for lists.
 	Comment string `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
 	// A join token: how many agents, by id, may use it, at most 1000. For the role agent only. 0: any number.
-	MaxUses       uint32 `protobuf:"varint,6,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
+	MaxUses uint32 `protobuf:"varint,6,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
+	// What policies and lists call its holder: at most 64 letters, digits, dots, dashes and underscores. Several tokens may share a name.
+	Name          string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -445,6 +456,13 @@ func (x *CreateTokenRequest) GetMaxUses() uint32 {
 		return x.MaxUses
 	}
 	return 0
+}
+
+func (x *CreateTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // A token that was made.
@@ -973,7 +991,11 @@ type CheckTokenResponse struct {
 	// How far that goes.
 	Scope *TokenScope `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
 	// How long the answer may be kept: until the token ends, at most a minute.
-	TimeLeft      *durationpb.Duration `protobuf:"bytes,4,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
+	TimeLeft *durationpb.Duration `protobuf:"bytes,4,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
+	// Who the caller is: `token:` and the token's name or id.
+	Subject string `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
+	// What the mesh's policy lets the caller call.
+	Rules         *AccessRules `protobuf:"bytes,7,opt,name=rules,proto3" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1043,6 +1065,140 @@ func (x *CheckTokenResponse) GetTimeLeft() *durationpb.Duration {
 	return nil
 }
 
+func (x *CheckTokenResponse) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *CheckTokenResponse) GetRules() *AccessRules {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// What a policy lets one caller call: the first rule that fits decides.
+type AccessRules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In their order.
+	Rules []*AccessRule `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Methods of agents that no rule fits are denied. Weft's own RPCs are not.
+	DenyOthers    bool `protobuf:"varint,2,opt,name=deny_others,json=denyOthers,proto3" json:"deny_others,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessRules) Reset() {
+	*x = AccessRules{}
+	mi := &file_weft_v1_security_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessRules) ProtoMessage() {}
+
+func (x *AccessRules) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessRules.ProtoReflect.Descriptor instead.
+func (*AccessRules) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AccessRules) GetRules() []*AccessRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *AccessRules) GetDenyOthers() bool {
+	if x != nil {
+		return x.DenyOthers
+	}
+	return false
+}
+
+// A rule. It fits a call if a pattern of each list does; an empty list fits each call. RPCs of weft's own are fitted by patterns alone
+// that begin with "weft." or "grpc.".
+type AccessRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Calls that it fits are allowed; otherwise they are denied.
+	Allow bool `protobuf:"varint,1,opt,name=allow,proto3" json:"allow,omitempty"`
+	// Patterns of methods by full name.
+	Methods []string `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
+	// Patterns of namespaces.
+	Namespaces    []string `protobuf:"bytes,3,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessRule) Reset() {
+	*x = AccessRule{}
+	mi := &file_weft_v1_security_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessRule) ProtoMessage() {}
+
+func (x *AccessRule) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessRule.ProtoReflect.Descriptor instead.
+func (*AccessRule) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AccessRule) GetAllow() bool {
+	if x != nil {
+		return x.Allow
+	}
+	return false
+}
+
+func (x *AccessRule) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *AccessRule) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
 var File_weft_v1_security_proto protoreflect.FileDescriptor
 
 const file_weft_v1_security_proto_rawDesc = "" +
@@ -1053,7 +1209,7 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\amethods\x18\x01 \x03(\tR\amethods\x12\x14\n" +
 	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x12\x1b\n" +
 	"\tagent_ids\x18\x03 \x03(\tR\bagentIds\x12\x16\n" +
-	"\x06labels\x18\x04 \x03(\tR\x06labels\"\xc6\x03\n" +
+	"\x06labels\x18\x04 \x03(\tR\x06labels\"\xda\x03\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
@@ -1071,21 +1227,23 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\acomment\x18\t \x01(\tR\acomment\x12\x19\n" +
 	"\bmax_uses\x18\n" +
 	" \x01(\rR\amaxUses\x12\x17\n" +
-	"\aused_by\x18\v \x03(\tR\x06usedBy\"_\n" +
+	"\aused_by\x18\v \x03(\tR\x06usedBy\x12\x12\n" +
+	"\x04name\x18\f \x01(\tR\x04name\"_\n" +
 	"\vStoredToken\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.weft.v1.TokenR\x05token\x12*\n" +
 	"\x06hashes\x18\x02 \x03(\v2\x12.weft.v1.TokenHashR\x06hashes\"`\n" +
 	"\tTokenHash\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\xe9\x01\n" +
+	"expireTime\"\xfd\x01\n" +
 	"\x12CreateTokenRequest\x12!\n" +
 	"\x04role\x18\x01 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
 	"\x05scope\x18\x02 \x01(\v2\x13.weft.v1.TokenScopeR\x05scope\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12#\n" +
 	"\rnever_expires\x18\x04 \x01(\bR\fneverExpires\x12\x18\n" +
 	"\acomment\x18\x05 \x01(\tR\acomment\x12\x19\n" +
-	"\bmax_uses\x18\x06 \x01(\rR\amaxUses\"O\n" +
+	"\bmax_uses\x18\x06 \x01(\rR\amaxUses\x12\x12\n" +
+	"\x04name\x18\a \x01(\tR\x04name\"O\n" +
 	"\x13CreateTokenResponse\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.weft.v1.TokenR\x05token\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"O\n" +
@@ -1112,13 +1270,26 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\x13RevokeTokenResponse\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.weft.v1.TokenR\x05token\"'\n" +
 	"\x11CheckTokenRequest\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text\"\xd8\x01\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\x9e\x02\n" +
 	"\x12CheckTokenResponse\x12,\n" +
 	"\arefusal\x18\x05 \x01(\v2\x12.google.rpc.StatusR\arefusal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
 	"\x05scope\x18\x03 \x01(\v2\x13.weft.v1.TokenScopeR\x05scope\x126\n" +
-	"\ttime_left\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\btimeLeft2\xf1\x03\n" +
+	"\ttime_left\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12\x18\n" +
+	"\asubject\x18\x06 \x01(\tR\asubject\x12*\n" +
+	"\x05rules\x18\a \x01(\v2\x14.weft.v1.AccessRulesR\x05rules\"Y\n" +
+	"\vAccessRules\x12)\n" +
+	"\x05rules\x18\x01 \x03(\v2\x13.weft.v1.AccessRuleR\x05rules\x12\x1f\n" +
+	"\vdeny_others\x18\x02 \x01(\bR\n" +
+	"denyOthers\"\\\n" +
+	"\n" +
+	"AccessRule\x12\x14\n" +
+	"\x05allow\x18\x01 \x01(\bR\x05allow\x12\x18\n" +
+	"\amethods\x18\x02 \x03(\tR\amethods\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x03 \x03(\tR\n" +
+	"namespaces2\xf1\x03\n" +
 	"\fTokenService\x12Q\n" +
 	"\vCreateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\a\xca\xe1\x18\x03\n" +
 	"\x01\x04\x12N\n" +
@@ -1148,7 +1319,7 @@ func file_weft_v1_security_proto_rawDescGZIP() []byte {
 	return file_weft_v1_security_proto_rawDescData
 }
 
-var file_weft_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_weft_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_weft_v1_security_proto_goTypes = []any{
 	(*TokenScope)(nil),            // 0: weft.v1.TokenScope
 	(*Token)(nil),                 // 1: weft.v1.Token
@@ -1166,52 +1337,56 @@ var file_weft_v1_security_proto_goTypes = []any{
 	(*RevokeTokenResponse)(nil),   // 13: weft.v1.RevokeTokenResponse
 	(*CheckTokenRequest)(nil),     // 14: weft.v1.CheckTokenRequest
 	(*CheckTokenResponse)(nil),    // 15: weft.v1.CheckTokenResponse
-	(Role)(0),                     // 16: weft.v1.Role
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
-	(*status.Status)(nil),         // 19: google.rpc.Status
+	(*AccessRules)(nil),           // 16: weft.v1.AccessRules
+	(*AccessRule)(nil),            // 17: weft.v1.AccessRule
+	(Role)(0),                     // 18: weft.v1.Role
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*status.Status)(nil),         // 21: google.rpc.Status
 }
 var file_weft_v1_security_proto_depIdxs = []int32{
-	16, // 0: weft.v1.Token.role:type_name -> weft.v1.Role
+	18, // 0: weft.v1.Token.role:type_name -> weft.v1.Role
 	0,  // 1: weft.v1.Token.scope:type_name -> weft.v1.TokenScope
-	17, // 2: weft.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	17, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	17, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
-	17, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
+	19, // 2: weft.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	19, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	19, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
 	1,  // 6: weft.v1.StoredToken.token:type_name -> weft.v1.Token
 	3,  // 7: weft.v1.StoredToken.hashes:type_name -> weft.v1.TokenHash
-	17, // 8: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
-	16, // 9: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
+	19, // 8: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
+	18, // 9: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
 	0,  // 10: weft.v1.CreateTokenRequest.scope:type_name -> weft.v1.TokenScope
-	18, // 11: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	20, // 11: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 12: weft.v1.CreateTokenResponse.token:type_name -> weft.v1.Token
 	1,  // 13: weft.v1.ListTokensResponse.tokens:type_name -> weft.v1.Token
 	1,  // 14: weft.v1.GetTokenResponse.token:type_name -> weft.v1.Token
-	18, // 15: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
-	18, // 16: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	20, // 15: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
+	20, // 16: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 17: weft.v1.RotateTokenResponse.token:type_name -> weft.v1.Token
 	1,  // 18: weft.v1.RevokeTokenResponse.token:type_name -> weft.v1.Token
-	19, // 19: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
-	16, // 20: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
+	21, // 19: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
+	18, // 20: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
 	0,  // 21: weft.v1.CheckTokenResponse.scope:type_name -> weft.v1.TokenScope
-	18, // 22: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
-	4,  // 23: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
-	6,  // 24: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
-	8,  // 25: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
-	10, // 26: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
-	12, // 27: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
-	14, // 28: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
-	5,  // 29: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
-	7,  // 30: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
-	9,  // 31: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
-	11, // 32: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
-	13, // 33: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
-	15, // 34: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
-	29, // [29:35] is the sub-list for method output_type
-	23, // [23:29] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	20, // 22: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
+	16, // 23: weft.v1.CheckTokenResponse.rules:type_name -> weft.v1.AccessRules
+	17, // 24: weft.v1.AccessRules.rules:type_name -> weft.v1.AccessRule
+	4,  // 25: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
+	6,  // 26: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
+	8,  // 27: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
+	10, // 28: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
+	12, // 29: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
+	14, // 30: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
+	5,  // 31: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
+	7,  // 32: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
+	9,  // 33: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
+	11, // 34: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
+	13, // 35: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
+	15, // 36: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
+	31, // [31:37] is the sub-list for method output_type
+	25, // [25:31] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_security_proto_init() }
@@ -1226,7 +1401,7 @@ func file_weft_v1_security_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_security_proto_rawDesc), len(file_weft_v1_security_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

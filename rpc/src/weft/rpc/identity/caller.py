@@ -13,9 +13,10 @@ from google.protobuf import descriptor_pool
 
 from weft.rpc import refusals
 from weft.rpc.contracts import names
-from weft.rpc.errors import WeftError
-from weft.rpc.identity.scope import ANY, Scope
-from weft.v1 import access_pb2
+from weft.rpc.errors import PermissionDenied, WeftError
+from weft.rpc.identity.access_rules import NO_RULES, AccessRules, rules_of
+from weft.rpc.identity.scope import ANY, Scope, scope_of
+from weft.v1 import access_pb2, security_pb2
 
 CLIENT, AGENT = access_pb2.ROLE_CLIENT, access_pb2.ROLE_AGENT
 OBSERVER, OPERATOR = access_pb2.ROLE_OBSERVER, access_pb2.ROLE_OPERATOR
@@ -39,27 +40,50 @@ class Caller(NamedTuple):
     Attributes:
         role: what the caller may do.
         scope: how far that goes.
-        token_id: the token that proves it. Empty: the server asks for none.
+        token_id: the token of weft's own that proves it. Empty: the server asks for none, or something else proves it.
         namespace: the part of the mesh that the caller belongs to. Empty: the default one.
+        subject: who it is, for the policy, lists and logs; the part before the first colon says how it was proved: `token:shop`. Empty:
+            the server does not ask.
+        rules: what the mesh's policy lets it call.
     """
 
     role: access_pb2.Role
     scope: Scope = ANY
     token_id: str = ""
     namespace: str = ""
+    subject: str = ""
+    rules: AccessRules = NO_RULES
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the caller may see tasks of each method."""
+        return not (self.scope.methods or self.rules)
 
     def sees(self, method: str) -> bool:
         """Whether the caller may call a method, and may see its tasks."""
-        return self.scope.has_method(method)
+        return self.scope.has_method(method) and self.rules.allow(method, self.namespace)
+
+    def denial(self, method: str) -> PermissionDenied | None:
+        """Why the caller may not call a hosted method: OUT_OF_SCOPE or POLICY_DENIED. None: it may. Whether the method exists is not
+        said."""
+        if not self.scope.has_method(method):
+            return refusals.out_of_scope("methods", method)
+        if not self.rules.allow(method, self.namespace):
+            return refusals.policy_denied(self.subject, method)
+        return None
 
     def check_method(self, method: str) -> None:
-        """Refuse a method that is out of the caller's scope.
+        """Refuse a method that the caller may not call.
 
         Raises:
-            PermissionDenied: OUT_OF_SCOPE. Whether the method exists is not said.
+            PermissionDenied: as `denial` says.
         """
-        if not self.scope.has_method(method):
-            raise refusals.out_of_scope("methods", method)
+        if (why := self.denial(method)) is not None:
+            raise why
+
+    def same_as(self, other: Caller) -> bool:
+        """Whether both are the same identity, by the same proof."""
+        return self.subject == other.subject and self.token_id == other.token_id
 
 
 # Where nothing is set up, everybody who can reach the server may do everything.
@@ -104,6 +128,25 @@ def refusal_of(caller: Caller, path: str, roles: frozenset[int] | None) -> WeftE
     if caller.role not in allowed:
         may = ", ".join(sorted(role_name(each) for each in allowed))
         return refusals.role_needed(path.removeprefix("/"), role_name(caller.role), may)
-    if roles is None and not caller.scope.has_method(path.removeprefix("/")):
-        return refusals.out_of_scope("methods", path.removeprefix("/"))
+    if roles is None:
+        return caller.denial(path.removeprefix("/"))
+    if not caller.rules.allow(path.removeprefix("/"), caller.namespace):
+        return refusals.policy_denied(caller.subject, path.removeprefix("/"))
     return None
+
+
+def told_caller(response: security_pb2.CheckTokenResponse) -> Caller:
+    """The caller whose token a coordinator has found valid."""
+    rules = rules_of(response.rules)
+    return Caller(response.role, scope_of(response.scope), response.id, subject=response.subject, rules=rules)
+
+
+def tell_caller(caller: Caller) -> security_pb2.CheckTokenResponse:
+    """The answer to an agent that asks whose a token is. `told_caller` reads it."""
+    return security_pb2.CheckTokenResponse(
+        id=caller.token_id,
+        role=caller.role,
+        scope=security_pb2.TokenScope(**caller.scope._asdict()),
+        subject=caller.subject,
+        rules=caller.rules.message(),
+    )

@@ -75,15 +75,21 @@ class Judge(Protocol):
 class _Shown:
     """A valid token that callers have shown here, and their open calls."""
 
-    __slots__ = ("handlers", "open", "refusal", "verdict")
+    __slots__ = ("ending", "handlers", "open", "verdict")
 
     def __init__(self, verdict: TokenVerdict) -> None:
         self.verdict = verdict
-        self.open: set[asyncio.Task[Any]] = set()
+        # Open calls, and their paths.
+        self.open: dict[asyncio.Task[Any], str] = {}
         # By path: a handler, and the same one behind the edge.
         self.handlers: dict[str, tuple[Handler, Handler]] = {}
-        # Why its calls are being ended.
-        self.refusal: WeftError | None = None
+        # Calls that are being ended, and why.
+        self.ending: dict[asyncio.Task[Any], WeftError] = {}
+
+    def end(self, task: asyncio.Task[Any], refusal: WeftError) -> None:
+        """End an open call."""
+        self.ending[task] = refusal
+        task.cancel()
 
 
 class Edge:
@@ -128,6 +134,26 @@ class Edge:
         if shown is None:
             raise refusals.token_invalid("it was changed or ended during this call")
         return shown.verdict.caller
+
+    def method_check(self, context: Any) -> Callable[[str], None]:
+        """What refuses methods that the caller of a call may not call, for streams: by what the caller may at that moment.
+
+        Raises:
+            Unauthenticated: as `caller` says.
+
+        Raises (from what is returned):
+            PermissionDenied: OUT_OF_SCOPE, POLICY_DENIED.
+        """
+        caller = self.caller(context)
+        if self._judge is None:
+            return caller.check_method
+        text = token_of(context.invocation_metadata() or ())
+
+        def check(method: str) -> None:
+            shown = self._shown.get(text)
+            (caller if shown is None else shown.verdict.caller).check_method(method)
+
+        return check
 
     # -- a call ---------------------------------------------------------------------------------------------------
 
@@ -204,16 +230,22 @@ class Edge:
             raise
         finally:
             self._asking -= 1
-        shown = self._shown.get(text)
-        if shown is None:
-            shown = self._shown[text] = _Shown(verdict)
-        self._take(shown, verdict)
-        return shown
+        return self._take(text, verdict)
 
-    def _take(self, shown: _Shown, verdict: TokenVerdict) -> None:
-        if shown.verdict.caller != verdict.caller:
-            shown.handlers.clear()
-        shown.verdict = verdict
+    def _take(self, text: str, verdict: TokenVerdict) -> _Shown:
+        """Take what a judge says now of a token."""
+        shown = self._shown.get(text)
+        if shown is not None and shown.verdict.caller == verdict.caller:
+            shown.verdict = verdict
+            return shown
+        # Another entry: calls whose requests are being read by the old one's handlers are judged again.
+        fresh = self._shown[text] = _Shown(verdict)
+        if shown is not None:
+            fresh.open, fresh.ending = shown.open, shown.ending
+            for task, path in list(fresh.open.items()):
+                if (why := self._why_not(verdict.caller, path)) is not None:
+                    fresh.end(task, why)
+        return fresh
 
     async def _run(
         self, shown: _Shown, path: str, text: str, behaviour: Callable[..., Any], request: Any, context: Any
@@ -224,22 +256,23 @@ class Edge:
             return await self._ask(path, text, behaviour, request, context)
         task = asyncio.current_task()
         assert task is not None
-        shown.open.add(task)
+        shown.open[task] = path
         try:
             return await behaviour(request, context)
         except asyncio.CancelledError:
-            if shown.refusal is None:
+            if task not in shown.ending:
                 raise
-            why = shown.refusal
+            why = shown.ending[task]
             task.uncancel()
         finally:
-            shown.open.discard(task)
+            shown.open.pop(task, None)
+            shown.ending.pop(task, None)
         return await relay.refuse(why, context)
 
     # -- later ----------------------------------------------------------------------------------------------------
 
     async def look_again(self, *, every: bool) -> None:
-        """Judge tokens again that callers have shown here, and end the calls of those that are not valid any more.
+        """Judge tokens again that callers have shown here, and end the calls of those that are not valid any more, or may not make them.
 
         Args:
             every: any of them may have changed. Otherwise those are judged that have ended or are not fresh.
@@ -254,7 +287,7 @@ class Edge:
                 del self._shown[text]
                 continue
             try:
-                self._take(shown, await self._judge.judge(text))
+                self._take(text, await self._judge.judge(text))
             except Unauthenticated as refusal:
                 self._end(text, refusal)
             except Unavailable:
@@ -267,11 +300,10 @@ class Edge:
         shown = self._shown.pop(text, None)
         if shown is None:
             return
-        shown.refusal = refusal
         if shown.open:
             log.info("token.calls_ended", token_id=shown.verdict.caller.token_id, count=len(shown.open))
         for task in list(shown.open):
-            task.cancel()
+            shown.end(task, refusal)
 
 
 class _Guarded:

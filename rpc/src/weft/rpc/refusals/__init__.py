@@ -24,6 +24,7 @@ from weft.rpc.refusals.agent_refusals import (
 )
 from weft.rpc.refusals.caller_refusals import (
     out_of_scope,
+    policy_denied,
     role_needed,
     token_expired,
     token_invalid,
@@ -111,6 +112,7 @@ __all__ = [
     "overloaded",
     "payload_malformed",
     "payload_too_large",
+    "policy_denied",
     "progress_limit",
     "request_id_reused",
     "result_expired",

@@ -86,6 +86,17 @@ def out_of_scope(scope: str, value: str) -> PermissionDenied:
     )
 
 
+def policy_denied(subject: str, method: str) -> PermissionDenied:
+    """The mesh's policy does not let a caller call a method."""
+    shown = method[:128]
+    return PermissionDenied(
+        f"the mesh's policy does not let {subject or 'this caller'} call {shown!r}: an operator can say which rule it is"
+        " (`weft policy check`) and change it",
+        reason=pb.ERROR_REASON_POLICY_DENIED,
+        metadata={"subject": subject, "method": shown},
+    )
+
+
 def token_used_up(token_id: str, most: int) -> PermissionDenied:
     """As many agents as may have used a join token."""
     return PermissionDenied(

@@ -1,0 +1,103 @@
+"""The access policy: ordered rules that say who may call what, and whom the mesh knows beside its own tokens. Pure.
+
+A caller gets the rules that concern it when its identity is found out, and they decide from then on wherever it calls
+(`weft.rpc.identity.access_rules`). So a decision costs one look-up, and each door comes to the same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from weft.rpc.identity.access_rules import AccessRules, MethodRule
+from weft.rpc.identity.caller import Caller, role_name
+from weft.rpc.identity.scope import ANY, Scope, covers, fits
+from weft.v1 import access_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """A rule, as the file has it.
+
+    Args:
+        callers: patterns of subjects (`token:shop`, `spiffe://mesh/*`) and roles (`role:client`); empty: all callers.
+        line: where it is in the file; 0: not known.
+    """
+
+    rule: MethodRule
+    callers: tuple[str, ...] = ()
+    line: int = 0
+    comment: str = ""
+
+    def concerns(self, caller: Caller) -> bool:
+        """Whether it is for calls of this caller."""
+        names = caller.subject, f"role:{role_name(caller.role)}"
+        return not self.callers or any(covers(self.callers, name) for name in names)
+
+
+class Grant(NamedTuple):
+    """What a caller may do whom the mesh does not know by a token of its own."""
+
+    role: access_pb2.Role
+    scope: Scope = ANY
+    namespace: str = ""
+
+    def caller(self, subject: str) -> Caller:
+        """The caller with this grant."""
+        return Caller(self.role, self.scope, namespace=self.namespace, subject=subject)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateIdentity:
+    """A certificate whose subject (a SPIFFE id or a name) fits the pattern is an identity with this grant."""
+
+    subject: str
+    grant: Grant
+
+
+class PolicyDecision(NamedTuple):
+    """What the policy says of a call, and the rule that says so. None: no rule fits, and the default decides."""
+
+    allowed: bool
+    rule: PolicyRule | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """A whole policy file.
+
+    Args:
+        deny_others: hosted methods that no rule fits are denied.
+        identities: the first one that fits a certificate counts.
+    """
+
+    rules: tuple[PolicyRule, ...] = ()
+    deny_others: bool = False
+    identities: tuple[CertificateIdentity, ...] = ()
+
+    def applied(self, caller: Caller) -> Caller:
+        """The caller with the rules that concern it."""
+        rules = [each.rule for each in self.rules if each.concerns(caller)]
+        return caller._replace(rules=AccessRules(rules, deny_others=self.deny_others))
+
+    def decide(self, caller: Caller, method: str) -> PolicyDecision:
+        """What the policy says of a caller's call, in the caller's namespace. Role and scope are not looked at."""
+        allowed = self.applied(caller).rules.allow(method, caller.namespace)
+        deciding = (
+            each for each in self.rules if each.concerns(caller) and each.rule.fits(method, caller.namespace)
+        )
+        return PolicyDecision(allowed, next(deciding, None))
+
+    def identity_of_certificate(self, subject: str) -> Caller | None:
+        """The caller that a verified certificate stands for, with the rules that concern it. None: the policy does not know it.
+
+        Args:
+            subject: a SPIFFE id, or a name; as `weft.rpc.security.peer_identity` finds it.
+        """
+        for each in self.identities:
+            if fits(each.subject, subject):
+                return self.applied(each.grant.caller(subject))
+        return None
+
+
+NO_POLICY = AccessPolicy()

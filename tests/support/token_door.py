@@ -1,0 +1,86 @@
+"""A coordinator that asks for tokens, in the test's own process, and calls to it with any token."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from weft.coordinator.server import Coordinator
+from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc.errors import WeftError, from_call
+from weft.rpc.network.channel import dial
+from weft.v1 import security_pb2
+from weft.v1.security_pb2_grpc import TokenServiceStub
+
+Pairs = tuple[tuple[str, str | bytes], ...]
+
+
+class Door:
+    """A coordinator that asks for tokens, and a channel to it."""
+
+    def __init__(self, coordinator: Coordinator, operator: str) -> None:
+        self.coordinator = coordinator
+        self.operator = operator
+        self.channel = dial(coordinator.address)
+        self.stub = TokenServiceStub(self.channel)
+
+    async def create(self, role: int, **fields: Any) -> security_pb2.CreateTokenResponse:
+        request = security_pb2.CreateTokenRequest(role=role, **fields)
+        made: security_pb2.CreateTokenResponse = await self.stub.CreateToken(
+            request, metadata=shown(self.operator)
+        )
+        return made
+
+    async def call(self, path: str, pairs: Pairs, timeout_s: float = 20.0) -> WeftError | None:
+        """The error of a call with an empty request. None: it succeeded."""
+        call = self.channel.stream_stream(path)(metadata=pairs, timeout=timeout_s)
+        try:
+            await call.write(b"")
+            await call.done_writing()
+            async for _ in call:
+                pass
+        except grpc.aio.AioRpcError as error:
+            return from_call(error)
+        except asyncio.InvalidStateError:
+            pass
+        code = await call.code()
+        if code is grpc.StatusCode.OK:
+            return None
+        return from_call(
+            grpc.aio.AioRpcError(code, None, await call.trailing_metadata(), await call.details())  # type: ignore[arg-type]
+        )
+
+
+def shown(text: str) -> Pairs:
+    return (("weft-token", text),)
+
+
+def reason(error: WeftError | None) -> str:
+    return "" if error is None else error.reason_name
+
+
+@contextlib.asynccontextmanager
+async def token_door(folder: Path, **settings: Any) -> AsyncIterator[Door]:
+    """A coordinator with its store in a folder, and its first operator's token."""
+    given: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "store": str(folder / "weft.db"),
+        "tokens": "on",
+        **settings,
+    }
+    coordinator = Coordinator(CoordinatorSettings(address_file=folder / "address", **given))
+    await coordinator.start()
+    file = folder / "address.token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    door = Door(coordinator, file.read_text().strip())
+    try:
+        yield door
+    finally:
+        await door.channel.close()
+        await coordinator.stop(0.0)
