@@ -15,6 +15,7 @@ from google.protobuf.struct_pb2 import Struct
 from billing.v1 import billing_pb2, billing_pb2_grpc
 from tests.support.beside import StockApp, free_address, sidecar, until_reached
 from tests.support.billing_agent import Billing
+from tests.support.command import weft
 from tests.support.mesh import MeshHarness
 from tests.support.processes import until
 from tests.support.reflecting import grpcurl
@@ -230,3 +231,30 @@ async def test_an_agent_with_other_options_joins_when_the_others_are_gone_or_rep
         await until(lambda: waiting.connected, "the agent that waited is connected")
         waiting.stop()
         replacing.stop()
+
+
+async def test_a_secret_field_is_shown_to_nobody(hosted: tuple[MeshHarness, str]) -> None:
+    mesh, _ = hosted
+    secret = "Hunter2"
+    async with connect(mesh.target) as client:
+        ends = []
+        for failing in (0, 9):
+            asked = billing_pb2.ChargeRequest(card_code=secret, fail_attempts=failing)
+            handle = await client.tasks.submit(f"{SERVICE}/Audit", asked.SerializeToString())
+            await handle.ended(WAIT_S)
+            ends.append(handle.id)
+    good, bad = ends
+    for command in (
+        ("tasks", "get", good, "--json"),
+        ("tasks", "get", bad, "--verbose"),
+        ("tasks", "watch", good),
+        ("tasks", "logs", bad),
+        ("call", f"{SERVICE}/Audit", f'{{"cardCode": "{secret}"}}'),
+    ):
+        shown = await weft(*command, "--target", mesh.target)
+        assert "[redacted]" in shown.out
+        assert secret not in shown.out + shown.err
+    shown = await weft("tasks", "get", good, "--show-secrets", "--json", "--target", mesh.target)
+    assert shown.document["request"]["cardCode"] == shown.document["response"]["cardCode"] == secret
+    for log in mesh.folder.glob("*.log"):
+        assert secret not in log.read_text()

@@ -25,9 +25,10 @@ from hypothesis import strategies as st
 from probe.v1 import probe_pb2
 from tests.support.messages import classes_of, filled
 from tests.support.schema import METHOD, contract
-from weft.cli.rendering.documents import status_document, task_document
+from weft.cli.rendering.documents import task_document
 from weft.cli.terminal.failures import detail_lines
 from weft.cli.terminal.output import json_text
+from weft.cli.terminal.payload_view import PayloadView
 from weft.client.fleet import AgentInfo
 from weft.client.task_snapshot import Task, TaskState
 from weft.rpc.contracts import descriptors, json_form
@@ -77,7 +78,7 @@ def test_tasks_agents_and_statuses_are_shown(task, agent, status):
     document = task_document(Task(task), full=True)
     json.loads(json_text(document))
     AgentInfo.of(agent)
-    json.loads(json_text(status_document(status)))
+    json.loads(json_text(PayloadView().status(status)))
     for text in detail_lines(status):
         assert text.startswith("  ")
 

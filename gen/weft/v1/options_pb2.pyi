@@ -34,6 +34,14 @@ TASK_FIELD_NUMBER: _ClassVar[int]
 task: _descriptor.FieldDescriptor
 TASKS_FIELD_NUMBER: _ClassVar[int]
 tasks: _descriptor.FieldDescriptor
+FIELD_FIELD_NUMBER: _ClassVar[int]
+field: _descriptor.FieldDescriptor
+
+class FieldPolicy(_message.Message):
+    __slots__ = ("secret",)
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    secret: bool
+    def __init__(self, secret: bool = ...) -> None: ...
 
 class TaskPolicy(_message.Message):
     __slots__ = ("retry", "limits", "priority", "slot_cost", "result_ttl", "failure_ttl", "requirements", "mode", "idempotency_key", "fairness_key", "run_limits", "locks", "consumes", "cache", "fallback", "no_wait", "check_rules")

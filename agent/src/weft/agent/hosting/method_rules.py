@@ -9,6 +9,7 @@ from functools import cache
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from weft.agent.hosting import secret_names
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.hosted_policies import in_protos
 from weft.agent.hosting.payload_checks import PayloadChecks
@@ -20,10 +21,11 @@ _log = get_logger("weft.agent")
 
 
 def with_rules(methods: Sequence[HostedMethod]) -> list[HostedMethod]:
-    """The same methods with the checks of their messages.
+    """The same methods with the checks of their messages. Their secret fields are declared to logs and traces.
 
     Rules that do not compile are left out here: the coordinator refuses the contract, and names them.
     """
+    secret_names.declare(methods)
     in_proto = in_protos(methods)
     pools: dict[int, PayloadRules] = {}
     made = []

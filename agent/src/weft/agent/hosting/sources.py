@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from weft.agent.hosting import secret_names
 from weft.agent.hosting.functions import function_method
 from weft.agent.hosting.hosted_methods import FunctionSource, HostedMethod, ServicerSource, servicer_methods
 
@@ -16,4 +17,5 @@ def from_sources(sources: Iterable[ServicerSource | FunctionSource]) -> Mapping[
             hosted.extend(servicer_methods(source.add, source.servicer))
         else:
             hosted.append(function_method(source.method, source.function))
+    secret_names.declare(hosted)
     return {method.name: method for method in hosted}

@@ -6,11 +6,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from weft.cli.command_line import inputs
-from weft.cli.rendering.documents import error_document, response_document
+from weft.cli.rendering.documents import error_document
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import Styled, json_text, line, remark
 
 if TYPE_CHECKING:
+    from weft.cli.terminal.payload_view import PayloadView
     from weft.client import AgentOutcome, Mesh, SubmitOptions
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
@@ -21,6 +22,7 @@ async def print_outcomes(
     text: str,
     options: SubmitOptions,
     timeout_s: float,
+    view: PayloadView,
     *,
     as_json: bool,
 ) -> bool:
@@ -40,7 +42,7 @@ async def print_outcomes(
         async for outcome in outcomes:
             count += 1
             failed += outcome.error is not None
-            _print(outcome, method, as_json=as_json)
+            _print(outcome, view, as_json=as_json)
     if not count:
         remark(f"no connected agent hosts {method.name}")
     elif not as_json:
@@ -48,16 +50,16 @@ async def print_outcomes(
     return count > 0 and not failed
 
 
-def _print(outcome: AgentOutcome[bytes], method: ResolvedMethod, *, as_json: bool) -> None:
+def _print(outcome: AgentOutcome[bytes], view: PayloadView, *, as_json: bool) -> None:
     document: dict[str, Any] = {
         "agent_id": outcome.agent_id,
         "task_id": "" if outcome.task is None else outcome.task.id,
     }
     if outcome.error is not None:
         text = f"{outcome.error.code.name}: {outcome.error.message}"
-        document |= error_document(outcome.error)
+        document |= error_document(outcome.error, view)
     else:
-        response = response_document(method, outcome.result())
+        response = view.response(outcome.result())
         text = json_text(response)
         document["response"] = response
     line(json_text(document) if as_json else (Styled(outcome.agent_id, "bold"), f"  {text}"))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from weft.cli.call.request_stream import RequestStream
 from weft.cli.command_line import inputs
-from weft.cli.rendering.documents import response_document
 from weft.cli.terminal.output import block, json_text, line, remark
 from weft.rpc.calls.metadata import AGENT_KEY, CACHED_TRAILER, FALLBACK_KEY
 from weft.rpc.errors import InvalidArgument
@@ -18,6 +17,7 @@ from weft.rpc.errors import InvalidArgument
 if TYPE_CHECKING:
     import grpc.aio
 
+    from weft.cli.terminal.payload_view import PayloadView
     from weft.client import Mesh
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
@@ -40,12 +40,15 @@ class Mode:
 class CommandCall:
     """One call and its output."""
 
-    def __init__(self, mesh: Mesh, method: ResolvedMethod, mode: Mode, *, as_json: bool) -> None:
+    def __init__(
+        self, mesh: Mesh, method: ResolvedMethod, mode: Mode, view: PayloadView, *, as_json: bool
+    ) -> None:
         self._method = method
+        self._view = view
         self._mode = mode
         self._as_json = as_json
         self._channel = mode.channel(mesh)
-        # Why a response was printed as base64.
+        # Why a response was not printed as JSON.
         self._not_shown: list[str] = []
 
     async def make(self, given: str, entries: Any, timeout_s: float) -> bool:
@@ -105,13 +108,13 @@ class CommandCall:
         return count
 
     def _shown(self, payload: bytes) -> Any:
-        """A response as JSON; as base64 if the contract does not describe it."""
+        """A response as JSON; its size or base64 if the contract does not describe it."""
         try:
-            return self._method.response_to_json(payload)
+            return self._view.readable_response(payload)
         except InvalidArgument as error:
             # One message for a whole stream: its responses are alike.
             self._not_shown[:] = [error.message]
-            return response_document(None, payload)
+            return self._view.unread(payload)
 
     def _print_end(self, about: dict[str, Any], answer: dict[str, Any], took_s: float) -> None:
         if self._as_json:
@@ -127,7 +130,6 @@ class CommandCall:
     def _print_failure(self, error: grpc.aio.AioRpcError, timeout_s: float) -> None:
         import grpc
 
-        from weft.cli.rendering.documents import status_document
         from weft.cli.terminal.failures import detail_lines, direct_advice, raised_advice
         from weft.rpc.errors import status_code, status_of_call
 
@@ -136,10 +138,10 @@ class CommandCall:
             status.message = f"the call did not end within its deadline of {timeout_s:g} s"
         about = _about(error.trailing_metadata())
         if self._as_json:
-            line(json_text(about | {"error": status_document(status)}))
+            line(json_text(about | {"error": self._view.status(status)}))
             return
         remark(f"{status_code(status.code).name}: {status.message}")
-        for text in detail_lines(status):
+        for text in detail_lines(status, self._view):
             remark(text)
         if self._mode.direct:
             for text in direct_advice(status, self._method.name):

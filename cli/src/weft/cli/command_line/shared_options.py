@@ -41,6 +41,13 @@ Target = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one document a line.")]
 
+ShowSecrets = Annotated[
+    bool,
+    typer.Option(
+        "--show-secrets", help="Show the values of secret fields, and payloads that no contract describes."
+    ),
+]
+
 
 def pairs(values: list[str], option: str) -> dict[str, str]:
     """Parse KEY=VALUE texts into a dict.

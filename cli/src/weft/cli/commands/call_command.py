@@ -8,7 +8,7 @@ import typer
 
 from weft.cli.command_line import inputs
 from weft.cli.command_line.examples import examples
-from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
 from weft.cli.terminal.failure import Failure
 
@@ -71,6 +71,7 @@ def call(
     all_agents: Annotated[
         bool, typer.Option("--all", help="Call it once on each agent that hosts it; print each outcome.")
     ] = False,
+    show_secrets: ShowSecrets = False,
     as_json: Json = False,
 ) -> None:
     """Call a method, durably or with --direct, and print its response as JSON. A stream of responses is one JSON document a line.
@@ -82,6 +83,7 @@ def call(
     from weft.cli.call.command_call import CommandCall, Mode
     from weft.cli.call.wait_notices import wait_notices
     from weft.cli.process.command_runner import run
+    from weft.cli.terminal.payload_view import PayloadView
 
     own = {"--detach": detach, "--request-id": request_id is not None, "--all": all_agents}
     for_tasks = [option for option, is_given in own.items() if is_given] + tasks.given()
@@ -93,11 +95,12 @@ def call(
 
     async def work(mesh: Mesh) -> bool:
         resolved = await inputs.resolve(mesh, method, durable=not (direct or explain))
+        view = PayloadView(resolved, show_secrets=show_secrets)
         if all_agents:
-            return await print_outcomes(mesh, resolved, text, for_each, timeout_s, as_json=as_json)
+            return await print_outcomes(mesh, resolved, text, for_each, timeout_s, view, as_json=as_json)
         if explain:
             return await _explain(mesh, resolved.name, policy, timeout_s, as_json=as_json)
-        made = CommandCall(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
+        made = CommandCall(mesh, resolved, Mode(direct, policy, detach), view, as_json=as_json)
         if direct or detach:
             return await made.make(request if direct else text, entries, timeout_s)
         async with wait_notices(mesh, resolved.name, tasks.require or ()):

@@ -10,7 +10,7 @@ import typer
 from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
-from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
 from weft.cli.steering.id_changes import change_names
 from weft.cli.terminal.failure import Failure
@@ -200,13 +200,16 @@ def list_schedules(target: Target = DEFAULT_TARGET, as_json: Json = False) -> No
 
 @app.command()
 @examples("weft schedules show nightly", "weft schedules show nightly --json")
-def show(name: Name, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+def show(
+    name: Name, target: Target = DEFAULT_TARGET, show_secrets: ShowSecrets = False, as_json: Json = False
+) -> None:
     """Show a schedule.
 
     Its spec, request and options, the next tick, and the last ten ticks with their tasks.
     """
     from weft.cli.process.command_runner import run
     from weft.cli.rendering import schedule_view
+    from weft.cli.terminal.payload_view import PayloadView
 
     async def work(mesh: Mesh) -> tuple[Schedule, dict[str, Any]]:
         from weft.client import WeftError
@@ -215,9 +218,10 @@ def show(name: Name, target: Target = DEFAULT_TARGET, as_json: Json = False) -> 
         try:
             method = await inputs.resolve(mesh, schedule.method)
         except (Failure, WeftError):
-            # No contract has it any more: the request is shown as bytes.
+            # No contract has it any more.
             method = None
-        return schedule, schedule_view.schedule_document(schedule, method, full=True)
+        view = PayloadView(method, show_secrets=show_secrets)
+        return schedule, schedule_view.schedule_document(schedule, view, full=True)
 
     schedule, document = run(target, work)
     if as_json:

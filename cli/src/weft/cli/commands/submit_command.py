@@ -12,13 +12,14 @@ import typer
 
 from weft.cli.command_line import inputs
 from weft.cli.command_line.examples import examples
-from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, remark
 
 if TYPE_CHECKING:
     from weft.cli.call.many_lines import ManyLines
+    from weft.cli.terminal.payload_view import PayloadView
     from weft.cli.terminal.progress_line import ProgressState
     from weft.client import Mesh, TaskHandle
     from weft.client.options import SubmitOptions
@@ -66,6 +67,7 @@ def submit(
     request_id: inputs.RequestId = None,
     tasks: TaskOptions = NO_TASK_OPTIONS,
     limit_s: inputs.LimitS = None,
+    show_secrets: ShowSecrets = False,
     as_json: Json = False,
 ) -> None:
     """Submit tasks and print their ids, one a line; with --wait print their results, in the order in which they end.
@@ -75,6 +77,7 @@ def submit(
     """
     from weft.cli.call.wait_notices import wait_notices
     from weft.cli.process.command_runner import run
+    from weft.cli.terminal.payload_view import PayloadView
 
     _check_many(
         many,
@@ -91,7 +94,10 @@ def submit(
 
         source = ManyLines(many, skips=on_bad_line == "skip")
         if not run(
-            target, lambda mesh: _submit_lines(mesh, method, source, options, wait=wait, as_json=as_json)
+            target,
+            lambda mesh: _submit_lines(
+                mesh, method, source, options, wait=wait, show_secrets=show_secrets, as_json=as_json
+            ),
         ):
             raise typer.Exit(1)
         return
@@ -105,7 +111,14 @@ def submit(
             for number, text in texts
         ]
         requests = itertools.chain.from_iterable(itertools.repeat(payloads, count))
-        submission = _Submission(mesh, resolved, options, request_id, as_json=as_json)
+        submission = _Submission(
+            mesh,
+            resolved,
+            options,
+            request_id,
+            PayloadView(resolved, show_secrets=show_secrets),
+            as_json=as_json,
+        )
         if not wait:
             return await submission.store(requests)
         async with wait_notices(mesh, resolved.name, tasks.require or ()):
@@ -133,13 +146,23 @@ def _check_many(many: str | None, on_bad_line: str | None, others: dict[str, Any
 
 
 async def _submit_lines(
-    mesh: Mesh, method: str, source: ManyLines, options: SubmitOptions, *, wait: bool, as_json: bool
+    mesh: Mesh,
+    method: str,
+    source: ManyLines,
+    options: SubmitOptions,
+    *,
+    wait: bool,
+    show_secrets: bool,
+    as_json: bool,
 ) -> bool:
     """Submit the requests of a file. Returns False if one was skipped, was refused or, if it waits, failed."""
+    from weft.cli.terminal.payload_view import PayloadView
     from weft.cli.terminal.progress_line import progress_line
 
     resolved = await inputs.resolve(mesh, method)
-    submission = _Submission(mesh, resolved, options, None, as_json=as_json)
+    submission = _Submission(
+        mesh, resolved, options, None, PayloadView(resolved, show_secrets=show_secrets), as_json=as_json
+    )
     try:
         async with progress_line(lambda: submission.progress(source)):
             well = await (submission.run if wait else submission.store)(source.requests(resolved))
@@ -157,11 +180,13 @@ class _Submission:
         method: ResolvedMethod,
         options: SubmitOptions,
         request_id: str | None,
+        view: PayloadView,
         *,
         as_json: bool,
     ) -> None:
         self._tasks = mesh.tasks
         self._method = method
+        self._view = view
         self._options = options
         self._request_id = None if request_id is None else (lambda _: request_id)
         self._as_json = as_json
@@ -242,7 +267,6 @@ class _Submission:
             remark(f"`weft tasks watch {ids[0]}` watches a task, `weft tasks cancel` cancels tasks")
 
     def _print_end(self, end: Finished[bytes]) -> None:
-        from weft.cli.rendering.documents import response_document, status_document
         from weft.v1 import fleet_pb2
 
         error = end.error()
@@ -258,13 +282,13 @@ class _Submission:
             "agent_id": task.agent_id,
         }
         if error is not None:
-            document["error"] = status_document(error.status())
+            document["error"] = self._view.status(error.status())
             words = f"{task.state.name} {error.code.name}: {error.message}"
         elif self._method.kind == fleet_pb2.METHOD_KIND_SERVER_STREAMING:
             document["responses"] = task.progress_count
             words = f"{task.state.name} with {task.progress_count} responses"
         else:
-            document["response"] = response_document(self._method, task.response)
+            document["response"] = self._view.response(task.response)
             words = json_text(document["response"])
         line(json_text(document) if self._as_json else f"{task.id} {words}")
 
@@ -272,6 +296,6 @@ class _Submission:
         from weft.cli.rendering.documents import error_document
 
         if self._as_json:
-            line(json_text({"task_id": "", **error_document(error)}))
+            line(json_text({"task_id": "", **error_document(error, self._view)}))
         else:
             remark(f"refused: {error.code.name}: {error.message}")

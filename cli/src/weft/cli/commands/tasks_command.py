@@ -11,7 +11,7 @@ import typer
 from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
-from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target
 from weft.cli.rendering import task_view
 from weft.cli.steering import task_filters as filters
 from weft.cli.steering.task_steering import Steering
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from weft.cli.steering.id_changes import ChangeCounts
+    from weft.cli.terminal.payload_view import PayloadView
     from weft.client import Mesh, Progress, Task
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
@@ -122,6 +123,7 @@ def get(
     task_id: TaskId,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
+    show_secrets: ShowSecrets = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also show the traceback of the handler's exception.")
     ] = False,
@@ -135,6 +137,7 @@ def get(
     """Show a task with its request, and its response or exception."""
     from weft.cli.process.command_runner import run
     from weft.cli.rendering.documents import task_document
+    from weft.cli.terminal.payload_view import PayloadView
 
     if as_timeline:
         _show_timeline(task_id, target, as_json=as_json)
@@ -145,7 +148,7 @@ def get(
         return task, await _resolved(mesh, task.method)
 
     task, method = run(target, work)
-    document = task_document(task, method, full=True)
+    document = task_document(task, PayloadView(method, show_secrets=show_secrets), full=True)
     if as_json:
         line(json_text(document))
         return
@@ -195,6 +198,7 @@ def watch(
     task_id: TaskId,
     after: Annotated[int, typer.Option(metavar="N", min=0, help="Only responses after this number.")] = 0,
     target: Target = DEFAULT_TARGET,
+    show_secrets: ShowSecrets = False,
     as_json: Json = False,
 ) -> None:
     """Watch a task until it ends. Its states are printed and, for a streaming method, its responses.
@@ -202,12 +206,14 @@ def watch(
     Exit status 1 if it did not succeed.
     """
     from weft.cli.process.command_runner import run
+    from weft.cli.terminal.payload_view import PayloadView
 
     async def work(mesh: Mesh) -> bool:
         method = await _resolved(mesh, (await mesh.tasks.get(task_id)).method)
+        view = PayloadView(method, show_secrets=show_secrets)
         succeeded = False
         async for event in mesh.tasks.watch(task_id, after):
-            _print_event(event, method, as_json=as_json)
+            _print_event(event, view, as_json=as_json)
             succeeded = getattr(event, "succeeded", False)
         return succeeded
 
@@ -215,21 +221,21 @@ def watch(
         raise typer.Exit(1)
 
 
-def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_json: bool) -> None:
-    from weft.cli.rendering.documents import response_document, task_document
+def _print_event(event: Task | Progress, view: PayloadView, *, as_json: bool) -> None:
+    from weft.cli.rendering.documents import task_document
     from weft.client import Progress
 
     if isinstance(event, Progress):
-        response = response_document(method, event.response)
+        response = view.response(event.response)
         if as_json:
             line(json_text({"sequence": event.sequence, "attempt": event.attempt, "response": response}))
         else:
             line(f"#{event.sequence} {json_text(response)}")
         return
     if as_json:
-        document = task_document(event)
+        document = task_document(event, view)
         if event.succeeded and event.response:
-            document["response"] = response_document(method, event.response)
+            document["response"] = view.response(event.response)
         line(json_text(document))
         return
     place = f" on {event.agent_id}" if event.agent_id else ""
@@ -237,7 +243,7 @@ def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_js
     words = f": {error.code.name}: {error.message}" if error is not None else ""
     line(f"{event.state.name} attempt {event.attempt}{place}{words}")
     if event.succeeded and event.response:
-        line(json_text(response_document(method, event.response)))
+        line(json_text(view.response(event.response)))
 
 
 @app.command()

@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from google.rpc import code_pb2
-
 from weft.cli.rendering.host_facts import host_document
+from weft.cli.terminal.payload_view import PLAIN, PayloadView
 from weft.rpc.contracts.json_rendering import json_value
-from weft.rpc.errors import InvalidArgument, WeftError
+from weft.rpc.errors import WeftError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from google.rpc import status_pb2
-
     from weft.client import AgentInfo, CoordinatorStats, MethodView, Queue, Resources, RunLimit, Task
     from weft.client.fleet import Ejection
     from weft.client.task_snapshot import Attempt
-    from weft.rpc.contracts.contract_reader import ResolvedMethod
     from weft.v1 import options_pb2
 
 
-def status_document(status: status_pb2.Status) -> dict[str, Any]:
-    """A failure: code name, message, and details as JSON."""
-    known = status.code in code_pb2.Code.values()
-    return {
-        "code": code_pb2.Code.Name(status.code) if known else str(status.code),
-        "message": status.message,
-        "details": [json_value(packed) for packed in status.details],
-    }
+def error_document(error: WeftError, view: PayloadView = PLAIN) -> dict[str, Any]:
+    return {"error": view.status(error.status())}
 
 
-def error_document(error: WeftError) -> dict[str, Any]:
-    return {"error": status_document(error.status())}
-
-
-def response_document(method: ResolvedMethod | None, payload: bytes) -> Any:
-    """A response as JSON; as base64 if there is no descriptor for it."""
-    return _payload(payload, None if method is None else method.response_to_json)
-
-
-def request_document(method: ResolvedMethod | None, payload: bytes) -> Any:
-    return _payload(payload, None if method is None else method.request_to_json)
-
-
-def _payload(payload: bytes, render: Any) -> Any:
-    if render is not None:
-        try:
-            return render(payload)
-        except InvalidArgument:
-            # The contract has changed since, or the message is nested too deeply for protobuf.
-            pass
-    return {"base64": _base64(payload)}
-
-
-def task_document(task: Task, method: ResolvedMethod | None = None, *, full: bool = False) -> dict[str, Any]:
+def task_document(task: Task, view: PayloadView = PLAIN, *, full: bool = False) -> dict[str, Any]:
     """A task; with `full` also its request, response, options and attempts."""
     document: dict[str, Any] = {
         "id": task.id,
@@ -77,20 +43,20 @@ def task_document(task: Task, method: ResolvedMethod | None = None, *, full: boo
         "expires_at": time_text(task.expires_at),
     }
     if task.status.code:
-        document["error"] = status_document(task.status)
+        document["error"] = view.status(task.status)
     if task.raised is not None:
         raised = document["raised"] = {"type": task.raised.type, "message": task.raised.message}
         if full:
             raised["stack"] = task.raised.stack
     if full:
-        document |= _full_document(task)
-        document["request"] = request_document(method, task.request)
+        document |= _full_document(task, view)
+        document["request"] = view.request(task.request)
         if task.succeeded and not task.progress_count:
-            document["response"] = response_document(method, task.response)
+            document["response"] = view.response(task.response)
     return document
 
 
-def _full_document(task: Task) -> dict[str, Any]:
+def _full_document(task: Task, view: PayloadView) -> dict[str, Any]:
     """Fields that a coordinator returns for a single task only."""
     return {
         "failures": task.failures,
@@ -104,12 +70,12 @@ def _full_document(task: Task) -> dict[str, Any]:
         "group": task.group,
         "locks": [{"name": lock.name, "shared": lock.shared} for lock in task.proto.options.locks],
         "consumes": dict(task.proto.options.consumes),
-        "attempts": [_attempt_document(attempt) for attempt in task.attempts],
+        "attempts": [_attempt_document(attempt, view) for attempt in task.attempts],
         "avoid_agent_id": task.avoid_agent_id,
     }
 
 
-def _attempt_document(attempt: Attempt) -> dict[str, Any]:
+def _attempt_document(attempt: Attempt, view: PayloadView) -> dict[str, Any]:
     document: dict[str, Any] = {
         "number": attempt.number,
         "agent_id": attempt.agent_id,
@@ -120,7 +86,7 @@ def _attempt_document(attempt: Attempt) -> dict[str, Any]:
         "choice": attempt.choice,
     }
     if attempt.status.code:
-        document["error"] = status_document(attempt.status)
+        document["error"] = view.status(attempt.status)
     if attempt.raised is not None:
         document["raised"] = {"type": attempt.raised.type, "message": attempt.raised.message}
     return document
@@ -267,7 +233,3 @@ def queue_document(queue: Queue) -> dict[str, Any]:
 
 def time_text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="milliseconds")
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode()

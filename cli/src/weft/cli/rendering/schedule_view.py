@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from weft.cli.rendering.documents import request_document, time_text
+from weft.cli.rendering.documents import time_text
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import Styled, StyledText, json_text, plain
+from weft.cli.terminal.payload_view import PLAIN, PayloadView
 from weft.cli.terminal.tables import Column, Verbatim
 from weft.rpc.contracts import names
 from weft.rpc.contracts.json_rendering import json_value
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from weft.client import Schedule, Tick
-    from weft.rpc.contracts.contract_reader import ResolvedMethod
 
 COLUMNS = (
     Column("schedule"),
@@ -69,9 +69,7 @@ def facts(schedule: Schedule, document: dict[str, Any]) -> list[tuple[str, Style
     return [(name, value) for name, value in found if value]
 
 
-def schedule_document(
-    schedule: Schedule, method: ResolvedMethod | None = None, *, full: bool = False
-) -> dict[str, Any]:
+def schedule_document(schedule: Schedule, view: PayloadView = PLAIN, *, full: bool = False) -> dict[str, Any]:
     """A schedule; with `full` also its request and options."""
     document: dict[str, Any] = {
         "name": schedule.name,
@@ -110,7 +108,7 @@ def schedule_document(
     }
     if full:
         spec = schedule.proto.spec
-        document["request"] = request_document(method, spec.payload)
+        document["request"] = view.request(spec.payload)
         document["options"] = json_value(spec.options) if spec.HasField("options") else None
     return document
 

@@ -13,8 +13,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from weft.cli.terminal.failure import Failure, system_reason
 from weft.cli.terminal.output import json_text
+from weft.cli.terminal.payload_view import PLAIN, PayloadView
 from weft.client.api import Unreachable
-from weft.rpc.contracts.json_rendering import json_value
 from weft.rpc.errors import WeftError, error_info, from_call, reason_name, status_code, unpacked
 from weft.rpc.process.extras import MissingExtra
 from weft.rpc.times import seconds
@@ -60,9 +60,9 @@ def explain(error: Exception) -> FailureText | None:
     return None
 
 
-def detail_lines(status: status_pb2.Status) -> list[str]:
+def detail_lines(status: status_pb2.Status, view: PayloadView = PLAIN) -> list[str]:
     """The details of a status, one a line, indented; in words if their type is known."""
-    return [f"  {text}" for packed in status.details for text in _facts(packed, status.message)]
+    return [f"  {text}" for packed in status.details for text in _facts(packed, status.message, view)]
 
 
 def direct_advice(status: status_pb2.Status, method: str) -> list[str]:
@@ -89,7 +89,7 @@ def raised_advice(status: status_pb2.Status, task_id: str) -> list[str]:
     return [f"  `weft tasks get {task_id}` shows the handler's exception; --verbose adds the traceback."]
 
 
-def _facts(packed: any_pb2.Any, message: str) -> list[str]:
+def _facts(packed: any_pb2.Any, message: str, view: PayloadView) -> list[str]:
     if (info := unpacked(packed, error_details_pb2.ErrorInfo)) is not None:
         facts = "".join(f", {key} {value}" for key, value in sorted(info.metadata.items()))
         return [f"reason {info.reason} ({info.domain or 'no domain'}){facts}"]
@@ -97,7 +97,7 @@ def _facts(packed: any_pb2.Any, message: str) -> list[str]:
         return [text for each in bad.field_violations if (text := _violation(each, message))]
     if (retry := unpacked(packed, error_details_pb2.RetryInfo)) is not None:
         return [f"try again after {seconds(retry.retry_delay):g} s"]
-    fields = json_value(packed)
+    fields = view.detail(packed)
     fields.pop("@type", None)
     return [f"{packed.TypeName()}: {json_text(fields)}"]
 

@@ -157,6 +157,59 @@ func (AtLimit) EnumDescriptor() ([]byte, []int) {
 	return file_weft_v1_options_proto_rawDescGZIP(), []int{1}
 }
 
+// What weft is told of a field.
+//
+//	message ChargeRequest {
+//	  string card_number = 1 [(weft.v1.field).secret = true];
+//	}
+type FieldPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its values are not shown to people: "[redacted]" stands for them in the command's output and in the logs and traces of agents;
+	// the description of a broken rule of the field is left out. A key of a task policy must not lead through it (CONTRACT_INVALID): values of
+	// keys are shown. protobuf's own `debug_redact` means the same. Handlers and callers get the value as it is, and it is stored and
+	// sent as it is.
+	Secret        bool `protobuf:"varint,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldPolicy) Reset() {
+	*x = FieldPolicy{}
+	mi := &file_weft_v1_options_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldPolicy) ProtoMessage() {}
+
+func (x *FieldPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_options_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldPolicy.ProtoReflect.Descriptor instead.
+func (*FieldPolicy) Descriptor() ([]byte, []int) {
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *FieldPolicy) GetSecret() bool {
+	if x != nil {
+		return x.Secret
+	}
+	return false
+}
+
 // How calls of a method run. Each field is optional.
 //
 // Precedence, field by field: the call itself (TaskOptions or `weft-*` metadata), the operator's override (UpdateMethod), the
@@ -224,7 +277,7 @@ type TaskPolicy struct {
 
 func (x *TaskPolicy) Reset() {
 	*x = TaskPolicy{}
-	mi := &file_weft_v1_options_proto_msgTypes[0]
+	mi := &file_weft_v1_options_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -236,7 +289,7 @@ func (x *TaskPolicy) String() string {
 func (*TaskPolicy) ProtoMessage() {}
 
 func (x *TaskPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[0]
+	mi := &file_weft_v1_options_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -249,7 +302,7 @@ func (x *TaskPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskPolicy.ProtoReflect.Descriptor instead.
 func (*TaskPolicy) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{0}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *TaskPolicy) GetRetry() *RetryPolicy {
@@ -391,7 +444,7 @@ type RunLimit struct {
 
 func (x *RunLimit) Reset() {
 	*x = RunLimit{}
-	mi := &file_weft_v1_options_proto_msgTypes[1]
+	mi := &file_weft_v1_options_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +456,7 @@ func (x *RunLimit) String() string {
 func (*RunLimit) ProtoMessage() {}
 
 func (x *RunLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[1]
+	mi := &file_weft_v1_options_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +469,7 @@ func (x *RunLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunLimit.ProtoReflect.Descriptor instead.
 func (*RunLimit) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{1}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RunLimit) GetKey() string {
@@ -469,7 +522,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_weft_v1_options_proto_msgTypes[2]
+	mi := &file_weft_v1_options_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +534,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[2]
+	mi := &file_weft_v1_options_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +547,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Lock) GetName() string {
@@ -535,7 +588,7 @@ type CachePolicy struct {
 
 func (x *CachePolicy) Reset() {
 	*x = CachePolicy{}
-	mi := &file_weft_v1_options_proto_msgTypes[3]
+	mi := &file_weft_v1_options_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +600,7 @@ func (x *CachePolicy) String() string {
 func (*CachePolicy) ProtoMessage() {}
 
 func (x *CachePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[3]
+	mi := &file_weft_v1_options_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +613,7 @@ func (x *CachePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePolicy.ProtoReflect.Descriptor instead.
 func (*CachePolicy) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CachePolicy) GetTtl() *durationpb.Duration {
@@ -598,7 +651,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_weft_v1_options_proto_msgTypes[4]
+	mi := &file_weft_v1_options_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +663,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[4]
+	mi := &file_weft_v1_options_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +676,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RetryPolicy) GetMaxAttempts() uint32 {
@@ -683,7 +736,7 @@ type TimeLimits struct {
 
 func (x *TimeLimits) Reset() {
 	*x = TimeLimits{}
-	mi := &file_weft_v1_options_proto_msgTypes[5]
+	mi := &file_weft_v1_options_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +748,7 @@ func (x *TimeLimits) String() string {
 func (*TimeLimits) ProtoMessage() {}
 
 func (x *TimeLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[5]
+	mi := &file_weft_v1_options_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +761,7 @@ func (x *TimeLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeLimits.ProtoReflect.Descriptor instead.
 func (*TimeLimits) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TimeLimits) GetScheduleToStart() *durationpb.Duration {
@@ -745,7 +798,7 @@ type Requirements struct {
 
 func (x *Requirements) Reset() {
 	*x = Requirements{}
-	mi := &file_weft_v1_options_proto_msgTypes[6]
+	mi := &file_weft_v1_options_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +810,7 @@ func (x *Requirements) String() string {
 func (*Requirements) ProtoMessage() {}
 
 func (x *Requirements) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[6]
+	mi := &file_weft_v1_options_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +823,7 @@ func (x *Requirements) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requirements.ProtoReflect.Descriptor instead.
 func (*Requirements) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Requirements) GetLabels() map[string]string {
@@ -804,6 +857,14 @@ var file_weft_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "bytes,50712,opt,name=tasks",
 		Filename:      "weft/v1/options.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*FieldPolicy)(nil),
+		Field:         50712,
+		Name:          "weft.v1.field",
+		Tag:           "bytes,50712,opt,name=field",
+		Filename:      "weft/v1/options.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
@@ -823,11 +884,21 @@ var (
 	E_Tasks = &file_weft_v1_options_proto_extTypes[1]
 )
 
+// Extension fields to descriptorpb.FieldOptions.
+var (
+	// What is said of one field of a message.
+	//
+	// optional weft.v1.FieldPolicy field = 50712;
+	E_Field = &file_weft_v1_options_proto_extTypes[2]
+)
+
 var File_weft_v1_options_proto protoreflect.FileDescriptor
 
 const file_weft_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x15weft/v1/options.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xcf\x06\n" +
+	"\x15weft/v1/options.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"%\n" +
+	"\vFieldPolicy\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\bR\x06secret\"\xcf\x06\n" +
 	"\n" +
 	"TaskPolicy\x12*\n" +
 	"\x05retry\x18\x01 \x01(\v2\x14.weft.v1.RetryPolicyR\x05retry\x12+\n" +
@@ -907,7 +978,8 @@ const file_weft_v1_options_proto_rawDesc = "" +
 	"\x16AT_LIMIT_CANCEL_NEWEST\x10\x03\x12\x1a\n" +
 	"\x16AT_LIMIT_CANCEL_OLDEST\x10\x04:I\n" +
 	"\x04task\x12\x1e.google.protobuf.MethodOptions\x18\x98\x8c\x03 \x01(\v2\x13.weft.v1.TaskPolicyR\x04task:L\n" +
-	"\x05tasks\x12\x1f.google.protobuf.ServiceOptions\x18\x98\x8c\x03 \x01(\v2\x13.weft.v1.TaskPolicyR\x05tasksBz\n" +
+	"\x05tasks\x12\x1f.google.protobuf.ServiceOptions\x18\x98\x8c\x03 \x01(\v2\x13.weft.v1.TaskPolicyR\x05tasks:K\n" +
+	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18\x98\x8c\x03 \x01(\v2\x14.weft.v1.FieldPolicyR\x05fieldBz\n" +
 	"\vcom.weft.v1B\fOptionsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -923,52 +995,56 @@ func file_weft_v1_options_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_weft_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_weft_v1_options_proto_goTypes = []any{
 	(CallMode)(0),                       // 0: weft.v1.CallMode
 	(AtLimit)(0),                        // 1: weft.v1.AtLimit
-	(*TaskPolicy)(nil),                  // 2: weft.v1.TaskPolicy
-	(*RunLimit)(nil),                    // 3: weft.v1.RunLimit
-	(*Lock)(nil),                        // 4: weft.v1.Lock
-	(*CachePolicy)(nil),                 // 5: weft.v1.CachePolicy
-	(*RetryPolicy)(nil),                 // 6: weft.v1.RetryPolicy
-	(*TimeLimits)(nil),                  // 7: weft.v1.TimeLimits
-	(*Requirements)(nil),                // 8: weft.v1.Requirements
-	nil,                                 // 9: weft.v1.TaskPolicy.ConsumesEntry
-	nil,                                 // 10: weft.v1.Requirements.LabelsEntry
-	nil,                                 // 11: weft.v1.Requirements.ResourcesEntry
-	(*durationpb.Duration)(nil),         // 12: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil),  // 13: google.protobuf.MethodOptions
-	(*descriptorpb.ServiceOptions)(nil), // 14: google.protobuf.ServiceOptions
+	(*FieldPolicy)(nil),                 // 2: weft.v1.FieldPolicy
+	(*TaskPolicy)(nil),                  // 3: weft.v1.TaskPolicy
+	(*RunLimit)(nil),                    // 4: weft.v1.RunLimit
+	(*Lock)(nil),                        // 5: weft.v1.Lock
+	(*CachePolicy)(nil),                 // 6: weft.v1.CachePolicy
+	(*RetryPolicy)(nil),                 // 7: weft.v1.RetryPolicy
+	(*TimeLimits)(nil),                  // 8: weft.v1.TimeLimits
+	(*Requirements)(nil),                // 9: weft.v1.Requirements
+	nil,                                 // 10: weft.v1.TaskPolicy.ConsumesEntry
+	nil,                                 // 11: weft.v1.Requirements.LabelsEntry
+	nil,                                 // 12: weft.v1.Requirements.ResourcesEntry
+	(*durationpb.Duration)(nil),         // 13: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil),  // 14: google.protobuf.MethodOptions
+	(*descriptorpb.ServiceOptions)(nil), // 15: google.protobuf.ServiceOptions
+	(*descriptorpb.FieldOptions)(nil),   // 16: google.protobuf.FieldOptions
 }
 var file_weft_v1_options_proto_depIdxs = []int32{
-	6,  // 0: weft.v1.TaskPolicy.retry:type_name -> weft.v1.RetryPolicy
-	7,  // 1: weft.v1.TaskPolicy.limits:type_name -> weft.v1.TimeLimits
-	12, // 2: weft.v1.TaskPolicy.result_ttl:type_name -> google.protobuf.Duration
-	12, // 3: weft.v1.TaskPolicy.failure_ttl:type_name -> google.protobuf.Duration
-	8,  // 4: weft.v1.TaskPolicy.requirements:type_name -> weft.v1.Requirements
+	7,  // 0: weft.v1.TaskPolicy.retry:type_name -> weft.v1.RetryPolicy
+	8,  // 1: weft.v1.TaskPolicy.limits:type_name -> weft.v1.TimeLimits
+	13, // 2: weft.v1.TaskPolicy.result_ttl:type_name -> google.protobuf.Duration
+	13, // 3: weft.v1.TaskPolicy.failure_ttl:type_name -> google.protobuf.Duration
+	9,  // 4: weft.v1.TaskPolicy.requirements:type_name -> weft.v1.Requirements
 	0,  // 5: weft.v1.TaskPolicy.mode:type_name -> weft.v1.CallMode
-	3,  // 6: weft.v1.TaskPolicy.run_limits:type_name -> weft.v1.RunLimit
-	4,  // 7: weft.v1.TaskPolicy.locks:type_name -> weft.v1.Lock
-	9,  // 8: weft.v1.TaskPolicy.consumes:type_name -> weft.v1.TaskPolicy.ConsumesEntry
-	5,  // 9: weft.v1.TaskPolicy.cache:type_name -> weft.v1.CachePolicy
+	4,  // 6: weft.v1.TaskPolicy.run_limits:type_name -> weft.v1.RunLimit
+	5,  // 7: weft.v1.TaskPolicy.locks:type_name -> weft.v1.Lock
+	10, // 8: weft.v1.TaskPolicy.consumes:type_name -> weft.v1.TaskPolicy.ConsumesEntry
+	6,  // 9: weft.v1.TaskPolicy.cache:type_name -> weft.v1.CachePolicy
 	1,  // 10: weft.v1.RunLimit.at_limit:type_name -> weft.v1.AtLimit
-	12, // 11: weft.v1.CachePolicy.ttl:type_name -> google.protobuf.Duration
-	12, // 12: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	12, // 13: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	12, // 14: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
-	12, // 15: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
-	12, // 16: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
-	10, // 17: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
-	11, // 18: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
-	13, // 19: weft.v1.task:extendee -> google.protobuf.MethodOptions
-	14, // 20: weft.v1.tasks:extendee -> google.protobuf.ServiceOptions
-	2,  // 21: weft.v1.task:type_name -> weft.v1.TaskPolicy
-	2,  // 22: weft.v1.tasks:type_name -> weft.v1.TaskPolicy
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	21, // [21:23] is the sub-list for extension type_name
-	19, // [19:21] is the sub-list for extension extendee
+	13, // 11: weft.v1.CachePolicy.ttl:type_name -> google.protobuf.Duration
+	13, // 12: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	13, // 13: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	13, // 14: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
+	13, // 15: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
+	13, // 16: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
+	11, // 17: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
+	12, // 18: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
+	14, // 19: weft.v1.task:extendee -> google.protobuf.MethodOptions
+	15, // 20: weft.v1.tasks:extendee -> google.protobuf.ServiceOptions
+	16, // 21: weft.v1.field:extendee -> google.protobuf.FieldOptions
+	3,  // 22: weft.v1.task:type_name -> weft.v1.TaskPolicy
+	3,  // 23: weft.v1.tasks:type_name -> weft.v1.TaskPolicy
+	2,  // 24: weft.v1.field:type_name -> weft.v1.FieldPolicy
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	22, // [22:25] is the sub-list for extension type_name
+	19, // [19:22] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
 }
 
@@ -977,16 +1053,16 @@ func file_weft_v1_options_proto_init() {
 	if File_weft_v1_options_proto != nil {
 		return
 	}
-	file_weft_v1_options_proto_msgTypes[0].OneofWrappers = []any{}
-	file_weft_v1_options_proto_msgTypes[4].OneofWrappers = []any{}
+	file_weft_v1_options_proto_msgTypes[1].OneofWrappers = []any{}
+	file_weft_v1_options_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_options_proto_rawDesc), len(file_weft_v1_options_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
-			NumExtensions: 2,
+			NumMessages:   11,
+			NumExtensions: 3,
 			NumServices:   0,
 		},
 		GoTypes:           file_weft_v1_options_proto_goTypes,

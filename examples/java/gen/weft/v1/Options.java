@@ -10,6 +10,7 @@ public final class Options {
       com.google.protobuf.ExtensionRegistryLite registry) {
     registry.add(weft.v1.Options.task);
     registry.add(weft.v1.Options.tasks);
+    registry.add(weft.v1.Options.field);
   }
 
   public static void registerAllExtensions(
@@ -341,6 +342,534 @@ public final class Options {
     }
 
     // @@protoc_insertion_point(enum_scope:weft.v1.AtLimit)
+  }
+
+  public interface FieldPolicyOrBuilder extends
+      // @@protoc_insertion_point(interface_extends:weft.v1.FieldPolicy)
+      com.google.protobuf.MessageOrBuilder {
+
+    /**
+     * <pre>
+     * Its values are not shown to people: "[redacted]" stands for them in the command's output and in the logs and traces of agents;
+     * the description of a broken rule of the field is left out. A key of a task policy must not lead through it (CONTRACT_INVALID): values of
+     * keys are shown. protobuf's own `debug_redact` means the same. Handlers and callers get the value as it is, and it is stored and
+     * sent as it is.
+     * </pre>
+     *
+     * <code>bool secret = 1 [json_name = "secret"];</code>
+     * @return The secret.
+     */
+    boolean getSecret();
+  }
+  /**
+   * <pre>
+   * What weft is told of a field.
+   *
+   *   message ChargeRequest {
+   *     string card_number = 1 [(weft.v1.field).secret = true];
+   *   }
+   * </pre>
+   *
+   * Protobuf type {@code weft.v1.FieldPolicy}
+   */
+  public static final class FieldPolicy extends
+      com.google.protobuf.GeneratedMessageV3 implements
+      // @@protoc_insertion_point(message_implements:weft.v1.FieldPolicy)
+      FieldPolicyOrBuilder {
+  private static final long serialVersionUID = 0L;
+    // Use FieldPolicy.newBuilder() to construct.
+    private FieldPolicy(com.google.protobuf.GeneratedMessageV3.Builder<?> builder) {
+      super(builder);
+    }
+    private FieldPolicy() {
+    }
+
+    @java.lang.Override
+    @SuppressWarnings({"unused"})
+    protected java.lang.Object newInstance(
+        UnusedPrivateParameter unused) {
+      return new FieldPolicy();
+    }
+
+    public static final com.google.protobuf.Descriptors.Descriptor
+        getDescriptor() {
+      return weft.v1.Options.internal_static_weft_v1_FieldPolicy_descriptor;
+    }
+
+    @java.lang.Override
+    protected com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+        internalGetFieldAccessorTable() {
+      return weft.v1.Options.internal_static_weft_v1_FieldPolicy_fieldAccessorTable
+          .ensureFieldAccessorsInitialized(
+              weft.v1.Options.FieldPolicy.class, weft.v1.Options.FieldPolicy.Builder.class);
+    }
+
+    public static final int SECRET_FIELD_NUMBER = 1;
+    private boolean secret_ = false;
+    /**
+     * <pre>
+     * Its values are not shown to people: "[redacted]" stands for them in the command's output and in the logs and traces of agents;
+     * the description of a broken rule of the field is left out. A key of a task policy must not lead through it (CONTRACT_INVALID): values of
+     * keys are shown. protobuf's own `debug_redact` means the same. Handlers and callers get the value as it is, and it is stored and
+     * sent as it is.
+     * </pre>
+     *
+     * <code>bool secret = 1 [json_name = "secret"];</code>
+     * @return The secret.
+     */
+    @java.lang.Override
+    public boolean getSecret() {
+      return secret_;
+    }
+
+    private byte memoizedIsInitialized = -1;
+    @java.lang.Override
+    public final boolean isInitialized() {
+      byte isInitialized = memoizedIsInitialized;
+      if (isInitialized == 1) return true;
+      if (isInitialized == 0) return false;
+
+      memoizedIsInitialized = 1;
+      return true;
+    }
+
+    @java.lang.Override
+    public void writeTo(com.google.protobuf.CodedOutputStream output)
+                        throws java.io.IOException {
+      if (secret_ != false) {
+        output.writeBool(1, secret_);
+      }
+      getUnknownFields().writeTo(output);
+    }
+
+    @java.lang.Override
+    public int getSerializedSize() {
+      int size = memoizedSize;
+      if (size != -1) return size;
+
+      size = 0;
+      if (secret_ != false) {
+        size += com.google.protobuf.CodedOutputStream
+          .computeBoolSize(1, secret_);
+      }
+      size += getUnknownFields().getSerializedSize();
+      memoizedSize = size;
+      return size;
+    }
+
+    @java.lang.Override
+    public boolean equals(final java.lang.Object obj) {
+      if (obj == this) {
+       return true;
+      }
+      if (!(obj instanceof weft.v1.Options.FieldPolicy)) {
+        return super.equals(obj);
+      }
+      weft.v1.Options.FieldPolicy other = (weft.v1.Options.FieldPolicy) obj;
+
+      if (getSecret()
+          != other.getSecret()) return false;
+      if (!getUnknownFields().equals(other.getUnknownFields())) return false;
+      return true;
+    }
+
+    @java.lang.Override
+    public int hashCode() {
+      if (memoizedHashCode != 0) {
+        return memoizedHashCode;
+      }
+      int hash = 41;
+      hash = (19 * hash) + getDescriptor().hashCode();
+      hash = (37 * hash) + SECRET_FIELD_NUMBER;
+      hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+          getSecret());
+      hash = (29 * hash) + getUnknownFields().hashCode();
+      memoizedHashCode = hash;
+      return hash;
+    }
+
+    public static weft.v1.Options.FieldPolicy parseFrom(
+        java.nio.ByteBuffer data)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(
+        java.nio.ByteBuffer data,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data, extensionRegistry);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(
+        com.google.protobuf.ByteString data)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(
+        com.google.protobuf.ByteString data,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data, extensionRegistry);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(byte[] data)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(
+        byte[] data,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data, extensionRegistry);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(java.io.InputStream input)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseWithIOException(PARSER, input);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(
+        java.io.InputStream input,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseWithIOException(PARSER, input, extensionRegistry);
+    }
+
+    public static weft.v1.Options.FieldPolicy parseDelimitedFrom(java.io.InputStream input)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseDelimitedWithIOException(PARSER, input);
+    }
+
+    public static weft.v1.Options.FieldPolicy parseDelimitedFrom(
+        java.io.InputStream input,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseDelimitedWithIOException(PARSER, input, extensionRegistry);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(
+        com.google.protobuf.CodedInputStream input)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseWithIOException(PARSER, input);
+    }
+    public static weft.v1.Options.FieldPolicy parseFrom(
+        com.google.protobuf.CodedInputStream input,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseWithIOException(PARSER, input, extensionRegistry);
+    }
+
+    @java.lang.Override
+    public Builder newBuilderForType() { return newBuilder(); }
+    public static Builder newBuilder() {
+      return DEFAULT_INSTANCE.toBuilder();
+    }
+    public static Builder newBuilder(weft.v1.Options.FieldPolicy prototype) {
+      return DEFAULT_INSTANCE.toBuilder().mergeFrom(prototype);
+    }
+    @java.lang.Override
+    public Builder toBuilder() {
+      return this == DEFAULT_INSTANCE
+          ? new Builder() : new Builder().mergeFrom(this);
+    }
+
+    @java.lang.Override
+    protected Builder newBuilderForType(
+        com.google.protobuf.GeneratedMessageV3.BuilderParent parent) {
+      Builder builder = new Builder(parent);
+      return builder;
+    }
+    /**
+     * <pre>
+     * What weft is told of a field.
+     *
+     *   message ChargeRequest {
+     *     string card_number = 1 [(weft.v1.field).secret = true];
+     *   }
+     * </pre>
+     *
+     * Protobuf type {@code weft.v1.FieldPolicy}
+     */
+    public static final class Builder extends
+        com.google.protobuf.GeneratedMessageV3.Builder<Builder> implements
+        // @@protoc_insertion_point(builder_implements:weft.v1.FieldPolicy)
+        weft.v1.Options.FieldPolicyOrBuilder {
+      public static final com.google.protobuf.Descriptors.Descriptor
+          getDescriptor() {
+        return weft.v1.Options.internal_static_weft_v1_FieldPolicy_descriptor;
+      }
+
+      @java.lang.Override
+      protected com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+          internalGetFieldAccessorTable() {
+        return weft.v1.Options.internal_static_weft_v1_FieldPolicy_fieldAccessorTable
+            .ensureFieldAccessorsInitialized(
+                weft.v1.Options.FieldPolicy.class, weft.v1.Options.FieldPolicy.Builder.class);
+      }
+
+      // Construct using weft.v1.Options.FieldPolicy.newBuilder()
+      private Builder() {
+
+      }
+
+      private Builder(
+          com.google.protobuf.GeneratedMessageV3.BuilderParent parent) {
+        super(parent);
+
+      }
+      @java.lang.Override
+      public Builder clear() {
+        super.clear();
+        bitField0_ = 0;
+        secret_ = false;
+        return this;
+      }
+
+      @java.lang.Override
+      public com.google.protobuf.Descriptors.Descriptor
+          getDescriptorForType() {
+        return weft.v1.Options.internal_static_weft_v1_FieldPolicy_descriptor;
+      }
+
+      @java.lang.Override
+      public weft.v1.Options.FieldPolicy getDefaultInstanceForType() {
+        return weft.v1.Options.FieldPolicy.getDefaultInstance();
+      }
+
+      @java.lang.Override
+      public weft.v1.Options.FieldPolicy build() {
+        weft.v1.Options.FieldPolicy result = buildPartial();
+        if (!result.isInitialized()) {
+          throw newUninitializedMessageException(result);
+        }
+        return result;
+      }
+
+      @java.lang.Override
+      public weft.v1.Options.FieldPolicy buildPartial() {
+        weft.v1.Options.FieldPolicy result = new weft.v1.Options.FieldPolicy(this);
+        if (bitField0_ != 0) { buildPartial0(result); }
+        onBuilt();
+        return result;
+      }
+
+      private void buildPartial0(weft.v1.Options.FieldPolicy result) {
+        int from_bitField0_ = bitField0_;
+        if (((from_bitField0_ & 0x00000001) != 0)) {
+          result.secret_ = secret_;
+        }
+      }
+
+      @java.lang.Override
+      public Builder clone() {
+        return super.clone();
+      }
+      @java.lang.Override
+      public Builder setField(
+          com.google.protobuf.Descriptors.FieldDescriptor field,
+          java.lang.Object value) {
+        return super.setField(field, value);
+      }
+      @java.lang.Override
+      public Builder clearField(
+          com.google.protobuf.Descriptors.FieldDescriptor field) {
+        return super.clearField(field);
+      }
+      @java.lang.Override
+      public Builder clearOneof(
+          com.google.protobuf.Descriptors.OneofDescriptor oneof) {
+        return super.clearOneof(oneof);
+      }
+      @java.lang.Override
+      public Builder setRepeatedField(
+          com.google.protobuf.Descriptors.FieldDescriptor field,
+          int index, java.lang.Object value) {
+        return super.setRepeatedField(field, index, value);
+      }
+      @java.lang.Override
+      public Builder addRepeatedField(
+          com.google.protobuf.Descriptors.FieldDescriptor field,
+          java.lang.Object value) {
+        return super.addRepeatedField(field, value);
+      }
+      @java.lang.Override
+      public Builder mergeFrom(com.google.protobuf.Message other) {
+        if (other instanceof weft.v1.Options.FieldPolicy) {
+          return mergeFrom((weft.v1.Options.FieldPolicy)other);
+        } else {
+          super.mergeFrom(other);
+          return this;
+        }
+      }
+
+      public Builder mergeFrom(weft.v1.Options.FieldPolicy other) {
+        if (other == weft.v1.Options.FieldPolicy.getDefaultInstance()) return this;
+        if (other.getSecret() != false) {
+          setSecret(other.getSecret());
+        }
+        this.mergeUnknownFields(other.getUnknownFields());
+        onChanged();
+        return this;
+      }
+
+      @java.lang.Override
+      public final boolean isInitialized() {
+        return true;
+      }
+
+      @java.lang.Override
+      public Builder mergeFrom(
+          com.google.protobuf.CodedInputStream input,
+          com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+          throws java.io.IOException {
+        if (extensionRegistry == null) {
+          throw new java.lang.NullPointerException();
+        }
+        try {
+          boolean done = false;
+          while (!done) {
+            int tag = input.readTag();
+            switch (tag) {
+              case 0:
+                done = true;
+                break;
+              case 8: {
+                secret_ = input.readBool();
+                bitField0_ |= 0x00000001;
+                break;
+              } // case 8
+              default: {
+                if (!super.parseUnknownField(input, extensionRegistry, tag)) {
+                  done = true; // was an endgroup tag
+                }
+                break;
+              } // default:
+            } // switch (tag)
+          } // while (!done)
+        } catch (com.google.protobuf.InvalidProtocolBufferException e) {
+          throw e.unwrapIOException();
+        } finally {
+          onChanged();
+        } // finally
+        return this;
+      }
+      private int bitField0_;
+
+      private boolean secret_ ;
+      /**
+       * <pre>
+       * Its values are not shown to people: "[redacted]" stands for them in the command's output and in the logs and traces of agents;
+       * the description of a broken rule of the field is left out. A key of a task policy must not lead through it (CONTRACT_INVALID): values of
+       * keys are shown. protobuf's own `debug_redact` means the same. Handlers and callers get the value as it is, and it is stored and
+       * sent as it is.
+       * </pre>
+       *
+       * <code>bool secret = 1 [json_name = "secret"];</code>
+       * @return The secret.
+       */
+      @java.lang.Override
+      public boolean getSecret() {
+        return secret_;
+      }
+      /**
+       * <pre>
+       * Its values are not shown to people: "[redacted]" stands for them in the command's output and in the logs and traces of agents;
+       * the description of a broken rule of the field is left out. A key of a task policy must not lead through it (CONTRACT_INVALID): values of
+       * keys are shown. protobuf's own `debug_redact` means the same. Handlers and callers get the value as it is, and it is stored and
+       * sent as it is.
+       * </pre>
+       *
+       * <code>bool secret = 1 [json_name = "secret"];</code>
+       * @param value The secret to set.
+       * @return This builder for chaining.
+       */
+      public Builder setSecret(boolean value) {
+
+        secret_ = value;
+        bitField0_ |= 0x00000001;
+        onChanged();
+        return this;
+      }
+      /**
+       * <pre>
+       * Its values are not shown to people: "[redacted]" stands for them in the command's output and in the logs and traces of agents;
+       * the description of a broken rule of the field is left out. A key of a task policy must not lead through it (CONTRACT_INVALID): values of
+       * keys are shown. protobuf's own `debug_redact` means the same. Handlers and callers get the value as it is, and it is stored and
+       * sent as it is.
+       * </pre>
+       *
+       * <code>bool secret = 1 [json_name = "secret"];</code>
+       * @return This builder for chaining.
+       */
+      public Builder clearSecret() {
+        bitField0_ = (bitField0_ & ~0x00000001);
+        secret_ = false;
+        onChanged();
+        return this;
+      }
+      @java.lang.Override
+      public final Builder setUnknownFields(
+          final com.google.protobuf.UnknownFieldSet unknownFields) {
+        return super.setUnknownFields(unknownFields);
+      }
+
+      @java.lang.Override
+      public final Builder mergeUnknownFields(
+          final com.google.protobuf.UnknownFieldSet unknownFields) {
+        return super.mergeUnknownFields(unknownFields);
+      }
+
+
+      // @@protoc_insertion_point(builder_scope:weft.v1.FieldPolicy)
+    }
+
+    // @@protoc_insertion_point(class_scope:weft.v1.FieldPolicy)
+    private static final weft.v1.Options.FieldPolicy DEFAULT_INSTANCE;
+    static {
+      DEFAULT_INSTANCE = new weft.v1.Options.FieldPolicy();
+    }
+
+    public static weft.v1.Options.FieldPolicy getDefaultInstance() {
+      return DEFAULT_INSTANCE;
+    }
+
+    private static final com.google.protobuf.Parser<FieldPolicy>
+        PARSER = new com.google.protobuf.AbstractParser<FieldPolicy>() {
+      @java.lang.Override
+      public FieldPolicy parsePartialFrom(
+          com.google.protobuf.CodedInputStream input,
+          com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+          throws com.google.protobuf.InvalidProtocolBufferException {
+        Builder builder = newBuilder();
+        try {
+          builder.mergeFrom(input, extensionRegistry);
+        } catch (com.google.protobuf.InvalidProtocolBufferException e) {
+          throw e.setUnfinishedMessage(builder.buildPartial());
+        } catch (com.google.protobuf.UninitializedMessageException e) {
+          throw e.asInvalidProtocolBufferException().setUnfinishedMessage(builder.buildPartial());
+        } catch (java.io.IOException e) {
+          throw new com.google.protobuf.InvalidProtocolBufferException(e)
+              .setUnfinishedMessage(builder.buildPartial());
+        }
+        return builder.buildPartial();
+      }
+    };
+
+    public static com.google.protobuf.Parser<FieldPolicy> parser() {
+      return PARSER;
+    }
+
+    @java.lang.Override
+    public com.google.protobuf.Parser<FieldPolicy> getParserForType() {
+      return PARSER;
+    }
+
+    @java.lang.Override
+    public weft.v1.Options.FieldPolicy getDefaultInstanceForType() {
+      return DEFAULT_INSTANCE;
+    }
+
   }
 
   public interface TaskPolicyOrBuilder extends
@@ -11478,6 +12007,26 @@ java.lang.String defaultValue) {
           .newFileScopedGeneratedExtension(
         weft.v1.Options.TaskPolicy.class,
         weft.v1.Options.TaskPolicy.getDefaultInstance());
+  public static final int FIELD_FIELD_NUMBER = 50712;
+  /**
+   * <pre>
+   * What is said of one field of a message.
+   * </pre>
+   *
+   * <code>extend .google.protobuf.FieldOptions { ... }</code>
+   */
+  public static final
+    com.google.protobuf.GeneratedMessage.GeneratedExtension<
+      com.google.protobuf.DescriptorProtos.FieldOptions,
+      weft.v1.Options.FieldPolicy> field = com.google.protobuf.GeneratedMessage
+          .newFileScopedGeneratedExtension(
+        weft.v1.Options.FieldPolicy.class,
+        weft.v1.Options.FieldPolicy.getDefaultInstance());
+  private static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_weft_v1_FieldPolicy_descriptor;
+  private static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_weft_v1_FieldPolicy_fieldAccessorTable;
   private static final com.google.protobuf.Descriptors.Descriptor
     internal_static_weft_v1_TaskPolicy_descriptor;
   private static final 
@@ -11539,65 +12088,68 @@ java.lang.String defaultValue) {
     java.lang.String[] descriptorData = {
       "\n\025weft/v1/options.proto\022\007weft.v1\032 google" +
       "/protobuf/descriptor.proto\032\036google/proto" +
-      "buf/duration.proto\"\317\006\n\nTaskPolicy\022*\n\005ret" +
-      "ry\030\001 \001(\0132\024.weft.v1.RetryPolicyR\005retry\022+\n" +
-      "\006limits\030\002 \001(\0132\023.weft.v1.TimeLimitsR\006limi" +
-      "ts\022\037\n\010priority\030\003 \001(\rH\000R\010priority\210\001\001\022\033\n\ts" +
-      "lot_cost\030\004 \001(\rR\010slotCost\0228\n\nresult_ttl\030\005" +
-      " \001(\0132\031.google.protobuf.DurationR\tresultT" +
-      "tl\022:\n\013failure_ttl\030\006 \001(\0132\031.google.protobu" +
-      "f.DurationR\nfailureTtl\0229\n\014requirements\030\007" +
-      " \001(\0132\025.weft.v1.RequirementsR\014requirement" +
-      "s\022%\n\004mode\030\010 \001(\0162\021.weft.v1.CallModeR\004mode" +
-      "\022\'\n\017idempotency_key\030\t \001(\tR\016idempotencyKe" +
-      "y\022!\n\014fairness_key\030\n \001(\tR\013fairnessKey\0220\n\n" +
-      "run_limits\030\013 \003(\0132\021.weft.v1.RunLimitR\trun" +
-      "Limits\022#\n\005locks\030\014 \003(\0132\r.weft.v1.LockR\005lo" +
-      "cks\022=\n\010consumes\030\r \003(\0132!.weft.v1.TaskPoli" +
-      "cy.ConsumesEntryR\010consumes\022*\n\005cache\030\016 \001(" +
-      "\0132\024.weft.v1.CachePolicyR\005cache\022\032\n\010fallba" +
-      "ck\030\017 \001(\tR\010fallback\022\034\n\007no_wait\030\020 \001(\010H\001R\006n" +
-      "oWait\210\001\001\022$\n\013check_rules\030\021 \001(\010H\002R\ncheckRu" +
-      "les\210\001\001\032;\n\rConsumesEntry\022\020\n\003key\030\001 \001(\tR\003ke" +
-      "y\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B\013\n\t_priority" +
-      "B\n\n\010_no_waitB\016\n\014_check_rules\"\245\001\n\010RunLimi" +
-      "t\022\020\n\003key\030\001 \001(\tR\003key\022\037\n\013max_running\030\002 \001(\r" +
-      "R\nmaxRunning\022#\n\016max_rate_per_s\030\003 \001(\001R\013ma" +
-      "xRatePerS\022\024\n\005burst\030\004 \001(\rR\005burst\022+\n\010at_li" +
-      "mit\030\005 \001(\0162\020.weft.v1.AtLimitR\007atLimit\"D\n\004" +
-      "Lock\022\022\n\004name\030\001 \001(\tR\004name\022\020\n\003key\030\002 \001(\tR\003k" +
-      "ey\022\026\n\006shared\030\003 \001(\010R\006shared\":\n\013CachePolic" +
-      "y\022+\n\003ttl\030\001 \001(\0132\031.google.protobuf.Duratio" +
-      "nR\003ttl\"\276\002\n\013RetryPolicy\022!\n\014max_attempts\030\001" +
-      " \001(\rR\013maxAttempts\022B\n\017initial_backoff\030\002 \001" +
-      "(\0132\031.google.protobuf.DurationR\016initialBa" +
-      "ckoff\022:\n\013max_backoff\030\003 \001(\0132\031.google.prot" +
-      "obuf.DurationR\nmaxBackoff\022-\n\022backoff_mul" +
-      "tiplier\030\004 \001(\001R\021backoffMultiplier\022\'\n\017retr" +
-      "yable_codes\030\005 \003(\005R\016retryableCodes\022$\n\013max" +
-      "_crashes\030\006 \001(\rH\000R\nmaxCrashes\210\001\001B\016\n\014_max_" +
-      "crashes\"\333\001\n\nTimeLimits\022E\n\021schedule_to_st" +
-      "art\030\001 \001(\0132\031.google.protobuf.DurationR\017sc" +
-      "heduleToStart\022?\n\016start_to_close\030\002 \001(\0132\031." +
-      "google.protobuf.DurationR\014startToClose\022E" +
-      "\n\021schedule_to_close\030\003 \001(\0132\031.google.proto" +
-      "buf.DurationR\017scheduleToClose\"\206\002\n\014Requir" +
-      "ements\0229\n\006labels\030\001 \003(\0132!.weft.v1.Require" +
-      "ments.LabelsEntryR\006labels\022B\n\tresources\030\002" +
-      " \003(\0132$.weft.v1.Requirements.ResourcesEnt" +
-      "ryR\tresources\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(" +
-      "\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\032<\n\016Reso" +
-      "urcesEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 " +
-      "\001(\001R\005value:\0028\001*R\n\010CallMode\022\031\n\025CALL_MODE_" +
-      "UNSPECIFIED\020\000\022\025\n\021CALL_MODE_DURABLE\020\001\022\024\n\020" +
-      "CALL_MODE_DIRECT\020\002*\204\001\n\007AtLimit\022\030\n\024AT_LIM" +
-      "IT_UNSPECIFIED\020\000\022\022\n\016AT_LIMIT_QUEUE\020\001\022\023\n\017" +
-      "AT_LIMIT_REFUSE\020\002\022\032\n\026AT_LIMIT_CANCEL_NEW" +
-      "EST\020\003\022\032\n\026AT_LIMIT_CANCEL_OLDEST\020\004:I\n\004tas" +
-      "k\022\036.google.protobuf.MethodOptions\030\230\214\003 \001(" +
-      "\0132\023.weft.v1.TaskPolicyR\004task:L\n\005tasks\022\037." +
-      "google.protobuf.ServiceOptions\030\230\214\003 \001(\0132\023" +
-      ".weft.v1.TaskPolicyR\005tasksb\006proto3"
+      "buf/duration.proto\"%\n\013FieldPolicy\022\026\n\006sec" +
+      "ret\030\001 \001(\010R\006secret\"\317\006\n\nTaskPolicy\022*\n\005retr" +
+      "y\030\001 \001(\0132\024.weft.v1.RetryPolicyR\005retry\022+\n\006" +
+      "limits\030\002 \001(\0132\023.weft.v1.TimeLimitsR\006limit" +
+      "s\022\037\n\010priority\030\003 \001(\rH\000R\010priority\210\001\001\022\033\n\tsl" +
+      "ot_cost\030\004 \001(\rR\010slotCost\0228\n\nresult_ttl\030\005 " +
+      "\001(\0132\031.google.protobuf.DurationR\tresultTt" +
+      "l\022:\n\013failure_ttl\030\006 \001(\0132\031.google.protobuf" +
+      ".DurationR\nfailureTtl\0229\n\014requirements\030\007 " +
+      "\001(\0132\025.weft.v1.RequirementsR\014requirements" +
+      "\022%\n\004mode\030\010 \001(\0162\021.weft.v1.CallModeR\004mode\022" +
+      "\'\n\017idempotency_key\030\t \001(\tR\016idempotencyKey" +
+      "\022!\n\014fairness_key\030\n \001(\tR\013fairnessKey\0220\n\nr" +
+      "un_limits\030\013 \003(\0132\021.weft.v1.RunLimitR\trunL" +
+      "imits\022#\n\005locks\030\014 \003(\0132\r.weft.v1.LockR\005loc" +
+      "ks\022=\n\010consumes\030\r \003(\0132!.weft.v1.TaskPolic" +
+      "y.ConsumesEntryR\010consumes\022*\n\005cache\030\016 \001(\013" +
+      "2\024.weft.v1.CachePolicyR\005cache\022\032\n\010fallbac" +
+      "k\030\017 \001(\tR\010fallback\022\034\n\007no_wait\030\020 \001(\010H\001R\006no" +
+      "Wait\210\001\001\022$\n\013check_rules\030\021 \001(\010H\002R\ncheckRul" +
+      "es\210\001\001\032;\n\rConsumesEntry\022\020\n\003key\030\001 \001(\tR\003key" +
+      "\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B\013\n\t_priorityB" +
+      "\n\n\010_no_waitB\016\n\014_check_rules\"\245\001\n\010RunLimit" +
+      "\022\020\n\003key\030\001 \001(\tR\003key\022\037\n\013max_running\030\002 \001(\rR" +
+      "\nmaxRunning\022#\n\016max_rate_per_s\030\003 \001(\001R\013max" +
+      "RatePerS\022\024\n\005burst\030\004 \001(\rR\005burst\022+\n\010at_lim" +
+      "it\030\005 \001(\0162\020.weft.v1.AtLimitR\007atLimit\"D\n\004L" +
+      "ock\022\022\n\004name\030\001 \001(\tR\004name\022\020\n\003key\030\002 \001(\tR\003ke" +
+      "y\022\026\n\006shared\030\003 \001(\010R\006shared\":\n\013CachePolicy" +
+      "\022+\n\003ttl\030\001 \001(\0132\031.google.protobuf.Duration" +
+      "R\003ttl\"\276\002\n\013RetryPolicy\022!\n\014max_attempts\030\001 " +
+      "\001(\rR\013maxAttempts\022B\n\017initial_backoff\030\002 \001(" +
+      "\0132\031.google.protobuf.DurationR\016initialBac" +
+      "koff\022:\n\013max_backoff\030\003 \001(\0132\031.google.proto" +
+      "buf.DurationR\nmaxBackoff\022-\n\022backoff_mult" +
+      "iplier\030\004 \001(\001R\021backoffMultiplier\022\'\n\017retry" +
+      "able_codes\030\005 \003(\005R\016retryableCodes\022$\n\013max_" +
+      "crashes\030\006 \001(\rH\000R\nmaxCrashes\210\001\001B\016\n\014_max_c" +
+      "rashes\"\333\001\n\nTimeLimits\022E\n\021schedule_to_sta" +
+      "rt\030\001 \001(\0132\031.google.protobuf.DurationR\017sch" +
+      "eduleToStart\022?\n\016start_to_close\030\002 \001(\0132\031.g" +
+      "oogle.protobuf.DurationR\014startToClose\022E\n" +
+      "\021schedule_to_close\030\003 \001(\0132\031.google.protob" +
+      "uf.DurationR\017scheduleToClose\"\206\002\n\014Require" +
+      "ments\0229\n\006labels\030\001 \003(\0132!.weft.v1.Requirem" +
+      "ents.LabelsEntryR\006labels\022B\n\tresources\030\002 " +
+      "\003(\0132$.weft.v1.Requirements.ResourcesEntr" +
+      "yR\tresources\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\t" +
+      "R\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\032<\n\016Resou" +
+      "rcesEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001" +
+      "(\001R\005value:\0028\001*R\n\010CallMode\022\031\n\025CALL_MODE_U" +
+      "NSPECIFIED\020\000\022\025\n\021CALL_MODE_DURABLE\020\001\022\024\n\020C" +
+      "ALL_MODE_DIRECT\020\002*\204\001\n\007AtLimit\022\030\n\024AT_LIMI" +
+      "T_UNSPECIFIED\020\000\022\022\n\016AT_LIMIT_QUEUE\020\001\022\023\n\017A" +
+      "T_LIMIT_REFUSE\020\002\022\032\n\026AT_LIMIT_CANCEL_NEWE" +
+      "ST\020\003\022\032\n\026AT_LIMIT_CANCEL_OLDEST\020\004:I\n\004task" +
+      "\022\036.google.protobuf.MethodOptions\030\230\214\003 \001(\013" +
+      "2\023.weft.v1.TaskPolicyR\004task:L\n\005tasks\022\037.g" +
+      "oogle.protobuf.ServiceOptions\030\230\214\003 \001(\0132\023." +
+      "weft.v1.TaskPolicyR\005tasks:K\n\005field\022\035.goo" +
+      "gle.protobuf.FieldOptions\030\230\214\003 \001(\0132\024.weft" +
+      ".v1.FieldPolicyR\005fieldb\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -11605,8 +12157,14 @@ java.lang.String defaultValue) {
           com.google.protobuf.DescriptorProtos.getDescriptor(),
           com.google.protobuf.DurationProto.getDescriptor(),
         });
-    internal_static_weft_v1_TaskPolicy_descriptor =
+    internal_static_weft_v1_FieldPolicy_descriptor =
       getDescriptor().getMessageTypes().get(0);
+    internal_static_weft_v1_FieldPolicy_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_weft_v1_FieldPolicy_descriptor,
+        new java.lang.String[] { "Secret", });
+    internal_static_weft_v1_TaskPolicy_descriptor =
+      getDescriptor().getMessageTypes().get(1);
     internal_static_weft_v1_TaskPolicy_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_TaskPolicy_descriptor,
@@ -11618,37 +12176,37 @@ java.lang.String defaultValue) {
         internal_static_weft_v1_TaskPolicy_ConsumesEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
     internal_static_weft_v1_RunLimit_descriptor =
-      getDescriptor().getMessageTypes().get(1);
+      getDescriptor().getMessageTypes().get(2);
     internal_static_weft_v1_RunLimit_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_RunLimit_descriptor,
         new java.lang.String[] { "Key", "MaxRunning", "MaxRatePerS", "Burst", "AtLimit", });
     internal_static_weft_v1_Lock_descriptor =
-      getDescriptor().getMessageTypes().get(2);
+      getDescriptor().getMessageTypes().get(3);
     internal_static_weft_v1_Lock_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_Lock_descriptor,
         new java.lang.String[] { "Name", "Key", "Shared", });
     internal_static_weft_v1_CachePolicy_descriptor =
-      getDescriptor().getMessageTypes().get(3);
+      getDescriptor().getMessageTypes().get(4);
     internal_static_weft_v1_CachePolicy_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_CachePolicy_descriptor,
         new java.lang.String[] { "Ttl", });
     internal_static_weft_v1_RetryPolicy_descriptor =
-      getDescriptor().getMessageTypes().get(4);
+      getDescriptor().getMessageTypes().get(5);
     internal_static_weft_v1_RetryPolicy_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_RetryPolicy_descriptor,
         new java.lang.String[] { "MaxAttempts", "InitialBackoff", "MaxBackoff", "BackoffMultiplier", "RetryableCodes", "MaxCrashes", });
     internal_static_weft_v1_TimeLimits_descriptor =
-      getDescriptor().getMessageTypes().get(5);
+      getDescriptor().getMessageTypes().get(6);
     internal_static_weft_v1_TimeLimits_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_TimeLimits_descriptor,
         new java.lang.String[] { "ScheduleToStart", "StartToClose", "ScheduleToClose", });
     internal_static_weft_v1_Requirements_descriptor =
-      getDescriptor().getMessageTypes().get(6);
+      getDescriptor().getMessageTypes().get(7);
     internal_static_weft_v1_Requirements_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_Requirements_descriptor,
@@ -11667,6 +12225,7 @@ java.lang.String defaultValue) {
         new java.lang.String[] { "Key", "Value", });
     task.internalInit(descriptor.getExtensions().get(0));
     tasks.internalInit(descriptor.getExtensions().get(1));
+    field.internalInit(descriptor.getExtensions().get(2));
     com.google.protobuf.DescriptorProtos.getDescriptor();
     com.google.protobuf.DurationProto.getDescriptor();
   }

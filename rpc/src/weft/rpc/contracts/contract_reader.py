@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from weft.rpc import errors, refusals
 from weft.rpc.contracts import descriptors, json_form, names, policy_options
+from weft.rpc.contracts.secret_fields import SecretFields
 from weft.v1 import fleet_pb2
 
 # The two services have the same messages on the wire.
@@ -91,17 +92,20 @@ class ResolvedMethod:
         """
         return json_form.parse(text, self.request_class, self.pool)
 
-    def request_to_json(self, payload: bytes) -> Any:
+    def request_to_json(self, payload: bytes, secrets: SecretFields | None = None) -> Any:
         """A serialized request as a JSON value: a dict, except for well-known types such as StringValue.
+
+        Args:
+            secrets: the fields whose values are left out; None: all values are shown.
 
         Raises:
             weft.rpc.errors.InvalidArgument: the bytes do not parse as the request's type.
         """
-        return json_form.render(payload, self.request_class, self.pool)
+        return json_form.render(payload, self.request_class, self.pool, secrets)
 
-    def response_to_json(self, payload: bytes) -> Any:
+    def response_to_json(self, payload: bytes, secrets: SecretFields | None = None) -> Any:
         """A serialized response as a JSON value, as `request_to_json`."""
-        return json_form.render(payload, self.response_class, self.pool)
+        return json_form.render(payload, self.response_class, self.pool, secrets)
 
 
 class ContractReader:

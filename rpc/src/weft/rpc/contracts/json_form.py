@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from weft.rpc import refusals
 from weft.rpc.contracts.json_rendering import json_value
+from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
 
 _LINK = re.compile(r"Failed to parse (.+?) field: ")
@@ -79,8 +80,13 @@ def parse(text: str, message_class: type[Message], pool: DescriptorPool) -> byte
     return serialized
 
 
-def render(payload: bytes, message_class: type[Message], pool: DescriptorPool) -> Any:
+def render(
+    payload: bytes, message_class: type[Message], pool: DescriptorPool, secrets: SecretFields | None = None
+) -> Any:
     """A serialized message as a JSON value, in the form of `weft.rpc.contracts.json_rendering`.
+
+    Args:
+        secrets: the fields whose values are left out; None: all values are shown.
 
     Raises:
         InvalidArgument: the bytes do not parse as the message, or are nested more deeply than protobuf reads.
@@ -92,7 +98,7 @@ def render(payload: bytes, message_class: type[Message], pool: DescriptorPool) -
             f"{len(payload)} bytes cannot be shown as {message_class.DESCRIPTOR.full_name}:"
             " they do not parse, or have more than 100 messages within each other"
         ) from None
-    return json_value(message, pool)
+    return json_value(message, pool, secrets)
 
 
 def _loaded(text: str, type_name: str) -> Any:

@@ -6,6 +6,9 @@ protobuf's own printer raises for some messages that are valid on the wire. Here
 - a Timestamp or Duration out of range, and a FieldMask whose paths have no JSON names: their fields
 - an Any whose type is not known, whose bytes do not parse, or that is nested too deeply: `{"@type": ..., "value": base64}`
 - a number of a closed enum that has no name: the number
+
+Secret fields (`secret_fields`) can be left out: "[redacted]" stands for their values, and the number of its bytes for an Any whose
+type is not known, since nobody can tell what is secret in it.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from google.protobuf.internal import type_checkers
 from google.protobuf.message import DecodeError, Message
 
 from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.secret_fields import SecretFields
+from weft.rpc.process.redaction import REDACTED
 
 # The most Anys within each other. Each is parsed by itself, so that protobuf's own bound of 100 does not count them.
 MAX_NESTED_ANYS = 16
@@ -33,19 +38,28 @@ _INT64 = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT6
 _FLOATS = frozenset({FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE})
 
 
-def json_value(message: Message, pool: DescriptorPool | None = None) -> Any:
+def json_value(
+    message: Message, pool: DescriptorPool | None = None, secrets: SecretFields | None = None
+) -> Any:
     """The message as a JSON value. Raises nothing.
 
     Args:
         pool: has the types of messages within an Any, besides those that this process has imported.
+        secrets: the fields whose values are left out; None: all values are shown.
     """
     pools = [descriptor_pool.Default()] if pool is None else [pool, descriptor_pool.Default()]
-    return _Renderer(pools).message(message)
+    return _Renderer(pools, secrets).message(message)
+
+
+def unread_bytes(payload: bytes, secrets: SecretFields | None) -> dict[str, str | int]:
+    """Bytes without a known type; only how many they are, if secrets are left out."""
+    return {"base64": _base64(payload)} if secrets is None else {"bytes": len(payload)}
 
 
 class _Renderer:
-    def __init__(self, pools: Sequence[DescriptorPool]) -> None:
+    def __init__(self, pools: Sequence[DescriptorPool], secrets: SecretFields | None) -> None:
         self._pools = pools
+        self._secrets = secrets
         self._depth = 0
         self._own_forms: dict[str, Callable[[Any], Any]] = {
             f"{_PACKAGE}Any": self._any,
@@ -70,7 +84,9 @@ class _Renderer:
         shown: dict[str, Any] = {}
         for field, value in message.ListFields():
             name = f"[{field.full_name}]" if field.is_extension else field.json_name
-            if _is_map(field):
+            if self._secrets is not None and self._secrets.has(field):
+                shown[name] = REDACTED
+            elif _is_map(field):
                 shown[name] = self._map(field, value)
             elif field.is_repeated:
                 shown[name] = [self._item(field, item) for item in value]
@@ -125,6 +141,8 @@ class _Renderer:
         shown: dict[str, Any] = {"@type": message.type_url}
         held = None if self._depth >= MAX_NESTED_ANYS else self._unpacked(message)
         if held is None:
+            if self._secrets is not None:
+                return shown | unread_bytes(message.value, self._secrets)
             return shown | {"value": _base64(message.value)}
         self._depth += 1
         try:

@@ -24,6 +24,7 @@ from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.rule_cost import CheckCost
 from weft.rpc.contracts.rule_options import RULES_TAG, RuledTypes, RuleOptions, holders
+from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import FieldViolation, Internal, InvalidArgument
 from weft.rpc.process.logs import get_logger
 
@@ -47,6 +48,8 @@ _OF_MESSAGE = "null"
 # A mistake too, unless what is selected from is a value whose type each message chooses.
 _SELECTS = "Applying SELECT to non-message type"
 _VALUE = "google.protobuf.Value"
+# The description of a rule that a secret field breaks.
+_UNTOLD = "its value is secret, and breaks a rule"
 
 
 class Violations(NamedTuple):
@@ -74,6 +77,8 @@ class MessageRules:
     def __init__(self, message_type: Descriptor, validator: Any, ruled: RuledTypes) -> None:
         self.name = message_type.full_name
         self.cost = CheckCost(ruled)
+        # A rule's description may have the value that breaks it.
+        self._secret_names = SecretFields().within(message_type)
         # Bound once: a call of it is the whole cost of a valid message.
         self._collect: Callable[..., list[Any]] = validator.collect_violations
 
@@ -90,7 +95,7 @@ class MessageRules:
             return _single("", f"a rule cannot be evaluated: {_one_line(error)}", "")
         if not found:
             return None
-        listed = _listed(found)
+        listed = _listed(found, self._secret_names)
         return Violations(listed, len(found), more=large)
 
     def broken_request(self, message: Message, size_bytes: int) -> Violations | None:
@@ -249,11 +254,11 @@ def _single(field: str, description: str, rule: str) -> Violations:
     return Violations((FieldViolation(field, description[:_MAX_TEXT_CHARS], rule),), 1)
 
 
-def _listed(found: Sequence[Any]) -> tuple[FieldViolation, ...]:
+def _listed(found: Sequence[Any], secret_names: frozenset[str]) -> tuple[FieldViolation, ...]:
     listed: list[FieldViolation] = []
     left_bytes = _MAX_DETAIL_BYTES
     for each in found[:MAX_VIOLATIONS]:
-        violation = _field_violation(each.proto)
+        violation = _field_violation(each.proto, secret_names)
         left_bytes -= sum(len(text.encode()) for text in violation)
         if listed and left_bytes < 0:
             break
@@ -261,13 +266,18 @@ def _listed(found: Sequence[Any]) -> tuple[FieldViolation, ...]:
     return tuple(listed)
 
 
-def _field_violation(broken: Any) -> FieldViolation:
-    """A `buf.validate.Violation` as a field violation."""
-    path = "" if broken.field is None else field_path(broken.field.elements)
+def _field_violation(broken: Any, secret_names: frozenset[str]) -> FieldViolation:
+    """A `buf.validate.Violation` as a field violation; of a secret field only its name and the rule."""
+    elements = () if broken.field is None else broken.field.elements
+    secret = next((index for index, each in enumerate(elements) if each.field_name in secret_names), None)
+    path = field_path(elements if secret is None else elements[:secret])
     rule = broken.rule_id
     if not rule and broken.rule is not None:
         rule = ".".join(element.field_name for element in broken.rule.elements)
     told = f"the key {broken.message}" if broken.for_key else broken.message
+    if secret is not None:
+        name = elements[secret].field_name
+        path, told = f"{path}.{name}" if path else name, _UNTOLD
     return FieldViolation(path[:_MAX_TEXT_CHARS], told[:_MAX_TEXT_CHARS], rule[:_MAX_TEXT_CHARS])
 
 

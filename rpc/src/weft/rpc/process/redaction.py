@@ -3,16 +3,16 @@
 A value is secret by its name (`password`, `authorization`, `x-api-key`, any `-bin` metadata), at any depth, also as the second of a
 pair. Numbers with such a name are secret too, except counts (`tokens=12`). A text is searched for the forms in which secrets are
 written: URLs with passwords, headers, assignments, bearer tokens, private keys. Bytes and protobuf messages may be payloads: a log
-has their size or their type alone.
+has their size or their type alone. Programs declare further names (`declare_secrets`): the secret fields of their contracts.
 
-Pure. The time is linear in the length of a text, and of a long text the middle is left out: texts come from anybody.
+Pure, but for the declared names. The time is linear in the length of a text, and of a long text the middle is left out: texts come from anybody.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -22,6 +22,8 @@ REDACTED = "[redacted]"
 _DEPTH = 8
 # Items of one container.
 _ITEMS = 1000
+# Braces within braces, of a declared name's value.
+_BRACES = 4
 # Characters of one text: of a longer one so many from its beginning, and so many from its end. A traceback has its message last.
 _HEAD_CHARS, _TAIL_CHARS = 96 * 1024, 32 * 1024
 
@@ -116,6 +118,42 @@ _MAYBE = re.compile(
 )
 
 
+class _Declared:
+    """The names that were declared, and the search for their values in texts."""
+
+    names: frozenset[str] = frozenset()
+    texts: tuple[tuple[re.Pattern[str], str], ...] = ()
+
+
+def declare_secrets(names: Iterable[str]) -> None:
+    """Let values of these names, as they are written, be secret in this process from now on.
+
+    In texts a value is found after its name and ":" or "=", as protobuf, JSON and `repr` write it; a message, a list or a map in
+    its braces, up to five within each other.
+    """
+    more = _Declared.names | {name for name in names if name}
+    if more == _Declared.names:
+        return
+    any_name = "|".join(re.escape(name) for name in sorted(more, key=len, reverse=True))
+    name = rf"(?<![A-Za-z0-9_])(?:{any_name})(?![A-Za-z0-9_])(?:{_MARK})?[ \t]*"
+    _Declared.texts = (
+        (re.compile(rf"({name}[:=]?[ \t]*){_braces(_BRACES)}"), rf"\1{REDACTED}"),
+        (
+            re.compile(rf"({name}[:=][ \t]*+)(?!\[redacted\])(?:b?{_QUOTED}|[^\s\"',;&<>)}}\]]+)"),
+            rf"\1{REDACTED}",
+        ),
+    )
+    _Declared.names = more
+
+
+def _braces(levels: int) -> str:
+    """A pattern of balanced braces or brackets with quoted texts, also cut off."""
+    within = rf"b?{_QUOTED}|[^\[\]{{}}\"'\\]++|\\"
+    # Deeper ones hide the rest of the text.
+    within = rf"{within}|{_braces(levels - 1)}" if levels else rf"{within}|[\[{{][\s\S]*+"
+    return rf"(?:\{{(?:{within})*+(?:\}}|\Z)|\[(?:{within})*+(?:\]|\Z))"
+
+
 def redacted(fields: Mapping[Any, Any]) -> dict[Any, Any]:
     """The fields, without secrets. Values become plain: text, numbers, booleans, None, and lists and dictionaries of these."""
     return _mapping(fields, _DEPTH)
@@ -125,6 +163,7 @@ def redacted_text(text: str) -> str:
     """The text, without secrets, and bounded in its length."""
     if (more := len(text) - _HEAD_CHARS - _TAIL_CHARS) > 0:
         text = f"{text[:_HEAD_CHARS]}… {more} more characters …{text[-_TAIL_CHARS:]}"
+    text = _without_declared(text)
     if _MAYBE.search(text) is None:
         return text
     for pattern, instead in _SEARCHED:
@@ -132,8 +171,25 @@ def redacted_text(text: str) -> str:
     return text
 
 
+def without_declared(name: str, value: Any) -> Any:
+    """A value without what was declared to be secret, and nothing else: for what a program itself puts into traces."""
+    if not _Declared.names:
+        return value
+    if name in _Declared.names:
+        return REDACTED
+    return _without_declared(value) if isinstance(value, str) else value
+
+
+def _without_declared(text: str) -> str:
+    for pattern, instead in _Declared.texts:
+        text = pattern.sub(instead, text)
+    return text
+
+
 def is_secret(name: str) -> bool:
     """Whether a value of this name is secret."""
+    if name in _Declared.names:
+        return True
     if name.lower().endswith("-bin"):
         # Metadata with bytes: credentials, or a payload.
         return True

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from weft.rpc import refusals
 from weft.rpc.calls import metadata
+from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 
@@ -99,6 +100,7 @@ def _metadata_key(key: str, option: str) -> str:
 
 
 def _fields(expression: str, request: Descriptor, option: str) -> Iterable[FieldDescriptor]:
+    secrets = SecretFields()
     message: Descriptor | None = request
     path = request.name
     *through, last = expression.split(".")
@@ -109,6 +111,11 @@ def _fields(expression: str, request: Descriptor, option: str) -> Iterable[Field
         if field is None:
             raise _refused(f"{expression!r}: {_unknown(name, path, message)}", option)
         path = f"{path}.{name}"
+        if secrets.has(field):
+            raise _refused(
+                f"{expression!r}: {path} is a secret field, and values of keys are shown: name another field",
+                option,
+            )
         if field.is_repeated:
             kind = "a map" if _is_map(field) else "repeated"
             raise _refused(f"{expression!r}: {path} is {kind}, and a key is a single value", option)

@@ -13,6 +13,7 @@ from typing import Any, cast
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 
+from weft.rpc.process.redaction import redacted_text, without_declared
 from weft.rpc.telemetry.span_records import Attributes, SpanLink, Value
 from weft.rpc.telemetry.span_tracer import OpenSpan
 
@@ -50,7 +51,7 @@ class HandlerSpan(OpenSpan, trace.Span):
         return self.sampled and not self.end_ns
 
     def set_attribute(self, key: str, value: Any) -> None:
-        if self.is_recording() and (plain := _plain(value)) is not None:
+        if self.is_recording() and (plain := _plain(without_declared(key, value))) is not None:
             known = self.attributes
             # A handler may run for long: what it adds is bounded, as OpenTelemetry's SDK bounds it.
             if key in known or len(known) < MOST_ATTRIBUTES:
@@ -77,7 +78,7 @@ class HandlerSpan(OpenSpan, trace.Span):
             (status.status_code, status.description) if isinstance(status, Status) else (status, description)
         )
         if self.is_recording() and code is StatusCode.ERROR:
-            self.fail(text or "")
+            self.fail(redacted_text(text or ""))
 
     def record_exception(
         self,
@@ -86,7 +87,10 @@ class HandlerSpan(OpenSpan, trace.Span):
         timestamp: int | None = None,
         escaped: bool = False,  # noqa: ARG002
     ) -> None:
-        about = {"exception.type": type(exception).__qualname__, "exception.message": str(exception)}
+        about = {
+            "exception.type": type(exception).__qualname__,
+            "exception.message": redacted_text(str(exception)),
+        }
         self.add_event("exception", about | dict(attributes or {}), timestamp)
 
 
@@ -101,5 +105,5 @@ def _plain(value: Any) -> Value | None:
 
 
 def _all_plain(attributes: Mapping[str, Any] | None) -> Attributes:
-    plain = {key: _plain(value) for key, value in (attributes or {}).items()}
+    plain = {key: _plain(without_declared(key, value)) for key, value in (attributes or {}).items()}
     return {key: value for key, value in plain.items() if value is not None}

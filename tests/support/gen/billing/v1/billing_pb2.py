@@ -25,13 +25,17 @@ _sym_db = _symbol_database.Default()
 from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62illing/v1/billing.proto\x12\nbilling.v1\x1a\x15weft/v1/options.proto\"b\n\rChargeRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x15\n\rbroken_agents\x18\x03 \x03(\t\x12\x15\n\rfail_attempts\x18\x04 \x01(\r\"A\n\x0b\x43hargeReply\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0f\n\x07task_id\x18\x03 \x01(\t2\xce\x04\n\x0e\x42illingService\x12[\n\x06\x43harge\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x1d\xc2\xe1\x18\x19\n\x0b\x08\x03\x12\x04\x10\xc0\x84=*\x01\r \x02J\x08order_id\x12@\n\x05Quote\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x03\x90\x02\x01\x12\x41\n\x06Refund\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x03\x90\x02\x02\x12\x45\n\x07Preview\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x06\xc2\xe1\x18\x02@\x02\x12\x44\n\x06Settle\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x06\xc2\xe1\x18\x02@\x01\x12;\n\x05\x41udit\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\x12\x42\n\x05Watch\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x03\x90\x02\x01\x30\x01\x12>\n\x06Import\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply(\x01\x1a\x0c\xc2\xe1\x18\x08\x12\x04\x12\x02\x08\x14\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62illing/v1/billing.proto\x12\nbilling.v1\x1a\x15weft/v1/options.proto\"}\n\rChargeRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x15\n\rbroken_agents\x18\x03 \x03(\t\x12\x15\n\rfail_attempts\x18\x04 \x01(\r\x12\x19\n\tcard_code\x18\x05 \x01(\tB\x06\xc2\xe1\x18\x02\x08\x01\"Y\n\x0b\x43hargeReply\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x16\n\tcard_code\x18\x04 \x01(\tB\x03\x80\x01\x01\x32\xce\x04\n\x0e\x42illingService\x12[\n\x06\x43harge\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x1d\xc2\xe1\x18\x19\n\x0b\x08\x03\x12\x04\x10\xc0\x84=*\x01\r \x02J\x08order_id\x12@\n\x05Quote\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x03\x90\x02\x01\x12\x41\n\x06Refund\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x03\x90\x02\x02\x12\x45\n\x07Preview\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x06\xc2\xe1\x18\x02@\x02\x12\x44\n\x06Settle\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x06\xc2\xe1\x18\x02@\x01\x12;\n\x05\x41udit\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\x12\x42\n\x05Watch\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply\"\x03\x90\x02\x01\x30\x01\x12>\n\x06Import\x12\x19.billing.v1.ChargeRequest\x1a\x17.billing.v1.ChargeReply(\x01\x1a\x0c\xc2\xe1\x18\x08\x12\x04\x12\x02\x08\x14\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'billing.v1.billing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CHARGEREQUEST'].fields_by_name['card_code']._loaded_options = None
+  _globals['_CHARGEREQUEST'].fields_by_name['card_code']._serialized_options = b'\302\341\030\002\010\001'
+  _globals['_CHARGEREPLY'].fields_by_name['card_code']._loaded_options = None
+  _globals['_CHARGEREPLY'].fields_by_name['card_code']._serialized_options = b'\200\001\001'
   _globals['_BILLINGSERVICE']._loaded_options = None
   _globals['_BILLINGSERVICE']._serialized_options = b'\302\341\030\010\022\004\022\002\010\024\030\003'
   _globals['_BILLINGSERVICE'].methods_by_name['Charge']._loaded_options = None
@@ -47,9 +51,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BILLINGSERVICE'].methods_by_name['Watch']._loaded_options = None
   _globals['_BILLINGSERVICE'].methods_by_name['Watch']._serialized_options = b'\220\002\001'
   _globals['_CHARGEREQUEST']._serialized_start=63
-  _globals['_CHARGEREQUEST']._serialized_end=161
-  _globals['_CHARGEREPLY']._serialized_start=163
-  _globals['_CHARGEREPLY']._serialized_end=228
-  _globals['_BILLINGSERVICE']._serialized_start=231
-  _globals['_BILLINGSERVICE']._serialized_end=821
+  _globals['_CHARGEREQUEST']._serialized_end=188
+  _globals['_CHARGEREPLY']._serialized_start=190
+  _globals['_CHARGEREPLY']._serialized_end=279
+  _globals['_BILLINGSERVICE']._serialized_start=282
+  _globals['_BILLINGSERVICE']._serialized_end=872
 # @@protoc_insertion_point(module_scope)
