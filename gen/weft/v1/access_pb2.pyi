@@ -24,7 +24,9 @@ ACCESS_FIELD_NUMBER: _ClassVar[int]
 access: _descriptor.FieldDescriptor
 
 class Access(_message.Message):
-    __slots__ = ("roles",)
+    __slots__ = ("roles", "every_namespace")
     ROLES_FIELD_NUMBER: _ClassVar[int]
+    EVERY_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     roles: _containers.RepeatedScalarFieldContainer[Role]
-    def __init__(self, roles: _Optional[_Iterable[_Union[Role, str]]] = ...) -> None: ...
+    every_namespace: bool
+    def __init__(self, roles: _Optional[_Iterable[_Union[Role, str]]] = ..., every_namespace: bool = ...) -> None: ...

@@ -11,16 +11,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TokenScope(_message.Message):
-    __slots__ = ("methods", "hosts", "agent_ids", "labels")
+    __slots__ = ("methods", "hosts", "agent_ids", "labels", "namespaces")
     METHODS_FIELD_NUMBER: _ClassVar[int]
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     AGENT_IDS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
     methods: _containers.RepeatedScalarFieldContainer[str]
     hosts: _containers.RepeatedScalarFieldContainer[str]
     agent_ids: _containers.RepeatedScalarFieldContainer[str]
     labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, methods: _Optional[_Iterable[str]] = ..., hosts: _Optional[_Iterable[str]] = ..., agent_ids: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    namespaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, methods: _Optional[_Iterable[str]] = ..., hosts: _Optional[_Iterable[str]] = ..., agent_ids: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., namespaces: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Token(_message.Message):
     __slots__ = ("id", "role", "scope", "create_time", "expire_time", "revoke_time", "rotate_time", "created_by", "comment", "max_uses", "used_by", "name")

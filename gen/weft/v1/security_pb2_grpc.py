@@ -127,7 +127,8 @@ class TokenServiceServicer(object):
     def CheckToken(self, request, context):
         """Says whose a token is: for agents, which check the callers of their own ports with it.
 
-        Guarantee: a snapshot. Errors: none of its own. A token that is not valid is told in the response.
+        The token must cover the namespace of this call. Guarantee: a snapshot. Errors: none of its own. A token that is not valid
+        is told in the response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

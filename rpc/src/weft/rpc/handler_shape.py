@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from weft.rpc.network.gone import to_caller
 
 _SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -11,3 +17,22 @@ def behaviour_of(handler: Any) -> tuple[str, Any]:
     """The name of a handler's behaviour, such as "unary_unary", and the behaviour."""
     shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
     return shape, getattr(handler, shape)
+
+
+def with_behaviour(handler: Any, around: Callable[..., Any]) -> Any:
+    """A handler with something around its behaviour: `around(behaviour, request, context)`."""
+    shape, behaviour = behaviour_of(handler)
+    if inspect.isasyncgenfunction(behaviour):
+        behaviour = written(behaviour)
+    return handler._replace(**{shape: partial(around, behaviour)})
+
+
+def written(behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    """A behaviour that yields its responses, as one that writes them."""
+    return partial(_written, behaviour)
+
+
+async def _written(behaviour: Callable[..., Any], request: Any, context: Any) -> None:
+    async with contextlib.aclosing(behaviour(request, context)) as responses:
+        async for response in responses:
+            await to_caller(context.write(response))

@@ -187,10 +187,10 @@ def _identity(table: EntryTable) -> CertificateIdentity:
 
 
 def grant_of(table: EntryTable) -> Grant:
-    """The role, the scope and the namespace in a table."""
+    """The role and the scope in a table."""
     role = ROLES[table.choice("role", ROLES)]
     scope = Scope(*(table.patterns(field) for field in Scope._fields))
     for pattern in scope.labels:
         if "=" not in pattern:
             raise table.fault(f"labels has {pattern!r}, and must have `key=value`, such as zone=*")
-    return Grant(role, scope, table.text("namespace", "the name of a namespace", ""))
+    return Grant(role, scope)

@@ -40,11 +40,10 @@ class Grant(NamedTuple):
 
     role: access_pb2.Role
     scope: Scope = ANY
-    namespace: str = ""
 
     def caller(self, subject: str) -> Caller:
         """The caller with this grant."""
-        return Caller(self.role, self.scope, namespace=self.namespace, subject=subject)
+        return Caller(self.role, self.scope, subject=subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import re
 from weft.rpc import refusals
 from weft.rpc.identity.caller import AGENT, ROLES, Caller
 from weft.rpc.identity.edge import TokenVerdict
-from weft.rpc.identity.scope import MAX_PATTERN_CHARS, MAX_PATTERNS, scope_of
+from weft.rpc.identity.scope import MAX_PATTERN_CHARS, MAX_PATTERNS, Scope, scope_of
 from weft.rpc.times import checked_duration, seconds, timestamp
 from weft.v1 import security_pb2
 
@@ -117,7 +117,7 @@ def check_scope(scope: security_pb2.TokenScope) -> None:
     Raises:
         InvalidArgument: it has too many patterns, or one that fits nothing.
     """
-    for name in ("methods", "hosts", "agent_ids", "labels"):
+    for name in Scope._fields:
         patterns, field = getattr(scope, name), f"scope.{name}"
         if len(patterns) > MAX_PATTERNS:
             raise refusals.invalid_field(f"{field} has at most {MAX_PATTERNS} patterns", field=field)

@@ -18,6 +18,7 @@ from weft.rpc.calls.metadata import (
     NO_WAIT_KEY,
     RETRY_MARK,
 )
+from weft.rpc.security.namespaces import NAMESPACE_KEY
 from weft.rpc.security.token_metadata import TOKEN_KEY
 
 PREFIX = "weft-"
@@ -50,7 +51,7 @@ FOR_TASKS = (
 _INSTEAD = {
     AGENT_KEY: "call the agent at its own address, which `weft agents show ID` has",
 }
-KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE, TOKEN_KEY)
+KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE, TOKEN_KEY, NAMESPACE_KEY)
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:

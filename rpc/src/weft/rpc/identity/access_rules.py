@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from weft.rpc.contracts import names
 from weft.rpc.identity.scope import covers
+from weft.rpc.security.namespaces import DEFAULT
 from weft.v1 import security_pb2
 
-# The namespace of callers that name none.
-DEFAULT_NAMESPACE = "default"
 # Decisions that are kept of one caller. Callers make names of methods.
 _KEPT = 4096
 
@@ -28,7 +27,7 @@ class MethodRule(NamedTuple):
 
     def fits(self, method: str, namespace: str) -> bool:
         """Whether it decides on calls of a method in a namespace."""
-        if self.namespaces and not covers(self.namespaces, namespace or DEFAULT_NAMESPACE):
+        if self.namespaces and not covers(self.namespaces, namespace or DEFAULT):
             return False
         if names.is_reserved(method.rpartition("/")[0]):
             # A broad pattern must not shut an operator out by accident: weft's own RPCs are ruled by their roles, unless they are named.

@@ -16,6 +16,7 @@ from weft.rpc.contracts import names
 from weft.rpc.errors import PermissionDenied, WeftError
 from weft.rpc.identity.access_rules import NO_RULES, AccessRules, rules_of
 from weft.rpc.identity.scope import ANY, Scope, scope_of
+from weft.rpc.security.namespaces import DEFAULT
 from weft.v1 import access_pb2, security_pb2
 
 CLIENT, AGENT = access_pb2.ROLE_CLIENT, access_pb2.ROLE_AGENT
@@ -41,7 +42,7 @@ class Caller(NamedTuple):
         role: what the caller may do.
         scope: how far that goes.
         token_id: the token of weft's own that proves it. Empty: the server asks for none, or something else proves it.
-        namespace: the part of the mesh that the caller belongs to. Empty: the default one.
+        namespace: the one of its call. Empty: the default one.
         subject: who it is, for the policy, lists and logs; the part before the first colon says how it was proved: `token:shop`. Empty:
             the server does not ask.
         rules: what the mesh's policy lets it call.
@@ -101,25 +102,37 @@ def roles_of(path: str) -> frozenset[int] | None:
     Args:
         path: "/package.Service/Method".
     """
-    service, _, method = path.removeprefix("/").rpartition("/")
+    service = path.removeprefix("/").rpartition("/")[0]
     if not names.is_reserved(service):
         return None
+    # No such RPC: each caller with a role learns that.
+    found = _access(path)
+    return _READERS if found is None else frozenset({*found.roles, OPERATOR})
+
+
+def concerns_every_namespace(path: str) -> bool:
+    """Whether an RPC of the server's own is for callers whose scope has no list of namespaces."""
+    found = _access(path)
+    return found is not None and found.every_namespace
+
+
+def _access(path: str) -> access_pb2.Access | None:
+    """What the contract says of an RPC. None: it is not weft's own, or there is none."""
+    service, _, method = path.removeprefix("/").rpartition("/")
     if not service.startswith("weft."):
-        return _READERS
+        return None
     try:
-        found = descriptor_pool.Default().FindServiceByName(service).methods_by_name.get(method)
+        found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
     except KeyError:
-        found = None
-    if found is None:
-        # No such RPC: each caller with a role learns that.
-        return _READERS
+        return None
     # The stubs of protobuf know no extensions.
     options: Any = found.GetOptions()
-    return frozenset({*options.Extensions[access_pb2.access].roles, OPERATOR})
+    access: access_pb2.Access = options.Extensions[access_pb2.access]
+    return access
 
 
 def refusal_of(caller: Caller, path: str, roles: frozenset[int] | None) -> WeftError | None:
-    """Why a caller may not call a method. None: it may.
+    """Why a caller may not call a method in the namespace of its call. None: it may.
 
     Args:
         roles: of the path, by `roles_of`.
@@ -128,6 +141,11 @@ def refusal_of(caller: Caller, path: str, roles: frozenset[int] | None) -> WeftE
     if caller.role not in allowed:
         may = ", ".join(sorted(role_name(each) for each in allowed))
         return refusals.role_needed(path.removeprefix("/"), role_name(caller.role), may)
+    if caller.scope.namespaces:
+        if concerns_every_namespace(path):
+            return refusals.out_of_scope("namespaces", "*")
+        if not caller.scope.has_namespace(namespace := caller.namespace or DEFAULT):
+            return refusals.out_of_scope("namespaces", namespace)
     if roles is None:
         return caller.denial(path.removeprefix("/"))
     if not caller.rules.allow(path.removeprefix("/"), caller.namespace):

@@ -1,7 +1,7 @@
 """The edge of a server: who calls is found out once for each call, in front of all of its doors.
 
-    call ─► its token, from the metadata ─┬─ known: one look-up ──────────────┬─► role and scope ─► the handler
-                                          └─ new: the judge is asked, in the call ─┘        └─► refused
+    call ─► its token, from the metadata ─┬─ known: one look-up ──────────────┬─► namespace ─► role and scope ─► the handler
+                                          └─ new: the judge is asked, in the call ─┘                       └─► refused
 
 A wrapper of handlers, not an interceptor: those break handlers that read and write a stream themselves. A server that asks for no
 tokens has its handlers unwrapped, so that the edge costs nothing there. Messages of a stream are not looked at. The open calls of each token are known,
@@ -11,8 +11,6 @@ so that a token's end ends them: `look_again` does it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -23,11 +21,12 @@ import grpc
 from weft.rpc import refusals
 from weft.rpc.calls import relay
 from weft.rpc.errors import Unauthenticated, Unavailable, WeftError
-from weft.rpc.handler_shape import behaviour_of
+from weft.rpc.handler_shape import with_behaviour
 from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, roles_of
-from weft.rpc.network.gone import to_caller
+from weft.rpc.network.late_handler import late_handler
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security import tokens
+from weft.rpc.security.namespaces import DEFAULT, NAMESPACE_KEY, named_in
 from weft.rpc.security.token_metadata import AUTHORIZATION_KEY, TOKEN_KEY
 
 log = get_logger(__name__)
@@ -72,6 +71,10 @@ class Judge(Protocol):
         ...
 
 
+# The namespace of a call (empty: the default one), and its path.
+_Place = tuple[str, str]
+
+
 class _Shown:
     """A valid token that callers have shown here, and their open calls."""
 
@@ -79,12 +82,22 @@ class _Shown:
 
     def __init__(self, verdict: TokenVerdict) -> None:
         self.verdict = verdict
-        # Open calls, and their paths.
-        self.open: dict[asyncio.Task[Any], str] = {}
-        # By path: a handler, and the same one behind the edge.
-        self.handlers: dict[str, tuple[Handler, Handler]] = {}
+        # Open calls, with their namespaces and paths.
+        self.open: dict[asyncio.Task[Any], _Place] = {}
+        # By namespace and path: a handler, and the same one behind the edge.
+        self.handlers: dict[_Place, tuple[Handler, Handler]] = {}
         # Calls that are being ended, and why.
         self.ending: dict[asyncio.Task[Any], WeftError] = {}
+
+    def caller(self, namespace: str) -> Caller:
+        """Its holder, as the caller of a call in a namespace."""
+        caller = self.verdict.caller
+        return caller._replace(namespace=namespace) if namespace else caller
+
+    def namespace(self, pairs: Pairs) -> str:
+        """The namespace of a call. Empty: the default one."""
+        named = named_in(pairs) or self.verdict.caller.scope.home
+        return "" if named == DEFAULT else named
 
     def end(self, task: asyncio.Task[Any], refusal: WeftError) -> None:
         """End an open call."""
@@ -129,11 +142,11 @@ class Edge:
         """
         if self._judge is None:
             return ANYBODY
-        text = token_of(context.invocation_metadata() or ())
-        shown = self._shown.get(text)
+        pairs: Any = context.invocation_metadata() or ()
+        shown = self._shown.get(token_of(pairs))
         if shown is None:
             raise refusals.token_invalid("it was changed or ended during this call")
-        return shown.verdict.caller
+        return shown.caller(shown.namespace(pairs))
 
     def method_check(self, context: Any) -> Callable[[str], None]:
         """What refuses methods that the caller of a call may not call, for streams: by what the caller may at that moment.
@@ -151,33 +164,58 @@ class Edge:
 
         def check(method: str) -> None:
             shown = self._shown.get(text)
-            (caller if shown is None else shown.verdict.caller).check_method(method)
+            (caller if shown is None else shown.caller(caller.namespace)).check_method(method)
 
         return check
 
     # -- a call ---------------------------------------------------------------------------------------------------
 
-    def entered(self, handler: Handler, path: str, pairs: Pairs) -> Handler:
-        """The handler for one call: the given one behind the edge, or a refusal."""
+    def entered(self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails) -> Handler:
+        """The handler for one call: that of `inner` behind the edge, or a refusal."""
+        pairs: Any = details.invocation_metadata or ()
         try:
             text = token_of(pairs)
             shown = self._shown.get(text)
             if shown is None or not self._is_fresh(shown):
                 check_form(text)
-                return _with_behaviour(handler, partial(self._ask, path, text))
+                return late_handler(partial(self._ask, inner, details, text))
         except WeftError as refusal:
-            if path in _OPEN_PATHS and not _shows_any(pairs):
-                return handler
+            if details.method in _OPEN_PATHS and not _shows_any(pairs):
+                # Of the server as a whole: which namespaces there are is not said.
+                return inner.service(_placed(details, ""))
             return self._refusal(refusal)
-        known = shown.handlers.get(path)
+        return self._known(inner, details, text, shown)
+
+    async def _ask(
+        self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails, text: str
+    ) -> Handler:
+        """The handler for a call whose token is not known here."""
+        try:
+            shown = await self._find(text)
+        except WeftError:
+            self.refused += 1
+            raise
+        return self._known(inner, details, text, shown)
+
+    def _known(
+        self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails, text: str, shown: _Shown
+    ) -> Handler:
+        """The handler for a call whose token is known."""
+        pairs: Any = details.invocation_metadata or ()
+        place = shown.namespace(pairs), details.method
+        if place[0]:
+            details = _placed(details, place[0])
+        if (handler := inner.service(details)) is None:
+            return None
+        known = shown.handlers.get(place)
         if known is not None and known[0] is handler:
             return known[1]
-        if (why := self._why_not(shown.verdict.caller, path)) is not None:
+        if (why := self._why_not(shown, place)) is not None:
             return self._refusal(why)
-        made = _with_behaviour(handler, partial(self._run, shown, path, text))
+        made = with_behaviour(handler, partial(self._run, shown, place, text))
         if len(shown.handlers) >= _KEPT:
             shown.handlers.clear()
-        shown.handlers[path] = handler, made
+        shown.handlers[place] = handler, made
         return made
 
     def _is_fresh(self, shown: _Shown) -> bool:
@@ -185,7 +223,8 @@ class Edge:
         now = self._judge.now()
         return now < shown.verdict.ends_at and now < shown.verdict.fresh_until
 
-    def _why_not(self, caller: Caller, path: str) -> WeftError | None:
+    def _why_not(self, shown: _Shown, place: _Place) -> WeftError | None:
+        namespace, path = place
         try:
             roles = self._roles[path]
         except KeyError:
@@ -193,7 +232,7 @@ class Edge:
             # Callers make paths.
             if roles is not None and len(self._roles) < _KEPT:
                 self._roles[path] = roles
-        return refusal_of(caller, path, roles)
+        return refusal_of(shown.caller(namespace), path, roles)
 
     def _refusal(self, why: WeftError) -> Handler:
         async def refuse(_requests: Any, context: Any) -> None:
@@ -203,20 +242,6 @@ class Edge:
         # Any shape of call fits this one on the wire.
         made: Handler = grpc.stream_stream_rpc_method_handler(refuse)
         return made
-
-    async def _ask(
-        self, path: str, text: str, behaviour: Callable[..., Any], request: Any, context: Any
-    ) -> Any:
-        """A call of a token that is not known here."""
-        why: WeftError | None
-        try:
-            shown = await self._find(text)
-            if (why := self._why_not(shown.verdict.caller, path)) is None:
-                return await self._run(shown, path, text, behaviour, request, context)
-        except WeftError as error:
-            why = error
-        self.refused += 1
-        return await relay.refuse(why, context)
 
     async def _find(self, text: str) -> _Shown:
         assert self._judge is not None
@@ -242,21 +267,34 @@ class Edge:
         fresh = self._shown[text] = _Shown(verdict)
         if shown is not None:
             fresh.open, fresh.ending = shown.open, shown.ending
-            for task, path in list(fresh.open.items()):
-                if (why := self._why_not(verdict.caller, path)) is not None:
+            for task, place in list(fresh.open.items()):
+                if (why := self._why_not(fresh, place)) is not None:
                     fresh.end(task, why)
         return fresh
 
     async def _run(
-        self, shown: _Shown, path: str, text: str, behaviour: Callable[..., Any], request: Any, context: Any
+        self,
+        shown: _Shown,
+        place: _Place,
+        text: str,
+        behaviour: Callable[..., Any],
+        request: Any,
+        context: Any,
     ) -> Any:
         """One call, which ends with its token."""
         if self._shown.get(text) is not shown:
             # While the request was read, the token ended, or was to be judged again.
-            return await self._ask(path, text, behaviour, request, context)
+            try:
+                shown = await self._find(text)
+                why = self._why_not(shown, place)
+            except WeftError as error:
+                why = error
+            if why is not None:
+                self.refused += 1
+                return await relay.refuse(why, context)
         task = asyncio.current_task()
         assert task is not None
-        shown.open[task] = path
+        shown.open[task] = place
         try:
             return await behaviour(request, context)
         except asyncio.CancelledError:
@@ -326,11 +364,22 @@ class _Behind(grpc.GenericRpcHandler):
         self._edge = edge
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        handler = self._inner.service(handler_call_details)
-        if handler is None:
-            return None
-        pairs: Any = handler_call_details.invocation_metadata or ()
-        return self._edge.entered(handler, handler_call_details.method, pairs)
+        return self._edge.entered(self._inner, handler_call_details)
+
+
+class _Placed(NamedTuple):
+    """The head of a call, in a namespace that it does not say itself."""
+
+    method: str
+    invocation_metadata: Any
+
+
+def _placed(details: grpc.HandlerCallDetails, namespace: str) -> Any:
+    pairs: Any = details.invocation_metadata or ()
+    if named_in(pairs) == namespace:
+        return details
+    others = tuple((key, value) for key, value in pairs if key != NAMESPACE_KEY)
+    return _Placed(details.method, (*others, (NAMESPACE_KEY, namespace)) if namespace else others)
 
 
 def token_of(pairs: Pairs) -> str:
@@ -369,18 +418,3 @@ def check_form(text: str) -> None:
 
 def _shows_any(pairs: Pairs) -> bool:
     return any(key in (TOKEN_KEY, AUTHORIZATION_KEY) for key, _ in pairs)
-
-
-def _with_behaviour(handler: Handler, around: Callable[..., Any]) -> Handler:
-    """A handler with something around its behaviour: `around(behaviour, request, context)`."""
-    shape, behaviour = behaviour_of(handler)
-    if inspect.isasyncgenfunction(behaviour):
-        behaviour = partial(_written, behaviour)
-    return handler._replace(**{shape: partial(around, behaviour)})
-
-
-async def _written(behaviour: Callable[..., Any], request: Any, context: Any) -> None:
-    """A behaviour that yields its responses, as one that writes them."""
-    async with contextlib.aclosing(behaviour(request, context)) as responses:
-        async for response in responses:
-            await to_caller(context.write(response))

@@ -1,4 +1,4 @@
-"""How far a token goes: patterns of methods, hosted methods, agent ids and labels. Pure.
+"""How far a token goes: patterns of methods, hosted methods, agent ids, labels and namespaces. Pure.
 
 A pattern is a text in which each `*` stands for any characters. It is matched in time linear to the text, whoever wrote it. An empty
 list of patterns limits nothing.
@@ -31,10 +31,20 @@ class Scope(NamedTuple):
     hosts: tuple[str, ...] = ()
     agent_ids: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
 
     def has_method(self, method: str) -> bool:
         """Whether a method may be called, and its tasks be seen."""
         return not self.methods or covers(self.methods, method)
+
+    def has_namespace(self, name: str) -> bool:
+        """Whether calls may be in a namespace."""
+        return not self.namespaces or covers(self.namespaces, name)
+
+    @property
+    def home(self) -> str:
+        """The one namespace that it names; empty: it names none, or several."""
+        return self.namespaces[0] if len(self.namespaces) == 1 and "*" not in self.namespaces[0] else ""
 
     def beyond(self, agent_id: str, hosted: Iterable[str], labels: Mapping[str, str]) -> Beyond | None:
         """What of an agent's Hello is out of the scope. None: all of it is within."""
@@ -55,7 +65,13 @@ ANY = Scope()
 
 
 def scope_of(scope: security_pb2.TokenScope) -> Scope:
-    return Scope(tuple(scope.methods), tuple(scope.hosts), tuple(scope.agent_ids), tuple(scope.labels))
+    return Scope(
+        tuple(scope.methods),
+        tuple(scope.hosts),
+        tuple(scope.agent_ids),
+        tuple(scope.labels),
+        tuple(scope.namespaces),
+    )
 
 
 def covers(patterns: Iterable[str], text: str) -> bool:

@@ -40,6 +40,12 @@ from weft.rpc.refusals.group_refusals import (
     group_not_found,
     group_unfinished,
 )
+from weft.rpc.refusals.namespace_refusals import (
+    namespace_deleting,
+    namespace_exists,
+    namespace_in_use,
+    namespace_not_found,
+)
 from weft.rpc.refusals.request_refusals import (
     invalid_field,
     method_not_durable,
@@ -104,6 +110,10 @@ __all__ = [
     "method_not_durable",
     "method_not_hosted",
     "method_unknown",
+    "namespace_deleting",
+    "namespace_exists",
+    "namespace_in_use",
+    "namespace_not_found",
     "no_agent",
     "no_agent_matches",
     "not_implemented",
