@@ -48,6 +48,7 @@ async def test_every_rpc_with_every_role_and_token(door: Door) -> None:
     texts = {role: (await door.create(role)).text for role in ROLES.values()}
     expired = await door.create(OPERATOR, ttl=Duration(seconds=1))
     revoked = await door.create(OPERATOR)
+    elsewhere = await door.create(OPERATOR, scope=security_pb2.TokenScope(namespaces=["team-*"]))
     await door.stub.RevokeToken(
         security_pb2.RevokeTokenRequest(id=revoked.token.id), metadata=shown(door.operator)
     )
@@ -69,6 +70,10 @@ async def test_every_rpc_with_every_role_and_token(door: Door) -> None:
         other = tokens.generate(tokens.id_of(door.operator))
         assert reason(await door.call(path, shown(other))) == "TOKEN_INVALID", path
         assert reason(await door.call(path, shown(revoked.text))) == "TOKEN_REVOKED", path
+        # In a namespace that its token does not cover, whether there is one or not.
+        for named in (), (("weft-namespace", "default"),), (("weft-namespace", "of-others"),):
+            error = await door.call(path, (*shown(elsewhere.text), *named))
+            assert reason(error) == "OUT_OF_SCOPE", (path, named, error)
         await asyncio.sleep(max(0.0, until - asyncio.get_running_loop().time()))
         assert reason(await door.call(path, shown(expired.text))) == "TOKEN_EXPIRED", path
 

@@ -15,6 +15,7 @@ from weft.rpc.identity.caller import (
     OPERATOR,
     ROLES,
     Caller,
+    concerns_every_namespace,
     refusal_of,
     roles_of,
 )
@@ -27,6 +28,7 @@ from weft.v1 import (  # noqa: F401 - their descriptors
     group_pb2,
     logs_pb2,
     method_pb2,
+    namespace_pb2,
     schedule_pb2,
     security_pb2,
     stats_pb2,
@@ -60,7 +62,7 @@ def test_each_rpc_says_who_may_call_it(path: str) -> None:
     # Who only looks changes nothing.
     if OBSERVER in said:
         assert name.startswith(READING)
-    if name.startswith(("Update", "Create", "Rotate", "Revoke")):
+    if name.startswith(("Update", "Create", "Rotate", "Revoke", "Delete")):
         assert OBSERVER not in said
     assert roles_of(path) == {*said, OPERATOR}
 
@@ -89,6 +91,20 @@ def test_hosted_methods_are_in_the_scope() -> None:
     caller.check_method("other.S/M")
     with pytest.raises(PermissionDenied):
         caller.check_method("acme.v1.S/Secret")
+
+
+def test_namespaces_are_in_the_scope() -> None:
+    caller = Caller(OPERATOR, Scope(namespaces=("team-*",)))
+    for path in [*RPCS, "/acme.v1.S/M", "/grpc.health.v1.Health/Check"]:
+        roles = roles_of(path)
+        refusal = refusal_of(caller._replace(namespace="team-a"), path, roles)
+        assert (refusal is None) != concerns_every_namespace(path), path
+        for other in ("", "default", "team", "of-others"):
+            refusal = refusal_of(caller._replace(namespace=other), path, roles)
+            assert refusal is not None
+            assert refusal.reason == errors_pb2.ERROR_REASON_OUT_OF_SCOPE
+    assert Scope(namespaces=("team-a",)).home == "team-a"
+    assert Scope(namespaces=("team-*",)).home == Scope(namespaces=("a", "b")).home == Scope().home == ""
 
 
 def test_without_tokens_everybody_may_do_everything() -> None:

@@ -87,7 +87,7 @@ def _caller(policy: AccessPolicy, subject: str, role: str, namespace: str) -> Ca
     known = policy.identity_of_certificate(subject)
     if known is None:
         return Caller(ROLES[role or "client"], namespace=namespace, subject=subject)
-    return known._replace(role=ROLES[role] if role else known.role, namespace=namespace or known.namespace)
+    return known._replace(role=ROLES[role] if role else known.role, namespace=namespace or known.scope.home)
 
 
 def _tell_file(file: Path, policy: AccessPolicy, *, as_json: bool) -> None:

@@ -75,6 +75,7 @@ def document(token: security_pb2.Token) -> dict[str, Any]:
             "hosts": list(token.scope.hosts),
             "agent_ids": list(token.scope.agent_ids),
             "labels": list(token.scope.labels),
+            "namespaces": list(token.scope.namespaces),
         },
         **{name: _time(token, name) if token.HasField(name) else None for name in _TIMES},
         "created_by": token.created_by,

@@ -59,6 +59,10 @@ def create(
     labels: Annotated[
         list[str] | None, _patterns("--labels", "An agent may have these labels only, as key=value")
     ] = None,
+    namespaces: Annotated[
+        list[str] | None,
+        _patterns("--namespaces", "Its calls may be in these namespaces only"),
+    ] = None,
     days: Annotated[
         float, typer.Option(metavar="N", help="It is valid for so many days; 0: without an end.")
     ] = 90.0,
@@ -80,7 +84,9 @@ def create(
     _check_new(out)
     request = security_pb2.CreateTokenRequest(
         role=_role(role),
-        scope=security_pb2.TokenScope(methods=methods, hosts=hosts, agent_ids=agent_ids, labels=labels),
+        scope=security_pb2.TokenScope(
+            methods=methods, hosts=hosts, agent_ids=agent_ids, labels=labels, namespaces=namespaces
+        ),
         ttl=duration(days * _DAY_S) if days else None,
         never_expires=not days,
         comment=comment,

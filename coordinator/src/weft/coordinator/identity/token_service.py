@@ -11,7 +11,7 @@ from weft.coordinator.identity.token_rules import CHECK_KEPT_S, new_token, rotat
 from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.request_checks import check_page_size
 from weft.rpc import refusals
-from weft.rpc.errors import Unauthenticated
+from weft.rpc.errors import PermissionDenied, Unauthenticated
 from weft.rpc.identity.caller import role_name, tell_caller
 from weft.rpc.identity.edge import Edge, Judge, check_form
 from weft.rpc.process.logs import get_logger
@@ -98,9 +98,12 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
         try:
             check_form(request.text)
             verdict = await self._judge.judge(request.text)
-        except Unauthenticated as refusal:
+            # The agent's own namespace: that of the calls at its port.
+            caller = verdict.caller._replace(namespace=self._edge.caller(context).namespace)
+            caller.check_namespace()
+        except (Unauthenticated, PermissionDenied) as refusal:
             return security_pb2.CheckTokenResponse(refusal=refusal.status())
         left_s = max(0.0, min(verdict.ends_at - self._judge.now(), CHECK_KEPT_S))
-        response = tell_caller(verdict.caller)
+        response = tell_caller(caller)
         response.time_left.CopyFrom(duration(left_s))
         return response

@@ -97,9 +97,11 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 type Access struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The roles that may call it. An operator may call each RPC, and is named where nobody else may.
-	Roles         []Role `protobuf:"varint,1,rep,packed,name=roles,proto3,enum=weft.v1.Role" json:"roles,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Roles []Role `protobuf:"varint,1,rep,packed,name=roles,proto3,enum=weft.v1.Role" json:"roles,omitempty"`
+	// The RPC concerns all namespaces: only callers whose scope has no list of namespaces may call it.
+	EveryNamespace bool `protobuf:"varint,2,opt,name=every_namespace,json=everyNamespace,proto3" json:"every_namespace,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Access) Reset() {
@@ -139,6 +141,13 @@ func (x *Access) GetRoles() []Role {
 	return nil
 }
 
+func (x *Access) GetEveryNamespace() bool {
+	if x != nil {
+		return x.EveryNamespace
+	}
+	return false
+}
+
 var file_weft_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -162,9 +171,10 @@ var File_weft_v1_access_proto protoreflect.FileDescriptor
 
 const file_weft_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/access.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\"-\n" +
+	"\x14weft/v1/access.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\"V\n" +
 	"\x06Access\x12#\n" +
-	"\x05roles\x18\x01 \x03(\x0e2\r.weft.v1.RoleR\x05roles*c\n" +
+	"\x05roles\x18\x01 \x03(\x0e2\r.weft.v1.RoleR\x05roles\x12'\n" +
+	"\x0fevery_namespace\x18\x02 \x01(\bR\x0eeveryNamespace*c\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_CLIENT\x10\x01\x12\x0e\n" +

@@ -158,6 +158,15 @@ const (
 	// PERMISSION_DENIED: the policy file of the mesh does not let this caller call the method. Nothing is said of what exists. Metadata:
 	// subject and method.
 	ErrorReason_ERROR_REASON_POLICY_DENIED ErrorReason = 80
+	// NOT_FOUND: there is no namespace of this name. Metadata: namespace.
+	ErrorReason_ERROR_REASON_NAMESPACE_NOT_FOUND ErrorReason = 75
+	// ALREADY_EXISTS: there is a namespace of this name. Metadata: namespace.
+	ErrorReason_ERROR_REASON_NAMESPACE_EXISTS ErrorReason = 76
+	// FAILED_PRECONDITION: agents are connected in the namespace, or tasks have not ended. Metadata: namespace, agents and tasks, their
+	// numbers.
+	ErrorReason_ERROR_REASON_NAMESPACE_IN_USE ErrorReason = 77
+	// FAILED_PRECONDITION: a namespace of this name is being deleted. Metadata: namespace.
+	ErrorReason_ERROR_REASON_NAMESPACE_DELETING ErrorReason = 78
 )
 
 // Enum value maps for ErrorReason.
@@ -220,6 +229,10 @@ var (
 		65: "ERROR_REASON_TOKEN_NOT_FOUND",
 		66: "ERROR_REASON_TOKEN_UNSAFE",
 		80: "ERROR_REASON_POLICY_DENIED",
+		75: "ERROR_REASON_NAMESPACE_NOT_FOUND",
+		76: "ERROR_REASON_NAMESPACE_EXISTS",
+		77: "ERROR_REASON_NAMESPACE_IN_USE",
+		78: "ERROR_REASON_NAMESPACE_DELETING",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -279,6 +292,10 @@ var (
 		"ERROR_REASON_TOKEN_NOT_FOUND":       65,
 		"ERROR_REASON_TOKEN_UNSAFE":          66,
 		"ERROR_REASON_POLICY_DENIED":         80,
+		"ERROR_REASON_NAMESPACE_NOT_FOUND":   75,
+		"ERROR_REASON_NAMESPACE_EXISTS":      76,
+		"ERROR_REASON_NAMESPACE_IN_USE":      77,
+		"ERROR_REASON_NAMESPACE_DELETING":    78,
 	}
 )
 
@@ -313,7 +330,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xeb\x0e\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xfc\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -372,7 +389,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1aERROR_REASON_TOKEN_USED_UP\x10@\x12 \n" +
 	"\x1cERROR_REASON_TOKEN_NOT_FOUND\x10A\x12\x1d\n" +
 	"\x19ERROR_REASON_TOKEN_UNSAFE\x10B\x12\x1e\n" +
-	"\x1aERROR_REASON_POLICY_DENIED\x10PBy\n" +
+	"\x1aERROR_REASON_POLICY_DENIED\x10P\x12$\n" +
+	" ERROR_REASON_NAMESPACE_NOT_FOUND\x10K\x12!\n" +
+	"\x1dERROR_REASON_NAMESPACE_EXISTS\x10L\x12!\n" +
+	"\x1dERROR_REASON_NAMESPACE_IN_USE\x10M\x12#\n" +
+	"\x1fERROR_REASON_NAMESPACE_DELETING\x10NBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -47,7 +47,10 @@ type TokenScope struct {
 	AgentIds []string `protobuf:"bytes,3,rep,name=agent_ids,json=agentIds,proto3" json:"agent_ids,omitempty"`
 	// Patterns of the labels that an agent with it may have, as "key=value": "zone=eu", "tier=*". Weft's own labels (`agent.id`,
 	// `version`, `host`) need none.
-	Labels        []string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty"`
+	Labels []string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty"`
+	// Patterns of the namespaces in which its holder may call: "team-a", "staging-*". If this is one name, it is the namespace of calls that
+	// say none. A token with such a list cannot make or list tokens, nor make or delete namespaces.
+	Namespaces    []string `protobuf:"bytes,5,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -106,6 +109,13 @@ func (x *TokenScope) GetAgentIds() []string {
 func (x *TokenScope) GetLabels() []string {
 	if x != nil {
 		return x.Labels
+	}
+	return nil
+}
+
+func (x *TokenScope) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
 	}
 	return nil
 }
@@ -1203,13 +1213,16 @@ var File_weft_v1_security_proto protoreflect.FileDescriptor
 
 const file_weft_v1_security_proto_rawDesc = "" +
 	"\n" +
-	"\x16weft/v1/security.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\"q\n" +
+	"\x16weft/v1/security.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\"\x91\x01\n" +
 	"\n" +
 	"TokenScope\x12\x18\n" +
 	"\amethods\x18\x01 \x03(\tR\amethods\x12\x14\n" +
 	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x12\x1b\n" +
 	"\tagent_ids\x18\x03 \x03(\tR\bagentIds\x12\x16\n" +
-	"\x06labels\x18\x04 \x03(\tR\x06labels\"\xda\x03\n" +
+	"\x06labels\x18\x04 \x03(\tR\x06labels\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x05 \x03(\tR\n" +
+	"namespaces\"\xda\x03\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
@@ -1289,19 +1302,19 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\amethods\x18\x02 \x03(\tR\amethods\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x03 \x03(\tR\n" +
-	"namespaces2\xf1\x03\n" +
-	"\fTokenService\x12Q\n" +
-	"\vCreateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x04\x12N\n" +
+	"namespaces2\xfb\x03\n" +
+	"\fTokenService\x12S\n" +
+	"\vCreateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x04\x10\x01\x12P\n" +
 	"\n" +
-	"ListTokens\x12\x1a.weft.v1.ListTokensRequest\x1a\x1b.weft.v1.ListTokensResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x04\x12H\n" +
-	"\bGetToken\x12\x18.weft.v1.GetTokenRequest\x1a\x19.weft.v1.GetTokenResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x04\x12Q\n" +
-	"\vRotateToken\x12\x1b.weft.v1.RotateTokenRequest\x1a\x1c.weft.v1.RotateTokenResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x04\x12Q\n" +
-	"\vRevokeToken\x12\x1b.weft.v1.RevokeTokenRequest\x1a\x1c.weft.v1.RevokeTokenResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x04\x12N\n" +
+	"ListTokens\x12\x1a.weft.v1.ListTokensRequest\x1a\x1b.weft.v1.ListTokensResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x04\x10\x01\x12J\n" +
+	"\bGetToken\x12\x18.weft.v1.GetTokenRequest\x1a\x19.weft.v1.GetTokenResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x04\x10\x01\x12S\n" +
+	"\vRotateToken\x12\x1b.weft.v1.RotateTokenRequest\x1a\x1c.weft.v1.RotateTokenResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x04\x10\x01\x12S\n" +
+	"\vRevokeToken\x12\x1b.weft.v1.RevokeTokenRequest\x1a\x1c.weft.v1.RevokeTokenResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x04\x10\x01\x12N\n" +
 	"\n" +
 	"CheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\a\xca\xe1\x18\x03\n" +
 	"\x01\x02B{\n" +

@@ -71,7 +71,8 @@ type TokenServiceClient interface {
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
 	// Says whose a token is: for agents, which check the callers of their own ports with it.
 	//
-	// Guarantee: a snapshot. Errors: none of its own. A token that is not valid is told in the response.
+	// The token must cover the namespace of this call. Guarantee: a snapshot. Errors: none of its own. A token that is not valid
+	// is told in the response.
 	CheckToken(ctx context.Context, in *CheckTokenRequest, opts ...grpc.CallOption) (*CheckTokenResponse, error)
 }
 
@@ -177,7 +178,8 @@ type TokenServiceServer interface {
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
 	// Says whose a token is: for agents, which check the callers of their own ports with it.
 	//
-	// Guarantee: a snapshot. Errors: none of its own. A token that is not valid is told in the response.
+	// The token must cover the namespace of this call. Guarantee: a snapshot. Errors: none of its own. A token that is not valid
+	// is told in the response.
 	CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error)
 	mustEmbedUnimplementedTokenServiceServer()
 }

@@ -27,12 +27,16 @@ class MethodRule(NamedTuple):
 
     def fits(self, method: str, namespace: str) -> bool:
         """Whether it decides on calls of a method in a namespace."""
-        if self.namespaces and not covers(self.namespaces, namespace or DEFAULT):
+        if not self.is_for(namespace):
             return False
         if names.is_reserved(method.rpartition("/")[0]):
             # A broad pattern must not shut an operator out by accident: weft's own RPCs are ruled by their roles, unless they are named.
             return covers((each for each in self.methods if _names_own(each)), method)
         return not self.methods or covers(self.methods, method)
+
+    def is_for(self, namespace: str) -> bool:
+        """Whether it decides on calls in a namespace (empty: the default one)."""
+        return not self.namespaces or covers(self.namespaces, namespace or DEFAULT)
 
 
 class AccessRules:
@@ -80,6 +84,11 @@ class AccessRules:
             if rule.fits(method, namespace):
                 return rule.allow
         return not self.deny_others or names.is_reserved(method.rpartition("/")[0])
+
+    def within(self, namespace: str) -> AccessRules:
+        """The rules for calls in one namespace. They do not say it any more."""
+        kept = (each._replace(namespaces=()) for each in self.rules if each.is_for(namespace))
+        return AccessRules(kept, deny_others=self.deny_others)
 
     def message(self) -> security_pb2.AccessRules:
         """As they are sent."""

@@ -82,6 +82,15 @@ class Caller(NamedTuple):
         if (why := self.denial(method)) is not None:
             raise why
 
+    def check_namespace(self) -> None:
+        """Refuse a namespace that is not in the caller's scope.
+
+        Raises:
+            PermissionDenied: OUT_OF_SCOPE. Whether there is one of the name is not said.
+        """
+        if not self.scope.has_namespace(namespace := self.namespace or DEFAULT):
+            raise refusals.out_of_scope("namespaces", namespace)
+
     def same_as(self, other: Caller) -> bool:
         """Whether both are the same identity, by the same proof."""
         return self.subject == other.subject and self.token_id == other.token_id
@@ -144,8 +153,10 @@ def refusal_of(caller: Caller, path: str, roles: frozenset[int] | None) -> WeftE
     if caller.scope.namespaces:
         if concerns_every_namespace(path):
             return refusals.out_of_scope("namespaces", "*")
-        if not caller.scope.has_namespace(namespace := caller.namespace or DEFAULT):
-            return refusals.out_of_scope("namespaces", namespace)
+        try:
+            caller.check_namespace()
+        except PermissionDenied as refusal:
+            return refusal
     if roles is None:
         return caller.denial(path.removeprefix("/"))
     if not caller.rules.allow(path.removeprefix("/"), caller.namespace):
@@ -160,11 +171,11 @@ def told_caller(response: security_pb2.CheckTokenResponse) -> Caller:
 
 
 def tell_caller(caller: Caller) -> security_pb2.CheckTokenResponse:
-    """The answer to an agent that asks whose a token is. `told_caller` reads it."""
+    """The answer to an agent that asks whose a token is, for the namespace in which it asks. `told_caller` reads it."""
     return security_pb2.CheckTokenResponse(
         id=caller.token_id,
         role=caller.role,
         scope=security_pb2.TokenScope(**caller.scope._asdict()),
         subject=caller.subject,
-        rules=caller.rules.message(),
+        rules=caller.rules.within(caller.namespace).message(),
     )

@@ -20,21 +20,18 @@ import grpc
 
 from weft.rpc import refusals
 from weft.rpc.calls import relay
+from weft.rpc.calls.late_handler import late_handler
 from weft.rpc.errors import Unauthenticated, Unavailable, WeftError
 from weft.rpc.handler_shape import with_behaviour
 from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, roles_of
-from weft.rpc.network.late_handler import late_handler
+from weft.rpc.identity.shown_text import Pairs, check_form, shows_any, token_of
 from weft.rpc.process.logs import get_logger
-from weft.rpc.security import tokens
 from weft.rpc.security.namespaces import DEFAULT, NAMESPACE_KEY, named_in
-from weft.rpc.security.token_metadata import AUTHORIZATION_KEY, TOKEN_KEY
 
 log = get_logger(__name__)
 
 Handler = Any
-Pairs = Iterable[tuple[str, str | bytes]]
 
-_SCHEME = "bearer "
 # Calls of tokens that are not known here, which may ask the judge at a time; more are refused.
 MAX_ASKING = 1000
 # Handlers that are kept of one token: far more than a server has methods.
@@ -106,7 +103,7 @@ class _Shown:
 
 
 class Edge:
-    """The edge of one server.
+    """The edge of one server. Large because it follows a call from its head to its end.
 
     Args:
         judge: None: the server asks for no tokens.
@@ -180,7 +177,7 @@ class Edge:
                 check_form(text)
                 return late_handler(partial(self._ask, inner, details, text))
         except WeftError as refusal:
-            if details.method in _OPEN_PATHS and not _shows_any(pairs):
+            if details.method in _OPEN_PATHS and not shows_any(pairs):
                 # Of the server as a whole: which namespaces there are is not said.
                 return inner.service(_placed(details, ""))
             return self._refusal(refusal)
@@ -380,41 +377,3 @@ def _placed(details: grpc.HandlerCallDetails, namespace: str) -> Any:
         return details
     others = tuple((key, value) for key, value in pairs if key != NAMESPACE_KEY)
     return _Placed(details.method, (*others, (NAMESPACE_KEY, namespace)) if namespace else others)
-
-
-def token_of(pairs: Pairs) -> str:
-    """The token that a call shows.
-
-    Raises:
-        Unauthenticated: it shows none, or several, or something else.
-    """
-    own = [value for key, value in pairs if key == TOKEN_KEY]
-    found = own or [value for key, value in pairs if key == AUTHORIZATION_KEY]
-    if not found:
-        raise refusals.token_missing()
-    if len(found) > 1:
-        raise refusals.token_invalid("the call has several")
-    text = found[0]
-    if isinstance(text, bytes):
-        text = text.decode("latin-1")
-    if own:
-        return text
-    if text[: len(_SCHEME)].lower() != _SCHEME:
-        raise refusals.token_invalid("the authorization is not of the form `Bearer weft_…`")
-    return text[len(_SCHEME) :].strip()
-
-
-def check_form(text: str) -> None:
-    """Refuse a text that is no token.
-
-    Raises:
-        Unauthenticated: TOKEN_INVALID; the message says why, without the text.
-    """
-    try:
-        tokens.id_of(text)
-    except tokens.BadToken as error:
-        raise refusals.token_invalid(str(error)) from None
-
-
-def _shows_any(pairs: Pairs) -> bool:
-    return any(key in (TOKEN_KEY, AUTHORIZATION_KEY) for key, _ in pairs)
