@@ -13,7 +13,8 @@ from weft.coordinator.request_checks import check_page_size
 from weft.rpc import refusals
 from weft.rpc.errors import PermissionDenied, Unauthenticated
 from weft.rpc.identity.caller import role_name, tell_caller
-from weft.rpc.identity.edge import Edge, Judge, check_form
+from weft.rpc.identity.edge import Edge, Judge
+from weft.rpc.identity.shown_text import check_form
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security import tokens
 from weft.rpc.times import duration, timestamp
