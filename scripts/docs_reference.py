@@ -40,6 +40,7 @@ CONTRACT = (
     "agent",
     "access",
     "security",
+    "namespace",
 )
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")

@@ -192,8 +192,8 @@ BAD_VALUES = {
 
 
 def test_every_key_with_a_value_has_bad_ones():
-    # The edge looks at the token, in front of all calls.
-    others = {"weft-mode", "weft-root-id", "weft-parent-id", "weft-token"}
+    # The edge looks at the token and the namespace, in front of all calls.
+    others = {"weft-mode", "weft-root-id", "weft-parent-id", "weft-token", "weft-namespace"}
     assert set(BAD_VALUES) == set(call_keys.KNOWN) - others
 
 
