@@ -81,6 +81,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "grpc_health": ("weft/rpc", "weft/agent", "weft/coordinator/namespaces", "weft/coordinator/fleet"),
     "grpc_reflection": ("weft/rpc/contracts",),
     "grpc_status": ("weft/cli/conformance",),
+    "jwt": ("weft/coordinator/access/jwt_signature",),
     "msgpack": ("weft/coordinator/store/redis",),
     "opentelemetry": ("weft/rpc/telemetry",),
     "protovalidate": ("weft/rpc/contracts/payload_rules",),

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from weft.cli.main import app
 from weft.cli.terminal.failure import Failure
-from weft.coordinator.access.access_file import PolicyFault, parse_policy
+from weft.coordinator.access.access_file import parse_policy
 from weft.coordinator.access.access_policy import AccessPolicy, PolicyRule
+from weft.coordinator.access.policy_entries import PolicyFault
 from weft.coordinator.access.policy_source import PolicySource
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.identity.access_rules import NO_RULES, MethodRule, rules_of
@@ -151,11 +152,11 @@ def test_certificates_are_identities() -> None:
         ("rules = [1]", "rules, entry 1 must be a table"),
         ("\n[[rules]]\n", "policy.toml:2: rules, entry 1: effect is missing: it is one of allow, deny"),
         ('[[rules]]\neffect = "allow"\ncaller = ["x"]', "unknown key 'caller'; do you mean callers?"),
-        ('[[rules]]\neffect = "allow"\nmethods = []', "methods is empty: leave it out to fit all"),
+        ('[[rules]]\neffect = "allow"\nmethods = []', "methods is empty: it must be a list of patterns"),
         ('[[rules]]\neffect = "allow"\nmethods = "a.*"', "methods must be a list of patterns"),
         ('[[rules]]\neffect = "allow"\nmethods = [1]', "methods must be a list of patterns"),
         ('[[rules]]\neffect = "allow"\nmethods = ["\\u0000"]', "printable"),
-        (f'[[rules]]\neffect = "allow"\nmethods = {["a"] * 65}', "at most 64 patterns"),
+        (f'[[rules]]\neffect = "allow"\nmethods = {["a"] * 65}', "at most 64 texts"),
         ('[[identities]]\nrole = "agent"', "subject is missing"),
         ('[[identities]]\nsubject = "x"\nrole = "king"', "role is 'king'"),
         ('[[identities]]\nsubject = "x"\nrole = "agent"\nlabels = ["zone"]', "must have `key=value`"),

@@ -64,7 +64,8 @@ def check(
         raise typer.BadParameter("--method goes with --as or --role: who calls what")
     with loading():
         from weft.cli.terminal.failure import Failure
-        from weft.coordinator.access.access_file import PolicyFault, read_policy
+        from weft.coordinator.access.access_file import read_policy
+        from weft.coordinator.access.policy_entries import PolicyFault
         from weft.rpc.identity.caller import ROLES
 
     if role and role not in ROLES:

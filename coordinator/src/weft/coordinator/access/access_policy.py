@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from weft.coordinator.access.grant import Grant
+from weft.coordinator.access.jwt_issuer import JwtIssuer
 from weft.rpc.identity.access_rules import AccessRules, MethodRule
 from weft.rpc.identity.caller import Caller, role_name
-from weft.rpc.identity.scope import ANY, Scope, covers, fits
-from weft.v1 import access_pb2
+from weft.rpc.identity.scope import covers, fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +34,6 @@ class PolicyRule:
         """Whether it is for calls of this caller."""
         names = caller.subject, f"role:{role_name(caller.role)}"
         return not self.callers or any(covers(self.callers, name) for name in names)
-
-
-class Grant(NamedTuple):
-    """What a caller may do whom the mesh does not know by a token of its own."""
-
-    role: access_pb2.Role
-    scope: Scope = ANY
-
-    def caller(self, subject: str) -> Caller:
-        """The caller with this grant."""
-        return Caller(self.role, self.scope, subject=subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +58,13 @@ class AccessPolicy:
     Args:
         deny_others: hosted methods that no rule fits are denied.
         identities: the first one that fits a certificate counts.
+        issuers: outside issuers whose tokens are trusted, each by another name and `iss`.
     """
 
     rules: tuple[PolicyRule, ...] = ()
     deny_others: bool = False
     identities: tuple[CertificateIdentity, ...] = ()
+    issuers: tuple[JwtIssuer, ...] = ()
 
     def applied(self, caller: Caller) -> Caller:
         """The caller with the rules that concern it."""

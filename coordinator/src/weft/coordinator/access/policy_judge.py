@@ -1,20 +1,35 @@
-"""The judge of a coordinator's callers: what others prove of a caller, with the policy's rules for it."""
+"""The judge of a coordinator's callers: by tokens of its own or of trusted issuers, with the policy's rules for each caller."""
 
 from __future__ import annotations
 
+from weft.coordinator.access.jwt_judge import JwtJudge
 from weft.coordinator.access.policy_source import PolicySource
 from weft.rpc.identity.edge import Judge, TokenVerdict
+from weft.rpc.security import tokens
 
 
 class PolicyJudge:
-    """A `weft.rpc.identity.edge.Judge`: each identity passes by here, so that none is without its rules."""
+    """A `weft.rpc.identity.edge.Judge`: each identity passes by here, so that none is without its rules.
 
-    def __init__(self, tokens: Judge, policy: PolicySource) -> None:
-        self._tokens = tokens
+    Args:
+        own: judges the mesh's own tokens.
+    """
+
+    def __init__(self, own: Judge, policy: PolicySource) -> None:
+        self._own = own
         self._policy = policy
+        self._outside = JwtJudge(own.now)
+        self._outside.trust(policy.present.issuers)
 
     def now(self) -> float:
-        return self._tokens.now()
+        return self._own.now()
+
+    def look(self) -> bool:
+        """Follow the policy file. True: another policy is in force, and verdicts may be others."""
+        if not self._policy.look():
+            return False
+        self._outside.trust(self._policy.present.issuers)
+        return True
 
     async def judge(self, text: str) -> TokenVerdict:
         """
@@ -22,5 +37,6 @@ class PolicyJudge:
             Unauthenticated: the token is not valid.
             Unavailable: it is not known now.
         """
-        verdict = await self._tokens.judge(text)
+        judge = self._own if text.startswith(tokens.PREFIX) else self._outside
+        verdict = await judge.judge(text)
         return verdict._replace(caller=self._policy.present.applied(verdict.caller))

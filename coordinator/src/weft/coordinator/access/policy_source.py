@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weft.coordinator.access.access_file import PolicyFault, read_policy
+from weft.coordinator.access.access_file import read_policy
 from weft.coordinator.access.access_policy import NO_POLICY, AccessPolicy
+from weft.coordinator.access.policy_entries import PolicyFault
 from weft.rpc import refusals
 from weft.rpc.process.logs import get_logger
 

@@ -29,9 +29,8 @@ class Identity:
 
     def __init__(self, store: Store, settings: CoordinatorSettings) -> None:
         self._table = TokenTable(store)
-        self._policy = PolicySource(settings.policy)
         self._file = settings.first_token_file
-        judge = PolicyJudge(self._table, self._policy)
+        self._judge = judge = PolicyJudge(self._table, PolicySource(settings.policy))
         self.edge = Edge(judge if settings.tokens == "on" else None)
         self.service = TokenService(self._table, judge, self.edge)
         self._changed = False
@@ -62,7 +61,7 @@ class Identity:
     async def keep_house(self, now_s: float) -> bool:
         """Follow the policy, and end the calls of tokens that are not valid any more. True: tokens or the policy have changed since
         the last time."""
-        if self._policy.look():
+        if self._judge.look():
             self._changed = True
         changed = self._changed
         if self.edge.on:

@@ -12,7 +12,7 @@ from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.request_checks import check_page_size
 from weft.rpc import refusals
 from weft.rpc.errors import PermissionDenied, Unauthenticated
-from weft.rpc.identity.caller import role_name, tell_caller
+from weft.rpc.identity.caller import Caller, role_name, tell_caller
 from weft.rpc.identity.edge import Edge, Judge
 from weft.rpc.identity.shown_text import check_form
 from weft.rpc.process.logs import get_logger
@@ -37,7 +37,7 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
     async def CreateToken(
         self, request: security_pb2.CreateTokenRequest, context: Context
     ) -> security_pb2.CreateTokenResponse:
-        maker = self._edge.caller(context).token_id
+        maker = _name(self._edge.caller(context))
         token = new_token(request, tokens.generate_id(), maker, self._table.now())
         text = await self._table.create(token)
         log.info("token.created", token_id=token.id, role=role_name(token.role), by=maker)
@@ -72,7 +72,7 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
             return True
 
         token = await self._table.change(request.id, change)
-        log.info("token.rotated", token_id=token.id, by=self._edge.caller(context).token_id)
+        log.info("token.rotated", token_id=token.id, by=_name(self._edge.caller(context)))
         return security_pb2.RotateTokenResponse(token=token, text=text)
 
     @guard.unary
@@ -80,7 +80,7 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
         self, request: security_pb2.RevokeTokenRequest, context: Context
     ) -> security_pb2.RevokeTokenResponse:
         now = self._table.now()
-        maker = self._edge.caller(context).token_id
+        maker = _name(self._edge.caller(context))
 
         def change(stored: security_pb2.StoredToken) -> bool:
             if stored.token.HasField("revoke_time"):
@@ -108,3 +108,8 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
         response = tell_caller(caller)
         response.time_left.CopyFrom(duration(left_s))
         return response
+
+
+def _name(caller: Caller) -> str:
+    """What is kept of the maker of a token."""
+    return caller.token_id or caller.subject

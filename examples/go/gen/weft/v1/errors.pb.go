@@ -167,6 +167,11 @@ const (
 	ErrorReason_ERROR_REASON_NAMESPACE_IN_USE ErrorReason = 77
 	// FAILED_PRECONDITION: a namespace of this name is being deleted. Metadata: namespace.
 	ErrorReason_ERROR_REASON_NAMESPACE_DELETING ErrorReason = 78
+	// UNAUTHENTICATED: the JSON web token is not one of an issuer that the mesh's policy trusts, is not valid here or now, or its claims
+	// grant nothing. The message says which.
+	ErrorReason_ERROR_REASON_JWT_INVALID ErrorReason = 81
+	// UNAVAILABLE: the keys of an outside issuer cannot be read, so that its tokens cannot be verified. Metadata: issuer.
+	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 82
 )
 
 // Enum value maps for ErrorReason.
@@ -233,6 +238,8 @@ var (
 		76: "ERROR_REASON_NAMESPACE_EXISTS",
 		77: "ERROR_REASON_NAMESPACE_IN_USE",
 		78: "ERROR_REASON_NAMESPACE_DELETING",
+		81: "ERROR_REASON_JWT_INVALID",
+		82: "ERROR_REASON_ISSUER_UNAVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -296,6 +303,8 @@ var (
 		"ERROR_REASON_NAMESPACE_EXISTS":      76,
 		"ERROR_REASON_NAMESPACE_IN_USE":      77,
 		"ERROR_REASON_NAMESPACE_DELETING":    78,
+		"ERROR_REASON_JWT_INVALID":           81,
+		"ERROR_REASON_ISSUER_UNAVAILABLE":    82,
 	}
 )
 
@@ -330,7 +339,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xfc\x0f\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xbf\x10\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -393,7 +402,9 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_NAMESPACE_NOT_FOUND\x10K\x12!\n" +
 	"\x1dERROR_REASON_NAMESPACE_EXISTS\x10L\x12!\n" +
 	"\x1dERROR_REASON_NAMESPACE_IN_USE\x10M\x12#\n" +
-	"\x1fERROR_REASON_NAMESPACE_DELETING\x10NBy\n" +
+	"\x1fERROR_REASON_NAMESPACE_DELETING\x10N\x12\x1c\n" +
+	"\x18ERROR_REASON_JWT_INVALID\x10Q\x12#\n" +
+	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10RBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -5,6 +5,8 @@
 // `authorization: Bearer TOKEN`. The first one takes precedence, so that a call can carry an `authorization` of the application's own.
 // Only hashes of tokens are stored. A token is sent over TLS, a unix socket or loopback only.
 //
+// A JSON web token of an outside issuer takes the place of such a token where the coordinator's policy file trusts its issuer.
+//
 // A caller without a valid token gets UNAUTHENTICATED, and one whose token does not allow the call PERMISSION_DENIED. Both are
 // answered before the request is looked at, and do not say what exists.
 
@@ -137,7 +139,7 @@ type Token struct {
 	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
 	// When its text was replaced. Unset: never.
 	RotateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=rotate_time,json=rotateTime,proto3" json:"rotate_time,omitempty"`
-	// The id of the token with which it was made. Empty: its maker showed none.
+	// The id of the token with which it was made, or the subject of its maker. Empty: its maker showed nothing.
 	CreatedBy string `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	// What it is for, in words of who made it.
 	Comment string `protobuf:"bytes,9,opt,name=comment,proto3" json:"comment,omitempty"`

@@ -5,6 +5,8 @@
 // `authorization: Bearer TOKEN`. The first one takes precedence, so that a call can carry an `authorization` of the application's own.
 // Only hashes of tokens are stored. A token is sent over TLS, a unix socket or loopback only.
 //
+// A JSON web token of an outside issuer takes the place of such a token where the coordinator's policy file trusts its issuer.
+//
 // A caller without a valid token gets UNAUTHENTICATED, and one whose token does not allow the call PERMISSION_DENIED. Both are
 // answered before the request is looked at, and do not say what exists.
 

@@ -24,8 +24,10 @@ from weft.rpc.calls.late_handler import late_handler
 from weft.rpc.errors import Unauthenticated, Unavailable, WeftError
 from weft.rpc.handler_shape import with_behaviour
 from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, roles_of
+from weft.rpc.identity.moved_credential import MovedCredential
 from weft.rpc.identity.shown_text import Pairs, check_form, shows_any, token_of
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.jwt_form import is_jwt
 from weft.rpc.security.namespaces import DEFAULT, NAMESPACE_KEY, named_in
 
 log = get_logger(__name__)
@@ -291,6 +293,8 @@ class Edge:
                 return await relay.refuse(why, context)
         task = asyncio.current_task()
         assert task is not None
+        if is_jwt(text):
+            context = MovedCredential(context, text)
         shown.open[task] = place
         try:
             return await behaviour(request, context)
@@ -328,7 +332,8 @@ class Edge:
             except Unavailable:
                 # The last verdict holds, as long as the token itself would.
                 if self._judge.now() >= shown.verdict.ends_at:
-                    self._end(text, refusals.token_expired(shown.verdict.caller.token_id))
+                    caller = shown.verdict.caller
+                    self._end(text, refusals.token_expired(caller.token_id or caller.subject))
 
     def _end(self, text: str, refusal: WeftError) -> None:
         """End a token's open calls."""

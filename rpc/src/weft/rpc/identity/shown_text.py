@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from weft.rpc import refusals
 from weft.rpc.security import tokens
+from weft.rpc.security.jwt_form import is_jwt
 from weft.rpc.security.token_metadata import AUTHORIZATION_KEY, TOKEN_KEY
 
 Pairs = Iterable[tuple[str, str | bytes]]
@@ -31,7 +32,7 @@ def token_of(pairs: Pairs) -> str:
     if own:
         return text
     if text[: len(_SCHEME)].lower() != _SCHEME:
-        raise refusals.token_invalid("the authorization is not of the form `Bearer weft_…`")
+        raise refusals.token_invalid("the authorization is not of the form `Bearer TOKEN`")
     return text[len(_SCHEME) :].strip()
 
 
@@ -41,6 +42,8 @@ def check_form(text: str) -> None:
     Raises:
         Unauthenticated: TOKEN_INVALID; the message says why, without the text.
     """
+    if is_jwt(text):
+        return
     try:
         tokens.id_of(text)
     except tokens.BadToken as error:

@@ -23,6 +23,8 @@ from weft.rpc.refusals.agent_refusals import (
     session_superseded,
 )
 from weft.rpc.refusals.caller_refusals import (
+    issuer_unavailable,
+    jwt_invalid,
     out_of_scope,
     policy_denied,
     role_needed,
@@ -105,6 +107,8 @@ __all__ = [
     "internal",
     "invalid_field",
     "isolated_process_died",
+    "issuer_unavailable",
+    "jwt_invalid",
     "limit_reached",
     "metadata_left_out",
     "method_not_durable",

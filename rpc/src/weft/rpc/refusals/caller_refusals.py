@@ -12,6 +12,7 @@ from weft.rpc.errors import (
     NotFound,
     PermissionDenied,
     Unauthenticated,
+    Unavailable,
 )
 from weft.v1 import errors_pb2 as pb
 
@@ -41,6 +42,21 @@ def token_expired(token_id: str) -> Unauthenticated:
         f"token {token_id} has expired, or was rotated: get its new text (`weft tokens rotate`), or another token",
         reason=pb.ERROR_REASON_TOKEN_EXPIRED,
         metadata={_ID_KEY: token_id},
+    )
+
+
+def jwt_invalid(why: str) -> Unauthenticated:
+    """A token of an outside issuer proves nothing here; `why` has nothing of it."""
+    return Unauthenticated(f"the JSON web token is not valid: {why}", reason=pb.ERROR_REASON_JWT_INVALID)
+
+
+def issuer_unavailable(name: str) -> Unavailable:
+    """The keys of an outside issuer cannot be read."""
+    return Unavailable(
+        f"tokens of the issuer {name} cannot be verified now: the coordinator cannot read its keys, and its log says why",
+        reason=pb.ERROR_REASON_ISSUER_UNAVAILABLE,
+        retry_after_s=5.0,
+        metadata={"issuer": name},
     )
 
 

@@ -11,6 +11,7 @@ from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security import tokens
+from weft.rpc.security.jwt_form import MAX_CHARS, is_jwt
 from weft.rpc.security.secret_text import SecretText
 
 log = get_logger(__name__)
@@ -18,7 +19,7 @@ log = get_logger(__name__)
 # How often the file is looked at.
 LOOK_S = 0.5
 # A file with a token is short. A longer one is something else.
-_MOST_BYTES = 4096
+_MOST_BYTES = 2 * MAX_CHARS
 
 
 class TokenSource:
@@ -103,6 +104,8 @@ def token_source(given: str | Path | None = None) -> TokenSource | None:
 
 
 def _check(text: str, what: str) -> None:
+    if is_jwt(text):
+        return
     try:
         tokens.id_of(text)
     except tokens.BadToken as error:
