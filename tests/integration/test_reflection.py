@@ -16,7 +16,15 @@ from tests.support.schema import METHOD, contract, file, file_set, many_files
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
-from weft.v1 import coordinator_pb2, group_pb2, method_pb2, schedule_pb2, security_pb2, stats_pb2
+from weft.v1 import (
+    coordinator_pb2,
+    group_pb2,
+    method_pb2,
+    provision_pb2,
+    schedule_pb2,
+    security_pb2,
+    stats_pb2,
+)
 
 # By their descriptors, which puts their files into the pool that reflection reads.
 OWN = [
@@ -25,6 +33,7 @@ OWN = [
         (coordinator_pb2, "CoordinatorService"),
         (group_pb2, "GroupService"),
         (method_pb2, "MethodService"),
+        (provision_pb2, "ProvisionService"),
         (schedule_pb2, "ScheduleService"),
         (stats_pb2, "StatsService"),
         (security_pb2, "TokenService"),
@@ -87,6 +96,7 @@ async def test_services_are_listed(target, version):
         "weft.v1.CoordinatorService",
         "weft.v1.GroupService",
         "weft.v1.MethodService",
+        "weft.v1.ProvisionService",
         "weft.v1.ScheduleService",
         "weft.v1.StatsService",
         "weft.v1.TokenService",

@@ -29,6 +29,7 @@ from weft.v1 import (  # noqa: F401 - their descriptors
     logs_pb2,
     method_pb2,
     namespace_pb2,
+    provision_pb2,
     schedule_pb2,
     security_pb2,
     stats_pb2,

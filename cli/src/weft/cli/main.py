@@ -114,6 +114,11 @@ class _Commands(LazyGroup):
         "policy": CommandEntry(
             "weft.cli.access.policy_command:app", "Check the file that says who may call what.", _SECURE
         ),
+        "provision": CommandEntry(
+            "weft.cli.provision.provision_command:provision",
+            "Write what starts an agent: a command or manifest, with a token.",
+            _RUN,
+        ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(

@@ -11,6 +11,7 @@ from grpc import aio
 from weft.coordinator.coordinator_figures import CoordinatorFigures
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.namespaces.namespace import CoordinatorParts, Namespace
+from weft.coordinator.provisioning.provision_service import ProvisionService
 from weft.coordinator.server_port import bind, write_whole
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -23,7 +24,7 @@ from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.process_metering import ask_certificate
 from weft.rpc.telemetry.span_tracer import SpanTracer
-from weft.v1 import security_pb2_grpc
+from weft.v1 import provision_pb2_grpc, security_pb2_grpc
 
 log = get_logger(__name__)
 
@@ -102,6 +103,8 @@ class Coordinator:
         )
         own = self.default.serve_on(Routes(self.identity.edge.behind(server)))
         security_pb2_grpc.add_TokenServiceServicer_to_server(self.identity.service, own)
+        provisioning = ProvisionService(self.identity.table, self.identity.edge)
+        provision_pb2_grpc.add_ProvisionServiceServicer_to_server(provisioning, own)
         return server
 
     async def stop(self, grace_s: float | None = None) -> None:

@@ -37,6 +37,11 @@ class Identity:
         self._recheck_at_s = 0.0
         self._forget_at_s = 0.0
 
+    @property
+    def table(self) -> TokenTable:
+        """The tokens."""
+        return self._table
+
     def rows_changed(self, kind: str) -> bool:
         """Some coordinator has changed rows of a kind. True: these are tokens, and `keep_house` looks at them."""
         if kind == KIND:

@@ -63,13 +63,16 @@ class TokenTable:
             raise refusals.token_not_found(token_id)
         return _stored(row), row.revision
 
-    async def create(self, token: security_pb2.Token) -> str:
+    async def create(self, token: security_pb2.Token, text: str = "") -> str:
         """Store a new token; returns its text.
+
+        Args:
+            text: the text, if it has been made already.
 
         Raises:
             Overloaded: there are too many tokens.
         """
-        text = tokens.generate(token.id)
+        text = text or tokens.generate(token.id)
         stored = security_pb2.StoredToken(token=token)
         stored.hashes.add(sha256=tokens.digest(text))
         (result,) = await self._store.put_rows([_put(stored, 0)])

@@ -48,6 +48,10 @@ from weft.rpc.refusals.namespace_refusals import (
     namespace_in_use,
     namespace_not_found,
 )
+from weft.rpc.refusals.provision_refusals import (
+    provision_kind_failed,
+    provision_kind_not_found,
+)
 from weft.rpc.refusals.request_refusals import (
     invalid_field,
     method_not_durable,
@@ -128,6 +132,8 @@ __all__ = [
     "payload_too_large",
     "policy_denied",
     "progress_limit",
+    "provision_kind_failed",
+    "provision_kind_not_found",
     "request_id_reused",
     "result_expired",
     "result_rules_violated",

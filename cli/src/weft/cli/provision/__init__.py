@@ -1,0 +1,1 @@
+"""`weft provision`: what starts an agent somewhere, with a token for it."""
