@@ -73,9 +73,11 @@ def test_what_only_terminals_and_programs_need_is_not_loaded(needed: str) -> Non
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize("variables", [{}, {"WEFT_AGENT_SLOTS": "2"}], ids=["plain", "with variables"])
 @pytest.mark.parametrize("command", ["coordinator", "agent"])
-def test_how_grpc_polls_is_settled_before_it_is_loaded(command: str) -> None:
-    """gRPC reads the variables once; see decision 0010. The target is checked before the command's own code runs."""
+def test_how_grpc_polls_is_settled_before_it_is_loaded(command: str, variables: dict[str, str]) -> None:
+    """gRPC reads the variables once; see decision 0010. The target is checked before the command's own code runs, and the names of
+    variables are checked first of all."""
     code = (
         "import os, sys\n"
         "class Finder:\n"
@@ -84,11 +86,16 @@ def test_how_grpc_polls_is_settled_before_it_is_loaded(command: str) -> None:
         "            print(os.environ.get('GRPC_EXPERIMENTS'))\n"
         "            os._exit(0)\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "from weft.cli.main import app\n"
-        f"app({[command, *(['--target', 'a:1', 'm:o'] if command == 'agent' else ['--store', 'x.db'])]!r})\n"
+        "from weft.cli.main import main\n"
+        f"sys.argv[1:] = {[command, *(['--target', 'a:1', 'm:o'] if command == 'agent' else ['--store', 'x.db'])]!r}\n"
+        "main()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-u", "-c", code], env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-u", "-c", code],
+        env=environment() | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "-event_engine_client" in done.stdout, done.stderr
 

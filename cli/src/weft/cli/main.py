@@ -169,12 +169,11 @@ def main() -> None:
     """Run the command line. A failure is a sentence on stderr and an exit status."""
     streams.replace_streams()
     first_process.become_child()
-    if not parent_death.obey():
-        _warn()
+    is_child = parent_death.obey()
     # gRPC's log lines are for its developers. The commands print what users need.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        app(prog_name="weft")
+        app(prog_name="weft", obj=None if is_child else _warn)
     except streams.Unwritable as error:
         if error.no_reader:
             sys.exit(streams.NO_READER_STATUS)

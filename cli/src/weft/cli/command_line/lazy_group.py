@@ -39,7 +39,7 @@ class CommandEntry(NamedTuple):
 
 
 class LazyGroup(TyperGroup):
-    """Lists `entries` with their one-line help; loads the entry that is called."""
+    """Lists `entries` with their one-line help; loads the entry that is called. The context's object is called before that."""
 
     entries: ClassVar[Mapping[str, CommandEntry]] = {}
 
@@ -55,6 +55,9 @@ class LazyGroup(TyperGroup):
         entry = self.entries[name]
         for variable, value in entry.environment.items():
             os.environ.setdefault(variable, value)
+        if callable(ctx.obj):
+            # It may import much, which must find these variables.
+            ctx.obj()
         with loading():
             return name, load(name, entry.path), rest
 
