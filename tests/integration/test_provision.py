@@ -57,6 +57,12 @@ async def test_a_provisioned_process_joins_works_is_bound_and_is_cut_off(mesh: M
         await mesh.eventually(active, "the provisioned agent is connected")
         (found,) = await client.fleet.agents()
         assert (found.slots, found.labels["zone"]) == (3, "eu")
+
+        async def hosted() -> bool:
+            return any(queue.method == CALL and queue.agents for queue in await client.fleet.queues())
+
+        # It is connected a moment before its contract is accepted.
+        await mesh.eventually(hosted, "its contract is accepted")
         task = await client.tasks.submit(CALL, ProbeRequest(text="x"))
         assert await task.result() is not None
         token = mesh.folder / "w-1.token"

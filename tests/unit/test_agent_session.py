@@ -20,6 +20,7 @@ from tests.support.running_agent import running
 from tests.support.scripted_coordinator import ScriptedCoordinator, ScriptedSession, assignment
 from weft.agent import Agent
 from weft.rpc import errors
+from weft.rpc.process.environment import environment
 from weft.rpc.times import seconds
 from weft.v1 import errors_pb2, fleet_pb2
 
@@ -60,7 +61,7 @@ def test_hello_says_who_it_is(coordinator: ScriptedCoordinator) -> None:
 
     assert (hello.agent_id, hello.slots, hello.prefetch) == ("a1", 3, 2)
     assert (dict(hello.labels), dict(hello.resources)) == (
-        {"host": socket.gethostname(), "zone": "eu"},
+        {"host": socket.gethostname(), "zone": "eu", **environment()},
         {"gpu": 1.5},
     )
     assert len(hello.instance_id) == 32

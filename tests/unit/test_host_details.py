@@ -17,6 +17,7 @@ from weft.agent.session.host_figures import HostSampler
 from weft.cli.rendering.agent_facts import facts
 from weft.cli.rendering.documents import agent_document
 from weft.rpc.process import process_readings
+from weft.rpc.process.own_cgroup import OwnCgroup
 from weft.testing import LocalMesh, mesh_of
 from weft.v1 import fleet_pb2
 
@@ -82,7 +83,7 @@ def test_limits_of_a_container(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    monkeypatch.setattr(process_readings, "_CGROUP", tmp_path)
+    monkeypatch.setattr(process_readings, "_CGROUP", OwnCgroup(tmp_path, tmp_path / "own"))
     assert process_readings.cpu_limit() == cores
     assert process_readings.memory_limit() == memory
 

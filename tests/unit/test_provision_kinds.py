@@ -256,7 +256,7 @@ def test_the_token_is_for_these_agents_alone() -> None:
     asked.scope.labels.append("tier=*")
     labels = requested_agent(asked, kind, TOKEN).token.scope.labels
     assert list(labels)[:2] == ["tier=*", "zone=eu"]
-    assert "k8s.*=*" in labels
+    assert "k8s.pod.name=*" in labels
 
 
 def test_pods_run_with_few_rights_and_know_where_they_are() -> None:

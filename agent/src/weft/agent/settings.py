@@ -80,6 +80,11 @@ class AgentSettings(FileSettings):
         max_length=64,
         description="labels that requirements are matched against, such as `zone=eu,tier=a`",
     )
+    environment_labels: bool = Field(
+        default=True,
+        description="also have labels of the environment, as far as it is known: `container.id`, `k8s.pod.name`,"
+        " `k8s.namespace.name`, `k8s.node.name`, `os.type`, `host.arch`",
+    )
     resources: Annotated[dict[str, float], NoDecode] = Field(
         default_factory=dict,
         max_length=64,

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.settings import AgentSettings
+from weft.rpc.process.environment import environment
 from weft.rpc.process.version import VERSION
 from weft.v1 import fleet_pb2, session_pb2
 
@@ -30,7 +31,7 @@ def identity_of(
         agent_id=settings.id,
         instance_id=instance_id,
         # The machine, unless the settings say otherwise. The coordinator adds the agent's id and version.
-        labels={"host": socket.gethostname(), **settings.labels},
+        labels={"host": socket.gethostname(), **_environment(settings), **settings.labels},
         resources=settings.resources,
         contract_hash=digest,
         methods=[
@@ -45,6 +46,10 @@ def identity_of(
         replace_options=settings.replace_options,
         keeps_logs=settings.log_lines > 0,
     )
+
+
+def _environment(settings: AgentSettings) -> Mapping[str, str]:
+    return environment() if settings.environment_labels else {}
 
 
 def hello_now(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from weft.coordinator.identity.token_table import TokenTable
 from weft.rpc import refusals
 from weft.rpc.identity.caller import Caller
+from weft.rpc.identity.scope import ENVIRONMENT_LABELS
 from weft.v1 import session_pb2
 
 
@@ -18,5 +19,9 @@ async def admit_agent(table: TokenTable, caller: Caller, hello: session_pb2.Hell
     hosted = [method.name for method in hello.methods]
     if (beyond := caller.scope.beyond(hello.agent_id, hosted, hello.labels)) is not None:
         raise refusals.out_of_scope(*beyond)
+    # Requirements are matched against labels: one that nobody has granted must not draw tasks.
+    for key in ENVIRONMENT_LABELS & hello.labels.keys():
+        if not caller.scope.grants(key, hello.labels[key]):
+            del hello.labels[key]
     if caller.token_id:
         await table.use(caller.token_id, hello.agent_id)

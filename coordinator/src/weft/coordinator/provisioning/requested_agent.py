@@ -13,6 +13,7 @@ from weft.coordinator.provisioning.provision_kind import KindSetting, ProvisionK
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.identity.caller import AGENT
+from weft.rpc.identity.scope import ENVIRONMENT_LABELS
 from weft.rpc.network.targets import parse
 from weft.rpc.security import namespaces
 from weft.v1 import provision_pb2, security_pb2
@@ -73,8 +74,6 @@ _OWN_VARIABLES = frozenset(
         "WEFT_TARGET",
     }
 )
-# The labels that an agent has of its environment: see weft.agent.environment.
-ENVIRONMENT_LABELS = ("container.id=*", "host.arch=*", "k8s.*=*", "os.type=*")
 
 
 class RequestedAgent(NamedTuple):
@@ -251,4 +250,4 @@ def _token(
 
 def _granted(labels: Mapping[str, str]) -> Iterator[str]:
     yield from (f"{key}={value}" for key, value in labels.items())
-    yield from ENVIRONMENT_LABELS
+    yield from (f"{name}=*" for name in sorted(ENVIRONMENT_LABELS))

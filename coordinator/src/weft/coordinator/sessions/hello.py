@@ -7,6 +7,7 @@ import re
 
 from weft.coordinator.store.rules import AGENT_ID_LABEL
 from weft.rpc import refusals
+from weft.rpc.identity.scope import ENVIRONMENT_LABELS
 from weft.v1 import fleet_pb2, session_pb2
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
@@ -20,7 +21,7 @@ MAX_VALUE = 256
 MAX_METHOD = 512
 VERSION_LABEL = "version"
 # The labels that weft adds, here and in its agents.
-_IMPLICIT = frozenset({AGENT_ID_LABEL, VERSION_LABEL, "host"})
+_IMPLICIT = frozenset({AGENT_ID_LABEL, VERSION_LABEL, "host"}) | ENVIRONMENT_LABELS
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 

@@ -48,7 +48,8 @@ type TokenScope struct {
 	// Patterns of the ids that an agent with it may have.
 	AgentIds []string `protobuf:"bytes,3,rep,name=agent_ids,json=agentIds,proto3" json:"agent_ids,omitempty"`
 	// Patterns of the labels that an agent with it may have, as "key=value": "zone=eu", "tier=*". Weft's own labels (`agent.id`,
-	// `version`, `host`) need none.
+	// `version`, `host`) need none. Labels of the agent's environment (`container.id`, `k8s.pod.name`, `k8s.namespace.name`,
+	// `k8s.node.name`, `os.type`, `host.arch`) that none of the patterns covers are left out, and the agent joins without them.
 	Labels []string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty"`
 	// Patterns of the namespaces in which its holder may call: "team-a", "staging-*". If this is one name, it is the namespace of calls that
 	// say none. A token with such a list cannot make or list tokens, nor make or delete namespaces.

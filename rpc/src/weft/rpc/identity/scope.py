@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from weft.rpc.process.environment import NAMES
 from weft.v1 import security_pb2
 
 MAX_PATTERNS = 64
 MAX_PATTERN_CHARS = 512
 # Labels that weft adds itself: no token has to grant them.
 _OWN_LABELS = frozenset({"agent.id", "version", "host"})
+# Those of an agent's environment: what a token does not grant is left out, and the agent joins all the same.
+ENVIRONMENT_LABELS = frozenset(NAMES)
+_UNASKED = _OWN_LABELS | ENVIRONMENT_LABELS
 
 
 class Beyond(NamedTuple):
@@ -46,6 +50,10 @@ class Scope(NamedTuple):
         """The one namespace that it names; empty: it names none, or several."""
         return self.namespaces[0] if len(self.namespaces) == 1 and "*" not in self.namespaces[0] else ""
 
+    def grants(self, key: str, value: str) -> bool:
+        """Whether an agent may have a label."""
+        return not self.labels or key in _OWN_LABELS or covers(self.labels, f"{key}={value}")
+
     def beyond(self, agent_id: str, hosted: Iterable[str], labels: Mapping[str, str]) -> Beyond | None:
         """What of an agent's Hello is out of the scope. None: all of it is within."""
         if self.agent_ids and not covers(self.agent_ids, agent_id):
@@ -56,7 +64,7 @@ class Scope(NamedTuple):
                     return Beyond("hosts", method)
         if self.labels:
             for key, value in labels.items():
-                if key not in _OWN_LABELS and not covers(self.labels, f"{key}={value}"):
+                if key not in _UNASKED and not self.grants(key, value):
                     return Beyond("labels", f"{key}={value}")
         return None
 

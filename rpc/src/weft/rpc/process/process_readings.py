@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 
 import psutil
 
-_CGROUP = Path("/sys/fs/cgroup")
-_NO_LIMIT = 1 << 60
+from weft.rpc.process.own_cgroup import OwnCgroup
+
+_CGROUP = OwnCgroup()
 
 
 def cpu_times() -> tuple[float, float]:
@@ -37,30 +37,17 @@ def threads() -> int:
 
 def cpu_limit() -> float | None:
     """Cores that the cgroup allows; None: it sets no limit."""
-    text = _cgroup_text("cpu.max")
-    if text is not None:
-        quota, _, period = text.partition(" ")
-        return None if quota == "max" else int(quota) / int(period or 100_000)
-    old_quota = _cgroup_text("cpu/cpu.cfs_quota_us")
-    if old_quota is None or int(old_quota) <= 0:
-        return None
-    return int(old_quota) / int(_cgroup_text("cpu/cpu.cfs_period_us") or 100_000)
+    return _CGROUP.cpu_limit()
 
 
 def memory_limit() -> int | None:
     """Bytes that the cgroup allows; None: it sets no limit."""
-    text = _cgroup_text("memory.max") or _cgroup_text("memory/memory.limit_in_bytes")
-    if text is None or text == "max" or int(text) >= _NO_LIMIT:
-        return None
-    return int(text)
+    return _CGROUP.memory_limit()
 
 
-def _cgroup_text(name: str) -> str | None:
-    # The file of this process' own group in a container: there the group is the root of what is mounted.
-    try:
-        return (_CGROUP / name).read_text().strip()
-    except OSError:
-        return None
+def throttled_s() -> float | None:
+    """How long the cgroup kept the process from running because it had used its cores; None: not known."""
+    return _CGROUP.throttled_s()
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from weft.rpc.process import process_readings, steady_output
+from weft.rpc.process.environment import NAMES, environment
 from weft.rpc.telemetry import process_metrics as metrics
 from weft.rpc.telemetry import span_log
 from weft.rpc.telemetry.figures import Figures, Labels
@@ -22,10 +23,17 @@ def ask_process(figures: Figures) -> None:
     figures.ask(metrics.PROCESS_THREADS, process_readings.threads)
     figures.ask(metrics.LINES_LOST, steady_output.lost_writes)
     figures.ask(metrics.SPANS_DROPPED, _spans_dropped)
+    figures.ask(metrics.ENVIRONMENT, _environment)
     if process_readings.cpu_limit() is not None:
         figures.ask(metrics.CPU_LIMIT, lambda: process_readings.cpu_limit() or 0.0)
+        figures.ask(metrics.THROTTLED, lambda: process_readings.throttled_s() or 0.0)
     if process_readings.memory_limit() is not None:
         figures.ask(metrics.MEMORY_LIMIT, lambda: process_readings.memory_limit() or 0.0)
+
+
+def _environment() -> Iterator[tuple[Labels, float]]:
+    found = environment()
+    yield tuple(found.get(name, "") for name in NAMES), 1.0
 
 
 def ask_certificate(figures: Figures, files: TlsFiles | None) -> None:

@@ -5,6 +5,7 @@ Names and attributes are OpenTelemetry's (https://opentelemetry.io/docs/specs/se
 
 from __future__ import annotations
 
+from weft.rpc.process.environment import NAMES
 from weft.rpc.telemetry.figures import MetricSpec
 
 PROCESS_CPU = MetricSpec("process.cpu.time", "counter", "s", "CPU time of this process.", ("cpu.mode",))
@@ -22,6 +23,12 @@ CPU_LIMIT = MetricSpec(
 MEMORY_LIMIT = MetricSpec(
     "weft.cgroup.memory.limit", "gauge", "By", "Memory that the container may use; absent: no limit."
 )
+THROTTLED = MetricSpec(
+    "weft.cgroup.cpu.throttled.time",
+    "counter",
+    "s",
+    "How long the container was kept from running because it had used its cores; absent: no limit.",
+)
 LINES_LOST = MetricSpec(
     "weft.log.lines.lost",
     "counter",
@@ -36,6 +43,14 @@ SPANS_DROPPED = MetricSpec(
     ("reason",),
 )
 
+# Its attributes are those of weft.rpc.process.environment.
+ENVIRONMENT = MetricSpec(
+    "weft.environment",
+    "gauge",
+    "1",
+    "1, with what is known of the container, the pod and the host.",
+    NAMES,
+)
 CERTIFICATE_END = MetricSpec(
     "weft.certificate.end",
     "gauge",
@@ -44,5 +59,13 @@ CERTIFICATE_END = MetricSpec(
 )
 
 # Those of a process without limits and certificates come first.
-PROCESS_ALWAYS = (PROCESS_CPU, PROCESS_MEMORY, PROCESS_FILES, PROCESS_THREADS, LINES_LOST, SPANS_DROPPED)
-PROCESS_METRICS = (*PROCESS_ALWAYS, CPU_LIMIT, MEMORY_LIMIT, CERTIFICATE_END)
+PROCESS_ALWAYS = (
+    PROCESS_CPU,
+    PROCESS_MEMORY,
+    PROCESS_FILES,
+    PROCESS_THREADS,
+    LINES_LOST,
+    SPANS_DROPPED,
+    ENVIRONMENT,
+)
+PROCESS_METRICS = (*PROCESS_ALWAYS, CPU_LIMIT, MEMORY_LIMIT, THROTTLED, CERTIFICATE_END)

@@ -14,6 +14,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from weft.rpc.process.environment import environment
 from weft.rpc.process.extras import install_command
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry import attributes
@@ -101,6 +102,7 @@ def resource(service: str, instance_id: str) -> Resource:
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
     own = {
+        **environment(),
         attributes.SERVICE_NAME: service,
         attributes.SERVICE_VERSION: metadata.version("weft"),
         attributes.SERVICE_INSTANCE_ID: instance_id,
