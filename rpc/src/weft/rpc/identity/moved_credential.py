@@ -29,8 +29,8 @@ class MovedCredential:
 
     def invocation_metadata(self) -> Pairs:
         """The call's metadata, with the token under weft's own key."""
-        given: Any = self._context.invocation_metadata()
-        pairs: Pairs = tuple(given or ())
+        given: Pairs | None = self._context.invocation_metadata()
+        pairs = given or ()
         if any(key == TOKEN_KEY for key, _ in pairs):
             return pairs
         kept = ((key, value) for key, value in pairs if key != AUTHORIZATION_KEY)
