@@ -16,29 +16,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import socket
-import statistics
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from itertools import repeat
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
 import uvloop
-from google.protobuf.wrappers_pb2 import BytesValue
 from grpc import aio
+from variants import bursts, show, variant
 
-from weft.cli.bench.bench_subject import METHOD, PAYLOAD
 from weft.cli.process.children import Children, until
-from weft.client import Mesh, Method, connect
 
-_AGENTS = 2
-_SLOTS = 256
 _MIB = 1024 * 1024
 
 
@@ -66,71 +58,6 @@ async def receive(folder: Path) -> None:
     await server.start()
     (folder / "port").write_text(str(port))
     await server.wait_for_termination()
-
-
-# -- the meshes -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Variant:
-    """One mesh, and what its bursts took."""
-
-    name: str
-    mesh: Mesh
-    # Pids by what is printed.
-    processes: dict[str, list[int]]
-    rates: list[float] = field(default_factory=list)
-    cpu_us: dict[str, list[float]] = field(default_factory=dict)
-
-    async def burst(self, count: int) -> None:
-        answered = 0
-        method = Method.of(METHOD, BytesValue, BytesValue)
-        async for done in self.mesh.tasks.run_many(method, repeat(PAYLOAD, count)):
-            assert done.result() == PAYLOAD
-            answered += 1
-        assert answered == count
-
-    async def measure(self, count: int) -> None:
-        before = {name: cpu_us(pids) for name, pids in self.processes.items()}
-        began_s = time.perf_counter()
-        await self.burst(count)
-        self.rates.append(count / (time.perf_counter() - began_s))
-        # What is exported after the burst counts, too.
-        await asyncio.sleep(0.15)
-        for name, pids in self.processes.items():
-            self.cpu_us.setdefault(name, []).append((cpu_us(pids) - before[name]) / count)
-
-
-def cpu_us(pids: Sequence[int]) -> float:
-    """CPU time of processes so far, by the scheduler's own account: /proc/PID/stat counts in hundredths of a second."""
-    total_ns = 0
-    for pid in pids:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            total_ns += int((thread / "schedstat").read_text().split()[0])
-    return total_ns / 1000
-
-
-@asynccontextmanager
-async def variant(
-    children: Children, name: str, env: Callable[[], dict[str, str]], others: dict[str, list[int]]
-) -> AsyncIterator[Variant]:
-    """A running mesh.
-
-    Args:
-        env: makes the variables of one process.
-        others: further processes whose CPU time counts.
-    """
-    coordinator, target = await children.coordinator(
-        f"coordinator-{name}", store=children.folder / f"{name}.db", durability="process", env=env()
-    )
-    agents = [
-        children.agent(f"{name}-{number}", "weft.cli.bench.echo:agent", target, slots=_SLOTS, env=env())
-        for number in range(_AGENTS)
-    ]
-    async with connect(target) as mesh:
-        await children.hosted(mesh, METHOD, agents=_AGENTS)
-        processes = {"coordinator": [coordinator.pid], "agents": [agent.pid for agent in agents]} | others
-        yield Variant(name, mesh, processes)
 
 
 def free_address() -> str:
@@ -163,7 +90,7 @@ async def run(folder: Path, rounds: int, tasks: int, scrape_s: float, *, null: b
         )
         scraped: list[str] = []
 
-        def with_metrics() -> dict[str, str]:
+        def with_metrics(_process: str) -> Mapping[str, str]:
             scraped.append(free_address())
             variable = "WEFT_METRICS" if len(scraped) == 1 else "WEFT_AGENT_METRICS"
             return {variable: scraped[-1]}
@@ -171,17 +98,14 @@ async def run(folder: Path, rounds: int, tasks: int, scrape_s: float, *, null: b
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
             variants = [
-                await enter(variant(children, "off", dict, {})),
-                await enter(variant(children, "traces", lambda: traced, {"receiver": [receiver.pid]})),
-                await enter(variant(children, "metrics", with_metrics, {})),
+                await enter(variant(children, "off", lambda _: {})),
+                await enter(variant(children, "traces", lambda _: traced, {"receiver": [receiver.pid]})),
+                await enter(variant(children, "metrics", with_metrics)),
             ]
             scraper = asyncio.create_task(scrape(scraped, scrape_s))
             for each in variants:
                 await each.burst(4000)
-            for number in range(rounds):
-                # Each is first in turn.
-                for at in range(len(variants)):
-                    await variants[(number + at) % len(variants)].measure(tasks)
+            await bursts(variants, rounds, tasks)
             scraper.cancel()
         for name in ("coordinator-traces", "traces-0", "traces-1"):
             for line in (folder / f"{name}.log").read_text().splitlines():
@@ -191,26 +115,6 @@ async def run(folder: Path, rounds: int, tasks: int, scrape_s: float, *, null: b
         size = int(received.read_text()) if received.exists() else 0
     show(variants, rounds, tasks)
     print(f"exported: {size / (rounds * tasks + 4000):.0f} bytes a task")
-
-
-def show(variants: Sequence[Variant], rounds: int, tasks: int) -> None:
-    off = variants[0]
-    print(f"{rounds} rounds of {tasks} tasks; ratios to off: median (quartiles)")
-    for each in variants:
-        print(f"\n{each.name}")
-        _line("tasks/s", each.rates, None if each is off else off.rates, "%8.0f")
-        for name, values in each.cpu_us.items():
-            beside = None if each is off else off.cpu_us.get(name)
-            _line(f"{name}, CPU µs a task", values, beside, "%8.1f")
-
-
-def _line(what: str, values: Sequence[float], beside: Sequence[float] | None, shape: str) -> None:
-    text = f"  {what:28} {shape % statistics.median(values)}"
-    if beside is not None:
-        ratios = [value / base for value, base in zip(values, beside, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        text += f"   {middle:.3f} ({low:.3f} to {high:.3f})"
-    print(text)
 
 
 if __name__ == "__main__":
