@@ -10,30 +10,16 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import descriptor_pool
 from google.protobuf.duration_pb2 import Duration
 
 from tests.support.redis_server import RedisServer
-from tests.support.token_door import Door, Pairs, reason, shown, token_door
-from weft.coordinator.fleet.service_health import OWN_SERVICES
+from tests.support.token_door import DENIED, OTHERS, RPCS, Door, Pairs, reason, shown, token_door
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import WeftError, from_call
 from weft.rpc.identity.caller import AGENT, CLIENT, OBSERVER, OPERATOR, ROLES, roles_of
 from weft.rpc.security import tokens
 from weft.v1 import errors_pb2, security_pb2
-
-RPCS = [
-    f"/{service}/{method}"
-    for service in sorted(filter(None, OWN_SERVICES))
-    for method in descriptor_pool.Default().FindServiceByName(service).methods_by_name
-]
-OTHERS = [
-    "/grpc.health.v1.Health/List",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/acme.v1.Nothing/There",
-]
-DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
 
+from weft.coordinator.fleet.service_health import OWN_SERVICES
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import WeftError, from_call
@@ -19,6 +21,17 @@ from weft.v1 import security_pb2
 from weft.v1.security_pb2_grpc import TokenServiceStub
 
 Pairs = tuple[tuple[str, str | bytes], ...]
+RPCS = [
+    f"/{service}/{method}"
+    for service in sorted(filter(None, OWN_SERVICES))
+    for method in descriptor_pool.Default().FindServiceByName(service).methods_by_name
+]
+OTHERS = [
+    "/grpc.health.v1.Health/List",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/acme.v1.Nothing/There",
+]
+DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
 class Door:
@@ -29,6 +42,12 @@ class Door:
         self.operator = operator
         self.channel = dial(coordinator.address)
         self.stub = TokenServiceStub(self.channel)
+        self._open = True
+
+    async def stop(self) -> None:
+        if self._open:
+            self._open = False
+            await self.coordinator.stop(0.0)
 
     async def create(self, role: int, **fields: Any) -> security_pb2.CreateTokenResponse:
         request = security_pb2.CreateTokenRequest(role=role, **fields)
@@ -39,22 +58,29 @@ class Door:
 
     async def call(self, path: str, pairs: Pairs, timeout_s: float = 20.0) -> WeftError | None:
         """The error of a call with an empty request. None: it succeeded."""
-        call = self.channel.stream_stream(path)(metadata=pairs, timeout=timeout_s)
-        try:
-            await call.write(b"")
-            await call.done_writing()
-            async for _ in call:
-                pass
-        except grpc.aio.AioRpcError as error:
-            return from_call(error)
-        except asyncio.InvalidStateError:
+        return await called(self.channel, path, pairs, timeout_s)
+
+
+async def called(
+    channel: grpc.aio.Channel, path: str, pairs: Pairs, timeout_s: float = 20.0
+) -> WeftError | None:
+    """The error of a call with an empty request. None: it succeeded."""
+    call = channel.stream_stream(path)(metadata=pairs, timeout=timeout_s)
+    try:
+        await call.write(b"")
+        await call.done_writing()
+        async for _ in call:
             pass
-        code = await call.code()
-        if code is grpc.StatusCode.OK:
-            return None
-        return from_call(
-            grpc.aio.AioRpcError(code, None, await call.trailing_metadata(), await call.details())  # type: ignore[arg-type]
-        )
+    except grpc.aio.AioRpcError as error:
+        return from_call(error)
+    except asyncio.InvalidStateError:
+        pass
+    code = await call.code()
+    if code is grpc.StatusCode.OK:
+        return None
+    return from_call(
+        grpc.aio.AioRpcError(code, None, await call.trailing_metadata(), await call.details())  # type: ignore[arg-type]
+    )
 
 
 def shown(text: str) -> Pairs:
@@ -83,4 +109,4 @@ async def token_door(folder: Path, **settings: Any) -> AsyncIterator[Door]:
         yield door
     finally:
         await door.channel.close()
-        await coordinator.stop(0.0)
+        await door.stop()

@@ -159,7 +159,7 @@ class CheckTokenRequest(_message.Message):
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class CheckTokenResponse(_message.Message):
-    __slots__ = ("refusal", "id", "role", "scope", "time_left", "subject", "rules")
+    __slots__ = ("refusal", "id", "role", "scope", "time_left", "subject", "rules", "unchecked", "ends_in")
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,8 @@ class CheckTokenResponse(_message.Message):
     TIME_LEFT_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
+    UNCHECKED_FIELD_NUMBER: _ClassVar[int]
+    ENDS_IN_FIELD_NUMBER: _ClassVar[int]
     refusal: _status_pb2.Status
     id: str
     role: _access_pb2.Role
@@ -174,7 +176,9 @@ class CheckTokenResponse(_message.Message):
     time_left: _duration_pb2.Duration
     subject: str
     rules: AccessRules
-    def __init__(self, refusal: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., subject: _Optional[str] = ..., rules: _Optional[_Union[AccessRules, _Mapping]] = ...) -> None: ...
+    unchecked: bool
+    ends_in: _duration_pb2.Duration
+    def __init__(self, refusal: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., subject: _Optional[str] = ..., rules: _Optional[_Union[AccessRules, _Mapping]] = ..., unchecked: bool = ..., ends_in: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AccessRules(_message.Message):
     __slots__ = ("rules", "deny_others")
@@ -193,3 +197,55 @@ class AccessRule(_message.Message):
     methods: _containers.RepeatedScalarFieldContainer[str]
     namespaces: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, allow: bool = ..., methods: _Optional[_Iterable[str]] = ..., namespaces: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AgentProcess(_message.Message):
+    __slots__ = ("agent_id", "instance_id")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    instance_id: str
+    def __init__(self, agent_id: _Optional[str] = ..., instance_id: _Optional[str] = ...) -> None: ...
+
+class CreateTicketsRequest(_message.Message):
+    __slots__ = ("agents",)
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    agents: _containers.RepeatedCompositeFieldContainer[AgentProcess]
+    def __init__(self, agents: _Optional[_Iterable[_Union[AgentProcess, _Mapping]]] = ...) -> None: ...
+
+class CreateTicketsResponse(_message.Message):
+    __slots__ = ("texts", "time_left", "unchecked")
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    TIME_LEFT_FIELD_NUMBER: _ClassVar[int]
+    UNCHECKED_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    time_left: _duration_pb2.Duration
+    unchecked: bool
+    def __init__(self, texts: _Optional[_Iterable[str]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., unchecked: bool = ...) -> None: ...
+
+class Ticket(_message.Message):
+    __slots__ = ("agent", "namespace", "caller", "create_time", "expire_time")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    agent: AgentProcess
+    namespace: str
+    caller: CheckTokenResponse
+    create_time: _timestamp_pb2.Timestamp
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, agent: _Optional[_Union[AgentProcess, _Mapping]] = ..., namespace: _Optional[str] = ..., caller: _Optional[_Union[CheckTokenResponse, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class TicketSecrets(_message.Message):
+    __slots__ = ("secrets",)
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    secrets: _containers.RepeatedCompositeFieldContainer[TicketSecret]
+    def __init__(self, secrets: _Optional[_Iterable[_Union[TicketSecret, _Mapping]]] = ...) -> None: ...
+
+class TicketSecret(_message.Message):
+    __slots__ = ("secret", "create_time")
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    secret: bytes
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, secret: _Optional[bytes] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

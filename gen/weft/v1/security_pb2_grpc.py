@@ -67,6 +67,11 @@ class TokenServiceStub(object):
                 request_serializer=weft_dot_v1_dot_security__pb2.CheckTokenRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_security__pb2.CheckTokenResponse.FromString,
                 _registered_method=True)
+        self.CreateTickets = channel.unary_unary(
+                '/weft.v1.TokenService/CreateTickets',
+                request_serializer=weft_dot_v1_dot_security__pb2.CreateTicketsRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_security__pb2.CreateTicketsResponse.FromString,
+                _registered_method=True)
 
 
 class TokenServiceServicer(object):
@@ -125,10 +130,24 @@ class TokenServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CheckToken(self, request, context):
-        """Says whose a token is: for agents, which check the callers of their own ports with it.
+        """Says whose a token or a ticket is: for agents, which check the callers of their own ports with it.
 
         The token must cover the namespace of this call. Guarantee: a snapshot. Errors: none of its own. A token that is not valid
         is told in the response.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateTickets(self, request, context):
+        """Makes tickets, with which the caller calls agents directly.
+
+        A ticket is a text that the caller shows at an agent's own port instead of its token, which agents must not learn. It says who
+        the caller is, is for one process of one agent alone, and ends soon, and with the token that was shown for it. Weft's own
+        clients get tickets with the agents that they learn of.
+
+        Guarantee: nothing is stored; repeating the call is harmless. Errors: INVALID_ARGUMENT (INVALID_FIELD: more than 1000 agents, or an
+        agent without an id), UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +185,11 @@ def add_TokenServiceServicer_to_server(servicer, server):
                     servicer.CheckToken,
                     request_deserializer=weft_dot_v1_dot_security__pb2.CheckTokenRequest.FromString,
                     response_serializer=weft_dot_v1_dot_security__pb2.CheckTokenResponse.SerializeToString,
+            ),
+            'CreateTickets': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateTickets,
+                    request_deserializer=weft_dot_v1_dot_security__pb2.CreateTicketsRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_security__pb2.CreateTicketsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -333,6 +357,33 @@ class TokenService(object):
             '/weft.v1.TokenService/CheckToken',
             weft_dot_v1_dot_security__pb2.CheckTokenRequest.SerializeToString,
             weft_dot_v1_dot_security__pb2.CheckTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateTickets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.TokenService/CreateTickets',
+            weft_dot_v1_dot_security__pb2.CreateTicketsRequest.SerializeToString,
+            weft_dot_v1_dot_security__pb2.CreateTicketsResponse.FromString,
             options,
             channel_credentials,
             insecure,

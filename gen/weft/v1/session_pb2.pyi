@@ -207,7 +207,7 @@ class Released(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("epoch", "heartbeat_interval", "lease", "contract_needed", "adopted", "lost", "desired_state", "max_response_bytes", "coordinator_id", "tokens_checked")
+    __slots__ = ("epoch", "heartbeat_interval", "lease", "contract_needed", "adopted", "lost", "desired_state", "max_response_bytes", "coordinator_id", "tokens_checked", "ticket_key", "time")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +218,8 @@ class Welcome(_message.Message):
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_CHECKED_FIELD_NUMBER: _ClassVar[int]
+    TICKET_KEY_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     heartbeat_interval: _duration_pb2.Duration
     lease: _duration_pb2.Duration
@@ -228,7 +230,9 @@ class Welcome(_message.Message):
     max_response_bytes: int
     coordinator_id: str
     tokens_checked: bool
-    def __init__(self, epoch: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., contract_needed: bool = ..., adopted: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., max_response_bytes: _Optional[int] = ..., coordinator_id: _Optional[str] = ..., tokens_checked: bool = ...) -> None: ...
+    ticket_key: bytes
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, epoch: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., contract_needed: bool = ..., adopted: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., max_response_bytes: _Optional[int] = ..., coordinator_id: _Optional[str] = ..., tokens_checked: bool = ..., ticket_key: _Optional[bytes] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class AttemptRef(_message.Message):
     __slots__ = ("task_id", "attempt")

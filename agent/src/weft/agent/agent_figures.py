@@ -20,7 +20,7 @@ from weft.rpc.telemetry import host_metrics
 from weft.rpc.telemetry.call_figures import CallFigures
 from weft.rpc.telemetry.figures import Counter, Figures, Histogram, Labels
 from weft.rpc.telemetry.metrics_endpoint import MetricsEndpoint
-from weft.rpc.telemetry.process_metering import ask_process
+from weft.rpc.telemetry.process_metering import Denied, ask_denied, ask_process
 from weft.v1 import task_pb2
 
 # google.rpc.Code: OK, CANCELLED, DEADLINE_EXCEEDED.
@@ -52,6 +52,9 @@ class AgentFigures:
         ask_balancers(self.figures, self._all_balancers)
         ask_host(self.figures)
         ask_process(self.figures)
+        # Refused calls of its ports, by their names.
+        self.denied: dict[str, Denied] = {}
+        ask_denied(self.figures, self.denied)
 
     def ended(
         self, attempt: HeldAttempt, outcome: task_pb2.Outcome, *, crashed: bool, began_s: float | None

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from weft.agent.agent_clients import clients_of
 from weft.agent.agent_figures import AgentFigures
 from weft.agent.direct.direct_handlers import DirectParts
-from weft.agent.direct.direct_server import LEAVE_GRACE_S, DirectServer
-from weft.agent.direct.listening import OFF, dialled_address, listen_address
+from weft.agent.direct.direct_port import DirectPort, PortUsers
+from weft.agent.direct.direct_server import LEAVE_GRACE_S
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
 from weft.agent.gauges import Gauges
@@ -59,7 +59,6 @@ class Runtime:
         exit_when_blocked: the process is the agent's own: end it even when a handler blocks the loop for ever.
     """
 
-    _direct_server: DirectServer | None = None
     _error: WeftError | None = None
 
     def __init__(
@@ -97,12 +96,9 @@ class Runtime:
         self._instance_id = secrets.token_hex(16)
         # Contracts by digest: a coordinator asks for the contract that a Hello named.
         self._contracts: dict[str, bytes] = {}
-        # The advertised address of the direct server, and a name in its certificate; empty: there is none.
-        self._advertised = self._tls_name = ""
-        # The keys by which its sockets are recognised.
-        self._listening: own_sockets.Key = ""
-        self._hello = self._identity()
         self._load = LoadReports(settings.id, self._slots, figures.ends)
+        self._direct = self._make_direct_port()
+        self._hello = self._identity()
         self._unavailable: frozenset[str] = frozenset()
         self._host = HostReports(gauges)
         self._blocked_loop = BlockedLoopWatch(self._loop, self._executor.running_async)
@@ -123,6 +119,15 @@ class Runtime:
         # A servicer's methods have one source.
         unique = {id(source): source for source in sources}
         return IsolatedPool(list(unique.values()), self.clients, self._threads) if unique else None
+
+    def _make_direct_port(self) -> DirectPort:
+        settings = self._settings
+        bound = settings.max_message_bytes
+        parts = DirectParts(self._runners, self._slots, self._load, settings.id, bound, self._figures.calls)
+        users = PortUsers(self._methods, parts, self._describe, lambda: self._session.channel)
+        made = DirectPort(settings, self._instance_id, self._tls, users)
+        self._figures.denied["agent"] = made.callers.edge.denied
+        return made
 
     def _make_log_answers(self) -> LogAnswers | None:
         """What keeps the lines of attempts; None: they are not kept."""
@@ -150,9 +155,10 @@ class Runtime:
             self._log_answers.start()
         try:
             if await self._run_start_hooks():
-                await self._open_direct_server()
+                await self._direct.open(self._contracts[self._hello.contract_hash])
+                self._hello = self._identity()
                 self._shutdown.parts = ShutdownParts(
-                    self._outbox, self._slots, self._session, self._executor, self._direct_server
+                    self._outbox, self._slots, self._session, self._executor, self._direct
                 )
                 self._session.start()
                 if self._pool is not None:
@@ -167,8 +173,7 @@ class Runtime:
             await asyncio.wait({self._shutdown.finished})
             raise
         finally:
-            if self._direct_server is not None:
-                await self._direct_server.stop(0.0 if self._shutdown.hurried else LEAVE_GRACE_S)
+            await self._direct.stop(0.0 if self._shutdown.hurried else LEAVE_GRACE_S)
             await self._hooks.stop(HURRY_TIMEOUT_S if self._shutdown.hurried else None)
             await self.clients.close()
             self._shutdown.closed.set()
@@ -205,20 +210,19 @@ class Runtime:
 
     @property
     def direct_address(self) -> str:
-        return self._advertised
+        return self._direct.address
 
     def drop_connections(self) -> None:
         """In a forked child of this process: close the agent's connections."""
         own_sockets.drop_connections(
-            [self._listening, *map(own_sockets.key, self._figures.listening)],
+            [self._direct.listening, *map(own_sockets.key, self._figures.listening)],
             [own_sockets.key(target) for target in self._settings.target],
         )
 
     def update_methods(self) -> None:
         """Tell the coordinator of changed hosted methods, by another Hello. On the event loop."""
         self._hello = self._identity()
-        if self._direct_server is not None:
-            self._direct_server.update_methods(self._contracts[self._hello.contract_hash])
+        self._direct.update_methods(self._contracts[self._hello.contract_hash])
         self._session.redial("the hosted methods have changed")
 
     def make_unavailable(self, services: frozenset[str]) -> None:
@@ -227,8 +231,7 @@ class Runtime:
         # The coordinator must know first: else it would assign a released attempt here again.
         self._session.beat()
         self._executor.make_unavailable(services)
-        if self._direct_server is not None:
-            self._direct_server.make_unavailable(services)
+        self._direct.make_unavailable(services)
 
     # -- for the stream: see weft.agent.session.session_stream.Agent ------------------------------------------------------------
 
@@ -242,8 +245,8 @@ class Runtime:
 
     def report(self) -> session_pb2.AgentReport:
         now_s = time.monotonic()
-        if self._tls_name:
-            self._look_at_certificate()
+        if self._direct.renamed():
+            self._loop.call_soon_threadsafe(self._renamed)
         self._blocked_loop.look(now_s)
         self._load.sampled(self._host.load(now_s))
         report = session_pb2.AgentReport(
@@ -263,6 +266,7 @@ class Runtime:
 
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
         self._host.begin()
+        self._direct.welcomed(welcome)
         if welcome.max_response_bytes:
             self._executor.max_response_bytes = welcome.max_response_bytes
         _log.info(
@@ -276,8 +280,11 @@ class Runtime:
 
     def desired(self, state: int) -> None:
         self._executor.hold_back(on=state == fleet_pb2.DESIRED_STATE_DRAINING)
-        if self._direct_server is not None and not self._shutdown.draining:
-            self._direct_server.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
+        if not self._shutdown.draining:
+            self._direct.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
+
+    def tokens_changed(self) -> None:
+        self._direct.tokens_changed()
 
     def asked_for_logs(self, requests: Sequence[logs_pb2.LogRequest], answer: Answer) -> None:
         if self._log_answers is not None:
@@ -292,46 +299,10 @@ class Runtime:
         contract = contract_of(self._methods)
         digest = descriptors.digest(contract)
         self._contracts[digest] = contract
+        direct = self._direct
         return identity_of(
-            self._settings, self._methods, self._instance_id, digest, self._advertised, self._tls_name
+            self._settings, self._methods, self._instance_id, digest, direct.address, direct.tls_name
         )
-
-    async def _open_direct_server(self) -> None:
-        """Open the direct server, unless it is off."""
-        settings = self._settings
-        if settings.listen == OFF:
-            return
-        self._direct_server = DirectServer(
-            self._methods,
-            DirectParts(
-                self._runners,
-                self._slots,
-                self._load,
-                settings.id,
-                settings.max_message_bytes,
-                self._figures.calls,
-            ),
-            contract=self._contracts[self._hello.contract_hash],
-            describe=self._describe,
-        )
-        self._direct_server.make_unavailable(self._unavailable)
-        address = await listen_address(settings.listen, settings.target)
-        port = self._direct_server.bind(address, self._tls.ports)
-        self._tls_name = "" if address.startswith("unix:") else self._tls.server_name
-        self._listening = own_sockets.key(address if address.startswith("unix:") else f":{port}")
-        await self._direct_server.start()
-        self._advertised = settings.advertised_address or await dialled_address(
-            address, port, settings.target
-        )
-        self._hello = self._identity()
-        _log.info("direct.opened", agent_id=settings.id, address=self._advertised)
-
-    def _look_at_certificate(self) -> None:
-        """Say hello again if the direct server has a certificate with another name now. From any thread."""
-        ports = self._tls.ports
-        if ports is not None and ports.look() and self._tls.server_name != self._tls_name:
-            self._tls_name = self._tls.server_name
-            self._loop.call_soon_threadsafe(self._renamed)
 
     def _renamed(self) -> None:
         self._hello = self._identity()

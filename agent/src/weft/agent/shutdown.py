@@ -20,7 +20,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from weft.agent.direct.direct_server import DirectServer
+from weft.agent.direct.direct_port import DirectPort
 from weft.agent.handlers.slots import Slots
 from weft.agent.session.connector import SessionConnector
 from weft.agent.session.executor import Executor
@@ -52,8 +52,7 @@ class ShutdownParts(NamedTuple):
     slots: Slots
     session: SessionConnector
     executor: Executor
-    # None: the agent takes no direct calls.
-    direct_server: DirectServer | None
+    direct_port: DirectPort
 
 
 class Shutdown:
@@ -135,13 +134,12 @@ class Shutdown:
         outbox.watched = True
         session.beat()
         self._post(parts.executor.drain)
-        if parts.direct_server is not None:
-            self._post(functools.partial(parts.direct_server.accept, on=False))
+        self._post(functools.partial(parts.direct_port.accept, on=False))
         _log.info("agent.draining", unfinished=outbox.unfinished(), grace_s=self._drain_grace_s)
         all_ended = functools.partial(_all_ended, parts)
         if not self._wait(all_ended, self._drain_grace_s, tell=functools.partial(_tell_left, parts)):
             self._post(parts.executor.interrupt, CANCEL_GRACE_S)
-            self._post(self._close, parts.direct_server)
+            self._post(self._close, parts.direct_port)
             self._wait(all_ended, CANCEL_GRACE_S)
             released = outbox.release_unfinished()
             _log.warning(
@@ -156,9 +154,8 @@ class Shutdown:
             )
         session.goodbye(HURRY_TIMEOUT_S if self.hurried else GOODBYE_TIMEOUT_S)
 
-    def _close(self, direct_server: DirectServer | None) -> None:
-        if direct_server is not None:
-            self._closing = self._loop.create_task(direct_server.stop())
+    def _close(self, direct_port: DirectPort) -> None:
+        self._closing = self._loop.create_task(direct_port.stop())
 
     def _wait(
         self,

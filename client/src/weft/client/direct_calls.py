@@ -17,9 +17,12 @@ from weft.rpc.balancing.balanced_channel import BalancedCallable
 from weft.rpc.balancing.connection import Callee
 from weft.rpc.contracts import descriptors
 from weft.rpc.discovery import Discovery
+from weft.rpc.network.agent_route import AgentRoute
+from weft.rpc.network.channel import NO_TLS, Route
+from weft.v1 import fleet_pb2
 
 if TYPE_CHECKING:
-    from weft.rpc.security.channel_credentials import ChannelSecurity
+    from weft.rpc.identity.ticket_book import TicketBook
 
 # Time for the connections to the agents to be made.
 SETTLE_S = 1.0
@@ -50,15 +53,21 @@ class Direct:
         coordinator: grpc.aio.Channel,
         policy: str,
         max_message_bytes: int,
-        security: ChannelSecurity | None = None,
+        route: Route = NO_TLS,
     ) -> None:
+        self._book: TicketBook | None = None
+        if route.token is not None:
+            from weft.rpc.identity.ticket_book import TicketBook
+
+            self._book = TicketBook(coordinator, route.token, self._fleet_changed)
         self.balancer = Balancer(
             policy,
             limits=BalancerLimits(max_message_bytes=max_message_bytes),
             may_run_twice=_may_run_twice,
-            security=security,
+            route=AgentRoute(route.security, self._book),
         )
-        self._discovery = Discovery(coordinator, self.balancer.update)
+        found = self._fleet_changed if self._book is None else self._book.fleet_changed
+        self._discovery = Discovery(coordinator, found)
         self._discovery.start()
 
     def channel(self) -> grpc.aio.Channel:
@@ -74,6 +83,8 @@ class Direct:
         """
         self.balancer.home.check()
         await self._discovery.ready(timeout_s)
+        if self._book is not None:
+            await self._book.ready(timeout_s)
         explained = self.balancer.explain(method)
         try:
             async with asyncio.timeout(SETTLE_S):
@@ -85,7 +96,12 @@ class Direct:
             pass
         return explained
 
+    def _fleet_changed(self, agents: list[fleet_pb2.Agent]) -> None:
+        self.balancer.update(agents)
+
     async def close(self) -> None:
         """End every call."""
         await self._discovery.close()
+        if self._book is not None:
+            await self._book.close()
         await self.balancer.close()

@@ -137,9 +137,8 @@ class Mesh:
         self._home.check()
         made = self._directs.get(policy)
         if made is None:
-            made = self._directs[policy] = Direct(
-                self._plain(), policy, self._max_message_bytes, self._route.security
-            )
+            parts = self._plain(), policy, self._max_message_bytes, self._route
+            made = self._directs[policy] = Direct(*parts)
         return made
 
     @property

@@ -22,7 +22,7 @@ from weft.rpc.operators.channelz_port import ChannelzPort
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.figures import Figures
-from weft.rpc.telemetry.process_metering import ask_certificate
+from weft.rpc.telemetry.process_metering import ask_certificate, ask_denied
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import provision_pb2_grpc, security_pb2_grpc
 
@@ -56,8 +56,9 @@ class Coordinator:
         self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, settings.tls)
         ask_certificate(self._figures.figures, self._tls.ports)
+        ask_denied(self._figures.figures, {"coordinator": self.identity.edge.denied})
         parts = CoordinatorParts(
-            settings, self.coordinator_id, self._tls, self.identity.edge, self._figures, tracer
+            settings, self.coordinator_id, self._tls, self.identity, self._figures, tracer
         )
         # The mesh of those who name none.
         self.default = Namespace(store, parts, self)

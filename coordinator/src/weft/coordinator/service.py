@@ -86,7 +86,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def SubmitTask(
         self, request: coordinator_pb2.SubmitTaskRequest, context: Context
     ) -> coordinator_pb2.SubmitTaskResponse:
-        self._edge.caller(context).check_method(request.method)
+        self._edge.check_method(context, request.method)
         with submit_call(self._tracer, request, context):
             submission = self._submission_service.check(request)
             result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)

@@ -29,6 +29,7 @@ from weft.rpc import health
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.health import Status
+from weft.rpc.identity.edge import Edge
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.network.routes import Routes
@@ -50,6 +51,7 @@ class DirectServer:
         parts: shared with durable attempts.
         contract: the serialized FileDescriptorSet behind the methods.
         describe: the agent as it is now.
+        edge: in front of it.
     """
 
     def __init__(
@@ -59,15 +61,16 @@ class DirectServer:
         *,
         contract: bytes,
         describe: Callable[[], fleet_pb2.Agent],
+        edge: Edge,
     ) -> None:
         self._slots = parts.slots
         self._endings = endings = Endings(parts.load)
         self._hosted = _Hosted(methods, contract)
-        self._health = _Health(self._hosted, parts.slots)
+        self._health = _Health(self._hosted, parts.slots, edge)
         self._server = make_server(server_options(max_message_bytes=parts.max_message_bytes))
-        routes = Routes(self._server)
+        routes = Routes(edge.behind(self._server))
         agent_pb2_grpc.add_AgentServiceServicer_to_server(
-            AgentService(methods, parts, endings, describe), routes
+            AgentService(methods, parts, endings, describe, edge), routes
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
         Reflection(self._hosted, [_OWN_SERVICE, health.SERVICE]).serve_on(routes)
@@ -146,8 +149,8 @@ class _Hosted:
 
 
 class _Health(health.HealthService):
-    def __init__(self, hosted: _Hosted, slots: Slots) -> None:
-        super().__init__()
+    def __init__(self, hosted: _Hosted, slots: Slots, edge: Edge) -> None:
+        super().__init__(edge)
         self.unavailable: frozenset[str] = frozenset()
         self._hosted = hosted
         self._slots = slots

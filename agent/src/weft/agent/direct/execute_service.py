@@ -24,6 +24,7 @@ from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc import refusals
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.errors import WeftError
+from weft.rpc.identity.edge import Edge
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
 from weft.rpc.network.gone import to_caller
 from weft.rpc.telemetry import traces
@@ -53,7 +54,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         parts: DirectParts,
         endings: Endings,
         describe: Callable[[], fleet_pb2.Agent],
+        edge: Edge,
     ) -> None:
+        self._edge = edge
         self.methods = methods
         self.runners, self.slots, self.load, self.agent_id, max_message_bytes, self.calls = parts
         self.max_response_bytes = max_message_bytes - 2 * _BESIDE_BYTES
@@ -68,7 +71,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         return agent_pb2.DescribeAgentResponse(agent=self._describe())
 
     async def Execute(self, request_iterator: AsyncIterator[agent_pb2.ExecuteRequest], context: Any) -> None:
-        stream = _ExecuteStream(self)
+        stream = _ExecuteStream(self, self._edge.method_check(context))
         reader = asyncio.ensure_future(stream.read(request_iterator))
         writer = asyncio.ensure_future(stream.write(context))
         try:
@@ -132,8 +135,13 @@ class _ExecuteCall(HandlerRun):
 class _ExecuteStream:
     """One Execute stream: its running calls, and its results that wait to be sent."""
 
-    def __init__(self, service: AgentService) -> None:
+    def __init__(self, service: AgentService, check_method: Callable[[str], None]) -> None:
+        """
+        Args:
+            check_method: raises if a method is not for the stream's caller.
+        """
         self._service = service
+        self._check_method = check_method
         self._slots = service.slots
         self._loop = service.runners.loop
         self.max_response_bytes = service.max_response_bytes
@@ -181,6 +189,12 @@ class _ExecuteStream:
     def _start(self, call: agent_pb2.DirectCall) -> None:
         if call.id in self._calls:
             raise refusals.invalid_field(f"call id {call.id} is in use on this stream", field="calls.id")
+        try:
+            # Before anything is said of what is hosted.
+            self._check_method(call.method)
+        except WeftError as error:
+            self._send(call.id, outcomes.of_error(error))
+            return
         hosted = self._service.methods.get(call.method)
         refusal = self._refusal(call.method, hosted)
         if refusal is not None or hosted is None:

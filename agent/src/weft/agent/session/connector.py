@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import grpc
+from grpc import aio
 
 from weft.agent.session.outbox import Outbox
 from weft.agent.session.session_stream import SessionOwner, SessionStream
@@ -87,6 +88,12 @@ class SessionConnector:
         """Whether no further assignment can come: the coordinator knows of the drain, or there is no session."""
         stream = self._stream
         return stream is None or not stream.open or stream.drain_known
+
+    @property
+    def channel(self) -> aio.Channel | None:
+        """Leads to the coordinator that the agent is connected to; None: to none. On the loop."""
+        stream = self._stream
+        return None if stream is None or not stream.open else stream.channel
 
     def beat(self) -> None:
         """Tell the coordinator the agent's state now, when connected."""

@@ -61,6 +61,9 @@ class SessionOwner(Protocol):
     def desired(self, state: int) -> None:
         """The desired state has changed."""
 
+    def tokens_changed(self) -> None:
+        """Tokens of callers have changed."""
+
     def asked_for_logs(self, requests: Sequence[logs_pb2.LogRequest], answer: Answer) -> None:
         """The coordinator wants lines that attempts have logged."""
 
@@ -109,6 +112,8 @@ class SessionStream:
         self._drain_sequence = 0
         self._drain_known = False
         self._call: Any = None
+        # Leads to the coordinator, while the stream runs.
+        self.channel: aio.Channel | None = None
         # The reason, if this side closed the stream.
         self.gave_up = ""
 
@@ -140,6 +145,7 @@ class SessionStream:
         """
         tasks: list[asyncio.Task[None]] = []
         async with dial(self.target, client_options(own_connection=True), self._route) as channel:
+            self.channel = channel
             try:
                 call = self._call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect()
                 tasks = [self._loop.create_task(job) for job in (self._send(call), self._beat())]
@@ -161,6 +167,7 @@ class SessionStream:
     def close(self) -> None:
         """End the stream; harmless when it has ended."""
         self._closed = True
+        self.channel = None
         self._settled.set()
         # A stopping agent need not wait for this coordinator's answer any more.
         self._outbox.notify()
@@ -223,6 +230,8 @@ class SessionStream:
                 do="set WEFT_AGENT_ADVERTISED_ADDRESS to a HOST:PORT that leads here from elsewhere,"
                 ' or WEFT_AGENT_LISTEN to "off" if it should get no direct calls',
             )
+        if message.tokens_changed:
+            self._agent.tokens_changed()
         if message.log_requests:
             self._agent.asked_for_logs(message.log_requests, self._answer)
         if message.echo_sequence:

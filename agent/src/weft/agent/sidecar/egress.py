@@ -4,6 +4,8 @@
                        └─ durable ─► the coordinator, which makes a task of it
         ─► health, reflection, weft's own API ─► the coordinator
 
+The app may call what the token that it shows may, or else the sidecar's own: `app_rights` finds that out first.
+
 A call with `weft-mode: direct` or `durable` is of that kind. Without it, a call is durable if the settings name its
 method or service, or if its contract says so (`mode: CALL_MODE_DURABLE`), else direct.
 """
@@ -17,6 +19,7 @@ from typing import Any
 import grpc
 
 from weft.agent.errors import HostingError
+from weft.agent.sidecar.app_rights import AppRights
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.method_shapes import Shapes
 from weft.rpc import refusals
@@ -30,7 +33,9 @@ from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import Unimplemented, WeftError
 from weft.rpc.handler_shape import behaviour_of
+from weft.rpc.identity.ticket_book import TicketBook
 from weft.rpc.network import targets
+from weft.rpc.network.agent_route import AgentRoute
 from weft.rpc.network.channel import (
     MAX_MESSAGE_BYTES,
     NO_TLS,
@@ -87,18 +92,23 @@ class Egress:
             targets.dialled(coordinators), None, route, server_name=route.server_name(coordinators)
         )
         self._shapes = Shapes(self._coordinator)
+        self.rights = AppRights(self._coordinator, route.token)
+        self._book: TicketBook | None = None
+        if route.token is not None:
+            self._book = TicketBook(self._coordinator, route.token, self._fleet_changed)
         self.balancer = Balancer(
             limits=BalancerLimits(max_message_bytes=max_message_bytes),
             may_run_twice=self._shapes.may_run_twice,
-            security=route.security,
+            route=AgentRoute(route.security, self._book),
         )
         self.admission = Admission(max_calls, "the sidecar's setting max_calls")
-        self._discovery = Discovery(self._coordinator, self._fleet_changed)
+        found = self._fleet_changed if self._book is None else self._book.fleet_changed
+        self._discovery = Discovery(self._coordinator, found)
         self._durable = frozenset(durable)
         self._calls = calls
         self._direct = BalancedChannel(self.balancer, for_others=True)
         self._server = make_server(server_options(max_message_bytes=max_message_bytes))
-        self._server.add_generic_rpc_handlers((_Handlers(self._handler),))
+        self._server.add_generic_rpc_handlers((self.rights.edge.guarded(_Handlers(self._handler)),))
         # By path and mode, while the shapes stay the same.
         self._handlers: dict[tuple[str, str], grpc.RpcMethodHandler[Any, Any]] = {}
 
@@ -119,6 +129,7 @@ class Egress:
                 "--egress HOST:PORT or --egress unix:PATH, or --egress off"
             ) from None
         await self._server.start()
+        self.rights.start()
         self._discovery.start()
         _log.info("egress.opened", address=self._address)
 
@@ -127,6 +138,9 @@ class Egress:
         await self._server.stop(grace_s)
         await self._shapes.close()
         await self._discovery.close()
+        await self.rights.close()
+        if self._book is not None:
+            await self._book.close()
         await self.balancer.close()
         await self._coordinator.close()
 
@@ -169,7 +183,7 @@ class Egress:
         channel = self._direct if mode == DIRECT else self._coordinator
 
         def outgoing(context: Any) -> metadata.Pairs:
-            # Agents ask for no tokens, and must not collect them.
+            # Agents get the sidecar's tickets, and must not collect tokens.
             return relay.passed_on(context, _is_option, tokens=mode == DURABLE)
 
         kind = self._shapes.kind(path.removeprefix("/"))

@@ -38,5 +38,11 @@ class PolicyJudge:
             Unavailable: it is not known now.
         """
         judge = self._own if text.startswith(tokens.PREFIX) else self._outside
-        verdict = await judge.judge(text)
+        return self.ruled(await judge.judge(text))
+
+    def ruled(self, verdict: TokenVerdict) -> TokenVerdict:
+        """The same verdict, with the policy's rules for the caller."""
+        if not verdict.caller.subject:
+            # A coordinator's own ticket: that one has judged its own caller.
+            return verdict
         return verdict._replace(caller=self._policy.present.applied(verdict.caller))

@@ -23,8 +23,8 @@ from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_keys import LINEAGE, RETRY_KEY
 from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts.descriptors import may_run_twice
+from weft.rpc.network.agent_route import PLAIN, AgentRoute
 from weft.rpc.process.logs import get_logger
-from weft.rpc.security.channel_credentials import ChannelSecurity
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import fleet_pb2
 
@@ -46,7 +46,7 @@ class DirectCalls:
         snapshots: follows the fleet.
         find: the method in force; None: it is unknown.
         max_message_bytes: largest request or response.
-        security: TLS of the connections to agents. None: they are plain.
+        route: how agents are reached. Its tickets are the coordinator's own: it has let the caller in.
         observe: told of each call that has ended.
     """
 
@@ -57,7 +57,7 @@ class DirectCalls:
         max_message_bytes: int,
         tracer: SpanTracer | None = None,
         *,
-        security: ChannelSecurity | None = None,
+        route: AgentRoute = PLAIN,
         observe: relay.Observe | None = None,
     ) -> None:
         self._tracer = tracer
@@ -67,7 +67,7 @@ class DirectCalls:
         self.balancer = Balancer(
             limits=BalancerLimits(max_message_bytes=max_message_bytes),
             may_run_twice=self._may_run_twice,
-            security=security,
+            route=route,
         )
         self._channel = BalancedChannel(self.balancer, for_others=True)
         self._feeding: asyncio.Task[None] | None = None
@@ -114,7 +114,7 @@ class DirectCalls:
 
 
 def _outgoing(context: relay.Context) -> metadata.Pairs:
-    """The metadata that goes on to the agent: the caller's own, the call's lineage, and whether it may be retried. Not its token: agents ask for none, and must not
+    """The metadata that goes on to the agent: the caller's own, the call's lineage, and whether it may be retried. Not its token: agents must not
     collect them."""
     check_direct(context.invocation_metadata() or ())
     return relay.passed_on(context, _KEPT.__contains__)

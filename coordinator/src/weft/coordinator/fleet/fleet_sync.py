@@ -18,8 +18,8 @@ from weft.coordinator.fleet.reachability import Reachability
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.store.base import Store
+from weft.rpc.network.agent_route import PLAIN, AgentRoute
 from weft.rpc.process.logs import get_logger
-from weft.rpc.security.channel_credentials import ChannelSecurity
 from weft.v1 import fleet_pb2
 
 log = get_logger(__name__)
@@ -34,7 +34,7 @@ class FleetSync:
     Args:
         hasten: called when other coordinators should soon learn of a change.
         forget_after_s: how long agents that are gone are remembered.
-        security: TLS of the connections to agents. None: they are plain.
+        route: how agents are dialled.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class FleetSync:
         *,
         hasten: Callable[[], None],
         forget_after_s: float,
-        security: ChannelSecurity | None = None,
+        route: AgentRoute = PLAIN,
     ) -> None:
         self._store = store
         self._register = register
         self._sessions = sessions
         self._hasten = hasten
         self._forget_after_s = forget_after_s
-        self._reachability = Reachability(self.session_changed, security)
+        self._reachability = Reachability(self.session_changed, route)
         self._looking = asyncio.Lock()
         # The look that questions wait for, until it begins.
         self._asked: asyncio.Task[None] | None = None

@@ -20,7 +20,8 @@ from grpc import aio
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.agent_ports import tls_problem
-from weft.rpc.network.channel import Route, client_options, dial
+from weft.rpc.network.agent_route import PLAIN, AgentRoute
+from weft.rpc.network.channel import client_options, dial
 from weft.rpc.network.connection_faults import explained
 from weft.rpc.network.targets import parse
 from weft.rpc.process.logs import get_logger
@@ -42,14 +43,12 @@ class Reachability:
 
     Args:
         found: called when a session's agent has become reachable, or unreachable for a new reason.
-        security: TLS of the connections. None: they are plain.
+        route: TLS of the connections, and the tickets that the calls show.
     """
 
-    def __init__(
-        self, found: Callable[[AgentSession], None], security: ChannelSecurity | None = None
-    ) -> None:
+    def __init__(self, found: Callable[[AgentSession], None], route: AgentRoute = PLAIN) -> None:
         self._found = found
-        self._security = security
+        self._route = route
         self._dialling = asyncio.Semaphore(AT_A_TIME)
         self._tasks: dict[AgentSession, asyncio.Task[None]] = {}
 
@@ -75,7 +74,7 @@ class Reachability:
         retry_s = FIRST_RETRY_S
         while session.open:
             async with self._dialling:
-                problem = await find_problem(session.hello, self._security)
+                problem = await find_problem(session.hello, self._route)
             if session.set_direct_problem(problem):
                 agent, address = session.owner.agent_id, session.hello.advertised_address
                 if problem:
@@ -94,7 +93,7 @@ def _to_dial(session: AgentSession) -> bool:
     return bool(session.hello.advertised_address) and session.direct_state != fleet_pb2.DIRECT_STATE_REACHABLE
 
 
-async def find_problem(hello: session_pb2.Hello, security: ChannelSecurity | None = None) -> str:
+async def find_problem(hello: session_pb2.Hello, how: AgentRoute = PLAIN) -> str:
     """Why direct calls cannot reach the agent at its advertised address; empty: they can."""
     address = hello.advertised_address
     try:
@@ -102,15 +101,15 @@ async def find_problem(hello: session_pb2.Hello, security: ChannelSecurity | Non
             return f"the advertised address {address!r} is not a single HOST:PORT"
     except InvalidArgument as error:
         return error.message
-    problem = tls_problem(address, hello.tls_name, secured=security is not None)
+    problem = tls_problem(address, hello.tls_name, secured=how.security is not None)
     if problem:
         return problem
-    route = Route(security=security if hello.tls_name else None)
+    route = how.to(hello.agent_id, hello.instance_id, hello.tls_name)
     channel = dial(address, client_options(own_connection=True), route, server_name=hello.tls_name)
     try:
         agent = await _described(channel)
     except aio.AioRpcError as error:
-        return _why(address, error, security)
+        return _why(address, error, how.security)
     except DecodeError:
         return f"the server at {address} is not a weft agent"
     finally:

@@ -64,7 +64,7 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
         check_resource_name(request.name)
         note = b""
         if request.HasField("callback"):
-            self._edge.caller(context).check_method(request.callback.method)
+            self._edge.check_method(context, request.callback.method)
             self._check(request)
             note = packed_note(group_pb2.Group(callback=request.callback))
         for _ in range(_TRIES):

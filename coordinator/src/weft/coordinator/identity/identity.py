@@ -5,6 +5,8 @@ from __future__ import annotations
 from weft.coordinator.access.policy_judge import PolicyJudge
 from weft.coordinator.access.policy_source import PolicySource
 from weft.coordinator.identity.first_operator import make_first_operator
+from weft.coordinator.identity.ticket_office import KIND as SECRETS
+from weft.coordinator.identity.ticket_office import TicketOffice
 from weft.coordinator.identity.token_service import TokenService
 from weft.coordinator.identity.token_table import KIND, TokenTable
 from weft.coordinator.settings import CoordinatorSettings
@@ -16,7 +18,7 @@ log = get_logger(__name__)
 
 # Tokens that callers have shown are judged again so often, whatever the store has told.
 RECHECK_S = 30.0
-# Tokens that have ended long ago are deleted so often.
+# Tokens that have ended long ago are deleted so often, and the age of the tickets' secret is looked at.
 FORGET_S = 600.0
 
 
@@ -32,8 +34,12 @@ class Identity:
         self._file = settings.first_token_file
         self._judge = judge = PolicyJudge(self._table, PolicySource(settings.policy))
         self.edge = Edge(judge if settings.tokens == "on" else None)
-        self.service = TokenService(self._table, judge, self.edge)
+        self._office = TicketOffice(store, self._table)
+        self.service = TokenService(self._table, judge, self.edge, self._office)
+        # The tickets of this mesh. None: agents ask for nothing.
+        self.tickets = self._office if self.edge.on else None
         self._changed = False
+        self._secrets_at_s = 0.0
         self._recheck_at_s = 0.0
         self._forget_at_s = 0.0
 
@@ -46,7 +52,9 @@ class Identity:
         """Some coordinator has changed rows of a kind. True: these are tokens, and `keep_house` looks at them."""
         if kind == KIND:
             self._changed = True
-        return kind == KIND
+        elif kind == SECRETS:
+            self._secrets_at_s = 0.0
+        return kind in (KIND, SECRETS)
 
     async def start(self) -> None:
         """Make the first operator's token if it is needed. The store is open.
@@ -57,6 +65,7 @@ class Identity:
         """
         if self.edge.on:
             await make_first_operator(self._table, self._file)
+            await self._office.load()
         elif await self._table.any():
             log.warning(
                 "tokens.not_checked",
@@ -78,6 +87,9 @@ class Identity:
             except BaseException:
                 self._changed = changed
                 raise
+            if now_s >= self._secrets_at_s:
+                await self._office.load()
+                self._secrets_at_s = now_s + FORGET_S
         if now_s >= self._forget_at_s:
             self._forget_at_s = now_s + FORGET_S
             await self._table.forget_ended()

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.access.policy_judge import PolicyJudge
+from weft.coordinator.identity.ticket_office import TicketOffice
 from weft.coordinator.identity.token_rules import CHECK_KEPT_S, new_token, rotate
 from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.request_checks import check_page_size
 from weft.rpc import refusals
 from weft.rpc.errors import PermissionDenied, Unauthenticated
 from weft.rpc.identity.caller import Caller, role_name, tell_caller
-from weft.rpc.identity.edge import Edge, Judge
+from weft.rpc.identity.edge import Edge
 from weft.rpc.identity.shown_text import check_form
 from weft.rpc.process.logs import get_logger
-from weft.rpc.security import tokens
+from weft.rpc.security import tickets, tokens
 from weft.rpc.times import duration, timestamp
 from weft.v1 import security_pb2, security_pb2_grpc
 
 log = get_logger(__name__)
+
+# Tickets that one request may ask for, and the characters of an agent's id.
+MAX_TICKETS = 1000
+MAX_ID_CHARS = 128
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -28,10 +35,11 @@ Context = aio.ServicerContext[Any, Any]
 class TokenService(security_pb2_grpc.TokenServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, table: TokenTable, judge: Judge, edge: Edge) -> None:
+    def __init__(self, table: TokenTable, judge: PolicyJudge, edge: Edge, office: TicketOffice) -> None:
         self._table = table
         self._judge = judge
         self._edge = edge
+        self._office = office
 
     @guard.unary
     async def CreateToken(
@@ -96,18 +104,48 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
     async def CheckToken(
         self, request: security_pb2.CheckTokenRequest, context: Context
     ) -> security_pb2.CheckTokenResponse:
+        if not self._edge.on:
+            return security_pb2.CheckTokenResponse(unchecked=True)
+        # The agent's own namespace: that of the calls at its port.
+        namespace = self._edge.caller(context).namespace
         try:
             check_form(request.text)
-            verdict = await self._judge.judge(request.text)
-            # The agent's own namespace: that of the calls at its port.
-            caller = verdict.caller._replace(namespace=self._edge.caller(context).namespace)
+            if tickets.is_ticket(request.text):
+                verdict = self._judge.ruled(await self._office.judge(request.text))
+                if verdict.caller.namespace != namespace:
+                    raise refusals.ticket_invalid("it is for another agent")
+            else:
+                verdict = await self._judge.judge(request.text)
+            caller = verdict.caller._replace(namespace=namespace)
             caller.check_namespace()
         except (Unauthenticated, PermissionDenied) as refusal:
             return security_pb2.CheckTokenResponse(refusal=refusal.status())
-        left_s = max(0.0, min(verdict.ends_at - self._judge.now(), CHECK_KEPT_S))
+        left_s = max(0.0, verdict.ends_at - self._judge.now())
         response = tell_caller(caller)
-        response.time_left.CopyFrom(duration(left_s))
+        response.time_left.CopyFrom(duration(min(left_s, CHECK_KEPT_S)))
+        if math.isfinite(left_s):
+            response.ends_in.CopyFrom(duration(left_s))
         return response
+
+    @guard.unary
+    async def CreateTickets(
+        self, request: security_pb2.CreateTicketsRequest, context: Context
+    ) -> security_pb2.CreateTicketsResponse:
+        if not self._edge.on:
+            return security_pb2.CreateTicketsResponse(unchecked=True)
+        if len(request.agents) > MAX_TICKETS:
+            raise refusals.invalid_field(f"agents are at most {MAX_TICKETS} a request", field="agents")
+        for agent in request.agents:
+            if not agent.agent_id or max(len(agent.agent_id), len(agent.instance_id)) > MAX_ID_CHARS:
+                raise refusals.invalid_field(
+                    f"an agent has an id of 1 to {MAX_ID_CHARS} characters", field="agents.agent_id"
+                )
+        verdict = self._edge.verdict(context)
+        made = [self._office.make(verdict, each) for each in request.agents]
+        ends_at = self._office.ends_at(verdict)
+        return security_pb2.CreateTicketsResponse(
+            texts=made, time_left=duration(max(0.0, ends_at - self._office.now()))
+        )
 
 
 def _name(caller: Caller) -> str:

@@ -17,7 +17,7 @@ from weft.coordinator.store.table_store import (
 from weft.rpc import refusals
 from weft.rpc.identity.caller import OPERATOR
 from weft.rpc.identity.edge import TokenVerdict
-from weft.rpc.security import tokens
+from weft.rpc.security import tickets, tokens
 from weft.v1 import security_pb2
 
 KIND = "token"
@@ -43,6 +43,8 @@ class TokenTable:
             Unauthenticated: the token is not valid.
             Unavailable: the store cannot be read.
         """
+        if tickets.is_ticket(text):
+            raise refusals.ticket_invalid("it is for the port of one agent, and no coordinator takes it")
         (row,) = await self._store.get_rows(KIND, [tokens.id_of(text)])
         stored = None if row is None else _stored(row)
         return verdict_of(stored, tokens.digest(text), self._store.now())

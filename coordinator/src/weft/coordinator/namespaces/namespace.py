@@ -41,6 +41,7 @@ from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
 from weft.coordinator.groups.callback_pass import CallbackPass, callback_methods
 from weft.coordinator.groups.group_ends import GroupEnds
 from weft.coordinator.groups.group_service import GroupService
+from weft.coordinator.identity.identity import Identity
 from weft.coordinator.namespaces.mesh_services import MeshServices
 from weft.coordinator.namespaces.store_events import StoreEvents, Upkeep
 from weft.coordinator.pass_runner import PassRunner
@@ -62,7 +63,7 @@ from weft.coordinator.task_logs.log_service import LogService
 from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
-from weft.rpc.identity.edge import Edge
+from weft.rpc.network.agent_route import AgentRoute
 from weft.rpc.network.routes import Routes
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import ProcessTls
@@ -81,7 +82,7 @@ class CoordinatorParts(NamedTuple):
     settings: CoordinatorSettings
     coordinator_id: str
     tls: ProcessTls
-    edge: Edge
+    identity: Identity
     figures: CoordinatorFigures
     # None: no traces are exported.
     tracer: SpanTracer | None
@@ -97,7 +98,10 @@ class Namespace(StoreEvents):
     """
 
     def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep) -> None:
-        self._settings, self.coordinator_id, self._tls, self._edge, self._figures, self._tracer = parts
+        self._settings, self.coordinator_id, self._tls, identity, self._figures, self._tracer = parts
+        self._edge = identity.edge
+        tickets = None if identity.tickets is None else identity.tickets.within("")
+        self._agent_route = AgentRoute(parts.tls.channels, tickets)
         self._store, self._upkeep, settings = store, upkeep, parts.settings
         self._subscriptions = TaskSubscriptions(settings.max_watchers)
         self._contracts = Contracts()
@@ -124,6 +128,7 @@ class Namespace(StoreEvents):
             listener=self,
             readers=self._subscriptions,
             outcomes=self._outcomes,
+            tickets=tickets,
         )
         self._logs = LogService(store, self._sessions, self._register, settings, self._edge)
         self._fleet_sync = FleetSync(
@@ -132,7 +137,7 @@ class Namespace(StoreEvents):
             self._sessions,
             hasten=self.fleet_changed,
             forget_after_s=settings.forget_agents_s,
-            security=self._tls.channels,
+            route=self._agent_route,
         )
         self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
         self._direct = self._make_direct()
@@ -163,7 +168,7 @@ class Namespace(StoreEvents):
     def _make_direct(self) -> DirectCalls:
         parts = self._discovery.snapshots, self._contracts.find, self._settings.max_message_bytes
         made = CallFigures(self._figures.figures, made=True)
-        return DirectCalls(*parts, self._tracer, security=self._tls.channels, observe=made.observe)
+        return DirectCalls(*parts, self._tracer, route=self._agent_route, observe=made.observe)
 
     def _make_dispatcher(self) -> Dispatcher:
         waits, passes = WaitSpans.of(self._tracer), self._figures.passes

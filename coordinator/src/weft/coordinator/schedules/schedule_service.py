@@ -52,7 +52,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     ) -> schedule_pb2.CreateScheduleResponse:
         check_resource_name(request.name)
         check_reason(request.pause_reason, "pause_reason")
-        self._edge.caller(context).check_method(request.spec.method)
+        self._edge.check_method(context, request.spec.method)
         # First: a repeat is the same schedule, though a time of its spec may have passed since.
         try:
             known, _ = await self._table.read(request.name)
@@ -108,7 +108,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     ) -> schedule_pb2.UpdateScheduleResponse:
         check_resource_name(request.name)
         await self._check_seen(request.name, context)
-        self._edge.caller(context).check_method(request.spec.method)
+        self._edge.check_method(context, request.spec.method)
         now = self._store.now()
 
         def update(schedule: schedule_pb2.Schedule) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
+from weft.coordinator.identity.ticket_office import OwnTickets
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.heartbeats import heartbeat_interval_s
 from weft.coordinator.sessions.hello import describe
@@ -21,7 +22,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner, TaskRecord
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.process.logs import get_logger
-from weft.rpc.times import duration
+from weft.rpc.times import duration, timestamp
 from weft.v1 import fleet_pb2, session_pb2
 
 log = get_logger(__name__)
@@ -35,6 +36,7 @@ class Opener:
 
     Args:
         stale_refused: where late results are counted, by agent.
+        tickets: make the keys by which agents check their callers. None: callers are not checked.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Opener:
         settings: CoordinatorSettings,
         coordinator_id: str,
         stale_refused: dict[str, int],
+        tickets: OwnTickets | None = None,
     ) -> None:
+        self._tickets = tickets
         self._store = store
         self._settings = settings
         self._coordinator_id = coordinator_id
@@ -77,8 +81,11 @@ class Opener:
             contract_needed=not session.accepted,
             max_response_bytes=self._settings.max_payload_bytes,
             coordinator_id=self._coordinator_id,
-            tokens_checked=self._settings.tokens == "on",
         )
+        if self._tickets is not None:
+            welcome.tokens_checked = True
+            welcome.ticket_key = self._tickets.key_of(hello.agent_id, hello.instance_id)
+            welcome.time.CopyFrom(timestamp(self._tickets.now()))
         await self._settle_held(session, welcome)
         session.desired = await self._desired(hello.agent_id)
         welcome.desired_state = session.desired

@@ -18,6 +18,7 @@ from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.identity.agent_binding import admit_agent
+from weft.coordinator.identity.ticket_office import OwnTickets
 from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
@@ -59,6 +60,7 @@ class Sessions:
         listener: SessionListener,
         readers: ProgressReaders,
         outcomes: AttemptOutcomes,
+        tickets: OwnTickets | None = None,
     ) -> None:
         self._store = store
         self._tokens = TokenTable(store)
@@ -79,7 +81,7 @@ class Sessions:
         self._messages = SessionMessages(
             listener, self._admission, self._report_handler, outcomes, self.stale_refused
         )
-        self._opener = Opener(store, settings, coordinator_id, self.stale_refused)
+        self._opener = Opener(store, settings, coordinator_id, self.stale_refused, tickets)
         self.heartbeats = Heartbeats(store, settings, self.all)
 
     # -- views --------------------------------------------------------------------------------------------------

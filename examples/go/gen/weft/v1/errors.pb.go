@@ -177,6 +177,11 @@ const (
 	// FAILED_PRECONDITION: a kind of provisioning, of a package that is installed beside weft, has failed. No token was made. Metadata: kind,
 	// package.
 	ErrorReason_ERROR_REASON_PROVISION_KIND_FAILED ErrorReason = 101
+	// UNAUTHENTICATED: the ticket has ended, is for another process, or is damaged: get another one.
+	ErrorReason_ERROR_REASON_TICKET_INVALID ErrorReason = 70
+	// UNAVAILABLE: this agent cannot find out now who calls, since it has no coordinator to ask. Nothing was run; another agent may take
+	// the call.
+	ErrorReason_ERROR_REASON_CALLERS_UNKNOWN ErrorReason = 71
 )
 
 // Enum value maps for ErrorReason.
@@ -247,6 +252,8 @@ var (
 		82:  "ERROR_REASON_ISSUER_UNAVAILABLE",
 		100: "ERROR_REASON_PROVISION_KIND_NOT_FOUND",
 		101: "ERROR_REASON_PROVISION_KIND_FAILED",
+		70:  "ERROR_REASON_TICKET_INVALID",
+		71:  "ERROR_REASON_CALLERS_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -314,6 +321,8 @@ var (
 		"ERROR_REASON_ISSUER_UNAVAILABLE":       82,
 		"ERROR_REASON_PROVISION_KIND_NOT_FOUND": 100,
 		"ERROR_REASON_PROVISION_KIND_FAILED":    101,
+		"ERROR_REASON_TICKET_INVALID":           70,
+		"ERROR_REASON_CALLERS_UNKNOWN":          71,
 	}
 )
 
@@ -348,7 +357,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\x92\x11\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xd5\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -415,7 +424,9 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x18ERROR_REASON_JWT_INVALID\x10Q\x12#\n" +
 	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10R\x12)\n" +
 	"%ERROR_REASON_PROVISION_KIND_NOT_FOUND\x10d\x12&\n" +
-	"\"ERROR_REASON_PROVISION_KIND_FAILED\x10eBy\n" +
+	"\"ERROR_REASON_PROVISION_KIND_FAILED\x10e\x12\x1f\n" +
+	"\x1bERROR_REASON_TICKET_INVALID\x10F\x12 \n" +
+	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10GBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -949,7 +949,7 @@ func (x *RevokeTokenResponse) GetToken() *Token {
 // Asks whose a token is.
 type CheckTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The token's text.
+	// The text of a token or of a ticket.
 	Text          string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1008,7 +1008,11 @@ type CheckTokenResponse struct {
 	// Who the caller is: `token:` and the token's name or id.
 	Subject string `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
 	// What the mesh's policy lets the caller call.
-	Rules         *AccessRules `protobuf:"bytes,7,opt,name=rules,proto3" json:"rules,omitempty"`
+	Rules *AccessRules `protobuf:"bytes,7,opt,name=rules,proto3" json:"rules,omitempty"`
+	// This coordinator asks for no tokens: everybody may do everything, whatever they show. No other field is set.
+	Unchecked bool `protobuf:"varint,8,opt,name=unchecked,proto3" json:"unchecked,omitempty"`
+	// When the token ends. Where no coordinator can be asked, an older answer holds until then. Unset: never.
+	EndsIn        *durationpb.Duration `protobuf:"bytes,9,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1088,6 +1092,20 @@ func (x *CheckTokenResponse) GetSubject() string {
 func (x *CheckTokenResponse) GetRules() *AccessRules {
 	if x != nil {
 		return x.Rules
+	}
+	return nil
+}
+
+func (x *CheckTokenResponse) GetUnchecked() bool {
+	if x != nil {
+		return x.Unchecked
+	}
+	return false
+}
+
+func (x *CheckTokenResponse) GetEndsIn() *durationpb.Duration {
+	if x != nil {
+		return x.EndsIn
 	}
 	return nil
 }
@@ -1212,6 +1230,354 @@ func (x *AccessRule) GetNamespaces() []string {
 	return nil
 }
 
+// One process of an agent.
+type AgentProcess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent's id.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// The process.
+	InstanceId    string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentProcess) Reset() {
+	*x = AgentProcess{}
+	mi := &file_weft_v1_security_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentProcess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentProcess) ProtoMessage() {}
+
+func (x *AgentProcess) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentProcess.ProtoReflect.Descriptor instead.
+func (*AgentProcess) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AgentProcess) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *AgentProcess) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+// Asks for tickets.
+type CreateTicketsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For these agents: at most 1000. Whether they exist is not asked.
+	Agents        []*AgentProcess `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTicketsRequest) Reset() {
+	*x = CreateTicketsRequest{}
+	mi := &file_weft_v1_security_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTicketsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTicketsRequest) ProtoMessage() {}
+
+func (x *CreateTicketsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTicketsRequest.ProtoReflect.Descriptor instead.
+func (*CreateTicketsRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CreateTicketsRequest) GetAgents() []*AgentProcess {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+// Tickets of the caller.
+type CreateTicketsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their texts, in the order of the request. Empty, with `unchecked`: agents ask for none.
+	Texts []string `protobuf:"bytes,1,rep,name=texts,proto3" json:"texts,omitempty"`
+	// How long they are valid. Get others before that.
+	TimeLeft *durationpb.Duration `protobuf:"bytes,2,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
+	// This coordinator asks for no tokens.
+	Unchecked     bool `protobuf:"varint,3,opt,name=unchecked,proto3" json:"unchecked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTicketsResponse) Reset() {
+	*x = CreateTicketsResponse{}
+	mi := &file_weft_v1_security_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTicketsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTicketsResponse) ProtoMessage() {}
+
+func (x *CreateTicketsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTicketsResponse.ProtoReflect.Descriptor instead.
+func (*CreateTicketsResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CreateTicketsResponse) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+func (x *CreateTicketsResponse) GetTimeLeft() *durationpb.Duration {
+	if x != nil {
+		return x.TimeLeft
+	}
+	return nil
+}
+
+func (x *CreateTicketsResponse) GetUnchecked() bool {
+	if x != nil {
+		return x.Unchecked
+	}
+	return false
+}
+
+// What a ticket says. Its text is "weft_ticket.", this message and an HMAC-SHA256 of it, each in base64url.
+type Ticket struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For this process of an agent alone.
+	Agent *AgentProcess `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	// The namespace of the agent, and of the call that asked for the ticket. Empty: the default one.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Who the caller is, as CheckToken tells it. Without an id and a subject: the coordinator itself.
+	Caller *CheckTokenResponse `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
+	// When it was made, by the coordinators' clock.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ends.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ticket) Reset() {
+	*x = Ticket{}
+	mi := &file_weft_v1_security_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ticket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ticket) ProtoMessage() {}
+
+func (x *Ticket) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
+func (*Ticket) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Ticket) GetAgent() *AgentProcess {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+func (x *Ticket) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Ticket) GetCaller() *CheckTokenResponse {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *Ticket) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Ticket) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// The secrets from which coordinators make the keys of tickets, as they are stored. No RPC sends them.
+type TicketSecrets struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest first; and the one before, whose tickets may still be valid.
+	Secrets       []*TicketSecret `protobuf:"bytes,1,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TicketSecrets) Reset() {
+	*x = TicketSecrets{}
+	mi := &file_weft_v1_security_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TicketSecrets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TicketSecrets) ProtoMessage() {}
+
+func (x *TicketSecrets) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TicketSecrets.ProtoReflect.Descriptor instead.
+func (*TicketSecrets) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *TicketSecrets) GetSecrets() []*TicketSecret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+// One of them.
+type TicketSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 random bytes.
+	Secret []byte `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	// When it was made.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TicketSecret) Reset() {
+	*x = TicketSecret{}
+	mi := &file_weft_v1_security_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TicketSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TicketSecret) ProtoMessage() {}
+
+func (x *TicketSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TicketSecret.ProtoReflect.Descriptor instead.
+func (*TicketSecret) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *TicketSecret) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *TicketSecret) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
 var File_weft_v1_security_proto protoreflect.FileDescriptor
 
 const file_weft_v1_security_proto_rawDesc = "" +
@@ -1286,7 +1652,7 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\x13RevokeTokenResponse\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.weft.v1.TokenR\x05token\"'\n" +
 	"\x11CheckTokenRequest\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text\"\x9e\x02\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\xf0\x02\n" +
 	"\x12CheckTokenResponse\x12,\n" +
 	"\arefusal\x18\x05 \x01(\v2\x12.google.rpc.StatusR\arefusal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
@@ -1294,7 +1660,9 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\x05scope\x18\x03 \x01(\v2\x13.weft.v1.TokenScopeR\x05scope\x126\n" +
 	"\ttime_left\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12\x18\n" +
 	"\asubject\x18\x06 \x01(\tR\asubject\x12*\n" +
-	"\x05rules\x18\a \x01(\v2\x14.weft.v1.AccessRulesR\x05rules\"Y\n" +
+	"\x05rules\x18\a \x01(\v2\x14.weft.v1.AccessRulesR\x05rules\x12\x1c\n" +
+	"\tunchecked\x18\b \x01(\bR\tunchecked\x122\n" +
+	"\aends_in\x18\t \x01(\v2\x19.google.protobuf.DurationR\x06endsIn\"Y\n" +
 	"\vAccessRules\x12)\n" +
 	"\x05rules\x18\x01 \x03(\v2\x13.weft.v1.AccessRuleR\x05rules\x12\x1f\n" +
 	"\vdeny_others\x18\x02 \x01(\bR\n" +
@@ -1305,7 +1673,31 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\amethods\x18\x02 \x03(\tR\amethods\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x03 \x03(\tR\n" +
-	"namespaces2\xfb\x03\n" +
+	"namespaces\"J\n" +
+	"\fAgentProcess\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\"E\n" +
+	"\x14CreateTicketsRequest\x12-\n" +
+	"\x06agents\x18\x01 \x03(\v2\x15.weft.v1.AgentProcessR\x06agents\"\x83\x01\n" +
+	"\x15CreateTicketsResponse\x12\x14\n" +
+	"\x05texts\x18\x01 \x03(\tR\x05texts\x126\n" +
+	"\ttime_left\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12\x1c\n" +
+	"\tunchecked\x18\x03 \x01(\bR\tunchecked\"\x82\x02\n" +
+	"\x06Ticket\x12+\n" +
+	"\x05agent\x18\x01 \x01(\v2\x15.weft.v1.AgentProcessR\x05agent\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x123\n" +
+	"\x06caller\x18\x03 \x01(\v2\x1b.weft.v1.CheckTokenResponseR\x06caller\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"@\n" +
+	"\rTicketSecrets\x12/\n" +
+	"\asecrets\x18\x01 \x03(\v2\x15.weft.v1.TicketSecretR\asecrets\"c\n" +
+	"\fTicketSecret\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\fR\x06secret\x12;\n" +
+	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime2\xd5\x04\n" +
 	"\fTokenService\x12S\n" +
 	"\vCreateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x01\x04\x10\x01\x12P\n" +
@@ -1320,7 +1712,9 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\x01\x04\x10\x01\x12N\n" +
 	"\n" +
 	"CheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x02B{\n" +
+	"\x01\x02\x12X\n" +
+	"\rCreateTickets\x12\x1d.weft.v1.CreateTicketsRequest\x1a\x1e.weft.v1.CreateTicketsResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02B{\n" +
 	"\vcom.weft.v1B\rSecurityProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -1335,7 +1729,7 @@ func file_weft_v1_security_proto_rawDescGZIP() []byte {
 	return file_weft_v1_security_proto_rawDescData
 }
 
-var file_weft_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_weft_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_weft_v1_security_proto_goTypes = []any{
 	(*TokenScope)(nil),            // 0: weft.v1.TokenScope
 	(*Token)(nil),                 // 1: weft.v1.Token
@@ -1355,54 +1749,71 @@ var file_weft_v1_security_proto_goTypes = []any{
 	(*CheckTokenResponse)(nil),    // 15: weft.v1.CheckTokenResponse
 	(*AccessRules)(nil),           // 16: weft.v1.AccessRules
 	(*AccessRule)(nil),            // 17: weft.v1.AccessRule
-	(Role)(0),                     // 18: weft.v1.Role
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*status.Status)(nil),         // 21: google.rpc.Status
+	(*AgentProcess)(nil),          // 18: weft.v1.AgentProcess
+	(*CreateTicketsRequest)(nil),  // 19: weft.v1.CreateTicketsRequest
+	(*CreateTicketsResponse)(nil), // 20: weft.v1.CreateTicketsResponse
+	(*Ticket)(nil),                // 21: weft.v1.Ticket
+	(*TicketSecrets)(nil),         // 22: weft.v1.TicketSecrets
+	(*TicketSecret)(nil),          // 23: weft.v1.TicketSecret
+	(Role)(0),                     // 24: weft.v1.Role
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*status.Status)(nil),         // 27: google.rpc.Status
 }
 var file_weft_v1_security_proto_depIdxs = []int32{
-	18, // 0: weft.v1.Token.role:type_name -> weft.v1.Role
+	24, // 0: weft.v1.Token.role:type_name -> weft.v1.Role
 	0,  // 1: weft.v1.Token.scope:type_name -> weft.v1.TokenScope
-	19, // 2: weft.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	19, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
-	19, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
+	25, // 2: weft.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	25, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	25, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
 	1,  // 6: weft.v1.StoredToken.token:type_name -> weft.v1.Token
 	3,  // 7: weft.v1.StoredToken.hashes:type_name -> weft.v1.TokenHash
-	19, // 8: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
-	18, // 9: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
+	25, // 8: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
+	24, // 9: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
 	0,  // 10: weft.v1.CreateTokenRequest.scope:type_name -> weft.v1.TokenScope
-	20, // 11: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	26, // 11: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 12: weft.v1.CreateTokenResponse.token:type_name -> weft.v1.Token
 	1,  // 13: weft.v1.ListTokensResponse.tokens:type_name -> weft.v1.Token
 	1,  // 14: weft.v1.GetTokenResponse.token:type_name -> weft.v1.Token
-	20, // 15: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
-	20, // 16: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	26, // 15: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
+	26, // 16: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 17: weft.v1.RotateTokenResponse.token:type_name -> weft.v1.Token
 	1,  // 18: weft.v1.RevokeTokenResponse.token:type_name -> weft.v1.Token
-	21, // 19: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
-	18, // 20: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
+	27, // 19: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
+	24, // 20: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
 	0,  // 21: weft.v1.CheckTokenResponse.scope:type_name -> weft.v1.TokenScope
-	20, // 22: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
+	26, // 22: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
 	16, // 23: weft.v1.CheckTokenResponse.rules:type_name -> weft.v1.AccessRules
-	17, // 24: weft.v1.AccessRules.rules:type_name -> weft.v1.AccessRule
-	4,  // 25: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
-	6,  // 26: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
-	8,  // 27: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
-	10, // 28: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
-	12, // 29: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
-	14, // 30: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
-	5,  // 31: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
-	7,  // 32: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
-	9,  // 33: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
-	11, // 34: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
-	13, // 35: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
-	15, // 36: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
-	31, // [31:37] is the sub-list for method output_type
-	25, // [25:31] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	26, // 24: weft.v1.CheckTokenResponse.ends_in:type_name -> google.protobuf.Duration
+	17, // 25: weft.v1.AccessRules.rules:type_name -> weft.v1.AccessRule
+	18, // 26: weft.v1.CreateTicketsRequest.agents:type_name -> weft.v1.AgentProcess
+	26, // 27: weft.v1.CreateTicketsResponse.time_left:type_name -> google.protobuf.Duration
+	18, // 28: weft.v1.Ticket.agent:type_name -> weft.v1.AgentProcess
+	15, // 29: weft.v1.Ticket.caller:type_name -> weft.v1.CheckTokenResponse
+	25, // 30: weft.v1.Ticket.create_time:type_name -> google.protobuf.Timestamp
+	25, // 31: weft.v1.Ticket.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 32: weft.v1.TicketSecrets.secrets:type_name -> weft.v1.TicketSecret
+	25, // 33: weft.v1.TicketSecret.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 34: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
+	6,  // 35: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
+	8,  // 36: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
+	10, // 37: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
+	12, // 38: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
+	14, // 39: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
+	19, // 40: weft.v1.TokenService.CreateTickets:input_type -> weft.v1.CreateTicketsRequest
+	5,  // 41: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
+	7,  // 42: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
+	9,  // 43: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
+	11, // 44: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
+	13, // 45: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
+	15, // 46: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
+	20, // 47: weft.v1.TokenService.CreateTickets:output_type -> weft.v1.CreateTicketsResponse
+	41, // [41:48] is the sub-list for method output_type
+	34, // [34:41] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_security_proto_init() }
@@ -1417,7 +1828,7 @@ func file_weft_v1_security_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_security_proto_rawDesc), len(file_weft_v1_security_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

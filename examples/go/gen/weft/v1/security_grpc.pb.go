@@ -31,12 +31,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TokenService_CreateToken_FullMethodName = "/weft.v1.TokenService/CreateToken"
-	TokenService_ListTokens_FullMethodName  = "/weft.v1.TokenService/ListTokens"
-	TokenService_GetToken_FullMethodName    = "/weft.v1.TokenService/GetToken"
-	TokenService_RotateToken_FullMethodName = "/weft.v1.TokenService/RotateToken"
-	TokenService_RevokeToken_FullMethodName = "/weft.v1.TokenService/RevokeToken"
-	TokenService_CheckToken_FullMethodName  = "/weft.v1.TokenService/CheckToken"
+	TokenService_CreateToken_FullMethodName   = "/weft.v1.TokenService/CreateToken"
+	TokenService_ListTokens_FullMethodName    = "/weft.v1.TokenService/ListTokens"
+	TokenService_GetToken_FullMethodName      = "/weft.v1.TokenService/GetToken"
+	TokenService_RotateToken_FullMethodName   = "/weft.v1.TokenService/RotateToken"
+	TokenService_RevokeToken_FullMethodName   = "/weft.v1.TokenService/RevokeToken"
+	TokenService_CheckToken_FullMethodName    = "/weft.v1.TokenService/CheckToken"
+	TokenService_CreateTickets_FullMethodName = "/weft.v1.TokenService/CreateTickets"
 )
 
 // TokenServiceClient is the client API for TokenService service.
@@ -71,11 +72,20 @@ type TokenServiceClient interface {
 	// Guarantee: durable when acknowledged. Repeating the call is harmless. Errors: NOT_FOUND (TOKEN_NOT_FOUND), INVALID_ARGUMENT
 	// (INVALID_FIELD).
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
-	// Says whose a token is: for agents, which check the callers of their own ports with it.
+	// Says whose a token or a ticket is: for agents, which check the callers of their own ports with it.
 	//
 	// The token must cover the namespace of this call. Guarantee: a snapshot. Errors: none of its own. A token that is not valid
 	// is told in the response.
 	CheckToken(ctx context.Context, in *CheckTokenRequest, opts ...grpc.CallOption) (*CheckTokenResponse, error)
+	// Makes tickets, with which the caller calls agents directly.
+	//
+	// A ticket is a text that the caller shows at an agent's own port instead of its token, which agents must not learn. It says who
+	// the caller is, is for one process of one agent alone, and ends soon, and with the token that was shown for it. Weft's own
+	// clients get tickets with the agents that they learn of.
+	//
+	// Guarantee: nothing is stored; repeating the call is harmless. Errors: INVALID_ARGUMENT (INVALID_FIELD: more than 1000 agents, or an
+	// agent without an id), UNAVAILABLE (STORE_UNAVAILABLE).
+	CreateTickets(ctx context.Context, in *CreateTicketsRequest, opts ...grpc.CallOption) (*CreateTicketsResponse, error)
 }
 
 type tokenServiceClient struct {
@@ -146,6 +156,16 @@ func (c *tokenServiceClient) CheckToken(ctx context.Context, in *CheckTokenReque
 	return out, nil
 }
 
+func (c *tokenServiceClient) CreateTickets(ctx context.Context, in *CreateTicketsRequest, opts ...grpc.CallOption) (*CreateTicketsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateTicketsResponse)
+	err := c.cc.Invoke(ctx, TokenService_CreateTickets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TokenServiceServer is the server API for TokenService service.
 // All implementations must embed UnimplementedTokenServiceServer
 // for forward compatibility.
@@ -178,11 +198,20 @@ type TokenServiceServer interface {
 	// Guarantee: durable when acknowledged. Repeating the call is harmless. Errors: NOT_FOUND (TOKEN_NOT_FOUND), INVALID_ARGUMENT
 	// (INVALID_FIELD).
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
-	// Says whose a token is: for agents, which check the callers of their own ports with it.
+	// Says whose a token or a ticket is: for agents, which check the callers of their own ports with it.
 	//
 	// The token must cover the namespace of this call. Guarantee: a snapshot. Errors: none of its own. A token that is not valid
 	// is told in the response.
 	CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error)
+	// Makes tickets, with which the caller calls agents directly.
+	//
+	// A ticket is a text that the caller shows at an agent's own port instead of its token, which agents must not learn. It says who
+	// the caller is, is for one process of one agent alone, and ends soon, and with the token that was shown for it. Weft's own
+	// clients get tickets with the agents that they learn of.
+	//
+	// Guarantee: nothing is stored; repeating the call is harmless. Errors: INVALID_ARGUMENT (INVALID_FIELD: more than 1000 agents, or an
+	// agent without an id), UNAVAILABLE (STORE_UNAVAILABLE).
+	CreateTickets(context.Context, *CreateTicketsRequest) (*CreateTicketsResponse, error)
 	mustEmbedUnimplementedTokenServiceServer()
 }
 
@@ -210,6 +239,9 @@ func (UnimplementedTokenServiceServer) RevokeToken(context.Context, *RevokeToken
 }
 func (UnimplementedTokenServiceServer) CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method CheckToken not implemented")
+}
+func (UnimplementedTokenServiceServer) CreateTickets(context.Context, *CreateTicketsRequest) (*CreateTicketsResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method CreateTickets not implemented")
 }
 func (UnimplementedTokenServiceServer) mustEmbedUnimplementedTokenServiceServer() {}
 func (UnimplementedTokenServiceServer) testEmbeddedByValue()                      {}
@@ -340,6 +372,24 @@ func _TokenService_CheckToken_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TokenService_CreateTickets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateTicketsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TokenServiceServer).CreateTickets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TokenService_CreateTickets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TokenServiceServer).CreateTickets(ctx, req.(*CreateTicketsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TokenService_ServiceDesc is the grpc.ServiceDesc for TokenService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -370,6 +420,10 @@ var TokenService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CheckToken",
 			Handler:    _TokenService_CheckToken_Handler,
+		},
+		{
+			MethodName: "CreateTickets",
+			Handler:    _TokenService_CreateTickets_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -235,7 +235,8 @@ type ConnectResponse struct {
 	DirectProblem string `protobuf:"bytes,8,opt,name=direct_problem,json=directProblem,proto3" json:"direct_problem,omitempty"`
 	// Requests for lines that attempts have logged. Only to an agent that keeps them; it answers each once, when it can.
 	LogRequests []*LogRequest `protobuf:"bytes,9,rep,name=log_requests,json=logRequests,proto3" json:"log_requests,omitempty"`
-	// Tokens have changed: the agent checks those again that callers of its own port have shown.
+	// Tokens have changed: the agent checks those again that callers of its own port have shown, and by CheckToken each ticket that was
+	// made before.
 	TokensChanged bool `protobuf:"varint,10,opt,name=tokens_changed,json=tokensChanged,proto3" json:"tokens_changed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1024,6 +1025,10 @@ type Welcome struct {
 	CoordinatorId string `protobuf:"bytes,9,opt,name=coordinator_id,json=coordinatorId,proto3" json:"coordinator_id,omitempty"`
 	// Callers must show tokens in this mesh: the agent checks those of its own port's callers, by CheckToken.
 	TokensChecked bool `protobuf:"varint,10,opt,name=tokens_checked,json=tokensChecked,proto3" json:"tokens_checked,omitempty"`
+	// With it: the key of tickets for this process of the agent. A ticket with another key is checked by CheckToken.
+	TicketKey []byte `protobuf:"bytes,11,opt,name=ticket_key,json=ticketKey,proto3" json:"ticket_key,omitempty"`
+	// With it: the coordinators' time now, by which tickets end.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1126,6 +1131,20 @@ func (x *Welcome) GetTokensChecked() bool {
 		return x.TokensChecked
 	}
 	return false
+}
+
+func (x *Welcome) GetTicketKey() []byte {
+	if x != nil {
+		return x.TicketKey
+	}
+	return nil
+}
+
+func (x *Welcome) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
 }
 
 // Names an attempt.
@@ -1689,7 +1708,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x0eprogress_count\x18\x05 \x01(\x04R\rprogressCount\"=\n" +
 	"\bReleased\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xd3\x03\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xa2\x04\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12H\n" +
 	"\x12heartbeat_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12/\n" +
@@ -1701,7 +1720,10 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x12max_response_bytes\x18\b \x01(\x04R\x10maxResponseBytes\x12%\n" +
 	"\x0ecoordinator_id\x18\t \x01(\tR\rcoordinatorId\x12%\n" +
 	"\x0etokens_checked\x18\n" +
-	" \x01(\bR\rtokensChecked\"?\n" +
+	" \x01(\bR\rtokensChecked\x12\x1d\n" +
+	"\n" +
+	"ticket_key\x18\v \x01(\fR\tticketKey\x12.\n" +
+	"\x04time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"?\n" +
 	"\n" +
 	"AttemptRef\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
@@ -1795,8 +1817,8 @@ var file_weft_v1_session_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
 	(*Metadatum)(nil),             // 27: weft.v1.Metadatum
 	(*Outcome)(nil),               // 28: weft.v1.Outcome
-	(*CallContext)(nil),           // 29: weft.v1.CallContext
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*CallContext)(nil),           // 30: weft.v1.CallContext
 }
 var file_weft_v1_session_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
@@ -1827,18 +1849,19 @@ var file_weft_v1_session_proto_depIdxs = []int32{
 	11, // 25: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
 	11, // 26: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
 	22, // 27: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
-	29, // 28: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	30, // 29: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	26, // 30: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	13, // 31: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
-	20, // 32: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
-	0,  // 33: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
-	26, // 34: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	29, // 28: weft.v1.Welcome.time:type_name -> google.protobuf.Timestamp
+	30, // 29: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	29, // 30: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	26, // 31: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	13, // 32: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
+	20, // 33: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
+	0,  // 34: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
+	26, // 35: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }

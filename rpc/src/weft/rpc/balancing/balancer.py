@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -42,12 +42,10 @@ from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.stats import Stats
 from weft.rpc.balancing.subset import SIZE, subset
 from weft.rpc.calls.metadata import LOAD_KEY
+from weft.rpc.network.agent_route import PLAIN, AgentRoute
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.rpc.process.home_loop import HomeLoop
 from weft.v1 import fleet_pb2
-
-if TYPE_CHECKING:
-    from weft.rpc.security.channel_credentials import ChannelSecurity
 
 POLICIES: dict[str, Policy] = {
     "least_connections": least_connections.choose,
@@ -87,7 +85,7 @@ class Balancer:
         clock: monotonic seconds.
         may_run_twice: whether calls of a method, "pkg.Service/Method", may run twice by its contract. Asked when a call
             has failed. Default: no method's calls may.
-        security: TLS of the connections. None: they are plain.
+        route: TLS of the connections, and the tickets that calls show.
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class Balancer:
         limits: BalancerLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         may_run_twice: Callable[[str], bool] = lambda _: False,
-        security: ChannelSecurity | None = None,
+        route: AgentRoute = PLAIN,
     ) -> None:
         if policy not in POLICIES:
             raise refusals.invalid_field(
@@ -110,7 +108,7 @@ class Balancer:
         self.budget = RetryBudget()
         self.clock = clock
         self.may_run_twice = may_run_twice
-        self._security = security
+        self._route = route
         self.home = HomeLoop("a channel for direct calls", "call connect(...)")
         # Set by each snapshot and by the close: it wakes the waiting calls.
         self.changed = asyncio.Event()
@@ -138,7 +136,7 @@ class Balancer:
         now = self.clock()
         # No slow start for the first snapshot: all its endpoints are equally new.
         window_s = self.limits.slow_start_s if self.known else 0.0
-        self._fleet = tuple(fleet_snapshot.as_dialled(agents, secured=self._security is not None))
+        self._fleet = tuple(fleet_snapshot.as_dialled(agents, secured=self._route.security is not None))
         present: dict[fleet_snapshot.Key, Endpoint] = {}
         for agent in self._fleet:
             if not agent.advertised_address:
@@ -178,7 +176,8 @@ class Balancer:
 
     def _connection(self, agent: fleet_pb2.Agent) -> Connection:
         bound = self.limits.max_message_bytes
-        return Connection(agent.advertised_address, bound, agent.tls_name, self._security)
+        route = self._route.to(agent.id, agent.instance_id, agent.tls_name)
+        return Connection(agent.advertised_address, bound, agent.tls_name, route)
 
     # -- a call -------------------------------------------------------------------------------------------------
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
 
-from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
-
-if TYPE_CHECKING:
-    from weft.rpc.security.channel_credentials import ChannelSecurity
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES, NO_TLS, Route, client_options, dial
 
 # A program has fewer methods than this. With more callables, it makes new serializers for each call: then the cache is cleared.
 MAX_CALLABLES = 1024
@@ -34,21 +31,21 @@ class Connection:
     Args:
         max_message_bytes: largest request or response.
         tls_name: the name in the endpoint's certificate; empty: it has no TLS.
-        security: this process' TLS.
+        route: TLS of the connection, and what its calls show.
     """
 
-    __slots__ = ("_address", "_callables", "_channel", "_max_message_bytes", "_security", "_tls_name")
+    __slots__ = ("_address", "_callables", "_channel", "_max_message_bytes", "_route", "_tls_name")
 
     def __init__(
         self,
         address: str,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         tls_name: str = "",
-        security: ChannelSecurity | None = None,
+        route: Route = NO_TLS,
     ) -> None:
         self._address = address
         self._tls_name = tls_name
-        self._security = security
+        self._route = route
         self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
         self._callables: dict[Callee, Any] = {}
@@ -84,6 +81,5 @@ class Connection:
         if self._channel is None:
             # Its own connection: two endpoints at one address (an agent before and after a restart) must not share one.
             options = client_options(own_connection=True, max_message_bytes=self._max_message_bytes)
-            route = Route(security=self._security if self._tls_name else None)
-            self._channel = dial(self._address, options, route, server_name=self._tls_name)
+            self._channel = dial(self._address, options, self._route, server_name=self._tls_name)
         return self._channel

@@ -30,6 +30,7 @@ _LASTING_REFUSALS = frozenset(
         errors_pb2.ERROR_REASON_STOPPING,
         errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED,
         errors_pb2.ERROR_REASON_APP_UNAVAILABLE,
+        errors_pb2.ERROR_REASON_CALLERS_UNKNOWN,
     )
 )
 _OVERLOADED = errors.reason_name(errors_pb2.ERROR_REASON_OVERLOADED)

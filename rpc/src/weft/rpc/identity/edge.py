@@ -3,16 +3,18 @@
     call ─► its token, from the metadata ─┬─ known: one look-up ──────────────┬─► namespace ─► role and scope ─► the handler
                                           └─ new: the judge is asked, in the call ─┘                       └─► refused
 
-A wrapper of handlers, not an interceptor: those break handlers that read and write a stream themselves. A server that asks for no
-tokens has its handlers unwrapped, so that the edge costs nothing there. Messages of a stream are not looked at. The open calls of each token are known,
-so that a token's end ends them: `look_again` does it.
+A wrapper of handlers, not an interceptor: those break handlers that read and write a stream themselves. A server that never asks
+for tokens has its handlers unwrapped, so that the edge costs nothing there; one that does not ask now pays one look at a flag.
+Messages of a stream are not looked at. The open calls of each token are known, so that a token's end ends them: `look_again` does it.
+What is said of tokens holds for tickets (`weft.rpc.security.tickets`), too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -23,12 +25,13 @@ from weft.rpc.calls import relay
 from weft.rpc.calls.late_handler import late_handler
 from weft.rpc.errors import Unauthenticated, Unavailable, WeftError
 from weft.rpc.handler_shape import with_behaviour
-from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, roles_of
+from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, role_name, roles_of
+from weft.rpc.identity.guarded_server import GuardedHandlers, GuardedServer, placed
 from weft.rpc.identity.moved_credential import MovedCredential
 from weft.rpc.identity.shown_text import Pairs, check_form, shows_any, token_of
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.jwt_form import is_jwt
-from weft.rpc.security.namespaces import DEFAULT, NAMESPACE_KEY, named_in
+from weft.rpc.security.namespaces import DEFAULT, named_in
 
 log = get_logger(__name__)
 
@@ -36,6 +39,8 @@ Handler = Any
 
 # Calls of tokens that are not known here, which may ask the judge at a time; more are refused.
 MAX_ASKING = 1000
+# Where nobody can be asked, the last verdict holds, and it is tried again after this time.
+_STALE_S = 2.0
 # Handlers that are kept of one token: far more than a server has methods.
 _KEPT = 8192
 # Anybody may ask whether a server is well: probes have no tokens. The health service itself refuses to tell of more than that.
@@ -55,13 +60,16 @@ class TokenVerdict(NamedTuple):
     fresh_until: float = math.inf
 
 
+_ANYBODY = TokenVerdict(ANYBODY)
+
+
 class Judge(Protocol):
     """Knows which tokens are valid."""
 
     def now(self) -> float: ...
 
     async def judge(self, text: str) -> TokenVerdict:
-        """Judge a text that has the form of a token.
+        """Judge a text that has the form of a token or a ticket; empty: the call shows nothing.
 
         Raises:
             Unauthenticated: it is not valid.
@@ -108,30 +116,29 @@ class Edge:
     """The edge of one server. Large because it follows a call from its head to its end.
 
     Args:
-        judge: None: the server asks for no tokens.
+        judge: None: the server never asks for tokens.
+        unnamed: calls that show nothing are judged, too. Otherwise they are refused.
     """
 
-    def __init__(self, judge: Judge | None) -> None:
+    def __init__(self, judge: Judge | None, *, unnamed: bool = False) -> None:
         self._judge = judge
+        self._unnamed = unnamed
+        # Whether callers must show tokens now.
+        self.on = judge is not None
         # By the tokens' texts. Only valid ones are kept: there are no more than tokens have been made.
         self._shown: dict[str, _Shown] = {}
         self._asking = 0
         self._roles: dict[str, frozenset[int] | None] = {}
-        # Calls refused so far.
-        self.refused = 0
-
-    @property
-    def on(self) -> bool:
-        """Whether callers must show tokens."""
-        return self._judge is not None
+        # Calls refused so far, by reason and role.
+        self._denied: Counter[tuple[str, str]] = Counter()
 
     def behind(self, server: Any) -> Any:
         """The server for generated code that adds servicers: all that is added is behind the edge."""
-        return server if self._judge is None else _Guarded(server, self)
+        return server if self._judge is None else GuardedServer(server, self)
 
     def guarded(self, inner: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
         """The same handlers, behind the edge."""
-        return inner if self._judge is None else _Behind(inner, self)
+        return inner if self._judge is None else GuardedHandlers(inner, self)
 
     def caller(self, context: Any) -> Caller:
         """Who makes a call, for handlers that have to know.
@@ -139,13 +146,30 @@ class Edge:
         Raises:
             Unauthenticated: its token has ended meanwhile, or it has none.
         """
-        if self._judge is None:
-            return ANYBODY
+        return self.verdict(context).caller
+
+    def verdict(self, context: Any) -> TokenVerdict:
+        """As `caller`, and how long that holds.
+
+        Raises:
+            Unauthenticated
+        """
+        if not self.on:
+            return _ANYBODY
         pairs: Any = context.invocation_metadata() or ()
-        shown = self._shown.get(token_of(pairs))
+        shown = self._shown.get(self._text(pairs))
         if shown is None:
             raise refusals.token_invalid("it was changed or ended during this call")
-        return shown.caller(shown.namespace(pairs))
+        return shown.verdict._replace(caller=shown.caller(shown.namespace(pairs)))
+
+    def check_method(self, context: Any, method: str) -> None:
+        """Refuse a method that the caller of a call may not call, for handlers that take methods by name.
+
+        Raises:
+            PermissionDenied: OUT_OF_SCOPE, POLICY_DENIED.
+            Unauthenticated: as `caller` says.
+        """
+        self._check(self.caller(context), method)
 
     def method_check(self, context: Any) -> Callable[[str], None]:
         """What refuses methods that the caller of a call may not call, for streams: by what the caller may at that moment.
@@ -157,15 +181,33 @@ class Edge:
             PermissionDenied: OUT_OF_SCOPE, POLICY_DENIED.
         """
         caller = self.caller(context)
-        if self._judge is None:
+        if not self.on:
             return caller.check_method
-        text = token_of(context.invocation_metadata() or ())
+        text = self._text(context.invocation_metadata() or ())
 
         def check(method: str) -> None:
             shown = self._shown.get(text)
-            (caller if shown is None else shown.caller(caller.namespace)).check_method(method)
+            self._check(caller if shown is None else shown.caller(caller.namespace), method)
 
         return check
+
+    def _check(self, caller: Caller, method: str) -> None:
+        if (why := caller.denial(method)) is not None:
+            self._count(why, caller)
+            raise why
+
+    def denied(self) -> Iterator[tuple[tuple[str, str], float]]:
+        """Calls refused so far: by the reason's name, and by the caller's role, "none" if it is not known."""
+        yield from self._denied.copy().items()
+
+    def _count(self, refusal: WeftError, caller: Caller | None = None) -> None:
+        self._denied[refusal.reason_name, "none" if caller is None else role_name(caller.role)] += 1
+
+    def _text(self, pairs: Pairs) -> str:
+        """What a call shows; empty: nothing, where that is judged."""
+        if self._unnamed and not shows_any(pairs):
+            return ""
+        return token_of(pairs)
 
     # -- a call ---------------------------------------------------------------------------------------------------
 
@@ -173,15 +215,16 @@ class Edge:
         """The handler for one call: that of `inner` behind the edge, or a refusal."""
         pairs: Any = details.invocation_metadata or ()
         try:
-            text = token_of(pairs)
+            text = self._text(pairs)
             shown = self._shown.get(text)
             if shown is None or not self._is_fresh(shown):
-                check_form(text)
+                if text:
+                    check_form(text)
                 return late_handler(partial(self._ask, inner, details, text))
         except WeftError as refusal:
             if details.method in _OPEN_PATHS and not shows_any(pairs):
                 # Of the server as a whole: which namespaces there are is not said.
-                return inner.service(_placed(details, ""))
+                return inner.service(placed(details, ""))
             return self._refusal(refusal)
         return self._known(inner, details, text, shown)
 
@@ -191,8 +234,8 @@ class Edge:
         """The handler for a call whose token is not known here."""
         try:
             shown = await self._find(text)
-        except WeftError:
-            self.refused += 1
+        except WeftError as why:
+            self._count(why)
             raise
         return self._known(inner, details, text, shown)
 
@@ -203,14 +246,14 @@ class Edge:
         pairs: Any = details.invocation_metadata or ()
         place = shown.namespace(pairs), details.method
         if place[0]:
-            details = _placed(details, place[0])
+            details = placed(details, place[0])
         if (handler := inner.service(details)) is None:
             return None
         known = shown.handlers.get(place)
         if known is not None and known[0] is handler:
             return known[1]
         if (why := self._why_not(shown, place)) is not None:
-            return self._refusal(why)
+            return self._refusal(why, shown.verdict.caller)
         made = with_behaviour(handler, partial(self._run, shown, place, text))
         if len(shown.handlers) >= _KEPT:
             shown.handlers.clear()
@@ -233,11 +276,11 @@ class Edge:
                 self._roles[path] = roles
         return refusal_of(shown.caller(namespace), path, roles)
 
-    def _refusal(self, why: WeftError) -> Handler:
+    def _refusal(self, why: WeftError, caller: Caller | None = None) -> Handler:
         async def refuse(_requests: Any, context: Any) -> None:
             await relay.refuse(why, context)
 
-        self.refused += 1
+        self._count(why, caller)
         # Any shape of call fits this one on the wire.
         made: Handler = grpc.stream_stream_rpc_method_handler(refuse)
         return made
@@ -252,6 +295,11 @@ class Edge:
         except Unauthenticated as refusal:
             self._end(text, refusal)
             raise
+        except Unavailable:
+            known = self._shown.get(text)
+            if known is None or self._judge.now() >= known.verdict.ends_at:
+                raise
+            verdict = known.verdict._replace(fresh_until=self._judge.now() + _STALE_S)
         finally:
             self._asking -= 1
         return self._take(text, verdict)
@@ -289,7 +337,7 @@ class Edge:
             except WeftError as error:
                 why = error
             if why is not None:
-                self.refused += 1
+                self._count(why)
                 return await relay.refuse(why, context)
         task = asyncio.current_task()
         assert task is not None
@@ -310,20 +358,23 @@ class Edge:
 
     # -- later ----------------------------------------------------------------------------------------------------
 
-    async def look_again(self, *, every: bool) -> None:
+    async def look_again(self, *, every: bool) -> bool:
         """Judge tokens again that callers have shown here, and end the calls of those that are not valid any more, or may not make them.
+        False: some could not be judged, and their calls go on.
 
         Args:
             every: any of them may have changed. Otherwise those are judged that have ended or are not fresh.
         """
+        judged = True
         if self._judge is None:
-            return
+            return judged
         for text, shown in list(self._shown.items()):
             if not every and self._is_fresh(shown):
                 continue
             if not shown.open:
-                # The next call that shows it asks again.
-                del self._shown[text]
+                # The next call that shows it asks again. Until it has ended, the last verdict is of use if nobody answers.
+                if every or self._judge.now() >= shown.verdict.ends_at:
+                    self._shown.pop(text, None)
                 continue
             try:
                 self._take(text, await self._judge.judge(text))
@@ -334,6 +385,9 @@ class Edge:
                 if self._judge.now() >= shown.verdict.ends_at:
                     caller = shown.verdict.caller
                     self._end(text, refusals.token_expired(caller.token_id or caller.subject))
+                else:
+                    judged = False
+        return judged
 
     def _end(self, text: str, refusal: WeftError) -> None:
         """End a token's open calls."""
@@ -344,41 +398,3 @@ class Edge:
             log.info("token.calls_ended", token_id=shown.verdict.caller.token_id, count=len(shown.open))
         for task in list(shown.open):
             shown.end(task, refusal)
-
-
-class _Guarded:
-    """A server for generated code, whose handlers are behind an edge."""
-
-    def __init__(self, server: Any, edge: Edge) -> None:
-        self._server = server
-        self._edge = edge
-
-    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        self._server.add_generic_rpc_handlers(tuple(map(self._edge.guarded, handlers)))
-
-    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """Generated code calls this with the same handlers again; nothing to do."""
-
-
-class _Behind(grpc.GenericRpcHandler):
-    def __init__(self, inner: grpc.GenericRpcHandler, edge: Edge) -> None:
-        self._inner = inner
-        self._edge = edge
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._edge.entered(self._inner, handler_call_details)
-
-
-class _Placed(NamedTuple):
-    """The head of a call, in a namespace that it does not say itself."""
-
-    method: str
-    invocation_metadata: Any
-
-
-def _placed(details: grpc.HandlerCallDetails, namespace: str) -> Any:
-    pairs: Any = details.invocation_metadata or ()
-    if named_in(pairs) == namespace:
-        return details
-    others = tuple((key, value) for key, value in pairs if key != NAMESPACE_KEY)
-    return _Placed(details.method, (*others, (NAMESPACE_KEY, namespace)) if namespace else others)

@@ -1,11 +1,11 @@
-"""What a call shows in its metadata: the text of a token, and whether it has the form of one."""
+"""What a call shows in its metadata: the text of a token or of a ticket, and whether it has the form of one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from weft.rpc import refusals
-from weft.rpc.security import tokens
+from weft.rpc.security import tickets, tokens
 from weft.rpc.security.jwt_form import is_jwt
 from weft.rpc.security.token_metadata import AUTHORIZATION_KEY, TOKEN_KEY
 
@@ -29,6 +29,8 @@ def token_of(pairs: Pairs) -> str:
     text = found[0]
     if isinstance(text, bytes):
         text = text.decode("latin-1")
+    if not text:
+        raise refusals.token_invalid("it is empty")
     if own:
         return text
     if text[: len(_SCHEME)].lower() != _SCHEME:
@@ -37,12 +39,13 @@ def token_of(pairs: Pairs) -> str:
 
 
 def check_form(text: str) -> None:
-    """Refuse a text that is no token.
+    """Refuse a text that is neither a token nor a ticket.
 
     Raises:
         Unauthenticated: TOKEN_INVALID; the message says why, without the text.
     """
-    if is_jwt(text):
+    if is_jwt(text) or tickets.is_ticket(text):
+        # Their proof, which the judge looks at, is of more use than a checksum.
         return
     try:
         tokens.id_of(text)

@@ -20,7 +20,7 @@ from weft.rpc.security.token_metadata import TOKEN_KEY
 
 if TYPE_CHECKING:
     from weft.rpc.security.channel_credentials import ChannelSecurity
-    from weft.rpc.security.token_source import TokenSource
+    from weft.rpc.security.token_source import Shown
 
 # The largest message of an application: gRPC's own default, which stock clients also have.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -90,7 +90,7 @@ class Route(NamedTuple):
 
     use_proxy: bool = False
     security: ChannelSecurity | None = None
-    token: TokenSource | None = None
+    token: Shown | None = None
 
     def token_metadata(self, address: str) -> Sequence[tuple[str, str]]:
         """The metadata that shows the token, for a call of a blocking channel.
@@ -136,7 +136,8 @@ def dial(
     """
     if route.token is None:
         return _dial(address, options, route, server_name)
-    _check_safe(address, route.security)
+    if route.token.is_bearer:
+        _check_safe(address, route.security)
     from weft.rpc.security.token_channel import TokenChannel
 
     return TokenChannel(_dial(address, options, route, server_name), route.token)

@@ -75,6 +75,19 @@ def token_revoked(token_id: str, *, shown: bool) -> Unauthenticated | FailedPrec
     return kind(message, reason=pb.ERROR_REASON_TOKEN_REVOKED, metadata={_ID_KEY: token_id})
 
 
+def ticket_invalid(why: str) -> Unauthenticated:
+    """A ticket is of no use here; `why` has nothing of it."""
+    return Unauthenticated(
+        f"the ticket is not valid: {why}; get another one with CreateTickets",
+        reason=pb.ERROR_REASON_TICKET_INVALID,
+    )
+
+
+def callers_unknown(why: str) -> Unavailable:
+    """An agent cannot find out now who calls."""
+    return Unavailable(f"this agent cannot find out who calls: {why}", reason=pb.ERROR_REASON_CALLERS_UNKNOWN)
+
+
 def token_unsafe(message: str) -> FailedPrecondition:
     """A token would be sent over a connection that others may read."""
     return FailedPrecondition(message, reason=pb.ERROR_REASON_TOKEN_UNSAFE)

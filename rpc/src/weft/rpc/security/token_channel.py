@@ -9,7 +9,7 @@ import grpc
 from grpc import aio
 
 from weft.rpc.security.token_metadata import TOKEN_KEY, shows_token
-from weft.rpc.security.token_source import TokenSource
+from weft.rpc.security.token_source import Shown
 
 # Where a callable with a stream of requests takes the metadata, if it is given by position.
 _METADATA_AT = 2
@@ -18,7 +18,7 @@ _METADATA_AT = 2
 class _Callable:
     """A method of a stub. A call that shows a token already is left alone."""
 
-    def __init__(self, plain: Any, source: TokenSource) -> None:
+    def __init__(self, plain: Any, source: Shown) -> None:
         self._plain = plain
         self._source = source
 
@@ -33,13 +33,14 @@ class _Callable:
         pairs: tuple[tuple[str, str | bytes], ...] = tuple(metadata) if metadata else ()
         if any(shows_token(key, value) for key, value in pairs):
             return pairs
-        return (*pairs, (TOKEN_KEY, self._source.text()))
+        text = self._source.text()
+        return (*pairs, (TOKEN_KEY, text)) if text else pairs
 
 
 class TokenChannel(aio.Channel):
     """Passes every call on, with the token."""
 
-    def __init__(self, plain: aio.Channel, source: TokenSource) -> None:
+    def __init__(self, plain: aio.Channel, source: Shown) -> None:
         self._plain = plain
         self._source = source
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Protocol
 
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
@@ -20,6 +21,24 @@ log = get_logger(__name__)
 LOOK_S = 0.5
 # A file with a token is short. A longer one is something else.
 _MOST_BYTES = 2 * MAX_CHARS
+
+
+class Shown(Protocol):
+    """What the calls of a connection show."""
+
+    @property
+    def is_bearer(self) -> bool:
+        """Whether it is of use for everybody who has it, everywhere: it must not be read on its way."""
+        ...
+
+    @property
+    def renewable(self) -> bool:
+        """Whether another text may come."""
+        ...
+
+    def text(self) -> str:
+        """The text, for the next call; empty: it shows nothing."""
+        ...
 
 
 class TokenSource:
@@ -48,6 +67,10 @@ class TokenSource:
                 raise refusals.invalid_field(
                     f"cannot read the token file {file}: {error.strerror}", field="token_file"
                 ) from None
+
+    @property
+    def is_bearer(self) -> bool:
+        return True
 
     @property
     def renewable(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from weft.rpc.process import process_readings, steady_output
@@ -48,6 +48,25 @@ def ask_certificate(figures: Figures, files: TlsFiles | None) -> None:
             yield (), files.material.own.ends_s
 
     figures.ask(metrics.CERTIFICATE_END, end)
+
+
+# Refused calls so far, by reason and role: what an edge keeps.
+Denied = Callable[[], Iterable[tuple[tuple[str, str], float]]]
+
+
+def ask_denied(figures: Figures, ports: Mapping[str, Denied]) -> None:
+    """Export the refused calls of the ports of this process.
+
+    Args:
+        ports: by name. There may be more later.
+    """
+
+    def denied() -> Iterator[tuple[Labels, float]]:
+        for port, ask in list(ports.items()):
+            for (reason, role), calls in ask():
+                yield (port, reason, role), calls
+
+    figures.ask(metrics.DENIED, denied)
 
 
 def _cpu_times() -> Iterator[tuple[Labels, float]]:

@@ -58,6 +58,15 @@ CERTIFICATE_END = MetricSpec(
     "When the certificate of this process ends, in seconds since 1970; absent: it has none.",
 )
 
+DENIED = MetricSpec(
+    "weft.denied",
+    "counter",
+    "{call}",
+    "Calls refused because of who called, by port (coordinator, agent or egress), reason (TOKEN_MISSING, ROLE_NEEDED, OUT_OF_SCOPE and so on) and"
+    " role; none: it was not known.",
+    ("port", "reason", "role"),
+)
+
 # Those of a process without limits and certificates come first.
 PROCESS_ALWAYS = (
     PROCESS_CPU,
@@ -67,5 +76,6 @@ PROCESS_ALWAYS = (
     LINES_LOST,
     SPANS_DROPPED,
     ENVIRONMENT,
+    DENIED,
 )
 PROCESS_METRICS = (*PROCESS_ALWAYS, CPU_LIMIT, MEMORY_LIMIT, THROTTLED, CERTIFICATE_END)

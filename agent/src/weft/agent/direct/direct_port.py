@@ -1,0 +1,121 @@
+"""An agent's own port from its opening to its end: the direct server, its address and certificate, and the check of its callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from grpc import aio
+
+from weft.agent.direct.caller_check import CallerCheck
+from weft.agent.direct.direct_handlers import DirectParts
+from weft.agent.direct.direct_server import DirectServer
+from weft.agent.direct.listening import OFF, dialled_address, listen_address
+from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.process import own_sockets
+from weft.agent.settings import AgentSettings
+from weft.rpc.process.logs import get_logger
+from weft.rpc.security.process_tls import ProcessTls
+from weft.v1 import fleet_pb2, session_pb2
+
+_log = get_logger("weft.agent")
+
+
+class PortUsers(NamedTuple):
+    """What the port needs of its agent.
+
+    Attributes:
+        methods: the hosted ones; they may change while it is open.
+        parts: shared with durable attempts.
+        describe: the agent as it is now.
+        coordinator: a channel to the coordinator that the agent is connected to; None: to none.
+    """
+
+    methods: Mapping[str, HostedMethod]
+    parts: DirectParts
+    describe: Callable[[], fleet_pb2.Agent]
+    coordinator: Callable[[], aio.Channel | None]
+
+
+class DirectPort:
+    """The port. Made, opened and stopped on the application's event loop."""
+
+    def __init__(self, settings: AgentSettings, instance_id: str, tls: ProcessTls, users: PortUsers) -> None:
+        self._settings = settings
+        self._tls = tls
+        self._users = users
+        self._server: DirectServer | None = None
+        self._unavailable: frozenset[str] = frozenset()
+        has_token = settings.shown_token != Path()
+        self.callers = CallerCheck(settings.id, instance_id, users.coordinator, has_token=has_token)
+        # The advertised address of the direct server, and a name in its certificate; empty: there is none.
+        self.address = self.tls_name = ""
+        # The keys by which its sockets are recognised.
+        self.listening: own_sockets.Key = ""
+
+    async def open(self, contract: bytes) -> None:
+        """Open the port, unless it is off.
+
+        Args:
+            contract: the serialized FileDescriptorSet behind the methods.
+
+        Raises:
+            ListenError: it cannot have its address.
+        """
+        settings = self._settings
+        if settings.listen == OFF:
+            return
+        users = self._users
+        self._server = DirectServer(
+            users.methods, users.parts, contract=contract, describe=users.describe, edge=self.callers.edge
+        )
+        self._server.make_unavailable(self._unavailable)
+        address = await listen_address(settings.listen, settings.target)
+        port = self._server.bind(address, self._tls.ports)
+        self.tls_name = "" if address.startswith("unix:") else self._tls.server_name
+        self.listening = own_sockets.key(address if address.startswith("unix:") else f":{port}")
+        self.callers.start()
+        await self._server.start()
+        self.address = settings.advertised_address or await dialled_address(address, port, settings.target)
+        _log.info("direct.opened", agent_id=settings.id, address=self.address)
+
+    def renamed(self) -> bool:
+        """Whether its certificate has another name since the last look. From any thread."""
+        ports = self._tls.ports
+        if not self.tls_name or ports is None or not ports.look() or self._tls.server_name == self.tls_name:
+            return False
+        self.tls_name = self._tls.server_name
+        return True
+
+    def update_methods(self, contract: bytes) -> None:
+        """Serve other methods, with this contract behind them."""
+        if self._server is not None:
+            self._server.update_methods(contract)
+
+    def make_unavailable(self, services: frozenset[str]) -> None:
+        """Report in health that these services take no calls, and that all others do."""
+        self._unavailable = services
+        if self._server is not None:
+            self._server.make_unavailable(services)
+
+    def accept(self, *, on: bool) -> None:
+        """Take new calls, or refuse them."""
+        if self._server is not None:
+            self._server.accept(on=on)
+
+    def welcomed(self, welcome: session_pb2.Welcome) -> None:
+        """A session is open."""
+        if self._server is not None:
+            self.callers.welcomed(welcome)
+
+    def tokens_changed(self) -> None:
+        """Tokens of callers have changed."""
+        if self._server is not None:
+            self.callers.tokens_changed()
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        """Refuse new calls, cancel running ones after the grace, and close the port."""
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        await self.callers.stop()
