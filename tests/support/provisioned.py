@@ -69,6 +69,52 @@ def by_docker(script: str, folder: Path) -> tuple[Started, list[str]]:
     return Started(list(words), variables), options
 
 
+def by_service_script(script: str, etc: str, folder: Path) -> Started:
+    """What a service runs that a script for root installs; `etc` is the folder of the token, which is another one here."""
+    return of_service(by_shell(script.replace(etc, str(folder)), "weft", folder).words)
+
+
+def by_powershell(script: str) -> Started:
+    """What a service runs that a script for PowerShell installs: its last line."""
+    *_, last = script.splitlines()
+    program, *words = powershell_words(last.removeprefix("& "))
+    assert program == "weft"
+    return of_service(words)
+
+
+def of_service(words: list[str]) -> Started:
+    """What `weft service install` is told to run."""
+    assert words[:2] == ["service", "install"]
+    at = words.index("--")
+    variables = dict(
+        word.removeprefix("--env=").split("=", 1) for word in words[:at] if word.startswith("--env=")
+    )
+    (token_file,) = (word for word in words[:at] if word.startswith("--token-file="))
+    return Started(words[at + 1 :], variables | {"WEFT_TOKEN_FILE": token_file.partition("=")[2]})
+
+
+def powershell_words(text: str) -> list[str]:
+    """The words of a command, by the rules of PowerShell's own tokenizer: a quote is any of five, and two in a row stand for one."""
+    quotes = "'\u2018\u2019\u201a\u201b"
+    words, place = [], 0
+    while place < len(text):
+        word = ""
+        if text[place] not in quotes:
+            word = text[place:].partition(" ")[0]
+            assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*|--?[A-Za-z-]*", word), word
+            place += len(word) + 1
+        else:
+            place += 1
+            while not (text[place] in quotes and text[place + 1 : place + 2] not in [*quotes]):
+                place += text[place] in quotes
+                word += text[place]
+                place += 1
+            place += 2
+            assert place > len(text) or text[place - 1] == " "
+        words.append(word)
+    return words
+
+
 def by_compose(text: str) -> dict[str, Any]:
     """The services of a Compose file, checked by Compose's schema, with variables replaced."""
     document = yaml.safe_load(text)

@@ -13,6 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support import provisioned
+from tests.support.provision_requests import HOSTILE, ODD, TOKEN, rendered, request
 from weft.agent.settings import AgentSettings
 from weft.coordinator.provisioning import kind_catalogue
 from weft.coordinator.provisioning.kind_catalogue import known_kinds
@@ -21,63 +22,13 @@ from weft.coordinator.provisioning.requested_agent import known_settings, reques
 from weft.coordinator.provisioning.shell_text import powershell
 from weft.coordinator.provisioning.yaml_text import yaml_text
 from weft.rpc.errors import InvalidArgument
-from weft.rpc.security import tokens
 from weft.v1 import provision_pb2
 
-TOKEN = tokens.generate("0123456789ab")
-# Printable, and full of what has a meaning in some place.
-ODD = st.text(
-    st.one_of(
-        st.sampled_from("'\"`$\\%!*?[]{}()<>|&;#~=:,@^ -‘’‚‛“”\u00a0é漢😀"),
-        st.characters(categories=["L", "N", "P", "S", "Zs"]),
-    ).filter(str.isprintable),
-    min_size=1,
-    max_size=24,
-)
-HOSTILE = [
-    "$(touch pwned)",
-    "`touch pwned`",
-    "'; touch pwned; '",
-    '"; touch pwned; "',
-    "$WEFT_TOKEN ${WEFT_TOKEN} $$ $(WEFT_TOKEN)",
-    "--privileged",
-    "-v=/:/host",
-    "{{ .Values.token }}",
-    "%PATH% %n",
-    "x: y # z",
-    "- a",
-    "null",
-    "yes",
-    "0x10",
-    "12:30:45",
-    "&a *a !!python/object:os.system",
-    "\\",
-    "a\\",
-    "!",
-    "~",
-    "’; touch pwned; ’",
-]
-
-
-def request(kind: str, name: str = "worker-1", **given: str) -> provision_pb2.ProvisionAgentRequest:
-    """A request; `__` in names stands for a dot."""
-    defaults = {"target": "127.0.0.1:7700"} | ({"image": "acme/worker:1"} if kind not in HOST_KINDS else {})
-    chosen = defaults | {key.replace("__", "."): value for key, value in given.items()}
-    return provision_pb2.ProvisionAgentRequest(kind=kind, name=name, settings=chosen)
-
-
-def rendered(asked: provision_pb2.ProvisionAgentRequest) -> Artifact:
-    kind = known_kinds()[asked.kind].kind
-    assert kind is not None
-    return kind.render(requested_agent(asked, kind, TOKEN).spec)
-
-
-HOST_KINDS = {"process"}
 OWN = sorted(name for name, known in known_kinds().items() if known.package == "weft")
 
 
 def test_the_kinds_are_those() -> None:
-    assert OWN == ["compose", "docker", "kubernetes", "process"]
+    assert OWN == ["compose", "docker", "kubernetes", "linux", "macos", "process", "windows"]
 
 
 def started(kind: str, artifact: Artifact, folder: Path) -> provisioned.Started:
@@ -85,6 +36,12 @@ def started(kind: str, artifact: Artifact, folder: Path) -> provisioned.Started:
     match kind:
         case "process":
             return provisioned.by_shell(artifact.text, "weft", folder)
+        case "linux":
+            return provisioned.by_service_script(artifact.text, "/etc/weft", folder)
+        case "macos":
+            return provisioned.by_service_script(artifact.text, "/usr/local/etc/weft", folder)
+        case "windows":
+            return provisioned.by_powershell(artifact.text)
         case "docker":
             return provisioned.by_docker(artifact.text, folder)[0]
         case "compose":
@@ -116,7 +73,15 @@ def test_any_value_stays_a_value(folder: Path, drawn: list[str]) -> None:
 
 def check(kind: str, odd: dict[int, str], folder: Path) -> None:
     """The agent gets each value as it was given, and nothing else happens."""
+    if kind == "windows":
+        # What it refuses is in a test of its own.
+        odd = {
+            number: value.replace('"', "").replace("%", "").rstrip("\\") + "x"
+            for number, value in odd.items()
+        }
     labels = {f"label.{number}": value.replace("*", "") for number, value in odd.items()}
+    if kind == "windows":
+        labels = dict.fromkeys(labels, "v")
     env = {f"env.ODD_{number}": value for number, value in odd.items()}
     asked = request(kind, program="acme.worker:agent", slots="3", tls_server_name=odd[0])
     asked.settings.update(labels | env)
@@ -159,26 +124,9 @@ def test_words_of_yaml_stay_texts(word: str) -> None:
     assert yaml.safe_load(yaml_text({word: [word, {"a": word}]})) == {word: [word, {"a": word}]}
 
 
-@given(text=ODD)
-def test_powershell_takes_a_word_as_it_is(text: str) -> None:
-    """By the rules of PowerShell's own tokenizer: a quote is any of five, and two in a row stand for the second."""
-    quoted = powershell(text)
-    if quoted == text:
-        assert all(char.isalnum() or char in "_./-" for char in text)
-        return
-    quotes = "'\u2018\u2019\u201a\u201b"
-    found, place = "", 1
-    assert quoted[0] in quotes
-    while True:
-        char = quoted[place]
-        if char in quotes:
-            if place + 1 == len(quoted):
-                break
-            assert quoted[place + 1] in quotes, "the text ends early"
-            place += 1
-        found += quoted[place]
-        place += 1
-    assert found == text
+@given(texts=st.lists(ODD, min_size=1, max_size=4))
+def test_powershell_takes_words_as_they_are(texts: list[str]) -> None:
+    assert provisioned.powershell_words(" ".join(map(powershell, texts))) == texts
 
 
 @pytest.mark.parametrize(
@@ -220,6 +168,11 @@ def test_powershell_takes_a_word_as_it_is(text: str) -> None:
         ("kubernetes", "x", {"tls_ca": "/etc/ca.pem"}, "the name of a ConfigMap"),
         ("kubernetes", "x" * 60, {}, "at most 50"),
         ("process", "x", {}, "say what the agent hosts"),
+        ("linux", "x", {}, "say what the agent hosts"),
+        ("windows", "x", {"program": "a:b", "env__A": "%PATH%"}, "a percent sign"),
+        ("windows", "x", {"program": "a:b", "env__A": '"'}, "a double quote"),
+        ("windows", "x", {"program": "a:b", "folder": "C:\\"}, "a backslash"),
+        ("windows", "x", {"program": "a:b", "label__a": "b c"}, "a double quote"),
     ],
 )
 def test_what_cannot_be_is_refused(kind: str, name: str, given: dict[str, str], why: str) -> None:

@@ -119,6 +119,11 @@ class _Commands(LazyGroup):
             "Write what starts an agent: a command or manifest, with a token.",
             _RUN,
         ),
+        "service": CommandEntry(
+            "weft.cli.service.service_command:app",
+            "Run agents and coordinators as services of the system.",
+            _RUN,
+        ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(

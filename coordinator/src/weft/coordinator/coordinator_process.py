@@ -9,6 +9,7 @@ import os
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.process import logs
+from weft.rpc.process.service_notices import service_notices
 from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.telemetry.metrics_export import set_up_metrics, shut_down_metrics
 from weft.rpc.telemetry.providers import set_up_traces, shut_down
@@ -33,10 +34,19 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
     await coordinator.start()
     # Recovered tasks stay for a while: the garbage collector need not examine them again and again.
     gc.freeze()
+    notices = service_notices()
+    following = None
+    if notices is not None:
+        following = loop.create_task(notices.follow(lambda: f"serves at {coordinator.address}"))
     try:
         await stop.wait()
     finally:
+        if notices is not None:
+            notices.stopping()
+        # Watched to its end: the stop is bounded, and its steps are on the loop.
         await coordinator.stop()
+        if following is not None:
+            following.cancel()
         await asyncio.to_thread(shut_down_metrics, provider)
 
 

@@ -18,6 +18,7 @@ from weft.rpc.process.extras import require
 
 if TYPE_CHECKING:
     from weft.agent import Agent
+    from weft.rpc.process.service_notices import ServiceNotices
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -302,11 +303,14 @@ def _run_agent(made: Agent) -> None:
     """
     from weft.agent.errors import RESTART_STATUS, OverrunError
     from weft.cli.terminal.failure import Failure
+    from weft.rpc.process.service_notices import service_notices
     from weft.rpc.telemetry.metrics_export import set_up_metrics, shut_down_metrics
     from weft.rpc.telemetry.providers import set_up_traces, shut_down
 
     export = set_up_traces("weft-agent", made.settings.id)
     provider = set_up_metrics("weft-agent", made.settings.id, made.figures)
+    if (notices := service_notices()) is not None:
+        _follow(made, notices)
     try:
         made.run()
     except OverrunError as error:
@@ -314,6 +318,21 @@ def _run_agent(made: Agent) -> None:
     finally:
         shut_down_metrics(provider)
         shut_down(export)
+
+
+def _follow(made: Agent, notices: ServiceNotices) -> None:
+    """Tell systemd how the agent is."""
+    target = ",".join(made.settings.target)
+
+    @made.background
+    async def follow_service() -> None:
+        try:
+            # Ready also while no coordinator answers: the agent dials until one does.
+            await notices.follow(
+                lambda: f"connected to {target}" if made.connected else f"no coordinator answers at {target}"
+            )
+        finally:
+            notices.stopping()
 
 
 def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]) -> Agent:

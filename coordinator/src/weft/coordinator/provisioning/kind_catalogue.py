@@ -11,7 +11,10 @@ from typing import NamedTuple
 from weft.coordinator.provisioning.kinds.compose_kind import ComposeKind
 from weft.coordinator.provisioning.kinds.docker_kind import DockerKind
 from weft.coordinator.provisioning.kinds.kubernetes_kind import KubernetesKind
+from weft.coordinator.provisioning.kinds.linux_kind import LinuxKind
+from weft.coordinator.provisioning.kinds.macos_kind import MacosKind
 from weft.coordinator.provisioning.kinds.process_kind import ProcessKind
+from weft.coordinator.provisioning.kinds.windows_kind import WindowsKind
 from weft.coordinator.provisioning.provision_kind import ProvisionKind
 from weft.rpc.process.logs import get_logger
 
@@ -19,7 +22,7 @@ log = get_logger(__name__)
 
 GROUP = "weft.providers"
 OWN_PACKAGE = "weft"
-_OWN = (ComposeKind, DockerKind, KubernetesKind, ProcessKind)
+_OWN = (ComposeKind, DockerKind, KubernetesKind, LinuxKind, MacosKind, ProcessKind, WindowsKind)
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 

@@ -1,0 +1,1 @@
+"""`weft service`: agents and coordinators as services of the operating system."""
