@@ -41,6 +41,7 @@ CONTRACT = (
     "access",
     "security",
     "namespace",
+    "provision",
 )
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")
