@@ -40,6 +40,7 @@ CONTRACT = (
     "agent",
     "access",
     "security",
+    "certificate",
     "namespace",
     "provision",
 )

@@ -94,10 +94,17 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "weft/rpc/process/process_readings",
     ),
     "pynvml": ("weft/agent/session/host_readings",),
-    "pydantic": ("weft/rpc/process/file_settings", "weft/coordinator/settings", "weft/agent", "weft/cli"),
+    "pydantic": (
+        "weft/rpc/process/file_settings",
+        "weft/coordinator/settings",
+        "weft/coordinator/door_settings",
+        "weft/agent",
+        "weft/cli",
+    ),
     "pydantic_settings": (
         "weft/rpc/process/file_settings",
         "weft/coordinator/settings",
+        "weft/coordinator/door_settings",
         "weft/agent",
         "weft/cli/process",
     ),

@@ -23,7 +23,7 @@ from weft.agent.sidecar.egress import Egress
 from weft.client import Mesh, PermissionDenied, connect
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.caller import AGENT, CLIENT, OPERATOR, ROLES, roles_of
-from weft.rpc.identity.edge import TokenVerdict
+from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.network.channel import Route, dial
 from weft.rpc.security import tickets, tokens
 from weft.rpc.security.token_source import token_source

@@ -158,7 +158,7 @@ def test_changed_files_are_read_again_and_wrong_ones_are_not_used(
 
 
 def test_warnings_of_a_key_that_others_may_read_and_of_a_near_end(authority: TestAuthority):
-    tls = authority.tls("careless", days=2)
+    tls = authority.tls("careless", ago=timedelta(days=88))
     with captured() as told:
         TlsFiles(tls)
         Path(tls.key).chmod(0o644)

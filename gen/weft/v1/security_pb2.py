@@ -28,7 +28,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16weft/v1/security.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\"c\n\nTokenScope\x12\x0f\n\x07methods\x18\x01 \x03(\t\x12\r\n\x05hosts\x18\x02 \x03(\t\x12\x11\n\tagent_ids\x18\x03 \x03(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x12\n\nnamespaces\x18\x05 \x03(\t\"\xee\x02\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x03 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brotate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\x0f\n\x07\x63omment\x18\t \x01(\t\x12\x10\n\x08max_uses\x18\n \x01(\r\x12\x0f\n\x07used_by\x18\x0b \x03(\t\x12\x0c\n\x04name\x18\x0c \x01(\t\"P\n\x0bStoredToken\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\"\n\x06hashes\x18\x02 \x03(\x0b\x32\x12.weft.v1.TokenHash\"L\n\tTokenHash\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x12\x43reateTokenRequest\x12\x1b\n\x04role\x18\x01 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x02 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rnever_expires\x18\x04 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x10\n\x08max_uses\x18\x06 \x01(\r\x12\x0c\n\x04name\x18\x07 \x01(\t\"B\n\x13\x43reateTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListTokensResponse\x12\x1e\n\x06tokens\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x10GetTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\"t\n\x12RotateTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"B\n\x13RotateTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"4\n\x13RevokeTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\"!\n\x11\x43heckTokenRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xa9\x02\n\x12\x43heckTokenResponse\x12#\n\x07refusal\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x03 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12,\n\ttime_left\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12#\n\x05rules\x18\x07 \x01(\x0b\x32\x14.weft.v1.AccessRules\x12\x11\n\tunchecked\x18\x08 \x01(\x08\x12*\n\x07\x65nds_in\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x0b\x41\x63\x63\x65ssRules\x12\"\n\x05rules\x18\x01 \x03(\x0b\x32\x13.weft.v1.AccessRule\x12\x13\n\x0b\x64\x65ny_others\x18\x02 \x01(\x08\"@\n\nAccessRule\x12\r\n\x05\x61llow\x18\x01 \x01(\x08\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x12\n\nnamespaces\x18\x03 \x03(\t\"5\n\x0c\x41gentProcess\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\"=\n\x14\x43reateTicketsRequest\x12%\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x15.weft.v1.AgentProcess\"g\n\x15\x43reateTicketsResponse\x12\r\n\x05texts\x18\x01 \x03(\t\x12,\n\ttime_left\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tunchecked\x18\x03 \x01(\x08\"\xd0\x01\n\x06Ticket\x12$\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x15.weft.v1.AgentProcess\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12+\n\x06\x63\x61ller\x18\x03 \x01(\x0b\x32\x1b.weft.v1.CheckTokenResponse\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\rTicketSecrets\x12&\n\x07secrets\x18\x01 \x03(\x0b\x32\x15.weft.v1.TicketSecret\"O\n\x0cTicketSecret\x12\x0e\n\x06secret\x18\x01 \x01(\x0c\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xd5\x04\n\x0cTokenService\x12S\n\x0b\x43reateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12P\n\nListTokens\x12\x1a.weft.v1.ListTokensRequest\x1a\x1b.weft.v1.ListTokensResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12J\n\x08GetToken\x12\x18.weft.v1.GetTokenRequest\x1a\x19.weft.v1.GetTokenResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12S\n\x0bRotateToken\x12\x1b.weft.v1.RotateTokenRequest\x1a\x1c.weft.v1.RotateTokenResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12S\n\x0bRevokeToken\x12\x1b.weft.v1.RevokeTokenRequest\x1a\x1c.weft.v1.RevokeTokenResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12N\n\nCheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x02\x12X\n\rCreateTickets\x12\x1d.weft.v1.CreateTicketsRequest\x1a\x1e.weft.v1.CreateTicketsResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16weft/v1/security.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\"c\n\nTokenScope\x12\x0f\n\x07methods\x18\x01 \x03(\t\x12\r\n\x05hosts\x18\x02 \x03(\t\x12\x11\n\tagent_ids\x18\x03 \x03(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x12\n\nnamespaces\x18\x05 \x03(\t\"\xb2\x03\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x03 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brotate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\x0f\n\x07\x63omment\x18\t \x01(\t\x12\x10\n\x08max_uses\x18\n \x01(\r\x12\x0f\n\x07used_by\x18\x0b \x03(\t\x12\x0c\n\x04name\x18\x0c \x01(\t\x12\x10\n\x08subjects\x18\r \x03(\t\x12\x30\n\x0cmember_until\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x0bStoredToken\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\"\n\x06hashes\x18\x02 \x03(\x0b\x32\x12.weft.v1.TokenHash\"L\n\tTokenHash\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd7\x01\n\x12\x43reateTokenRequest\x12\x1b\n\x04role\x18\x01 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x02 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rnever_expires\x18\x04 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x10\n\x08max_uses\x18\x06 \x01(\r\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x10\n\x08subjects\x18\x08 \x03(\t\"B\n\x13\x43reateTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListTokensResponse\x12\x1e\n\x06tokens\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x10GetTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\"t\n\x12RotateTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"B\n\x13RotateTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\x12\x0c\n\x04text\x18\x02 \x01(\t\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"4\n\x13RevokeTokenResponse\x12\x1d\n\x05token\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Token\"!\n\x11\x43heckTokenRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xa9\x02\n\x12\x43heckTokenResponse\x12#\n\x07refusal\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x04role\x18\x02 \x01(\x0e\x32\r.weft.v1.Role\x12\"\n\x05scope\x18\x03 \x01(\x0b\x32\x13.weft.v1.TokenScope\x12,\n\ttime_left\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12#\n\x05rules\x18\x07 \x01(\x0b\x32\x14.weft.v1.AccessRules\x12\x11\n\tunchecked\x18\x08 \x01(\x08\x12*\n\x07\x65nds_in\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x0b\x41\x63\x63\x65ssRules\x12\"\n\x05rules\x18\x01 \x03(\x0b\x32\x13.weft.v1.AccessRule\x12\x13\n\x0b\x64\x65ny_others\x18\x02 \x01(\x08\"@\n\nAccessRule\x12\r\n\x05\x61llow\x18\x01 \x01(\x08\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x12\n\nnamespaces\x18\x03 \x03(\t\"5\n\x0c\x41gentProcess\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\"=\n\x14\x43reateTicketsRequest\x12%\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x15.weft.v1.AgentProcess\"g\n\x15\x43reateTicketsResponse\x12\r\n\x05texts\x18\x01 \x03(\t\x12,\n\ttime_left\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tunchecked\x18\x03 \x01(\x08\"\xd0\x01\n\x06Ticket\x12$\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x15.weft.v1.AgentProcess\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12+\n\x06\x63\x61ller\x18\x03 \x01(\x0b\x32\x1b.weft.v1.CheckTokenResponse\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\rTicketSecrets\x12&\n\x07secrets\x18\x01 \x03(\x0b\x32\x15.weft.v1.TicketSecret\"O\n\x0cTicketSecret\x12\x0e\n\x06secret\x18\x01 \x01(\x0c\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xd5\x04\n\x0cTokenService\x12S\n\x0b\x43reateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12P\n\nListTokens\x12\x1a.weft.v1.ListTokensRequest\x1a\x1b.weft.v1.ListTokensResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12J\n\x08GetToken\x12\x18.weft.v1.GetTokenRequest\x1a\x19.weft.v1.GetTokenResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12S\n\x0bRotateToken\x12\x1b.weft.v1.RotateTokenRequest\x1a\x1c.weft.v1.RotateTokenResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12S\n\x0bRevokeToken\x12\x1b.weft.v1.RevokeTokenRequest\x1a\x1c.weft.v1.RevokeTokenResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x12N\n\nCheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\x07\xca\xe1\x18\x03\n\x01\x02\x12X\n\rCreateTickets\x12\x1d.weft.v1.CreateTicketsRequest\x1a\x1e.weft.v1.CreateTicketsResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,51 +52,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENSCOPE']._serialized_start=147
   _globals['_TOKENSCOPE']._serialized_end=246
   _globals['_TOKEN']._serialized_start=249
-  _globals['_TOKEN']._serialized_end=615
-  _globals['_STOREDTOKEN']._serialized_start=617
-  _globals['_STOREDTOKEN']._serialized_end=697
-  _globals['_TOKENHASH']._serialized_start=699
-  _globals['_TOKENHASH']._serialized_end=775
-  _globals['_CREATETOKENREQUEST']._serialized_start=778
-  _globals['_CREATETOKENREQUEST']._serialized_end=975
-  _globals['_CREATETOKENRESPONSE']._serialized_start=977
-  _globals['_CREATETOKENRESPONSE']._serialized_end=1043
-  _globals['_LISTTOKENSREQUEST']._serialized_start=1045
-  _globals['_LISTTOKENSREQUEST']._serialized_end=1103
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=1105
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1182
-  _globals['_GETTOKENREQUEST']._serialized_start=1184
-  _globals['_GETTOKENREQUEST']._serialized_end=1213
-  _globals['_GETTOKENRESPONSE']._serialized_start=1215
-  _globals['_GETTOKENRESPONSE']._serialized_end=1264
-  _globals['_ROTATETOKENREQUEST']._serialized_start=1266
-  _globals['_ROTATETOKENREQUEST']._serialized_end=1382
-  _globals['_ROTATETOKENRESPONSE']._serialized_start=1384
-  _globals['_ROTATETOKENRESPONSE']._serialized_end=1450
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1452
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1484
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1486
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1538
-  _globals['_CHECKTOKENREQUEST']._serialized_start=1540
-  _globals['_CHECKTOKENREQUEST']._serialized_end=1573
-  _globals['_CHECKTOKENRESPONSE']._serialized_start=1576
-  _globals['_CHECKTOKENRESPONSE']._serialized_end=1873
-  _globals['_ACCESSRULES']._serialized_start=1875
-  _globals['_ACCESSRULES']._serialized_end=1945
-  _globals['_ACCESSRULE']._serialized_start=1947
-  _globals['_ACCESSRULE']._serialized_end=2011
-  _globals['_AGENTPROCESS']._serialized_start=2013
-  _globals['_AGENTPROCESS']._serialized_end=2066
-  _globals['_CREATETICKETSREQUEST']._serialized_start=2068
-  _globals['_CREATETICKETSREQUEST']._serialized_end=2129
-  _globals['_CREATETICKETSRESPONSE']._serialized_start=2131
-  _globals['_CREATETICKETSRESPONSE']._serialized_end=2234
-  _globals['_TICKET']._serialized_start=2237
-  _globals['_TICKET']._serialized_end=2445
-  _globals['_TICKETSECRETS']._serialized_start=2447
-  _globals['_TICKETSECRETS']._serialized_end=2502
-  _globals['_TICKETSECRET']._serialized_start=2504
-  _globals['_TICKETSECRET']._serialized_end=2583
-  _globals['_TOKENSERVICE']._serialized_start=2586
-  _globals['_TOKENSERVICE']._serialized_end=3183
+  _globals['_TOKEN']._serialized_end=683
+  _globals['_STOREDTOKEN']._serialized_start=685
+  _globals['_STOREDTOKEN']._serialized_end=765
+  _globals['_TOKENHASH']._serialized_start=767
+  _globals['_TOKENHASH']._serialized_end=843
+  _globals['_CREATETOKENREQUEST']._serialized_start=846
+  _globals['_CREATETOKENREQUEST']._serialized_end=1061
+  _globals['_CREATETOKENRESPONSE']._serialized_start=1063
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1129
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1131
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1189
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1191
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1268
+  _globals['_GETTOKENREQUEST']._serialized_start=1270
+  _globals['_GETTOKENREQUEST']._serialized_end=1299
+  _globals['_GETTOKENRESPONSE']._serialized_start=1301
+  _globals['_GETTOKENRESPONSE']._serialized_end=1350
+  _globals['_ROTATETOKENREQUEST']._serialized_start=1352
+  _globals['_ROTATETOKENREQUEST']._serialized_end=1468
+  _globals['_ROTATETOKENRESPONSE']._serialized_start=1470
+  _globals['_ROTATETOKENRESPONSE']._serialized_end=1536
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1538
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1570
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1572
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1624
+  _globals['_CHECKTOKENREQUEST']._serialized_start=1626
+  _globals['_CHECKTOKENREQUEST']._serialized_end=1659
+  _globals['_CHECKTOKENRESPONSE']._serialized_start=1662
+  _globals['_CHECKTOKENRESPONSE']._serialized_end=1959
+  _globals['_ACCESSRULES']._serialized_start=1961
+  _globals['_ACCESSRULES']._serialized_end=2031
+  _globals['_ACCESSRULE']._serialized_start=2033
+  _globals['_ACCESSRULE']._serialized_end=2097
+  _globals['_AGENTPROCESS']._serialized_start=2099
+  _globals['_AGENTPROCESS']._serialized_end=2152
+  _globals['_CREATETICKETSREQUEST']._serialized_start=2154
+  _globals['_CREATETICKETSREQUEST']._serialized_end=2215
+  _globals['_CREATETICKETSRESPONSE']._serialized_start=2217
+  _globals['_CREATETICKETSRESPONSE']._serialized_end=2320
+  _globals['_TICKET']._serialized_start=2323
+  _globals['_TICKET']._serialized_end=2531
+  _globals['_TICKETSECRETS']._serialized_start=2533
+  _globals['_TICKETSECRETS']._serialized_end=2588
+  _globals['_TICKETSECRET']._serialized_start=2590
+  _globals['_TICKETSECRET']._serialized_end=2669
+  _globals['_TOKENSERVICE']._serialized_start=2672
+  _globals['_TOKENSERVICE']._serialized_end=3269
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ class TokenScope(_message.Message):
     def __init__(self, methods: _Optional[_Iterable[str]] = ..., hosts: _Optional[_Iterable[str]] = ..., agent_ids: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., namespaces: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Token(_message.Message):
-    __slots__ = ("id", "role", "scope", "create_time", "expire_time", "revoke_time", "rotate_time", "created_by", "comment", "max_uses", "used_by", "name")
+    __slots__ = ("id", "role", "scope", "create_time", "expire_time", "revoke_time", "rotate_time", "created_by", "comment", "max_uses", "used_by", "name", "subjects", "member_until")
     ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,8 @@ class Token(_message.Message):
     MAX_USES_FIELD_NUMBER: _ClassVar[int]
     USED_BY_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_UNTIL_FIELD_NUMBER: _ClassVar[int]
     id: str
     role: _access_pb2.Role
     scope: TokenScope
@@ -50,7 +52,9 @@ class Token(_message.Message):
     max_uses: int
     used_by: _containers.RepeatedScalarFieldContainer[str]
     name: str
-    def __init__(self, id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rotate_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., used_by: _Optional[_Iterable[str]] = ..., name: _Optional[str] = ...) -> None: ...
+    subjects: _containers.RepeatedScalarFieldContainer[str]
+    member_until: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rotate_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., used_by: _Optional[_Iterable[str]] = ..., name: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ..., member_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StoredToken(_message.Message):
     __slots__ = ("token", "hashes")
@@ -69,7 +73,7 @@ class TokenHash(_message.Message):
     def __init__(self, sha256: _Optional[bytes] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateTokenRequest(_message.Message):
-    __slots__ = ("role", "scope", "ttl", "never_expires", "comment", "max_uses", "name")
+    __slots__ = ("role", "scope", "ttl", "never_expires", "comment", "max_uses", "name", "subjects")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +81,7 @@ class CreateTokenRequest(_message.Message):
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     MAX_USES_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
     role: _access_pb2.Role
     scope: TokenScope
     ttl: _duration_pb2.Duration
@@ -84,7 +89,8 @@ class CreateTokenRequest(_message.Message):
     comment: str
     max_uses: int
     name: str
-    def __init__(self, role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., never_expires: bool = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+    subjects: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., never_expires: bool = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., name: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateTokenResponse(_message.Message):
     __slots__ = ("token", "text")

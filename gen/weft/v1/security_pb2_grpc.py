@@ -112,8 +112,8 @@ class TokenServiceServicer(object):
     def RotateToken(self, request, context):
         """Gives a token another text, under the same id. The old text is valid for an overlap, in which its holders get the new one.
 
-        Guarantee: durable when acknowledged. Errors: NOT_FOUND (TOKEN_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD),
-        FAILED_PRECONDITION (TOKEN_REVOKED).
+        Guarantee: durable when acknowledged. Errors: NOT_FOUND (TOKEN_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD; also: the token has no
+        text), FAILED_PRECONDITION (TOKEN_REVOKED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

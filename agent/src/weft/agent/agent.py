@@ -17,6 +17,7 @@ from weft.agent.operators_ports import operators_ports
 from weft.agent.process import event_loop
 from weft.agent.process.patched import refuse_patched
 from weft.agent.runtime import Runtime, run_here
+from weft.agent.session.joining import Joining
 from weft.agent.settings import AgentSettings, with_tls
 from weft.rpc.process import logs
 from weft.rpc.process.standard_streams import fill_missing
@@ -76,6 +77,8 @@ class Agent(AgentParts):
 
     # Its settings, and their defaults.
     settings_type: ClassVar[type[AgentSettings]] = AgentSettings
+    # While it joins its mesh.
+    _joining: Joining | None = None
 
     def __init__(
         self,
@@ -206,7 +209,7 @@ class Agent(AgentParts):
         loop.set_exception_handler(logs.tell_loop_failure)
         main = threading.current_thread() is threading.main_thread()
         try:
-            event_loop.run_to_end(loop, self._serve(own_process=main))
+            event_loop.run_to_end(loop, self._join_and_serve(own_process=main))
         finally:
             event_loop.close(loop)
 
@@ -215,12 +218,27 @@ class Agent(AgentParts):
 
         Ends after `stop`, or when cancelled: then running attempts are released at once.
         """
-        await self._serve(own_process=False)
+        await self._join_and_serve(own_process=False)
 
     def stop(self) -> None:
         """Drain and end, from any thread; a second time: without waiting. Harmless when it does not run."""
+        if self._joining is not None:
+            self._joining.stop()
         if self._runtime is not None:
             self._runtime.stop()
+
+    async def _join_and_serve(self, *, own_process: bool) -> None:
+        """Serve; before that, join a mesh that makes certificates by itself."""
+        if self.settings.tls_pin:
+            self._joining = Joining(self.settings)
+            try:
+                found = await self._joining.run(own_process=own_process)
+            finally:
+                self._joining = None
+            if found is None:
+                return
+            self.configure(**found)
+        await self._serve(own_process=own_process)
 
     async def _serve(self, *, own_process: bool) -> None:
         self._check()

@@ -40,7 +40,6 @@ from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import Route
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
-from weft.rpc.security.token_source import token_source
 from weft.rpc.telemetry.process_metering import ask_certificate
 from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
@@ -108,7 +107,7 @@ class Runtime:
             self._outbox,
             self._end_by,
             agent_id=settings.id,
-            route=Route(settings.use_proxy, self._tls.channels, token_source(settings.shown_token)),
+            route=Route(settings.use_proxy, self._tls.channels, settings.proof()),
         )
         ask_certificate(figures.figures, self._tls.ports)
         figures.ask(self._slots, self._outbox, self.clients, lambda: self._session.connected)

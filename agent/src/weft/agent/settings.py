@@ -22,7 +22,9 @@ from weft.rpc.network.binding import checked_host_port
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
 from weft.rpc.process.file_settings import FileSettings
+from weft.rpc.security.own_proof import own_proof
 from weft.rpc.security.tls import SYSTEM, Tls, misfit, tls_of
+from weft.rpc.security.token_source import Shown, token_source
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 
 _ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
@@ -201,10 +203,30 @@ class AgentSettings(FileSettings):
         description="file of the authorities of callers: the direct server lets nobody in without a certificate of theirs (mTLS)",
     )
 
+    tls_pin: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_tls_pin", "weft_tls_pin"),
+        description="`sha256:…`, of the authority of a mesh that makes certificates by itself (`weft coordinator --ca auto`): the agent"
+        " joins with its token, and gets its certificate there, instead of files",
+    )
+    tls_join: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_tls_join", "weft_tls_join"),
+        description="where such a mesh is joined, `host:port`, or several; unless set, the hosts of the target, at the port after its",
+    )
+
     @property
     def shown_token(self) -> str | Path:
         """The token, or the file that has it; an empty path: neither."""
         return self.token.get_secret_value() if self.token else Path(self.token_file)
+
+    def proof(self) -> Shown | None:
+        """What its calls show: the token, or else its certificate; None: nothing.
+
+        Raises:
+            InvalidArgument: it is no token, or its file cannot be read.
+        """
+        return own_proof(token_source(self.shown_token), self.tls)
 
     @property
     def tls(self) -> Tls | None:
@@ -215,6 +237,8 @@ class AgentSettings(FileSettings):
             key=self.tls_key,
             server_name=self.tls_server_name,
             client_ca=self.tls_client_ca,
+            pin=self.tls_pin,
+            join=self.tls_join,
         )
 
     channelz: str = Field(
@@ -235,7 +259,8 @@ class AgentSettings(FileSettings):
 
     @model_validator(mode="after")
     def _tls_fits_together(self) -> AgentSettings:
-        found = misfit(self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name, self.tls_client_ca)
+        files = self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name, self.tls_client_ca
+        found = misfit(*files, self.tls_pin, self.tls_join)
         if found is not None:
             raise ValueError("tls_{}: {}".format(*found))
         return self

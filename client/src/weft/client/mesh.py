@@ -22,9 +22,11 @@ from weft.client.schedules import Schedules
 from weft.client.stats_snapshot import CoordinatorStats, stats_of
 from weft.client.tasks import Tasks
 from weft.rpc.balancing import Balancer
+from weft.rpc.membership.present_tls import present
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
 from weft.rpc.process.home_loop import HomeLoop
+from weft.rpc.security.own_proof import own_proof
 from weft.rpc.security.tls import Tls, chosen
 from weft.rpc.security.token_source import token_source
 
@@ -61,12 +63,15 @@ def connect(
         max_message_bytes: largest request or response of a direct call.
         tls: the certificates to verify others by, and to show; True: verify by the authorities of the operating system;
             False: no TLS. Default: by the variables WEFT_TLS_CA, WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TLS_SERVER_NAME;
-            without them, no TLS.
+            without them, no TLS. With a pin (`Tls(pin=…)`, WEFT_TLS_PIN), the process joins a mesh that makes certificates by itself,
+            in `async with`, or else at its first use, which then blocks for a moment.
         token: the token that calls show, or the path of a file that has it, which is read again when it changes. Default: by the
             variables WEFT_TOKEN and WEFT_TOKEN_FILE. It is sent by TLS, or to this machine, only.
 
     Raises:
         InvalidArgument: the target is malformed, or a file of certificates or the token cannot be used.
+    Raises (at the first use, with a pin):
+        Unavailable: the mesh cannot be joined now; and what a coordinator refuses.
     """
     return Mesh(
         target,
@@ -96,9 +101,11 @@ class Mesh:
         tls: Tls | bool | None = None,
         token: str | Path | None = None,
     ) -> None:
-        settings = chosen(tls)
-        self._route = Route(use_proxy, _security(settings) if settings else None, token_source(token))
         self._targets = parse(target)
+        self._use_proxy = use_proxy
+        self._tls, self._token = chosen(tls), token_source(token)
+        # With a pin, there is none before the first use.
+        self._known_route = None if self._tls is not None and self._tls.pin else self._make_route()
         # For messages.
         self.target: str = ",".join(self._targets)
         # The target for gRPC, with names resolved. Empty until the first use.
@@ -145,6 +152,17 @@ class Mesh:
     def balancers(self) -> Sequence[Balancer]:
         """Those of its direct channels, for figures. From any thread."""
         return [each.balancer for each in list(self._directs.values())]
+
+    @property
+    def _route(self) -> Route:
+        if self._known_route is None:
+            self._known_route = self._make_route()
+        return self._known_route
+
+    def _make_route(self) -> Route:
+        """How coordinators are reached. With a pin, it joins the mesh, which may block for some seconds."""
+        tls, token = present(self._tls, self._targets, self._token)
+        return Route(self._use_proxy, _security(tls) if tls else None, own_proof(token, tls))
 
     def _plain(self) -> grpc.aio.Channel:
         """The connection itself. The API's own calls inherit nothing, because several callers share some of them."""
@@ -252,6 +270,8 @@ class Mesh:
             await self._channel.close()
 
     async def __aenter__(self) -> Self:
+        if self._known_route is None:
+            self._known_route = await asyncio.to_thread(self._make_route)
         if len(self._targets) > 1 and not self._dialled:
             # Resolving a name may take long.
             self._dialled = await asyncio.to_thread(dialled, self._targets)

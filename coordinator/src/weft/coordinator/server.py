@@ -10,6 +10,7 @@ from grpc import aio
 
 from weft.coordinator.coordinator_figures import CoordinatorFigures
 from weft.coordinator.identity.identity import Identity
+from weft.coordinator.join_port import JoinPort
 from weft.coordinator.namespaces.namespace import CoordinatorParts, Namespace
 from weft.coordinator.provisioning.provision_service import ProvisionService
 from weft.coordinator.server_port import bind, write_whole
@@ -24,7 +25,7 @@ from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.process_metering import ask_certificate, ask_denied
 from weft.rpc.telemetry.span_tracer import SpanTracer
-from weft.v1 import provision_pb2_grpc, security_pb2_grpc
+from weft.v1 import certificate_pb2_grpc, provision_pb2_grpc, security_pb2_grpc
 
 log = get_logger(__name__)
 
@@ -52,9 +53,14 @@ class Coordinator:
     ) -> None:
         self._settings, self.coordinator_id = settings, settings.process_name
         store = store or store_of(settings.store_config)
-        self._tls, self.identity = process_tls(settings.tls), Identity(store, settings)
+        self.identity = Identity(store, settings)
+        tls = self.identity.tls or settings.tls
+        self._tls = process_tls(tls)
+        self._join: JoinPort | None = None
+        if self.identity.tls is not None and self._tls.ports is not None:
+            self._join = JoinPort(settings, self.identity, self._tls.ports)
         self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
-        self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, settings.tls)
+        self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, tls)
         ask_certificate(self._figures.figures, self._tls.ports)
         ask_denied(self._figures.figures, {"coordinator": self.identity.edge.denied})
         parts = CoordinatorParts(
@@ -79,6 +85,8 @@ class Coordinator:
         server = self._make_server()
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
         address = bind(server, self._settings.listen, self._tls.ports)
+        if self._join is not None:
+            self._join.bind()
         self._figures.bind()
         await self._channelz.start()
         await self.default.open()
@@ -87,6 +95,8 @@ class Coordinator:
         await self._figures.start()
         await server.start()
         self._server, self.address = server, address
+        if self._join is not None:
+            await self._join.start(address)
         if self._settings.address_file is not None:
             write_whole(self._settings.address_file, address)
         log.info(
@@ -106,6 +116,7 @@ class Coordinator:
         security_pb2_grpc.add_TokenServiceServicer_to_server(self.identity.service, own)
         provisioning = ProvisionService(self.identity.table, self.identity.edge)
         provision_pb2_grpc.add_ProvisionServiceServicer_to_server(provisioning, own)
+        certificate_pb2_grpc.add_CertificateServiceServicer_to_server(self.identity.certificates, own)
         return server
 
     async def stop(self, grace_s: float | None = None) -> None:
@@ -113,11 +124,14 @@ class Coordinator:
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
         await self.default.stop()
+        if self._join is not None:
+            await self._join.stop(grace_s)
         if self._server is not None:
             await self._server.stop(grace_s)
         await self._figures.stop()
         await self._channelz.stop()
         await self.default.close()
+        self.identity.close()
         log.info("coordinator.stopped")
 
     @property

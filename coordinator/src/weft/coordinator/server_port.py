@@ -15,20 +15,29 @@ class BindError(Exception):
     """The address cannot be used: another process has it, or it is not this machine's."""
 
 
-def bind(server: aio.Server, listen: str, tls: TlsFiles | None = None) -> str:
+def bind(
+    server: aio.Server,
+    listen: str,
+    tls: TlsFiles | None = None,
+    *,
+    option: str = "--listen",
+    asks_callers: bool = True,
+) -> str:
     """Take the address; returns it with the port that it got.
 
     Args:
         tls: the certificate of the port; None: it is plain.
+        option: by which another address is chosen.
+        asks_callers: False: callers need no certificate, whatever the settings are.
 
     Raises:
         BindError: it cannot be used.
     """
     try:
-        port = open_port(server, listen, tls)
+        port = open_port(server, listen, tls, asks_callers=asks_callers)
     except PortRefused as error:
         raise BindError(
-            f"cannot listen on {listen}: {error}. Choose another address with --listen HOST:PORT"
+            f"cannot listen on {listen}: {error}. Choose another address with {option} HOST:PORT"
         ) from None
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from weft.coordinator.door_settings import DoorSettings
 from weft.coordinator.store.store_config import (
     MAX_PROGRESS_BYTES,
     StoreConfig,
@@ -27,24 +27,18 @@ from weft.rpc.network.channel import (
     MAX_PAYLOAD_BYTES,
     MAX_PENDING_CALLS,
 )
-from weft.rpc.process.file_settings import FileSettings
-from weft.rpc.security.tls import Tls, misfit, tls_of
 from weft.rpc.telemetry.figures import MAX_METHODS
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 from weft.rpc.times import MAX_DURATION_S
 
 
-class CoordinatorSettings(FileSettings):
-    """A setting's unit is last in its name. Values outside their range are refused at start-up.
-
-    Large because the checks of settings that depend on each other belong beside them.
-    """
+class CoordinatorSettings(DoorSettings):
+    """A setting's unit is last in its name. Values outside their range are refused at start-up."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid", hide_input_in_errors=True)
     table: ClassVar[str] = "coordinator"
     paths: ClassVar[frozenset[str]] = frozenset({"store"})
 
-    listen: str = Field("127.0.0.1:7700", description="address to serve on; port 0 takes a free one")
     store: str = Field(
         "weft.db",
         # It may hold credentials.
@@ -76,7 +70,6 @@ class CoordinatorSettings(FileSettings):
         " Redis: fast (as often as Redis syncs its log; the default), durable (Redis syncs every write)"
         " or replicated (a replica has it)",
     )
-    address_file: Path | None = Field(None, description="file to write the bound address to, once serving")
     coordinator_id: str = Field("", description="name for logs and traces; empty: host name and process id")
 
     heartbeat_interval_s: float = Field(
@@ -189,34 +182,10 @@ class CoordinatorSettings(FileSettings):
         le=10_000,
         description="methods with figures of their own; all others share `_OTHER`",
     )
-    tls_ca: str = Field(
-        "",
-        description="file of the authorities (CA) that sign agents' certificates, or `system`: direct calls by this coordinator use TLS",
-    )
-    tls_cert: str = Field("", description="file of this process' certificate: its port uses TLS")
-    tls_key: str = Field(
-        "", description="file of the certificate's private key, for its user alone (mode 600)"
-    )
-    tls_client_ca: str = Field(
-        "",
-        description="file of the authorities of callers: who shows no certificate of theirs is not let in (mTLS)",
-    )
     channelz: str = Field(
         "",
         description="address where operators ask gRPC for this process' servers, channels and connections (channelz),"
         " `host:port` (port 0: a free one); empty: none",
-    )
-    tokens: Literal["off", "on"] = Field(
-        "off",
-        description="on: callers and agents must show tokens (`weft tokens`); the first start writes one for an operator",
-    )
-    operator_token_file: Path | None = Field(
-        None,
-        description="where the first operator's token is written; unless set, beside the address file, or else weft-operator.token",
-    )
-    policy: Path | None = Field(
-        None,
-        description="file of the access policy: which callers may call which methods; read again when it changes; needs tokens",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged"
@@ -231,14 +200,6 @@ class CoordinatorSettings(FileSettings):
     def process_name(self) -> str:
         """The name of this coordinator in logs and traces."""
         return self.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
-
-    @property
-    def first_token_file(self) -> Path:
-        """Where the first operator's token is written."""
-        if self.operator_token_file is not None:
-            return self.operator_token_file
-        beside = self.address_file
-        return Path("weft-operator.token") if beside is None else beside.with_name(f"{beside.name}.token")
 
     @property
     def store_place(self) -> str:
@@ -275,24 +236,6 @@ class CoordinatorSettings(FileSettings):
             credentials=self.store_credentials,
         )
 
-    @property
-    def tls(self) -> Tls | None:
-        """Certificates of its ports and connections; None: they are plain."""
-        return tls_of(ca=self.tls_ca, cert=self.tls_cert, key=self.tls_key, client_ca=self.tls_client_ca)
-
-    @model_validator(mode="after")
-    def _tls_fits_together(self) -> CoordinatorSettings:
-        found = misfit(self.tls_ca, self.tls_cert, self.tls_key, "", self.tls_client_ca)
-        if found is not None:
-            raise ValueError("tls_{}: {}".format(*found))
-        return self
-
-    @model_validator(mode="after")
-    def _policy_knows_callers(self) -> CoordinatorSettings:
-        if self.policy is not None and self.tokens == "off":
-            raise ValueError("policy: callers are told apart by tokens only; set tokens to on as well")
-        return self
-
     @model_validator(mode="after")
     def _durability_of_the_store(self) -> CoordinatorSettings:
         modes = ("fast", "durable", "replicated") if self.shared_store else ("process", "full")
@@ -323,7 +266,7 @@ class CoordinatorSettings(FileSettings):
             raise ValueError("store_tls_cert and store_tls_key: a certificate and its key go together")
         return self
 
-    @field_validator("listen", "store")
+    @field_validator("store")
     @classmethod
     def _check_unix_path(cls, value: str) -> str:
         try:
@@ -341,16 +284,6 @@ class CoordinatorSettings(FileSettings):
     @classmethod
     def _check_channelz(cls, value: str) -> str:
         return checked_host_port(value, "127.0.0.1:9465")
-
-    @field_validator("listen")
-    @classmethod
-    def _has_port(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if value.startswith("unix:"):
-            return value
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise ValueError(f"{value!r} is not HOST:PORT, such as 127.0.0.1:7700 or 0.0.0.0:7700")
-        return value
 
 
 Settings = TypeVar("Settings", bound=CoordinatorSettings)

@@ -9,7 +9,7 @@ from grpc import aio
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError, from_call, from_status
 from weft.rpc.identity.caller import told_caller
-from weft.rpc.identity.edge import TokenVerdict
+from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.times import seconds
 from weft.v1 import security_pb2
 from weft.v1.security_pb2_grpc import TokenServiceStub

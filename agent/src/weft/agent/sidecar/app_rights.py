@@ -15,7 +15,8 @@ from grpc import aio
 from weft.agent.direct.remote_judge import asked
 from weft.rpc import refusals
 from weft.rpc.identity.caller import ANYBODY
-from weft.rpc.identity.edge import Edge, TokenVerdict
+from weft.rpc.identity.edge import Edge
+from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security import tickets
 from weft.rpc.security.token_source import Shown

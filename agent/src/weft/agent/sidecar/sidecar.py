@@ -32,7 +32,6 @@ from weft.agent.sidecar.forwarding import forwarded
 from weft.agent.sidecar.sidecar_settings import OFF, SidecarAgentSettings, SidecarSettings
 from weft.rpc.network.channel import Route
 from weft.rpc.security.process_tls import process_tls
-from weft.rpc.security.token_source import token_source
 
 # Time for the app's calls that are under way at the end.
 EGRESS_GRACE_S = 2.0
@@ -99,7 +98,7 @@ class Sidecar(Agent):
             self.settings.target,
             self._sidecar.durable,
             self._calls,
-            route=Route(self.settings.use_proxy, tls.channels, token_source(self.settings.shown_token)),
+            route=Route(self.settings.use_proxy, tls.channels, self.settings.proof()),
             max_message_bytes=self.settings.max_message_bytes,
             max_calls=self._sidecar.max_calls,
         )

@@ -119,8 +119,8 @@ class CertificateFolder:
     def _keep(self, name: str, made: KeyPair) -> CertificateFacts:
         certificate, key = self._files(name)
         # Written at once, one after the other: processes that read them between the two keep what they have.
-        _write(key, made.key, 0o600)
-        _write(certificate, made.certificate, 0o644)
+        write_file(key, made.key, 0o600)
+        write_file(certificate, made.certificate, 0o644)
         return facts(made.certificate)
 
 
@@ -146,7 +146,8 @@ def _read(path: Path) -> bytes:
         raise Failure(f"cannot read {path}: {system_reason(error)}") from None
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def write_file(path: Path, content: bytes, mode: int) -> None:
+    """Write a file so that no reader sees a part of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.cli.certs import joining_commands
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import Json
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from weft.rpc.security.certificates import CertificateFacts
 
 _HELP = with_examples(
-    "Make, renew and show certificates: an authority (CA) of one's own in a folder, for development and small meshes.",
+    "Make, renew and show certificates: an authority (CA) of one's own in a folder. Or join a mesh that makes its certificates by"
+    " itself (weft coordinator --ca auto).",
     "weft certs init pki",
     "weft certs issue pki coordinator --dns coordinator.example --ip 10.0.0.1",
     "weft certs show pki",
 )
 app = typer.Typer(name="certs", help=_HELP, no_args_is_help=True, **SETTINGS)
+
+app.command()(joining_commands.pin)
+app.command()(joining_commands.join)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the authority.")]
 _COLUMNS = (

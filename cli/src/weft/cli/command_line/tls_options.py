@@ -21,6 +21,8 @@ _VARIABLES = {
     "tls_cert": "WEFT_TLS_CERT",
     "tls_key": "WEFT_TLS_KEY",
     "tls_client_ca": "WEFT_TLS_CLIENT_CA",
+    "tls_pin": "WEFT_TLS_PIN",
+    "tls_join": "WEFT_TLS_JOIN",
     "token_file": "WEFT_TOKEN_FILE",
 }
 # An option takes the place of these, too.
@@ -39,6 +41,19 @@ def _dialling(
     ] = None,
     tls_key: Annotated[
         str | None, typer.Option(metavar="FILE", help="Its private key (env WEFT_TLS_KEY).")
+    ] = None,
+    tls_pin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sha256:HEX",
+            help="Instead of files: join a mesh that makes certificates by itself, with the token (env WEFT_TLS_PIN).",
+        ),
+    ] = None,
+    tls_join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Join there, not at the port after the target's (env WEFT_TLS_JOIN)."
+        ),
     ] = None,
     token_file: Annotated[
         str | None,

@@ -42,11 +42,18 @@ def health(
     first is asked.
     """
     from weft.cli.process.command_runner import by_proxy
+    from weft.rpc.membership.present_tls import present
     from weft.rpc.network.channel import Route
+    from weft.rpc.network.targets import parse
     from weft.rpc.security.channel_credentials import channel_security
     from weft.rpc.security.tls import chosen
+    from weft.rpc.security.token_source import token_source
 
-    route = Route(by_proxy(), channel_security(chosen(None)))
+    # Without a pin, a probe shows no token.
+    tls = chosen(None)
+    if tls is not None and tls.pin:
+        tls, _ = present(tls, parse(target), token_source())
+    route = Route(by_proxy(), channel_security(tls))
     status = asyncio.run(_asked(target.partition(",")[0], service, timeout_s, route))
     show({"service": service, "status": status}, status, as_json=as_json)
     if status != "SERVING":

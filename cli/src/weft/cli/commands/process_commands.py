@@ -79,6 +79,19 @@ def coordinator(
     operator_token_file: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Where the first start writes an operator's token.")
     ] = None,
+    ca: Annotated[
+        str | None,
+        typer.Option(
+            metavar="off|auto",
+            help="auto: make all certificates of the mesh by itself: who joins with a token gets one. [default: off]",
+        ),
+    ] = None,
+    join_listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Where callers join then. [default: the port after the other]"
+        ),
+    ] = None,
     policy: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Who may call what (weft policy check); needs tokens.")
     ] = None,
@@ -99,6 +112,8 @@ def coordinator(
         "durability": durability,
         "address_file": address_file,
         "tokens": tokens,
+        "ca": ca,
+        "join_listen": join_listen,
         "operator_token_file": operator_token_file,
         "policy": policy,
         "metrics": metrics,

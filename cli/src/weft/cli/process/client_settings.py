@@ -44,11 +44,27 @@ class ClientSettings(FileSettings):
     tls_server_name: str = Field(
         default="", description="name in the coordinator's certificate; unless set, the host of its address"
     )
+    tls_pin: str = Field(
+        default="",
+        description="`sha256:…`, of the authority of a mesh that makes certificates by itself (`weft coordinator --ca auto`): the"
+        " client joins with its token, and gets its certificate there, instead of files",
+    )
+    tls_join: str = Field(
+        default="",
+        description="where such a mesh is joined, `host:port`, or several; unless set, the hosts of the target, at the port after its",
+    )
 
     @property
     def tls(self) -> Tls | None:
         """Certificates of connections; None: they are plain."""
-        return tls_of(ca=self.tls_ca, cert=self.tls_cert, key=self.tls_key, server_name=self.tls_server_name)
+        return tls_of(
+            ca=self.tls_ca,
+            cert=self.tls_cert,
+            key=self.tls_key,
+            server_name=self.tls_server_name,
+            pin=self.tls_pin,
+            join=self.tls_join,
+        )
 
     @field_validator("target")
     @classmethod
@@ -60,7 +76,8 @@ class ClientSettings(FileSettings):
 
     @model_validator(mode="after")
     def _tls_fits_together(self) -> ClientSettings:
-        found = misfit(self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name, "")
+        files = self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name, ""
+        found = misfit(*files, self.tls_pin, self.tls_join)
         if found is not None:
             raise ValueError("tls_{}: {}".format(*found))
         return self

@@ -51,6 +51,7 @@ def facts(token: security_pb2.Token) -> list[tuple[str, StyledText]]:
         ("made by", token.created_by or "somebody without a token"),
         ("uses", _uses(token)),
         ("used by", ", ".join(token.used_by)),
+        ("certificates", ", ".join(token.subjects)),
         ("comment", token.comment),
     ]
 
@@ -82,6 +83,7 @@ def document(token: security_pb2.Token) -> dict[str, Any]:
         "comment": token.comment,
         "max_uses": token.max_uses,
         "used_by": list(token.used_by),
+        "subjects": list(token.subjects),
     }
 
 

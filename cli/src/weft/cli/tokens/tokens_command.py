@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.cli.certs.joining_commands import join_variables
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
@@ -28,6 +30,7 @@ app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
 _TIMEOUT_S = 30.0
 _DAY_S = 86400.0
+_NO_VARIABLES: Mapping[str, str] = {}
 Id = Annotated[str, typer.Argument(metavar="ID", help="The token's id, as `weft tokens list` shows it.")]
 Out = Annotated[
     Path | None,
@@ -47,7 +50,9 @@ def _patterns(option: str, text: str) -> Any:
 @examples(
     "weft tokens create --role client --name shop --methods 'acme.research.*' --days 30",
     "weft tokens create --role agent --agent-ids 'worker-*' --hosts 'acme.*' --labels 'zone=eu' --uses 10",
+    "weft tokens create --role agent --uses 1 --join --out worker.env",
     "weft tokens create --role observer --out observer.token",
+    "weft tokens create --role client --subject 'spiffe://prod.example/shop/*'",
 )
 def create(
     role: Annotated[str, typer.Option(metavar="ROLE", help="client, agent, observer or operator.")],
@@ -72,7 +77,18 @@ def create(
     name: Annotated[
         str, typer.Option(metavar="NAME", help="What policies and lists call its holder: token:NAME.")
     ] = "",
+    subjects: Annotated[
+        list[str] | None,
+        _patterns("--subject", "Certificates with these subjects stand for it, instead of a text (mTLS)"),
+    ] = None,
     comment: Annotated[str, typer.Option(metavar="TEXT", help="What it is for.")] = "",
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join",
+            help="Give all variables by which its holder joins (weft coordinator --ca auto): WEFT_….",
+        ),
+    ] = False,
     out: Out = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
@@ -92,9 +108,11 @@ def create(
         comment=comment,
         max_uses=uses,
         name=name,
+        subjects=subjects,
     )
+    variables = join_variables(target) if join else {}
     made = _ask(target, lambda stub: stub.CreateToken(request, timeout=_TIMEOUT_S))
-    _tell(made.token, made.text, out, as_json=as_json)
+    _tell(made.token, made.text, out, variables, as_json=as_json)
 
 
 @app.command("list")
@@ -187,19 +205,34 @@ def _check_new(out: Path | None) -> None:
         )
 
 
-def _tell(token: security_pb2.Token, text: str, out: Path | None, *, as_json: bool) -> None:
-    """Give out a token's text, once."""
+def _tell(
+    token: security_pb2.Token,
+    text: str,
+    out: Path | None,
+    variables: Mapping[str, str] = _NO_VARIABLES,
+    *,
+    as_json: bool,
+) -> None:
+    """Give out a token's text, once; with variables, as one of them."""
     from weft.cli.tokens import token_view
 
+    if not text:
+        _print(token, as_json=as_json)
+        return
+    given = [text]
+    if variables:
+        given = [f"{name}={value}" for name, value in {**variables, "WEFT_TOKEN": text}.items()]
     if out is not None:
         with open(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-            file.write(f"{text}\n")
-    document = token_view.document(token) | ({"token": text} if out is None else {"file": str(out)})
+            file.writelines(f"{each}\n" for each in given)
     if as_json:
-        line(json_text(document))
+        secret = {"token": text} if out is None else {"file": str(out)}
+        more = {"variables": dict(variables)} if variables else {}
+        line(json_text(token_view.document(token) | secret | more))
         return
     remark(f"token {token.id} ({token_view.summary(token)})")
-    line(text if out is None else str(out))
+    for each in given if out is None else [str(out)]:
+        line(each)
 
 
 def _print(token: security_pb2.Token, *, as_json: bool) -> None:

@@ -59,12 +59,15 @@ def connect(
         max_message_bytes: largest request or response of a direct call.
         tls: the certificates to verify others by, and to show; True: verify by the authorities of the operating system;
             False: no TLS. Default: by the variables WEFT_TLS_CA, WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TLS_SERVER_NAME;
-            without them, no TLS.
+            without them, no TLS. With a pin (`Tls(pin=…)`, WEFT_TLS_PIN), the process joins a mesh that makes certificates by itself,
+            in `with`, or else at its first use, which then blocks for a moment.
         token: the token that calls show, or the path of a file that has it, which is read again when it changes. Default: by the
             variables WEFT_TOKEN and WEFT_TOKEN_FILE. It is sent by TLS, or to this machine, only.
 
     Raises:
         InvalidArgument: the target is malformed, or a file of certificates or the token cannot be used.
+    Raises (at the first use, with a pin):
+        Unavailable: the mesh cannot be joined now; and what a coordinator refuses.
     """
     loop = BackgroundLoop.shared()
     return SyncMesh(

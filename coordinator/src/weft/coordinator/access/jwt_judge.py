@@ -9,7 +9,7 @@ from weft.coordinator.access.issuer_keys import IssuerKeys
 from weft.coordinator.access.jwt_issuer import JwtIssuer
 from weft.coordinator.access.jwt_signature import JwtFault, taken_apart, verified_claims
 from weft.rpc import refusals
-from weft.rpc.identity.edge import TokenVerdict
+from weft.rpc.identity.judges import TokenVerdict
 
 # A verdict is made anew after so long: the issuer may have taken a key back.
 FRESH_S = 30.0

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from weft.coordinator.access.jwt_judge import JwtJudge
 from weft.coordinator.access.policy_source import PolicySource
-from weft.rpc.identity.edge import Judge, TokenVerdict
+from weft.rpc.identity.judges import Judge, PeerJudge, TokenVerdict
 from weft.rpc.security import tokens
+from weft.rpc.security.peer_identity import PeerCertificate
 
 
 class PolicyJudge:
-    """A `weft.rpc.identity.edge.Judge`: each identity passes by here, so that none is without its rules.
+    """A `Judge` and a `PeerJudge`: each identity passes by here, so that none is without its rules.
 
     Args:
         own: judges the mesh's own tokens.
+        certificates: None: no port verifies those of callers.
     """
 
-    def __init__(self, own: Judge, policy: PolicySource) -> None:
+    def __init__(self, own: Judge, policy: PolicySource, certificates: PeerJudge | None = None) -> None:
         self._own = own
+        self._certificates = certificates
         self._policy = policy
         self._outside = JwtJudge(own.now)
         self._outside.trust(policy.present.issuers)
@@ -39,6 +42,15 @@ class PolicyJudge:
         """
         judge = self._own if text.startswith(tokens.PREFIX) else self._outside
         return self.ruled(await judge.judge(text))
+
+    async def judge_certificate(self, shown: PeerCertificate) -> TokenVerdict:
+        """
+        Raises:
+            Unauthenticated: the certificate stands for no valid token.
+            Unavailable: it is not known now.
+        """
+        assert self._certificates is not None
+        return self.ruled(await self._certificates.judge_certificate(shown))
 
     def ruled(self, verdict: TokenVerdict) -> TokenVerdict:
         """The same verdict, with the policy's rules for the caller."""

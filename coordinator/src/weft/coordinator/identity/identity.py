@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from weft.coordinator.access.policy_judge import PolicyJudge
 from weft.coordinator.access.policy_source import PolicySource
+from weft.coordinator.identity.certificate_judge import CertificateJudge
+from weft.coordinator.identity.certificate_service import CertificateService
 from weft.coordinator.identity.first_operator import make_first_operator
+from weft.coordinator.identity.own_authority import OwnAuthority
 from weft.coordinator.identity.ticket_office import KIND as SECRETS
 from weft.coordinator.identity.ticket_office import TicketOffice
 from weft.coordinator.identity.token_service import TokenService
@@ -13,6 +16,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.rpc.identity.edge import Edge
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.tls import Tls
 
 log = get_logger(__name__)
 
@@ -32,10 +36,17 @@ class Identity:
     def __init__(self, store: Store, settings: CoordinatorSettings) -> None:
         self._table = TokenTable(store)
         self._file = settings.first_token_file
-        self._judge = judge = PolicyJudge(self._table, PolicySource(settings.policy))
-        self.edge = Edge(judge if settings.tokens == "on" else None)
+        # Makes certificates. None: there is none.
+        self._authority = OwnAuthority(store, settings) if settings.ca == "auto" else None
+        self._known: CertificateJudge | None = None
+        if self._authority is not None or settings.tls_client_ca:
+            self._known = CertificateJudge(self._table, automatic=self._authority is not None)
+        self._judge = judge = PolicyJudge(self._table, PolicySource(settings.policy), self._known)
+        checked = settings.tokens == "on"
+        self.edge = Edge(judge if checked else None, judge if checked and self._known else None)
         self._office = TicketOffice(store, self._table)
         self.service = TokenService(self._table, judge, self.edge, self._office)
+        self.certificates = CertificateService(self._table, self.edge, self._authority)
         # The tickets of this mesh. None: agents ask for nothing.
         self.tickets = self._office if self.edge.on else None
         self._changed = False
@@ -52,17 +63,36 @@ class Identity:
         """Some coordinator has changed rows of a kind. True: these are tokens, and `keep_house` looks at them."""
         if kind == KIND:
             self._changed = True
+            if self._known is not None:
+                self._known.tokens_changed()
         elif kind == SECRETS:
             self._secrets_at_s = 0.0
         return kind in (KIND, SECRETS)
 
+    @property
+    def tls(self) -> Tls | None:
+        """The certificates that it makes itself; None: it makes none."""
+        return None if self._authority is None else self._authority.tls
+
+    @property
+    def pin(self) -> str:
+        """By which others recognise the authority; empty: there is none."""
+        return "" if self._authority is None else self._authority.present.pin
+
+    def close(self) -> None:
+        if self._authority is not None:
+            self._authority.close()
+
     async def start(self) -> None:
-        """Make the first operator's token if it is needed. The store is open.
+        """Make the first operator's token if it is needed, and certificates. The store is open.
 
         Raises:
             FirstTokenError
+            AuthorityError
             Unavailable
         """
+        if self._authority is not None:
+            await self._authority.start()
         if self.edge.on:
             await make_first_operator(self._table, self._file)
             await self._office.load()
@@ -75,6 +105,8 @@ class Identity:
     async def keep_house(self, now_s: float) -> bool:
         """Follow the policy, and end the calls of tokens that are not valid any more. True: tokens or the policy have changed since
         the last time."""
+        if self._authority is not None:
+            self._authority.keep_house()
         if self._judge.look():
             self._changed = True
         changed = self._changed

@@ -11,14 +11,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from weft.coordinator.identity.token_rules import is_valid
+from weft.coordinator.identity.certificate_rules import holds
 from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.table_store import RowPut
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound
 from weft.rpc.identity.caller import ANYBODY, tell_caller, told_caller
-from weft.rpc.identity.edge import TokenVerdict
+from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.security import tickets, tokens
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import security_pb2
@@ -118,7 +118,7 @@ class TicketOffice:
             token = stored.token
             if token.HasField("revoke_time"):
                 raise refusals.token_revoked(token.id, shown=True)
-            if not is_valid(token, now):
+            if not holds(token, caller.subject, now):
                 raise refusals.token_expired(token.id)
         return TokenVerdict(caller._replace(namespace=claims.namespace), ends_at)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hmac
 import math
 import re
+from collections.abc import Sequence
 
 from weft.rpc import refusals
 from weft.rpc.identity.caller import AGENT, ROLES, Caller
-from weft.rpc.identity.edge import TokenVerdict
+from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.identity.scope import MAX_PATTERN_CHARS, MAX_PATTERNS, Scope, scope_of
 from weft.rpc.times import checked_duration, seconds, timestamp
 from weft.v1 import security_pb2
@@ -66,7 +67,12 @@ def is_valid(token: security_pb2.Token, now: float) -> bool:
 def forget_at(token: security_pb2.Token) -> float | None:
     """When the row of a token may be deleted. None: it has no end."""
     ends = [getattr(token, name) for name in ("revoke_time", "expire_time") if token.HasField(name)]
-    return min(map(seconds, ends)) + KEEP_ENDED_S if ends else None
+    if not ends:
+        return None
+    ended_at = min(map(seconds, ends))
+    if token.HasField("member_until"):
+        ended_at = max(ended_at, seconds(token.member_until))
+    return ended_at + KEEP_ENDED_S
 
 
 def new_token(
@@ -94,6 +100,7 @@ def new_token(
         raise refusals.invalid_field(
             "a token with a ttl expires: leave one of the two out", field="never_expires"
         )
+    check_subjects(request)
     token = security_pb2.Token(
         id=token_id,
         role=request.role,
@@ -103,6 +110,7 @@ def new_token(
         comment=request.comment,
         max_uses=request.max_uses,
         name=request.name,
+        subjects=request.subjects,
     )
     if not request.never_expires:
         ttl_s = DEFAULT_TTL_S
@@ -112,6 +120,30 @@ def new_token(
     return token
 
 
+def check_subjects(request: security_pb2.CreateTokenRequest) -> None:
+    """
+    Raises:
+        InvalidArgument: the subjects of certificates have a pattern that fits nothing, or the token has uses.
+    """
+    check_patterns(request.subjects, "subjects")
+    if request.subjects and request.max_uses:
+        raise refusals.invalid_field("a token of certificates has no uses to count", field="max_uses")
+
+
+def check_patterns(patterns: Sequence[str], field: str) -> None:
+    """
+    Raises:
+        InvalidArgument: there are too many, or one fits nothing.
+    """
+    if len(patterns) > MAX_PATTERNS:
+        raise refusals.invalid_field(f"{field} has at most {MAX_PATTERNS} patterns", field=field)
+    for pattern in patterns:
+        if not 1 <= len(pattern) <= MAX_PATTERN_CHARS or not pattern.isprintable():
+            raise refusals.invalid_field(
+                f"a pattern of {field} has 1 to {MAX_PATTERN_CHARS} printable characters", field=field
+            )
+
+
 def check_scope(scope: security_pb2.TokenScope) -> None:
     """
     Raises:
@@ -119,13 +151,8 @@ def check_scope(scope: security_pb2.TokenScope) -> None:
     """
     for name in Scope._fields:
         patterns, field = getattr(scope, name), f"scope.{name}"
-        if len(patterns) > MAX_PATTERNS:
-            raise refusals.invalid_field(f"{field} has at most {MAX_PATTERNS} patterns", field=field)
+        check_patterns(patterns, field)
         for pattern in patterns:
-            if not 1 <= len(pattern) <= MAX_PATTERN_CHARS or not pattern.isprintable():
-                raise refusals.invalid_field(
-                    f"a pattern of {field} has 1 to {MAX_PATTERN_CHARS} printable characters", field=field
-                )
             if name == "labels" and "=" not in pattern and pattern != "*":
                 raise refusals.invalid_field(
                     f"a pattern of {field} is `key=value`, such as zone=*", field=field
@@ -147,6 +174,8 @@ def rotate(
         overlap_s = checked_duration(request.overlap, "overlap", most_s=MAX_OVERLAP_S)
     if token.HasField("revoke_time"):
         raise refusals.token_revoked(token.id, shown=False)
+    if token.subjects:
+        raise refusals.invalid_field(f"token {token.id} has no text: certificates stand for it", field="id")
     if request.HasField("ttl"):
         ttl_s = checked_duration(request.ttl, "ttl", least_s=1.0, most_s=MAX_TTL_S)
     elif token.HasField("expire_time"):

@@ -109,12 +109,14 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
         # The agent's own namespace: that of the calls at its port.
         namespace = self._edge.caller(context).namespace
         try:
-            check_form(request.text)
-            if tickets.is_ticket(request.text):
+            if not request.text:
+                verdict = self._edge.verdict(context)
+            elif tickets.is_ticket(request.text):
                 verdict = self._judge.ruled(await self._office.judge(request.text))
                 if verdict.caller.namespace != namespace:
                     raise refusals.ticket_invalid("it is for another agent")
             else:
+                check_form(request.text)
                 verdict = await self._judge.judge(request.text)
             caller = verdict.caller._replace(namespace=namespace)
             caller.check_namespace()

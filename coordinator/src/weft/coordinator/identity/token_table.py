@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from weft.coordinator.identity.token_rules import forget_at, is_valid, use, verdict_of
 from weft.coordinator.store.base import Store
@@ -16,7 +16,7 @@ from weft.coordinator.store.table_store import (
 )
 from weft.rpc import refusals
 from weft.rpc.identity.caller import OPERATOR
-from weft.rpc.identity.edge import TokenVerdict
+from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.security import tickets, tokens
 from weft.v1 import security_pb2
 
@@ -66,7 +66,7 @@ class TokenTable:
         return _stored(row), row.revision
 
     async def create(self, token: security_pb2.Token, text: str = "") -> str:
-        """Store a new token; returns its text.
+        """Store a new token; returns its text. Empty: certificates stand for it.
 
         Args:
             text: the text, if it has been made already.
@@ -74,9 +74,10 @@ class TokenTable:
         Raises:
             Overloaded: there are too many tokens.
         """
-        text = text or tokens.generate(token.id)
         stored = security_pb2.StoredToken(token=token)
-        stored.hashes.add(sha256=tokens.digest(text))
+        if not token.subjects:
+            text = text or tokens.generate(token.id)
+            stored.hashes.add(sha256=tokens.digest(text))
         (result,) = await self._store.put_rows([_put(stored, 0)])
         if isinstance(result, TooManyRows):
             raise refusals.overloaded(
@@ -116,11 +117,15 @@ class TokenTable:
         page = await self._store.list_rows(KIND, limit=limit, cursor=cursor)
         return [_stored(row).token for row in page.rows], page.cursor
 
+    async def every(self) -> AsyncIterator[security_pb2.Token]:
+        """Every token."""
+        async for row in every_row(self._store, KIND):
+            yield _stored(row).token
+
     async def has_operator(self) -> bool:
         """Whether some operator's token is valid."""
         now = self._store.now()
-        async for row in every_row(self._store, KIND):
-            token = _stored(row).token
+        async for token in self.every():
             if token.role == OPERATOR and is_valid(token, now):
                 return True
         return False

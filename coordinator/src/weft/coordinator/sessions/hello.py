@@ -8,9 +8,9 @@ import re
 from weft.coordinator.store.rules import AGENT_ID_LABEL
 from weft.rpc import refusals
 from weft.rpc.identity.scope import ENVIRONMENT_LABELS
+from weft.rpc.security.mesh_names import is_agent_id
 from weft.v1 import fleet_pb2, session_pb2
 
-_AGENT_ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 MAX_METHODS = 4096
 MAX_SLOTS = 100_000
 MAX_LABELS = 64
@@ -60,7 +60,7 @@ def check_hello(hello: session_pb2.Hello) -> None:
     Raises:
         InvalidArgument: with the field's path.
     """
-    if not _AGENT_ID.fullmatch(hello.agent_id):
+    if not is_agent_id(hello.agent_id):
         raise refusals.invalid_field(
             "agent_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : / @ -", field="hello.agent_id"
         )

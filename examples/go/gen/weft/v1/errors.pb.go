@@ -182,6 +182,14 @@ const (
 	// UNAVAILABLE: this agent cannot find out now who calls, since it has no coordinator to ask. Nothing was run; another agent may take
 	// the call.
 	ErrorReason_ERROR_REASON_CALLERS_UNKNOWN ErrorReason = 71
+	// UNAVAILABLE: made by weft's libraries, never sent: no join port answers, or none with the right certificate.
+	ErrorReason_ERROR_REASON_NOT_JOINED ErrorReason = 85
+	// FAILED_PRECONDITION: made by weft's libraries, never sent: the authority at the join port is not the one of the pin.
+	ErrorReason_ERROR_REASON_PIN_MISMATCH ErrorReason = 86
+	// UNAUTHENTICATED: the certificate that the caller shows stands for no token of this mesh, and the call shows no token.
+	ErrorReason_ERROR_REASON_CERTIFICATE_UNKNOWN ErrorReason = 87
+	// FAILED_PRECONDITION: this coordinator makes no certificates.
+	ErrorReason_ERROR_REASON_NO_AUTHORITY ErrorReason = 88
 )
 
 // Enum value maps for ErrorReason.
@@ -254,6 +262,10 @@ var (
 		101: "ERROR_REASON_PROVISION_KIND_FAILED",
 		70:  "ERROR_REASON_TICKET_INVALID",
 		71:  "ERROR_REASON_CALLERS_UNKNOWN",
+		85:  "ERROR_REASON_NOT_JOINED",
+		86:  "ERROR_REASON_PIN_MISMATCH",
+		87:  "ERROR_REASON_CERTIFICATE_UNKNOWN",
+		88:  "ERROR_REASON_NO_AUTHORITY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -323,6 +335,10 @@ var (
 		"ERROR_REASON_PROVISION_KIND_FAILED":    101,
 		"ERROR_REASON_TICKET_INVALID":           70,
 		"ERROR_REASON_CALLERS_UNKNOWN":          71,
+		"ERROR_REASON_NOT_JOINED":               85,
+		"ERROR_REASON_PIN_MISMATCH":             86,
+		"ERROR_REASON_CERTIFICATE_UNKNOWN":      87,
+		"ERROR_REASON_NO_AUTHORITY":             88,
 	}
 )
 
@@ -357,7 +373,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xd5\x11\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xd6\x12\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -426,7 +442,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"%ERROR_REASON_PROVISION_KIND_NOT_FOUND\x10d\x12&\n" +
 	"\"ERROR_REASON_PROVISION_KIND_FAILED\x10e\x12\x1f\n" +
 	"\x1bERROR_REASON_TICKET_INVALID\x10F\x12 \n" +
-	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10GBy\n" +
+	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10G\x12\x1b\n" +
+	"\x17ERROR_REASON_NOT_JOINED\x10U\x12\x1d\n" +
+	"\x19ERROR_REASON_PIN_MISMATCH\x10V\x12$\n" +
+	" ERROR_REASON_CERTIFICATE_UNKNOWN\x10W\x12\x1d\n" +
+	"\x19ERROR_REASON_NO_AUTHORITY\x10XBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -6,6 +6,8 @@
 // Only hashes of tokens are stored. A token is sent over TLS, a unix socket or loopback only.
 //
 // A JSON web token of an outside issuer takes the place of such a token where the coordinator's policy file trusts its issuer.
+// Where ports want certificates of their callers (mTLS), a certificate can stand for a token: `Token.subjects`, and certificate.proto. A
+// token that is shown takes precedence over it.
 //
 // A caller without a valid token gets UNAUTHENTICATED, and one whose token does not allow the call PERMISSION_DENIED. Both are
 // answered before the request is looked at, and do not say what exists.
@@ -149,7 +151,11 @@ type Token struct {
 	// The agents that have used a join token.
 	UsedBy []string `protobuf:"bytes,11,rep,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
 	// What policies and lists call its holder: `token:NAME`. Empty: they say `token:ID`.
-	Name          string `protobuf:"bytes,12,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,12,opt,name=name,proto3" json:"name,omitempty"`
+	// Patterns of the subjects of certificates that stand for this token: it has no text then, and callers show such a certificate instead.
+	Subjects []string `protobuf:"bytes,13,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// A join token: until when certificates that agents got with it are valid. Its own end does not end them, as they are renewed.
+	MemberUntil   *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=member_until,json=memberUntil,proto3" json:"member_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -266,6 +272,20 @@ func (x *Token) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *Token) GetSubjects() []string {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *Token) GetMemberUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.MemberUntil
+	}
+	return nil
 }
 
 // A token as it is stored. No RPC sends it.
@@ -394,7 +414,12 @@ type CreateTokenRequest struct {
 	// A join token: how many agents, by id, may use it, at most 1000. For the role agent only. 0: any number.
 	MaxUses uint32 `protobuf:"varint,6,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
 	// What policies and lists call its holder: at most 64 letters, digits, dots, dashes and underscores. Several tokens may share a name.
-	Name          string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
+	// Instead of a text, certificates stand for the token: patterns of their subjects, which are their SPIFFE id, or else their first
+	// host name: "spiffe://prod.example/shop/*". Where ports want certificates of their callers (mTLS), a call with such a certificate
+	// needs no token. If several tokens fit a subject, the one with the longest pattern counts. An agent whose SPIFFE id has the
+	// form "spiffe://DOMAIN/agent/ID" may have that id alone. At most 64.
+	Subjects      []string `protobuf:"bytes,8,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,12 +503,19 @@ func (x *CreateTokenRequest) GetName() string {
 	return ""
 }
 
+func (x *CreateTokenRequest) GetSubjects() []string {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
 // A token that was made.
 type CreateTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The token.
 	Token *Token `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// Its text: the secret that its holder needs.
+	// Its text: the secret that its holder needs. Empty: certificates stand for it.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -949,7 +981,7 @@ func (x *RevokeTokenResponse) GetToken() *Token {
 // Asks whose a token is.
 type CheckTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The text of a token or of a ticket.
+	// The text of a token or of a ticket. Empty: what the caller itself shows, which may be a certificate.
 	Text          string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1591,7 +1623,7 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\tR\x06labels\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x05 \x03(\tR\n" +
-	"namespaces\"\xda\x03\n" +
+	"namespaces\"\xb5\x04\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
@@ -1610,14 +1642,16 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\bmax_uses\x18\n" +
 	" \x01(\rR\amaxUses\x12\x17\n" +
 	"\aused_by\x18\v \x03(\tR\x06usedBy\x12\x12\n" +
-	"\x04name\x18\f \x01(\tR\x04name\"_\n" +
+	"\x04name\x18\f \x01(\tR\x04name\x12\x1a\n" +
+	"\bsubjects\x18\r \x03(\tR\bsubjects\x12=\n" +
+	"\fmember_until\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vmemberUntil\"_\n" +
 	"\vStoredToken\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.weft.v1.TokenR\x05token\x12*\n" +
 	"\x06hashes\x18\x02 \x03(\v2\x12.weft.v1.TokenHashR\x06hashes\"`\n" +
 	"\tTokenHash\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\xfd\x01\n" +
+	"expireTime\"\x99\x02\n" +
 	"\x12CreateTokenRequest\x12!\n" +
 	"\x04role\x18\x01 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
 	"\x05scope\x18\x02 \x01(\v2\x13.weft.v1.TokenScopeR\x05scope\x12+\n" +
@@ -1625,7 +1659,8 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\rnever_expires\x18\x04 \x01(\bR\fneverExpires\x12\x18\n" +
 	"\acomment\x18\x05 \x01(\tR\acomment\x12\x19\n" +
 	"\bmax_uses\x18\x06 \x01(\rR\amaxUses\x12\x12\n" +
-	"\x04name\x18\a \x01(\tR\x04name\"O\n" +
+	"\x04name\x18\a \x01(\tR\x04name\x12\x1a\n" +
+	"\bsubjects\x18\b \x03(\tR\bsubjects\"O\n" +
 	"\x13CreateTokenResponse\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.weft.v1.TokenR\x05token\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"O\n" +
@@ -1767,53 +1802,54 @@ var file_weft_v1_security_proto_depIdxs = []int32{
 	25, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
 	25, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
 	25, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
-	1,  // 6: weft.v1.StoredToken.token:type_name -> weft.v1.Token
-	3,  // 7: weft.v1.StoredToken.hashes:type_name -> weft.v1.TokenHash
-	25, // 8: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
-	24, // 9: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
-	0,  // 10: weft.v1.CreateTokenRequest.scope:type_name -> weft.v1.TokenScope
-	26, // 11: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	1,  // 12: weft.v1.CreateTokenResponse.token:type_name -> weft.v1.Token
-	1,  // 13: weft.v1.ListTokensResponse.tokens:type_name -> weft.v1.Token
-	1,  // 14: weft.v1.GetTokenResponse.token:type_name -> weft.v1.Token
-	26, // 15: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
-	26, // 16: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	1,  // 17: weft.v1.RotateTokenResponse.token:type_name -> weft.v1.Token
-	1,  // 18: weft.v1.RevokeTokenResponse.token:type_name -> weft.v1.Token
-	27, // 19: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
-	24, // 20: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
-	0,  // 21: weft.v1.CheckTokenResponse.scope:type_name -> weft.v1.TokenScope
-	26, // 22: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
-	16, // 23: weft.v1.CheckTokenResponse.rules:type_name -> weft.v1.AccessRules
-	26, // 24: weft.v1.CheckTokenResponse.ends_in:type_name -> google.protobuf.Duration
-	17, // 25: weft.v1.AccessRules.rules:type_name -> weft.v1.AccessRule
-	18, // 26: weft.v1.CreateTicketsRequest.agents:type_name -> weft.v1.AgentProcess
-	26, // 27: weft.v1.CreateTicketsResponse.time_left:type_name -> google.protobuf.Duration
-	18, // 28: weft.v1.Ticket.agent:type_name -> weft.v1.AgentProcess
-	15, // 29: weft.v1.Ticket.caller:type_name -> weft.v1.CheckTokenResponse
-	25, // 30: weft.v1.Ticket.create_time:type_name -> google.protobuf.Timestamp
-	25, // 31: weft.v1.Ticket.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 32: weft.v1.TicketSecrets.secrets:type_name -> weft.v1.TicketSecret
-	25, // 33: weft.v1.TicketSecret.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 34: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
-	6,  // 35: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
-	8,  // 36: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
-	10, // 37: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
-	12, // 38: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
-	14, // 39: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
-	19, // 40: weft.v1.TokenService.CreateTickets:input_type -> weft.v1.CreateTicketsRequest
-	5,  // 41: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
-	7,  // 42: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
-	9,  // 43: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
-	11, // 44: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
-	13, // 45: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
-	15, // 46: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
-	20, // 47: weft.v1.TokenService.CreateTickets:output_type -> weft.v1.CreateTicketsResponse
-	41, // [41:48] is the sub-list for method output_type
-	34, // [34:41] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	25, // 6: weft.v1.Token.member_until:type_name -> google.protobuf.Timestamp
+	1,  // 7: weft.v1.StoredToken.token:type_name -> weft.v1.Token
+	3,  // 8: weft.v1.StoredToken.hashes:type_name -> weft.v1.TokenHash
+	25, // 9: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
+	24, // 10: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
+	0,  // 11: weft.v1.CreateTokenRequest.scope:type_name -> weft.v1.TokenScope
+	26, // 12: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	1,  // 13: weft.v1.CreateTokenResponse.token:type_name -> weft.v1.Token
+	1,  // 14: weft.v1.ListTokensResponse.tokens:type_name -> weft.v1.Token
+	1,  // 15: weft.v1.GetTokenResponse.token:type_name -> weft.v1.Token
+	26, // 16: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
+	26, // 17: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	1,  // 18: weft.v1.RotateTokenResponse.token:type_name -> weft.v1.Token
+	1,  // 19: weft.v1.RevokeTokenResponse.token:type_name -> weft.v1.Token
+	27, // 20: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
+	24, // 21: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
+	0,  // 22: weft.v1.CheckTokenResponse.scope:type_name -> weft.v1.TokenScope
+	26, // 23: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
+	16, // 24: weft.v1.CheckTokenResponse.rules:type_name -> weft.v1.AccessRules
+	26, // 25: weft.v1.CheckTokenResponse.ends_in:type_name -> google.protobuf.Duration
+	17, // 26: weft.v1.AccessRules.rules:type_name -> weft.v1.AccessRule
+	18, // 27: weft.v1.CreateTicketsRequest.agents:type_name -> weft.v1.AgentProcess
+	26, // 28: weft.v1.CreateTicketsResponse.time_left:type_name -> google.protobuf.Duration
+	18, // 29: weft.v1.Ticket.agent:type_name -> weft.v1.AgentProcess
+	15, // 30: weft.v1.Ticket.caller:type_name -> weft.v1.CheckTokenResponse
+	25, // 31: weft.v1.Ticket.create_time:type_name -> google.protobuf.Timestamp
+	25, // 32: weft.v1.Ticket.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 33: weft.v1.TicketSecrets.secrets:type_name -> weft.v1.TicketSecret
+	25, // 34: weft.v1.TicketSecret.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 35: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
+	6,  // 36: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
+	8,  // 37: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
+	10, // 38: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
+	12, // 39: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
+	14, // 40: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
+	19, // 41: weft.v1.TokenService.CreateTickets:input_type -> weft.v1.CreateTicketsRequest
+	5,  // 42: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
+	7,  // 43: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
+	9,  // 44: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
+	11, // 45: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
+	13, // 46: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
+	15, // 47: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
+	20, // 48: weft.v1.TokenService.CreateTickets:output_type -> weft.v1.CreateTicketsResponse
+	42, // [42:49] is the sub-list for method output_type
+	35, // [35:42] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_security_proto_init() }

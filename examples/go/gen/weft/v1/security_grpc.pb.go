@@ -6,6 +6,8 @@
 // Only hashes of tokens are stored. A token is sent over TLS, a unix socket or loopback only.
 //
 // A JSON web token of an outside issuer takes the place of such a token where the coordinator's policy file trusts its issuer.
+// Where ports want certificates of their callers (mTLS), a certificate can stand for a token: `Token.subjects`, and certificate.proto. A
+// token that is shown takes precedence over it.
 //
 // A caller without a valid token gets UNAUTHENTICATED, and one whose token does not allow the call PERMISSION_DENIED. Both are
 // answered before the request is looked at, and do not say what exists.
@@ -64,8 +66,8 @@ type TokenServiceClient interface {
 	GetToken(ctx context.Context, in *GetTokenRequest, opts ...grpc.CallOption) (*GetTokenResponse, error)
 	// Gives a token another text, under the same id. The old text is valid for an overlap, in which its holders get the new one.
 	//
-	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (TOKEN_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD),
-	// FAILED_PRECONDITION (TOKEN_REVOKED).
+	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (TOKEN_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD; also: the token has no
+	// text), FAILED_PRECONDITION (TOKEN_REVOKED).
 	RotateToken(ctx context.Context, in *RotateTokenRequest, opts ...grpc.CallOption) (*RotateTokenResponse, error)
 	// Revokes a token for good. Open sessions and streams of its holders are ended within 2 s, at every coordinator.
 	//
@@ -190,8 +192,8 @@ type TokenServiceServer interface {
 	GetToken(context.Context, *GetTokenRequest) (*GetTokenResponse, error)
 	// Gives a token another text, under the same id. The old text is valid for an overlap, in which its holders get the new one.
 	//
-	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (TOKEN_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD),
-	// FAILED_PRECONDITION (TOKEN_REVOKED).
+	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (TOKEN_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD; also: the token has no
+	// text), FAILED_PRECONDITION (TOKEN_REVOKED).
 	RotateToken(context.Context, *RotateTokenRequest) (*RotateTokenResponse, error)
 	// Revokes a token for good. Open sessions and streams of its holders are ended within 2 s, at every coordinator.
 	//

@@ -19,8 +19,8 @@ from weft.rpc.errors import WeftError
 from weft.rpc.handler_shape import behaviour_of, written
 from weft.rpc.network.gone import to_caller
 
-# Finds the handler of a call. None: there is none.
-Find = Callable[[], Awaitable[Any]]
+# Finds the handler of a call, by its context. None: there is none.
+Find = Callable[[Any], Awaitable[Any]]
 
 
 def late_handler(find: Find) -> Any:
@@ -28,7 +28,7 @@ def late_handler(find: Find) -> Any:
 
     async def found_late(requests: AsyncIterator[bytes], context: Any) -> None:
         try:
-            handler = await find()
+            handler = await find(context)
         except WeftError as error:
             await relay.refuse(error, context)
             raise

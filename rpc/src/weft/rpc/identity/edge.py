@@ -7,16 +7,18 @@ A wrapper of handlers, not an interceptor: those break handlers that read and wr
 for tokens has its handlers unwrapped, so that the edge costs nothing there; one that does not ask now pays one look at a flag.
 Messages of a stream are not looked at. The open calls of each token are known, so that a token's end ends them: `look_again` does it.
 What is said of tokens holds for tickets (`weft.rpc.security.tickets`), too.
+
+Where ports verify certificates of callers (mTLS), a certificate may stand for a token, for calls that show none. It is known in the call alone,
+so that its handler is found in two steps (`certified_calls`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import grpc
 
@@ -26,12 +28,15 @@ from weft.rpc.calls.late_handler import late_handler
 from weft.rpc.errors import Unauthenticated, Unavailable, WeftError
 from weft.rpc.handler_shape import with_behaviour
 from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, role_name, roles_of
+from weft.rpc.identity.certified_calls import CertifiedCalls
 from weft.rpc.identity.guarded_server import GuardedHandlers, GuardedServer, placed
+from weft.rpc.identity.judges import Judge, PeerJudge, Proof, TokenVerdict
 from weft.rpc.identity.moved_credential import MovedCredential
+from weft.rpc.identity.shown_certificate import certificate_shown, shows_own
+from weft.rpc.identity.shown_proof import Place, ShownProof
 from weft.rpc.identity.shown_text import Pairs, check_form, shows_any, token_of
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.jwt_form import is_jwt
-from weft.rpc.security.namespaces import DEFAULT, named_in
 
 log = get_logger(__name__)
 
@@ -47,69 +52,7 @@ _KEPT = 8192
 _OPEN_PATHS = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
 
 
-class TokenVerdict(NamedTuple):
-    """A judge's answer: the token is valid.
-
-    Attributes:
-        ends_at: when the token ends, by the judge's clock.
-        fresh_until: after this time the judge is asked again.
-    """
-
-    caller: Caller
-    ends_at: float = math.inf
-    fresh_until: float = math.inf
-
-
 _ANYBODY = TokenVerdict(ANYBODY)
-
-
-class Judge(Protocol):
-    """Knows which tokens are valid."""
-
-    def now(self) -> float: ...
-
-    async def judge(self, text: str) -> TokenVerdict:
-        """Judge a text that has the form of a token or a ticket; empty: the call shows nothing.
-
-        Raises:
-            Unauthenticated: it is not valid.
-            Unavailable: it is not known now.
-        """
-        ...
-
-
-# The namespace of a call (empty: the default one), and its path.
-_Place = tuple[str, str]
-
-
-class _Shown:
-    """A valid token that callers have shown here, and their open calls."""
-
-    __slots__ = ("ending", "handlers", "open", "verdict")
-
-    def __init__(self, verdict: TokenVerdict) -> None:
-        self.verdict = verdict
-        # Open calls, with their namespaces and paths.
-        self.open: dict[asyncio.Task[Any], _Place] = {}
-        # By namespace and path: a handler, and the same one behind the edge.
-        self.handlers: dict[_Place, tuple[Handler, Handler]] = {}
-        # Calls that are being ended, and why.
-        self.ending: dict[asyncio.Task[Any], WeftError] = {}
-
-    def caller(self, namespace: str) -> Caller:
-        """Its holder, as the caller of a call in a namespace."""
-        caller = self.verdict.caller
-        return caller._replace(namespace=namespace) if namespace else caller
-
-    def namespace(self, pairs: Pairs) -> str:
-        """The namespace of a call. Empty: the default one."""
-        named = named_in(pairs) or self.verdict.caller.scope.home
-        return "" if named == DEFAULT else named
-
-    def end(self, task: asyncio.Task[Any], refusal: WeftError) -> None:
-        """End an open call."""
-        self.ending[task] = refusal
-        task.cancel()
 
 
 class Edge:
@@ -117,16 +60,22 @@ class Edge:
 
     Args:
         judge: None: the server never asks for tokens.
+        certificates: its ports verify those of callers, which may stand for tokens. None: they do not.
         unnamed: calls that show nothing are judged, too. Otherwise they are refused.
     """
 
-    def __init__(self, judge: Judge | None, *, unnamed: bool = False) -> None:
+    def __init__(
+        self, judge: Judge | None, certificates: PeerJudge | None = None, *, unnamed: bool = False
+    ) -> None:
         self._judge = judge
+        self._certificates = certificates
+        # None: a call without a token is nobody's.
+        self._certified = None if certificates is None else CertifiedCalls(self, _OPEN_PATHS)
         self._unnamed = unnamed
         # Whether callers must show tokens now.
         self.on = judge is not None
         # By the tokens' texts. Only valid ones are kept: there are no more than tokens have been made.
-        self._shown: dict[str, _Shown] = {}
+        self._shown: dict[Proof, ShownProof] = {}
         self._asking = 0
         self._roles: dict[str, frozenset[int] | None] = {}
         # Calls refused so far, by reason and role.
@@ -157,7 +106,7 @@ class Edge:
         if not self.on:
             return _ANYBODY
         pairs: Any = context.invocation_metadata() or ()
-        shown = self._shown.get(self._text(pairs))
+        shown = self._shown.get(self._proof_of(context))
         if shown is None:
             raise refusals.token_invalid("it was changed or ended during this call")
         return shown.verdict._replace(caller=shown.caller(shown.namespace(pairs)))
@@ -183,7 +132,7 @@ class Edge:
         caller = self.caller(context)
         if not self.on:
             return caller.check_method
-        text = self._text(context.invocation_metadata() or ())
+        text = self._proof_of(context)
 
         def check(method: str) -> None:
             shown = self._shown.get(text)
@@ -193,15 +142,24 @@ class Edge:
 
     def _check(self, caller: Caller, method: str) -> None:
         if (why := caller.denial(method)) is not None:
-            self._count(why, caller)
+            self.count(why, caller)
             raise why
 
     def denied(self) -> Iterator[tuple[tuple[str, str], float]]:
         """Calls refused so far: by the reason's name, and by the caller's role, "none" if it is not known."""
         yield from self._denied.copy().items()
 
-    def _count(self, refusal: WeftError, caller: Caller | None = None) -> None:
+    def count(self, refusal: WeftError, caller: Caller | None = None) -> None:
         self._denied[refusal.reason_name, "none" if caller is None else role_name(caller.role)] += 1
+
+    def _proof_of(self, context: Any) -> Proof:
+        """What proves who makes a call that was let in."""
+        pairs = context.invocation_metadata() or ()
+        if self._certified is not None and not shows_own(pairs):
+            found = certificate_shown(context)
+            if found in self._shown:
+                return found
+        return self._text(pairs)
 
     def _text(self, pairs: Pairs) -> str:
         """What a call shows; empty: nothing, where that is judged."""
@@ -214,19 +172,21 @@ class Edge:
     def entered(self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails) -> Handler:
         """The handler for one call: that of `inner` behind the edge, or a refusal."""
         pairs: Any = details.invocation_metadata or ()
+        if self._certified is not None and not shows_own(pairs):
+            return self._certified.entered(inner, details)
         try:
             text = self._text(pairs)
             shown = self._shown.get(text)
             if shown is None or not self._is_fresh(shown):
                 if text:
                     check_form(text)
-                return late_handler(partial(self._ask, inner, details, text))
+                return late_handler(lambda _context: self._ask(inner, details, text))
         except WeftError as refusal:
             if details.method in _OPEN_PATHS and not shows_any(pairs):
                 # Of the server as a whole: which namespaces there are is not said.
                 return inner.service(placed(details, ""))
             return self._refusal(refusal)
-        return self._known(inner, details, text, shown)
+        return self.known(inner, details, text, shown)
 
     async def _ask(
         self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails, text: str
@@ -235,12 +195,12 @@ class Edge:
         try:
             shown = await self._find(text)
         except WeftError as why:
-            self._count(why)
+            self.count(why)
             raise
-        return self._known(inner, details, text, shown)
+        return self.known(inner, details, text, shown)
 
-    def _known(
-        self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails, text: str, shown: _Shown
+    def known(
+        self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails, text: Proof, shown: ShownProof
     ) -> Handler:
         """The handler for a call whose token is known."""
         pairs: Any = details.invocation_metadata or ()
@@ -252,7 +212,7 @@ class Edge:
         known = shown.handlers.get(place)
         if known is not None and known[0] is handler:
             return known[1]
-        if (why := self._why_not(shown, place)) is not None:
+        if (why := self.why_not(shown, place)) is not None:
             return self._refusal(why, shown.verdict.caller)
         made = with_behaviour(handler, partial(self._run, shown, place, text))
         if len(shown.handlers) >= _KEPT:
@@ -260,12 +220,12 @@ class Edge:
         shown.handlers[place] = handler, made
         return made
 
-    def _is_fresh(self, shown: _Shown) -> bool:
+    def _is_fresh(self, shown: ShownProof) -> bool:
         assert self._judge is not None
         now = self._judge.now()
         return now < shown.verdict.ends_at and now < shown.verdict.fresh_until
 
-    def _why_not(self, shown: _Shown, place: _Place) -> WeftError | None:
+    def why_not(self, shown: ShownProof, place: Place) -> WeftError | None:
         namespace, path = place
         try:
             roles = self._roles[path]
@@ -280,18 +240,35 @@ class Edge:
         async def refuse(_requests: Any, context: Any) -> None:
             await relay.refuse(why, context)
 
-        self._count(why, caller)
+        self.count(why, caller)
         # Any shape of call fits this one on the wire.
         made: Handler = grpc.stream_stream_rpc_method_handler(refuse)
         return made
 
-    async def _find(self, text: str) -> _Shown:
+    async def fresh(self, proof: Proof) -> ShownProof:
+        """What is known of a proof now; it is judged if need be.
+
+        Raises:
+            Unauthenticated: it is not valid.
+            Unavailable: it is not known now.
+        """
+        shown = self._shown.get(proof)
+        return shown if shown is not None and self._is_fresh(shown) else await self._find(proof)
+
+    async def _judged(self, proof: Proof) -> TokenVerdict:
+        if isinstance(proof, str):
+            assert self._judge is not None
+            return await self._judge.judge(proof)
+        assert self._certificates is not None
+        return await self._certificates.judge_certificate(proof)
+
+    async def _find(self, text: Proof) -> ShownProof:
         assert self._judge is not None
         if self._asking >= MAX_ASKING:
             raise refusals.overloaded("too many calls show tokens that are not known here", retry_after_s=1.0)
         self._asking += 1
         try:
-            verdict = await self._judge.judge(text)
+            verdict = await self._judged(text)
         except Unauthenticated as refusal:
             self._end(text, refusal)
             raise
@@ -304,26 +281,26 @@ class Edge:
             self._asking -= 1
         return self._take(text, verdict)
 
-    def _take(self, text: str, verdict: TokenVerdict) -> _Shown:
+    def _take(self, text: Proof, verdict: TokenVerdict) -> ShownProof:
         """Take what a judge says now of a token."""
         shown = self._shown.get(text)
         if shown is not None and shown.verdict.caller == verdict.caller:
             shown.verdict = verdict
             return shown
         # Another entry: calls whose requests are being read by the old one's handlers are judged again.
-        fresh = self._shown[text] = _Shown(verdict)
+        fresh = self._shown[text] = ShownProof(verdict)
         if shown is not None:
             fresh.open, fresh.ending = shown.open, shown.ending
             for task, place in list(fresh.open.items()):
-                if (why := self._why_not(fresh, place)) is not None:
+                if (why := self.why_not(fresh, place)) is not None:
                     fresh.end(task, why)
         return fresh
 
     async def _run(
         self,
-        shown: _Shown,
-        place: _Place,
-        text: str,
+        shown: ShownProof,
+        place: Place,
+        text: Proof,
         behaviour: Callable[..., Any],
         request: Any,
         context: Any,
@@ -333,15 +310,15 @@ class Edge:
             # While the request was read, the token ended, or was to be judged again.
             try:
                 shown = await self._find(text)
-                why = self._why_not(shown, place)
+                why = self.why_not(shown, place)
             except WeftError as error:
                 why = error
             if why is not None:
-                self._count(why)
+                self.count(why)
                 return await relay.refuse(why, context)
         task = asyncio.current_task()
         assert task is not None
-        if is_jwt(text):
+        if isinstance(text, str) and is_jwt(text):
             context = MovedCredential(context, text)
         shown.open[task] = place
         try:
@@ -377,7 +354,7 @@ class Edge:
                     self._shown.pop(text, None)
                 continue
             try:
-                self._take(text, await self._judge.judge(text))
+                self._take(text, await self._judged(text))
             except Unauthenticated as refusal:
                 self._end(text, refusal)
             except Unavailable:
@@ -389,7 +366,7 @@ class Edge:
                     judged = False
         return judged
 
-    def _end(self, text: str, refusal: WeftError) -> None:
+    def _end(self, text: Proof, refusal: WeftError) -> None:
         """End a token's open calls."""
         shown = self._shown.pop(text, None)
         if shown is None:

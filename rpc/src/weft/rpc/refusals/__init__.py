@@ -38,6 +38,13 @@ from weft.rpc.refusals.caller_refusals import (
     token_unsafe,
     token_used_up,
 )
+from weft.rpc.refusals.certificate_refusals import (
+    certificate_unknown,
+    no_authority,
+    no_certificate,
+    not_joined,
+    pin_mismatch,
+)
 from weft.rpc.refusals.group_refusals import (
     group_closed,
     group_exists,
@@ -103,6 +110,7 @@ __all__ = [
     "call_deadline",
     "callers_unknown",
     "cancelled",
+    "certificate_unknown",
     "contract_incompatible",
     "contract_invalid",
     "crash_loop",
@@ -127,12 +135,16 @@ __all__ = [
     "namespace_not_found",
     "no_agent",
     "no_agent_matches",
+    "no_authority",
+    "no_certificate",
     "not_implemented",
+    "not_joined",
     "options_conflict",
     "out_of_scope",
     "overloaded",
     "payload_malformed",
     "payload_too_large",
+    "pin_mismatch",
     "policy_denied",
     "progress_limit",
     "provision_kind_failed",

@@ -2,6 +2,8 @@
 
 The one module that imports `cryptography` (the extra `security`). It is imported by those who make certificates alone:
 connections that use them do without it.
+
+Of a *signing request* (CSR) only the key is taken, and the proof that its sender has it: the authority alone says for whom a certificate is.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -20,6 +23,8 @@ CA_DAYS = 3650.0
 DAYS = 90.0
 # A certificate is valid from this long before it is made: the clocks of a mesh differ.
 BACKDATED = timedelta(hours=1)
+# A request is a key, a name and a signature.
+MAX_REQUEST_BYTES = 8 * 1024
 _MAX_COMMON_NAME = 64
 
 
@@ -66,6 +71,19 @@ class CertificateFacts:
     fingerprint: str
 
 
+class PrivateKey:
+    """A new private key of a process. It never leaves its machine: the signing request has the public half."""
+
+    def __init__(self) -> None:
+        self._key = _new_key()
+        self.pem = _key_pem(self._key)
+
+    def request(self) -> bytes:
+        """A signing request, as PEM."""
+        made = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+        return made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def new_authority(name: str, now: datetime, days: float = CA_DAYS) -> KeyPair:
     """A certificate authority (CA) that signs itself, with a new key."""
     key = _new_key()
@@ -85,6 +103,46 @@ def issue(authority: KeyPair, names: Names, now: datetime, days: float = DAYS) -
     Raises:
         CertificateFault: a name is none, the authority cannot sign, or it ends before the certificate would begin.
     """
+    key = _new_key()
+    made = _signed(authority, key.public_key(), names, now, timedelta(days=days), serves=True)
+    return KeyPair(made, _key_pem(key))
+
+
+def sign_request(
+    authority: KeyPair, request: bytes, names: Names, now: datetime, lifetime: timedelta, *, serves: bool
+) -> bytes:
+    """A certificate for the key of a signing request, as PEM.
+
+    Args:
+        request: PEM, of any origin.
+        serves: it is for the port of a server, too; otherwise for callers alone.
+
+    Raises:
+        CertificateFault: as `issue`; or it is no request, its key is weak, or its sender does not have the key.
+    """
+    if len(request) > MAX_REQUEST_BYTES:
+        raise CertificateFault(f"a signing request has at most {MAX_REQUEST_BYTES} bytes")
+    try:
+        asked = x509.load_pem_x509_csr(request)
+        key, proved = asked.public_key(), asked.is_signature_valid
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        raise CertificateFault("this is no signing request in PEM form") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
+        raise CertificateFault("the key of a signing request must be one of the curve P-256 or P-384")
+    if not proved:
+        raise CertificateFault("the signature of the signing request is not that of its key")
+    return _signed(authority, key, names, now, lifetime, serves=serves)
+
+
+def _signed(
+    authority: KeyPair,
+    key: ec.EllipticCurvePublicKey,
+    names: Names,
+    now: datetime,
+    lifetime: timedelta,
+    *,
+    serves: bool,
+) -> bytes:
     signer, signer_key = _read(authority.certificate), _read_key(authority.key)
     if not _is_authority(signer):
         raise CertificateFault(
@@ -94,23 +152,45 @@ def issue(authority: KeyPair, names: Names, now: datetime, days: float = DAYS) -
         raise CertificateFault(
             f"the authority {_common(signer.subject)} has ended on {signer.not_valid_after_utc:%Y-%m-%d}: make a new one"
         )
-    key = _new_key()
-    ends = min(now + timedelta(days=days), signer.not_valid_after_utc)
+    ends = min(now + lifetime, signer.not_valid_after_utc)
+    ways = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if serves else [])]
     made = (
-        _builder(_subject(names.common), signer.subject, key.public_key(), now, ends)
+        _builder(_subject(names.common), signer.subject, key, now, ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-            critical=False,
-        )
+        .add_extension(x509.ExtendedKeyUsage(ways), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False
         )
-        .add_extension(x509.SubjectAlternativeName(_alternatives(names)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_alternatives(names, serves=serves)), critical=False)
         .sign(signer_key, hashes.SHA256())
     )
-    return KeyPair(_pem(made), _key_pem(key))
+    return _pem(made)
+
+
+def locked_key(key: bytes, passphrase: bytes) -> bytes:
+    """A private key, encrypted by a passphrase.
+
+    Raises:
+        CertificateFault: it is no key.
+    """
+    return _read_key(key).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase),
+    )
+
+
+def unlocked_key(key: bytes, passphrase: bytes) -> bytes:
+    """The private key that `locked_key` has encrypted.
+
+    Raises:
+        CertificateFault: the passphrase is another one.
+    """
+    try:
+        return _key_pem(_read_key(key, passphrase))
+    except CertificateFault:
+        raise CertificateFault("the passphrase is not that of the key") from None
 
 
 def renewed(authority: KeyPair, certificate: bytes, now: datetime) -> KeyPair:
@@ -143,6 +223,9 @@ def facts(certificate: bytes) -> CertificateFacts:
 
 
 # -- inside ---------------------------------------------------------------------------------------------------------
+
+
+_CURVES = (ec.SECP256R1, ec.SECP384R1)
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:
@@ -186,8 +269,8 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _alternatives(names: Names) -> list[x509.GeneralName]:
-    if not (names.dns or names.ips):
+def _alternatives(names: Names, *, serves: bool) -> list[x509.GeneralName]:
+    if serves and not (names.dns or names.ips):
         raise CertificateFault(
             f"the certificate of {names.common} has neither a host name nor an IP address: nobody could verify its port"
         )
@@ -239,9 +322,9 @@ def _read(certificate: bytes) -> x509.Certificate:
         raise CertificateFault(f"this is no certificate in PEM form: {error}") from None
 
 
-def _read_key(key: bytes) -> ec.EllipticCurvePrivateKey:
+def _read_key(key: bytes, password: bytes | None = None) -> ec.EllipticCurvePrivateKey:
     try:
-        found = serialization.load_pem_private_key(key, password=None)
+        found = serialization.load_pem_private_key(key, password)
     except (ValueError, TypeError) as error:
         raise CertificateFault(f"this is no private key in PEM form without a password: {error}") from None
     if not isinstance(found, ec.EllipticCurvePrivateKey):

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 _NAMES = "x509_subject_alternative_name"
+_COMMON = "x509_common_name"
 _SPIFFE = "spiffe://"
+
+
+class PeerCertificate(NamedTuple):
+    """What a verified certificate says of its holder.
+
+    Attributes:
+        subject: its SPIFFE id, else its first host name or address.
+        common_name: a name for people; in certificates that a mesh makes by itself, the id of the token that it stands for.
+    """
+
+    subject: str
+    common_name: str = ""
 
 
 def subject_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
@@ -20,3 +34,12 @@ def subject_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
         # By the standard, such a certificate has no identity.
         return ""
     return next(iter((*ids, *names)), "")
+
+
+def certificate_of(auth_context: Mapping[str, Iterable[bytes]]) -> PeerCertificate | None:
+    """The peer's certificate. None: it has shown none, or none with an identity."""
+    subject = subject_of(auth_context)
+    if not subject:
+        return None
+    common = next(iter(auth_context.get(_COMMON, ())), b"").decode(errors="replace")
+    return PeerCertificate(subject, common)

@@ -10,8 +10,13 @@ import grpc
 from weft.rpc.security.tls_files import TlsFiles, TlsMaterial
 
 
-def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Credentials of a port with the certificate of `files`. With `client_ca`, callers must show one too."""
+def server_credentials(files: TlsFiles, *, asks_callers: bool = True) -> grpc.ServerCredentials:
+    """Credentials of a port with the certificate of `files`. With `client_ca`, callers must show one too.
+
+    Args:
+        asks_callers: False: they need not, whatever the settings are.
+    """
+    asks_callers = asks_callers and bool(files.tls.client_ca)
     shown = _configuration(files.material)
     version = files.version
 
@@ -26,9 +31,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
 
     # Its type does not know that None is an answer.
     fetcher = cast("Callable[[], grpc.ServerCertificateConfiguration]", present)
-    return grpc.dynamic_ssl_server_credentials(
-        shown, fetcher, require_client_authentication=bool(files.tls.client_ca)
-    )
+    return grpc.dynamic_ssl_server_credentials(shown, fetcher, require_client_authentication=asks_callers)
 
 
 def _configuration(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:

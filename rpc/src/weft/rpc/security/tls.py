@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
@@ -17,7 +18,10 @@ VARIABLES: Mapping[str, str] = {
     "key": "WEFT_TLS_KEY",
     "server_name": "WEFT_TLS_SERVER_NAME",
     "client_ca": "WEFT_TLS_CLIENT_CA",
+    "pin": "WEFT_TLS_PIN",
+    "join": "WEFT_TLS_JOIN",
 }
+_PIN = re.compile(r"sha256:(?P<digest>[0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,9 @@ class Tls:
         key: the private key of `cert`.
         server_name: the name that the coordinator's certificate must have, if it is not the host of its address.
         client_ca: the authorities of callers: ports take only connections that show a certificate of one of them (mTLS).
+        pin: "sha256:…", of the authority of a mesh that makes certificates by itself (`weft coordinator --ca auto`). Instead of files:
+            the process joins with its token, and gets and renews its certificate by itself.
+        join: where it joins: "host:port", or several, with commas. Default: the hosts of its coordinators, at the port after theirs.
 
     Raises:
         InvalidArgument: settings do not fit together.
@@ -42,16 +49,18 @@ class Tls:
     key: str = ""
     server_name: str = ""
     client_ca: str = ""
+    pin: str = ""
+    join: str = ""
 
     def __post_init__(self) -> None:
-        found = misfit(self.ca, self.cert, self.key, self.server_name, self.client_ca)
+        found = misfit(**{each.name: getattr(self, each.name) for each in fields(self)})
         if found is not None:
             raise _unfit(*found)
 
     @property
     def dials(self) -> bool:
         """Whether connections use TLS."""
-        return bool(self.ca)
+        return bool(self.ca or self.pin)
 
     @property
     def serves(self) -> bool:
@@ -59,8 +68,20 @@ class Tls:
         return bool(self.cert)
 
 
-def misfit(ca: str, cert: str, key: str, server_name: str, client_ca: str) -> tuple[str, str] | None:
+def misfit(
+    ca: str = "",
+    cert: str = "",
+    key: str = "",
+    server_name: str = "",
+    client_ca: str = "",
+    pin: str = "",
+    join: str = "",
+) -> tuple[str, str] | None:
     """A setting that does not fit the others, and why; None: all fit."""
+    if pin:
+        return _misfit_of_pin(pin, any((ca, cert, key, client_ca, server_name)))
+    if join:
+        return "join", "a mesh is joined by its pin: set the pin, too"
     if bool(cert) != bool(key):
         there, missing = ("cert", "key") if cert else ("key", "cert")
         return there, f"there is no {missing}: a certificate and its private key go together"
@@ -72,6 +93,29 @@ def misfit(ca: str, cert: str, key: str, server_name: str, client_ca: str) -> tu
     if server_name and not ca:
         return "server_name", "a server's name is checked only with TLS: set ca"
     return None
+
+
+def _misfit_of_pin(pin: str, has_files: bool) -> tuple[str, str] | None:
+    if not _PIN.fullmatch(pin):
+        return "pin", 'a pin is "sha256:" and 64 hex digits: `weft certs pin` prints it'
+    if has_files:
+        return (
+            "pin",
+            "with a pin the mesh makes the certificates: leave ca, cert, key, client_ca and server_name out",
+        )
+    return None
+
+
+def pinned(pin: str) -> bytes:
+    """The SHA-256 in a pin.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    found = _PIN.fullmatch(pin)
+    if found is None:
+        raise _unfit("pin", 'a pin is "sha256:" and 64 hex digits')
+    return bytes.fromhex(found["digest"])
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Tls | None:
@@ -100,7 +144,7 @@ def chosen(tls: Tls | bool | None) -> Tls | None:
         found = Tls(ca=SYSTEM) if tls else None
     else:
         found = tls
-    if found is not None and not found.ca:
+    if found is not None and not found.dials:
         raise _unfit("ca", f'set the file of the authorities that sign servers\' certificates, or "{SYSTEM}"')
     return found
 

@@ -32,6 +32,8 @@ LOOK_S = 1.0
 _MAX_BYTES = 4 * 1024 * 1024
 # From this time before its end, each reading of a certificate warns of it.
 _ENDS_SOON_S = 7 * 86400.0
+# Or from this part of its life, if that is shorter.
+_ENDS_SOON_PART = 8
 _DAY_S = 86400.0
 
 _Stamp = tuple[tuple[int, ...], ...]
@@ -86,6 +88,12 @@ class TlsFiles:
             self._looking.release()
         return self.version
 
+    def read_now(self) -> int:
+        """Read the files again now, as who has written them asks. Returns the version."""
+        with self._looking:
+            self._read_again(self._stamped())
+        return self.version
+
     def _read_again(self, stamp: _Stamp) -> None:
         try:
             material = read(self.tls, self._now())
@@ -124,7 +132,8 @@ class TlsFiles:
                 do=f"chmod 600 {self.tls.key}",
             )
         left_s = own.ends_s - self._warned_s
-        if left_s < _ENDS_SOON_S:
+        # One of a short life ends soon all the time, and is renewed.
+        if left_s < min(_ENDS_SOON_S, (own.ends_s - own.begins_s) / _ENDS_SOON_PART):
             _log.warning(
                 "tls.ends_soon" if left_s > 0 else "tls.ended",
                 file=self.tls.cert,

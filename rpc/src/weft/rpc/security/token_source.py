@@ -73,6 +73,11 @@ class TokenSource:
         return True
 
     @property
+    def origin(self) -> str:
+        """What tells it from others: its file, or a hash of its text."""
+        return tokens.digest(self._text.reveal()).hex() if self._file is None else str(self._file)
+
+    @property
     def renewable(self) -> bool:
         """Whether another token may come: the file may change."""
         return self._file is not None

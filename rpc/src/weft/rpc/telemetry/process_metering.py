@@ -37,16 +37,22 @@ def _environment() -> Iterator[tuple[Labels, float]]:
 
 
 def ask_certificate(figures: Figures, files: TlsFiles | None) -> None:
-    """Export when the certificate of this process ends, if it has one."""
+    """Export when the certificate of this process begins and ends, if it has one."""
     if files is None:
         return
 
-    def end() -> Iterator[tuple[Labels, float]]:
+    def begin() -> Iterator[tuple[Labels, float]]:
         # It may have been renewed.
+        files.look()
+        if files.material.own is not None:
+            yield (), files.material.own.begins_s
+
+    def end() -> Iterator[tuple[Labels, float]]:
         files.look()
         if files.material.own is not None:
             yield (), files.material.own.ends_s
 
+    figures.ask(metrics.CERTIFICATE_BEGIN, begin)
     figures.ask(metrics.CERTIFICATE_END, end)
 
 

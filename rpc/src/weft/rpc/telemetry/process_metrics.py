@@ -57,6 +57,12 @@ CERTIFICATE_END = MetricSpec(
     "s",
     "When the certificate of this process ends, in seconds since 1970; absent: it has none.",
 )
+CERTIFICATE_BEGIN = MetricSpec(
+    "weft.certificate.begin",
+    "gauge",
+    "s",
+    "When the certificate of this process begins, in seconds since 1970; absent: it has none.",
+)
 
 DENIED = MetricSpec(
     "weft.denied",
@@ -78,4 +84,4 @@ PROCESS_ALWAYS = (
     ENVIRONMENT,
     DENIED,
 )
-PROCESS_METRICS = (*PROCESS_ALWAYS, CPU_LIMIT, MEMORY_LIMIT, THROTTLED, CERTIFICATE_END)
+PROCESS_METRICS = (*PROCESS_ALWAYS, CPU_LIMIT, MEMORY_LIMIT, THROTTLED, CERTIFICATE_BEGIN, CERTIFICATE_END)

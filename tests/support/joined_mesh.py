@@ -1,0 +1,70 @@
+"""A coordinator that makes certificates by itself, in this process or beside it, and how it is joined."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from weft.client import Mesh, connect
+from weft.coordinator.server import Coordinator
+from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc.security.tls import Tls
+from weft.v1 import security_pb2
+from weft.v1.security_pb2_grpc import TokenServiceStub
+
+
+class JoinedMesh:
+    """What its files say.
+
+    Args:
+        variables: those of the join file.
+    """
+
+    def __init__(self, variables: Mapping[str, str], operator: Path) -> None:
+        self.variables = dict(variables)
+        self.target = variables["WEFT_TARGET"]
+        self.tls = Tls(pin=variables["WEFT_TLS_PIN"], join=variables["WEFT_TLS_JOIN"])
+        self.operator_file = operator
+
+    def connect(self, token: str | Path | None = None) -> Mesh:
+        """A client that joins; by default, an operator."""
+        return connect(self.target, tls=self.tls, token=self.operator_file if token is None else token)
+
+    async def token(self, role: int, **fields: Any) -> tuple[str, str]:
+        """Make a token: its id and its text."""
+        async with self.connect() as mesh:
+            request = security_pb2.CreateTokenRequest(role=role, **fields)
+            made = await TokenServiceStub(mesh.channel()).CreateToken(request)
+        return made.token.id, made.text
+
+    async def revoke(self, token_id: str) -> None:
+        async with self.connect() as mesh:
+            await TokenServiceStub(mesh.channel()).RevokeToken(security_pb2.RevokeTokenRequest(id=token_id))
+
+
+def variables_in(path: Path) -> dict[str, str]:
+    """The variables in a file."""
+    pairs = (line.partition("=") for line in path.read_text().splitlines())
+    return {name: value for name, _, value in pairs}
+
+
+@asynccontextmanager
+async def joined_mesh(folder: Path, name: str = "mesh", **settings: Any) -> AsyncIterator[JoinedMesh]:
+    """A coordinator in this process."""
+    operator = folder / "operator.token"
+    given = {
+        "listen": "127.0.0.1:0",
+        "store": str(folder / "weft.db"),
+        "operator_token_file": operator,
+        "join_file": folder / f"{name}.join",
+        "tokens": "on",
+        "ca": "auto",
+    }
+    coordinator = Coordinator(CoordinatorSettings(**(given | settings)))
+    await coordinator.start()
+    try:
+        yield JoinedMesh(variables_in(folder / f"{name}.join"), settings.get("operator_token_file", operator))
+    finally:
+        await coordinator.stop(0.0)
