@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jsonschema
 import yaml
 
+ROOT = Path(__file__).resolve().parents[2]
 _SCHEMAS = Path(__file__).with_name("schemas")
 # Writes its arguments and its environment to a file.
 _RECORDER = '#!/bin/sh\n{ printf "%s\\0" "$#" "$@"; env -0; } > "$RECORD"\n'
@@ -131,6 +132,15 @@ def by_kubernetes(text: str) -> dict[str, Any]:
         _kubernetes_schema(kind).validate(document)
         found[kind] = document
     return found
+
+
+def by_helm(text: str) -> Started:
+    """What an agent's container starts by these values, checked by the chart's schema; the chart adds the rest."""
+    values = yaml.safe_load(text)
+    schema = json.loads((ROOT / "deploy/helm/weft-agent/values.schema.json").read_text())
+    jsonschema.validate(values, schema)
+    variables = {each["name"]: _replaced(each["value"]) for each in values["env"]}
+    return Started(_replaced(values["args"]), variables | {"WEFT_AGENT_ID": "metadata.name"})
 
 
 def container(stateful_set: Mapping[str, Any], number: int = 0) -> tuple[Started, Mapping[str, Any]]:

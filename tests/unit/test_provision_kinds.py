@@ -28,7 +28,7 @@ OWN = sorted(name for name, known in known_kinds().items() if known.package == "
 
 
 def test_the_kinds_are_those() -> None:
-    assert OWN == ["compose", "docker", "kubernetes", "linux", "macos", "process", "windows"]
+    assert OWN == ["compose", "docker", "helm", "kubernetes", "linux", "macos", "process", "windows"]
 
 
 def started(kind: str, artifact: Artifact, folder: Path) -> provisioned.Started:
@@ -47,6 +47,8 @@ def started(kind: str, artifact: Artifact, folder: Path) -> provisioned.Started:
         case "compose":
             (service,) = provisioned.by_compose(artifact.text).values()
             return provisioned.Started(service["command"], service["environment"])
+        case "helm":
+            return provisioned.by_helm(artifact.text)
         case _:
             manifests = provisioned.by_kubernetes(artifact.text)
             assert manifests["Secret"]["stringData"] == {"token": TOKEN}
@@ -90,7 +92,7 @@ def check(kind: str, odd: dict[int, str], folder: Path) -> None:
     assert {name: found.variables[f"ODD_{name}"] for name in odd} == odd
     assert found.variables["WEFT_TARGET"] == "127.0.0.1:7700"
     assert found.variables["WEFT_TLS_SERVER_NAME"] == odd[0]
-    agent = {"kubernetes": "metadata.name"}.get(kind, "worker-1")
+    agent = {"kubernetes": "metadata.name", "helm": "metadata.name"}.get(kind, "worker-1")
     assert found.variables["WEFT_AGENT_ID"] == agent
     read = AgentSettings(labels=found.variables["WEFT_AGENT_LABELS"])  # type: ignore[arg-type]
     assert read.labels == {key.removeprefix("label."): value for key, value in labels.items()}
@@ -251,6 +253,8 @@ def test_a_container_has_the_certificate_and_few_rights(folder: Path) -> None:
     run, options = provisioned.by_docker(rendered(asked).text, folder)
     assert run.words == []
     assert run.variables["WEFT_TLS_CA"] == "/etc/weft/ca.pem"
+    # Nobody with TLS would call a port without a certificate.
+    assert run.variables["WEFT_AGENT_LISTEN"] == "off"
     assert (
         options[options.index("--mount") + 1]
         == "type=bind,source=/etc/we ft/ca.pem,target=/etc/weft/ca.pem,readonly"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from weft.coordinator.provisioning.kinds.compose_kind import ComposeKind
 from weft.coordinator.provisioning.kinds.docker_kind import DockerKind
+from weft.coordinator.provisioning.kinds.helm_kind import HelmKind
 from weft.coordinator.provisioning.kinds.kubernetes_kind import KubernetesKind
 from weft.coordinator.provisioning.kinds.linux_kind import LinuxKind
 from weft.coordinator.provisioning.kinds.macos_kind import MacosKind
@@ -22,7 +23,7 @@ log = get_logger(__name__)
 
 GROUP = "weft.providers"
 OWN_PACKAGE = "weft"
-_OWN = (ComposeKind, DockerKind, KubernetesKind, LinuxKind, MacosKind, ProcessKind, WindowsKind)
+_OWN = (ComposeKind, DockerKind, HelmKind, KubernetesKind, LinuxKind, MacosKind, ProcessKind, WindowsKind)
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 

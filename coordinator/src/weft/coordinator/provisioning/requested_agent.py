@@ -14,6 +14,7 @@ from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.identity.caller import AGENT
 from weft.rpc.identity.scope import ENVIRONMENT_LABELS
+from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.targets import parse
 from weft.rpc.security import namespaces
 from weft.v1 import provision_pb2, security_pb2
@@ -47,6 +48,12 @@ SHARED = (
         form="[1-9][0-9]{0,4}",
         form_text="a number from 1 to 99999",
     ),
+    KindSetting(
+        "listen",
+        "where it takes direct calls: host:port, or `auto`; unless set, nowhere if the coordinator is elsewhere",
+        form=f"auto|off|{_ADDRESS}",
+        form_text="auto, off, HOST:PORT or unix:PATH",
+    ),
     KindSetting("tls_ca", "file of the authorities that sign the coordinator's certificate, or `system`"),
     KindSetting("tls_server_name", "name in the coordinator's certificate, if it is not the target's host"),
     KindSetting("label.*", "a label, such as label.zone=eu"),
@@ -58,6 +65,7 @@ SHARED = (
     ),
     KindSetting("env.*", "another variable of the agent's environment, such as env.LOG_LEVEL=debug"),
 )
+OFF = "off"
 _LABEL, _RESOURCE, _ENV = "label.", "resource.", "env."
 REPLICAS = KindSetting(
     "replicas", "how many agents", default="1", form="[1-9][0-9]?", form_text="a number from 1 to 64"
@@ -202,9 +210,17 @@ def _variables(target: str, settings: dict[str, str], labels: Mapping[str, str])
         "WEFT_AGENT_SLOTS": settings.pop("slots", ""),
         "WEFT_AGENT_LABELS": _pairs(labels),
         "WEFT_AGENT_RESOURCES": _pairs(resources),
+        "WEFT_AGENT_LISTEN": _listen(target, settings.pop("listen", "")),
         "WEFT_TLS_SERVER_NAME": settings.pop("tls_server_name", ""),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _listen(target: str, given: str) -> str:
+    if given:
+        return "" if given == "auto" else given
+    # It has no certificate of its own, and nobody who uses TLS calls it without one.
+    return "" if all(map(stays_here, parse(target))) else OFF
 
 
 def _pairs(values: Mapping[str, str]) -> str:

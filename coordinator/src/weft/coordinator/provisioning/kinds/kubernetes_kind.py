@@ -164,5 +164,10 @@ def _container(agent: AgentSpec) -> dict[str, Any]:
     }
     if agent.command():
         found["args"] = [literal(word) for word in agent.command()]
+    return found | pod_limits(agent)
+
+
+def pod_limits(agent: AgentSpec) -> dict[str, Any]:
+    """What a container may use, as a member of it."""
     limits = {name: agent.options[name] for name in ("cpu", "memory") if agent.options.get(name)}
-    return found | ({"resources": {"limits": limits}} if limits else {})
+    return {"resources": {"limits": limits}} if limits else {}
