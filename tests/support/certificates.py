@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from weft.rpc.security.certificates import KeyPair, Names, issue, new_authority
 from weft.rpc.security.tls import VARIABLES, Tls
@@ -48,6 +51,28 @@ class TestAuthority:
         cert, key = written(self.folder / name, pair)
         ca = str(self.ca)
         return Tls(ca, str(cert), str(key), server_name=server_name, client_ca=ca if mutual else "")
+
+
+def ended_authority(of: TestAuthority) -> TestAuthority:
+    """The same authority, with the same key, whose own certificate has ended 10 days ago, and whose certificates have not."""
+    key = serialization.load_pem_private_key(of.pair.key, None)
+    before = x509.load_pem_x509_certificate(of.pair.certificate)
+    now = datetime.now(UTC)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    builder = x509.CertificateBuilder(
+        before.issuer,
+        before.subject,
+        before.public_key(),
+        before.serial_number,
+        now - timedelta(days=30),
+        now - timedelta(days=10),
+        list(before.extensions),
+    )
+    ended = TestAuthority(of.folder, "ended")
+    ended.ca.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    # It signs as the one that has not ended.
+    ended.pair = of.pair
+    return ended
 
 
 def variables(tls: Tls) -> dict[str, str]:

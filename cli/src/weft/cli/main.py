@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 if __name__ == "__main__" and not sys.flags.safe_path:
@@ -170,13 +170,20 @@ def _weft(
     """The options before the subcommand."""
 
 
+def _debugs(words: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether a process is to log all that it can."""
+    given = " ".join(words).replace("=", " ")
+    level = environment.get("WEFT_LOG_LEVEL", "") if "--log-level" not in given else ""
+    return level.lower() == "debug" or "--log-level debug" in given
+
+
 def main() -> None:
     """Run the command line. A failure is a sentence on stderr and an exit status."""
     streams.replace_streams()
     first_process.become_child()
     is_child = parent_death.obey()
-    # gRPC's log lines are for its developers. The commands print what users need.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # gRPC's log lines are for its developers. The commands print what users need; but a server's failed handshakes are told by gRPC alone.
+    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if _debugs(sys.argv, os.environ) else "NONE")
     try:
         app(prog_name="weft", obj=None if is_child else _warn)
     except streams.Unwritable as error:

@@ -11,7 +11,7 @@ from grpc import aio
 from weft.cli.doctor.diagnosis import Diagnosis, ok, problem, warning
 from weft.rpc.network import targets
 from weft.rpc.network.channel import Route, client_options, dial
-from weft.rpc.network.connection_faults import ConnectionFault, connected
+from weft.rpc.network.connection_faults import ConnectionFault, connected, probed
 
 _ANSWER_S = 3.0
 # Tasks and heartbeats wait for round trips.
@@ -48,6 +48,9 @@ async def _address(address: str, route: Route) -> Diagnosis:
                 f"it answers the health check with {error.code().name}: {error.details()}",
                 "is this a coordinator's port? an agent's direct port and other servers are not",
             )
+        if weak := await probed(address, route.security):
+            # gRPC has connected: it takes what others do not.
+            return warning(subject, weak, "docs/how-to/tls.md says how certificates are made")
         return _told(subject, status, round_trip_s)
 
 

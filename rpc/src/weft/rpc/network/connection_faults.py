@@ -33,6 +33,8 @@ _OTHER_NAME = (
 )
 _ENDED = "its certificate has ended, or its authority's: it must be renewed there"
 _EARLY = "its certificate is not valid yet: are the clocks of both machines right?"
+_OLD = "it has TLS 1.1 or older alone, which can be broken: it must be updated to TLS 1.2 or 1.3"
+_WEAK = "its certificate is too weak: it is signed by SHA-1 or MD5, or its key is too short; it must be replaced there"
 _WANTS_ONE = (
     "it wants a certificate of its callers: set WEFT_TLS_CERT and WEFT_TLS_KEY (--tls-cert, --tls-key)"
 )
@@ -44,6 +46,8 @@ _REFUSES_OURS = (
 # A part of gRPC's message -> its meaning. In this order.
 _GRPC: dict[str, str] = {
     "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "ALERT_PROTOCOL_VERSION": _OLD,
+    "UNSUPPORTED_PROTOCOL": _OLD,
     "certificate has expired": _ENDED,
     "certificate is not yet valid": _EARLY,
     "self signed certificate": "its certificate is signed by itself, and not trusted here (WEFT_TLS_CA)",
@@ -53,6 +57,8 @@ _GRPC: dict[str, str] = {
     "is not in peer certificate": _OTHER_NAME,
 }
 _CLOSED = "Socket closed"
+# As Python's ssl says it.
+_OLD_REASONS = ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL")
 
 # OpenSSL's number of a failed verification -> its meaning.
 _OPENSSL: dict[int, str] = {
@@ -64,6 +70,10 @@ _OPENSSL: dict[int, str] = {
     21: _OTHER_AUTHORITY,
     62: _OTHER_NAME,
     64: _OTHER_NAME,
+    # gRPC itself takes these, if a trusted authority has signed so.
+    66: _WEAK,
+    67: _WEAK,
+    68: _WEAK,
 }
 
 
@@ -140,7 +150,9 @@ def _probe(host: str, port: int, name: str, security: ChannelSecurity | None) ->
             return _OPENSSL.get(
                 error.verify_code, f"its certificate cannot be verified: {error.verify_message}"
             )
-        except ssl.SSLError:
+        except ssl.SSLError as error:
+            if error.reason in _OLD_REASONS:
+                return _OLD
             # A plain server does not understand the beginning of a handshake. Without TLS here that is as it should be.
             return _NOT_TLS if security is not None else ""
         except ConnectionError:
