@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import sys
 from pathlib import Path
@@ -12,15 +13,48 @@ import pytest
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.command import Finished, weft
+from tests.support.joined_mesh import joined_mesh
 from tests.support.mesh import PROBE_AGENT, MeshHarness
 from tests.support.processes import Process
-from weft.client import AgentState, connect
+from weft.client import AgentState, DirectState, connect
 from weft.rpc.errors import from_call
 from weft.v1 import provision_pb2
 from weft.v1.provision_pb2_grpc import ProvisionServiceStub
 
 CALL = tasks.method("Call")
 WEFT = Path(sys.executable).with_name("weft")
+
+
+async def test_a_mesh_that_makes_certificates_needs_no_setting_for_them(tmp_path: Path) -> None:
+    """A process with the printed script alone has mTLS both ways."""
+    async with joined_mesh(tmp_path) as mesh, mesh.connect() as client:
+        asked = provision_pb2.ProvisionAgentRequest(
+            kind="process",
+            name="w-1",
+            settings={
+                "target": mesh.target,
+                "program": PROBE_AGENT,
+                "weft": str(WEFT),
+                "folder": str(tmp_path),
+            },
+        )
+        made = await ProvisionServiceStub(client.channel()).ProvisionAgent(asked)
+        (script := tmp_path / "w-1.sh").write_text(made.text)
+        process = Process("w-1", ["sh", str(script)], log=tmp_path / "w-1.log")
+        try:
+            async with asyncio.timeout(20):
+                while not any(
+                    each.direct_state is DirectState.REACHABLE and each.tls_name
+                    for each in await client.fleet.agents()
+                ):
+                    assert process.alive, process.output()
+                    await asyncio.sleep(0.02)
+            await mesh.revoke(made.token.id)
+            async with asyncio.timeout(2.5):
+                while any(each.state is AgentState.ACTIVE for each in await client.fleet.agents()):
+                    await asyncio.sleep(0.02)
+        finally:
+            process.cleanup()
 
 
 async def test_a_provisioned_process_joins_works_is_bound_and_is_cut_off(mesh: MeshHarness) -> None:

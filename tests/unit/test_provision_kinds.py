@@ -18,7 +18,7 @@ from weft.agent.settings import AgentSettings
 from weft.coordinator.provisioning import kind_catalogue
 from weft.coordinator.provisioning.kind_catalogue import known_kinds
 from weft.coordinator.provisioning.provision_kind import Artifact
-from weft.coordinator.provisioning.requested_agent import known_settings, requested_agent
+from weft.coordinator.provisioning.requested_agent import MeshJoin, known_settings, requested_agent
 from weft.coordinator.provisioning.shell_text import powershell
 from weft.coordinator.provisioning.yaml_text import yaml_text
 from weft.rpc.errors import InvalidArgument
@@ -164,6 +164,8 @@ def test_powershell_takes_words_as_they_are(texts: list[str]) -> None:
         ("docker", "x", {"target": "a b"}, "is not an address"),
         ("docker", "x", {"target": "10.0.0.1:7700"}, "set tls_ca"),
         ("docker", "x", {"target": "10.0.0.1:7700", "tls_ca": "/a,readonly=false"}, "without commas"),
+        ("docker", "x", {"tls_pin": "sha256:0"}, "64 hex digits"),
+        ("docker", "x", {"tls_pin": f"sha256:{'0' * 64}", "tls_ca": "/ca.pem"}, "leave tls_ca"),
         ("compose", "x", {"replicas": "65"}, "at most 64"),
         ("compose", "x", {"replicas": "0"}, "a number from 1"),
         ("kubernetes", "x", {"namespace": "a/b"}, "the name of a namespace"),
@@ -279,6 +281,32 @@ def test_a_container_has_the_certificate_and_few_rights(folder: Path) -> None:
     assert list(services) == ["w-1", "w-2"]
     assert services["w-2"]["environment"]["WEFT_AGENT_ID"] == "w-2"
     assert services["w-1"]["volumes"][0]["source"] == "/ca,x.pem"
+
+
+PIN, OTHER_PIN = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("given", "variables"),
+    [
+        ({}, {"WEFT_TLS_PIN": PIN, "WEFT_TLS_JOIN": "a.example:7701,b.example:7701"}),
+        ({"tls_join": "c:1"}, {"WEFT_TLS_PIN": PIN, "WEFT_TLS_JOIN": "c:1"}),
+        (
+            {"tls_pin": OTHER_PIN},
+            {"WEFT_TLS_PIN": OTHER_PIN, "WEFT_TLS_JOIN": "a.example:7701,b.example:7701"},
+        ),
+        ({"tls_ca": "system"}, {"WEFT_AGENT_LISTEN": "off"}),
+    ],
+)
+def test_a_mesh_that_makes_certificates_is_joined_by_its_pin(
+    given: dict[str, str], variables: dict[str, str]
+) -> None:
+    """Without a setting, and with a port for direct calls, since the agent gets a certificate."""
+    asked = request("docker", target="a.example:7700,b.example:7700", **given)
+    kind = known_kinds()["docker"].kind
+    assert kind is not None
+    found = requested_agent(asked, kind, TOKEN, MeshJoin(PIN, 7701)).spec.variables
+    assert {name: value for name, value in found.items() if name != "WEFT_TARGET"} == variables
 
 
 def test_a_sidecar_shares_the_network_of_its_app() -> None:

@@ -13,6 +13,7 @@ from weft.coordinator.identity.identity import Identity
 from weft.coordinator.join_port import JoinPort
 from weft.coordinator.namespaces.namespace import CoordinatorParts, Namespace
 from weft.coordinator.provisioning.provision_service import ProvisionService
+from weft.coordinator.provisioning.requested_agent import MeshJoin
 from weft.coordinator.server_port import bind, write_whole
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -114,7 +115,10 @@ class Coordinator:
         )
         own = self.default.serve_on(Routes(self.identity.edge.behind(server)))
         security_pb2_grpc.add_TokenServiceServicer_to_server(self.identity.service, own)
-        provisioning = ProvisionService(self.identity.table, self.identity.edge)
+        identity = self.identity
+        provisioning = ProvisionService(
+            identity.table, identity.edge, lambda: MeshJoin(identity.pin, identity.certificates.join_port)
+        )
         provision_pb2_grpc.add_ProvisionServiceServicer_to_server(provisioning, own)
         certificate_pb2_grpc.add_CertificateServiceServicer_to_server(self.identity.certificates, own)
         return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from grpc import aio
@@ -13,7 +14,7 @@ from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.provisioning.agent_spec import AgentSpec
 from weft.coordinator.provisioning.kind_catalogue import OWN_PACKAGE, KnownKind, known_kinds
 from weft.coordinator.provisioning.provision_kind import Artifact, ProvisionKind
-from weft.coordinator.provisioning.requested_agent import known_settings, requested_agent
+from weft.coordinator.provisioning.requested_agent import MeshJoin, known_settings, requested_agent
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.edge import Edge
@@ -35,9 +36,10 @@ PLACEHOLDER = "TOKEN"
 class ProvisionService(provision_pb2_grpc.ProvisionServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, table: TokenTable, edge: Edge) -> None:
+    def __init__(self, table: TokenTable, edge: Edge, joining: Callable[[], MeshJoin]) -> None:
         self._table = table
         self._edge = edge
+        self._joining = joining
 
     @guard.unary
     async def ProvisionAgent(
@@ -47,7 +49,7 @@ class ProvisionService(provision_pb2_grpc.ProvisionServiceServicer):
         token_id = tokens.generate_id()
         text = PLACEHOLDER if request.dry_run else tokens.generate(token_id)
         kind = _usable(known)
-        spec, wanted = requested_agent(request, kind, text)
+        spec, wanted = requested_agent(request, kind, text, self._joining())
         maker = self._edge.caller(context).token_id
         token = new_token(wanted, token_id, maker, self._table.now())
         # Before the token is stored: one whose text nobody gets would be of no use.

@@ -56,6 +56,16 @@ SHARED = (
     ),
     KindSetting("tls_ca", "file of the authorities that sign the coordinator's certificate, or `system`"),
     KindSetting("tls_server_name", "name in the coordinator's certificate, if it is not the target's host"),
+    KindSetting(
+        "tls_pin",
+        "the pin of a mesh that makes its certificates; unless set, this mesh's, if it does and tls_ca is not set",
+        form="sha256:[0-9a-f]{64}",
+        form_text="sha256: and 64 hex digits",
+    ),
+    KindSetting(
+        "tls_join",
+        "where such a mesh is joined; unless set, at the coordinators' join port, at the target's hosts",
+    ),
     KindSetting("label.*", "a label, such as label.zone=eu"),
     KindSetting(
         "resource.*",
@@ -84,6 +94,21 @@ _OWN_VARIABLES = frozenset(
 )
 
 
+class MeshJoin(NamedTuple):
+    """How a mesh that makes its certificates is joined. The default is one that does not.
+
+    Attributes:
+        pin: by which its authority is recognised.
+        port: of coordinators, where certificates are asked for.
+    """
+
+    pin: str = ""
+    port: int = 0
+
+
+NO_JOIN = MeshJoin()
+
+
 class RequestedAgent(NamedTuple):
     """A checked request."""
 
@@ -99,12 +124,16 @@ def known_settings(kind: ProvisionKind) -> list[KindSetting]:
 
 
 def requested_agent(
-    request: provision_pb2.ProvisionAgentRequest, kind: ProvisionKind, token: str
+    request: provision_pb2.ProvisionAgentRequest,
+    kind: ProvisionKind,
+    token: str,
+    joining: MeshJoin = NO_JOIN,
 ) -> RequestedAgent:
     """Check a request.
 
     Args:
         token: the text of the token that will be made.
+        joining: how the coordinator's mesh is joined.
 
     Raises:
         InvalidArgument: INVALID_FIELD, with the setting's name.
@@ -125,7 +154,8 @@ def requested_agent(
         raise refusals.invalid_field("give either program or app", field="settings.program")
     ids = _ids(request.name, settings, kind)
     labels, env = _part(settings, _LABEL), _part(settings, _ENV)
-    variables = _variables(target, settings, labels) | _extra(env)
+    by_pin = _by_pin(target, settings, joining)
+    variables = _variables(target, settings, labels, listens=bool(by_pin)) | by_pin | _extra(env)
     spec = AgentSpec(
         request.name,
         ids,
@@ -137,9 +167,9 @@ def requested_agent(
         variables=variables,
         options={name: value for name, value in settings.items() if "." not in name},
     )
-    if not (spec.stays_here or spec.tls_ca or "WEFT_TLS_CA" in variables):
+    if not (spec.stays_here or spec.tls_ca or {"WEFT_TLS_CA", "WEFT_TLS_PIN"} & variables.keys()):
         raise refusals.invalid_field(
-            f"the agent would not send its token to {target}, because that connection has no TLS: set tls_ca",
+            f"the agent would not send its token to {target}, because that connection has no TLS: set tls_ca or tls_pin",
             field="settings.tls_ca",
         )
     return RequestedAgent(spec, _token(request, ids, labels))
@@ -194,7 +224,26 @@ def _part(settings: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in settings.items() if name.startswith(prefix)}
 
 
-def _variables(target: str, settings: dict[str, str], labels: Mapping[str, str]) -> dict[str, str]:
+def _by_pin(target: str, settings: dict[str, str], joining: MeshJoin) -> dict[str, str]:
+    """The variables by which the agent gets its certificates from the mesh. Empty: it has none, or files."""
+    pin, join = settings.pop("tls_pin", ""), settings.pop("tls_join", "")
+    files = bool(settings.get("tls_ca") or settings.get("tls_server_name"))
+    if files and (pin or join):
+        raise refusals.invalid_field(
+            "with tls_pin the mesh makes the certificates: leave tls_ca and tls_server_name out",
+            field="settings.tls_pin",
+        )
+    pin = pin or ("" if files else joining.pin)
+    if not pin:
+        return {}
+    if not join and joining.port and not target.startswith("unix"):
+        join = ",".join(f"{each.rpartition(':')[0]}:{joining.port}" for each in target.split(","))
+    return {"WEFT_TLS_PIN": pin} | ({"WEFT_TLS_JOIN": join} if join else {})
+
+
+def _variables(
+    target: str, settings: dict[str, str], labels: Mapping[str, str], *, listens: bool
+) -> dict[str, str]:
     """The variables of weft's own settings."""
     for key, value in labels.items():
         if not 1 <= len(key) <= 128 or len(value) > 256 or "*" in value:
@@ -210,17 +259,17 @@ def _variables(target: str, settings: dict[str, str], labels: Mapping[str, str])
         "WEFT_AGENT_SLOTS": settings.pop("slots", ""),
         "WEFT_AGENT_LABELS": _pairs(labels),
         "WEFT_AGENT_RESOURCES": _pairs(resources),
-        "WEFT_AGENT_LISTEN": _listen(target, settings.pop("listen", "")),
+        "WEFT_AGENT_LISTEN": _listen(target, settings.pop("listen", ""), listens=listens),
         "WEFT_TLS_SERVER_NAME": settings.pop("tls_server_name", ""),
     }
     return {name: value for name, value in found.items() if value}
 
 
-def _listen(target: str, given: str) -> str:
+def _listen(target: str, given: str, *, listens: bool) -> str:
     if given:
         return "" if given == "auto" else given
-    # It has no certificate of its own, and nobody who uses TLS calls it without one.
-    return "" if all(map(stays_here, parse(target))) else OFF
+    # Without a certificate of its own, nobody who uses TLS calls it.
+    return "" if listens or all(map(stays_here, parse(target))) else OFF
 
 
 def _pairs(values: Mapping[str, str]) -> str:

@@ -40,7 +40,8 @@ type ProvisionAgentRequest struct {
 	Settings map[string]string `protobuf:"bytes,3,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Limits of the token, besides the agent's ids.
 	Scope *ProvisionScope `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
-	// How long the token is valid: 1 s to 10 years. Unset: 90 days. The agent needs a valid token for as long as it runs.
+	// How long the token is valid: 1 s to 10 years. Unset: 90 days. The agent needs a valid token for as long as it runs, or, where the mesh makes
+	// certificates by itself, until it has joined.
 	Ttl *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// Make no token: the text has a placeholder in its place.
 	DryRun bool `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
