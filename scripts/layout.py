@@ -73,8 +73,9 @@ REFUSALS = "weft/rpc/refusals"
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
     "cronsim": ("weft/coordinator/schedules",),
-    "cryptography": ("weft/rpc/security/certificates",),
+    "cryptography": ("weft/rpc/security/certificates", "weft/rpc/payloads/sealing"),
     "dotenv": ("weft/rpc/process/settings_files",),
+    "fsspec": ("weft/rpc/payloads/payload_store",),
     "google": ("weft",),
     "grpc": ("weft",),
     "grpc_channelz": ("weft/rpc/operators", "weft/cli/doctor"),
@@ -115,6 +116,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "sqlite3": ("weft/coordinator/store/embedded",),
     "structlog": ("weft/rpc/process", "weft/agent/handlers/isolated_process"),
     "typer": ("weft/cli",),
+    "zstandard": ("weft/rpc/payloads/compression",),
     "uvloop": ("weft/coordinator/coordinator_process", "weft/agent/process/event_loop", "weft/cli"),
     "watchfiles": ("weft/agent/program/reload",),
     # The example that `weft demo` runs.

@@ -14,11 +14,13 @@ from weft.agent.errors import HostingError, SettingsError
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.hosting.hosted_methods import check_runnable
 from weft.agent.operators_ports import operators_ports
+from weft.agent.payload_settings import with_payloads
 from weft.agent.process import event_loop
 from weft.agent.process.patched import refuse_patched
 from weft.agent.runtime import Runtime, run_here
 from weft.agent.session.joining import Joining
 from weft.agent.settings import AgentSettings, with_tls
+from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.process import logs
 from weft.rpc.process.standard_streams import fill_missing
 from weft.rpc.security.tls import Tls
@@ -70,6 +72,7 @@ class Agent(AgentParts):
         metrics: where Prometheus scrapes its metrics, "host:port". Default: nowhere.
         channelz: where operators ask gRPC for its connections, "host:port". Default: nowhere.
         tls: its certificates; True: verify coordinators by the system's authorities. Default: by the variables WEFT_TLS_*.
+        payloads: how coded calls are read and answered. Default: by the variables WEFT_PAYLOAD_*.
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
@@ -102,6 +105,7 @@ class Agent(AgentParts):
         metrics: str | None = None,
         channelz: str | None = None,
         tls: Tls | bool | None = None,
+        payloads: Payloads | None = None,
     ) -> None:
         super().__init__()
         # Its metrics, while it runs.
@@ -128,6 +132,7 @@ class Agent(AgentParts):
             metrics=metrics,
             channelz=channelz,
             tls=tls,
+            payloads=payloads,
         )
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:
@@ -136,7 +141,7 @@ class Agent(AgentParts):
         Raises:
             InvalidArgument: a setting has a wrong value, or there is no setting of that name.
         """
-        changes = with_tls({"id": agent_id, **settings})
+        changes = with_payloads(with_tls({"id": agent_id, **settings}))
         given = self._given | {name: value for name, value in changes.items() if value is not None}
         try:
             self.settings = self.settings_type(**given)

@@ -14,4 +14,5 @@ def clients_of(settings: AgentSettings) -> MeshClients:
         max_message_bytes=settings.max_message_bytes,
         tls=settings.tls,
         token=settings.shown_token,
+        payloads=settings.payloads,
     )

@@ -38,6 +38,7 @@ from weft.agent.shutdown import HURRY_TIMEOUT_S, Shutdown, ShutdownParts
 from weft.rpc.contracts import descriptors
 from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import Route
+from weft.rpc.payloads.process_payloads import payload_coder
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.process_metering import ask_certificate
@@ -84,7 +85,9 @@ class Runtime:
         self._slots.on_direct_end(self._direct_ended)
         self.clients = clients_of(settings)
         self._pool = self._make_pool(methods)
-        self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
+        self._runners = Runners(
+            self._loop, self._threads, self._overruns, self._pool, payload_coder(settings.payloads or False)
+        )
         self._executor = Executor(
             methods, self._slots, self._outbox, settings.id, self._runners, figures, settings.resources
         )

@@ -16,12 +16,12 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from weft.agent.direct.listening import OFF
 from weft.agent.handlers.slots import MAX_QUEUE
+from weft.agent.payload_settings import PayloadSettings
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.binding import checked_host_port
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
-from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.own_proof import own_proof
 from weft.rpc.security.tls import SYSTEM, Tls, misfit, tls_of
 from weft.rpc.security.token_source import Shown, token_source
@@ -50,7 +50,7 @@ def with_tls(given: dict[str, Any]) -> dict[str, Any]:
     return given | {f"tls_{name}": getattr(found, name) if found else "" for name in fields}
 
 
-class AgentSettings(FileSettings):
+class AgentSettings(PayloadSettings):
     """Every setting of an agent. Each has an environment variable: WEFT_AGENT_ and its name in capitals."""
 
     model_config = SettingsConfigDict(

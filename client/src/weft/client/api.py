@@ -10,21 +10,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
 
 from weft.client import generated_ids
+from weft.client.bulk_source import BulkSource
 from weft.client.methods import Method
+from weft.client.task_snapshot import Task
 from weft.rpc import refusals
 from weft.rpc.errors import RetryLater, Unavailable, WeftError, from_status, status_of_call
 from weft.rpc.process.home_loop import HomeLoop
 from weft.rpc.telemetry import trace_headers
 from weft.v1 import coordinator_pb2 as pb
-from weft.v1 import errors_pb2, logs_pb2
+from weft.v1 import errors_pb2, logs_pb2, task_pb2
 
 if TYPE_CHECKING:
+    from weft.rpc.payloads.payload_coder import PayloadCoder
     from weft.rpc.security.channel_credentials import ChannelSecurity
 
 Req = TypeVar("Req")
@@ -77,8 +81,11 @@ class Api:
         timeout_s: float,
         home: HomeLoop,
         security: ChannelSecurity | None = None,
+        coder: PayloadCoder | None = None,
     ) -> None:
         self.channel = channel
+        # Codes the payloads of tasks; None: they are as they are.
+        self.coder = coder
         self.home = home
         self.security = security
         self.target = target
@@ -123,6 +130,39 @@ class Api:
                 await patience.wait(error)
                 if repeated_s is not None and generated_ids.clock_s() - began_s > repeated_s:
                     raise generated_ids.too_late() from None
+
+    async def payload(self, method: Method[Req, Any], request: Req, *, store: bool = True) -> bytes:
+        """The payload of a request.
+
+        Args:
+            store: a large coded one may go into the store of payloads.
+        """
+        if self.coder is None:
+            return method.serialize(request)
+        from weft.client.coded_tasks import coded_request
+
+        return await coded_request(self.coder, method, request, store=store)
+
+    def bulk_source(
+        self,
+        method: Method[Any, Any],
+        requests: Iterable[Any] | AsyncIterable[Any],
+        request_id: Callable[[Any], str] | None,
+    ) -> BulkSource[Any]:
+        """The payloads of requests, as a bulk takes them."""
+        if self.coder is None:
+            return BulkSource(method, requests, request_id)
+        from weft.client.coded_tasks import coded_source
+
+        return coded_source(self.coder, method, requests, request_id)
+
+    async def task(self, message: task_pb2.Task) -> Task:
+        """A task that was read, decoded."""
+        if self.coder is not None:
+            from weft.client.coded_tasks import decode_task
+
+            await decode_task(self.coder, message)
+        return Task(message)
 
     def open(
         self, method: Method[Req, Resp], request: Req, *, timeout_s: float | None = None

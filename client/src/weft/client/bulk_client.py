@@ -105,6 +105,8 @@ class Bulk(Generic[Req]):
                     self._inside -= 1
                     if self._inside == self._refill_below:
                         self._work.set()
+                    if self._api.coder is not None and entry.task is not None:
+                        entry.task = await self._api.task(entry.task.proto)
                     yield entry
                 self._work.set()
                 if self._listener is not None:

@@ -25,6 +25,8 @@ from weft.rpc.balancing import Balancer
 from weft.rpc.membership.present_tls import present
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
+from weft.rpc.payloads.payload_options import Payloads
+from weft.rpc.payloads.process_payloads import payload_coder
 from weft.rpc.process.home_loop import HomeLoop
 from weft.rpc.security.own_proof import own_proof
 from weft.rpc.security.tls import Tls, chosen
@@ -46,6 +48,7 @@ def connect(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     tls: Tls | bool | None = None,
     token: str | Path | None = None,
+    payloads: Payloads | bool | None = None,
 ) -> Mesh:
     """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
@@ -67,6 +70,9 @@ def connect(
             in `async with`, or else at its first use, which then blocks for a moment.
         token: the token that calls show, or the path of a file that has it, which is read again when it changes. Default: by the
             variables WEFT_TOKEN and WEFT_TOKEN_FILE. It is sent by TLS, or to this machine, only.
+        payloads: how requests are compressed, encrypted or put into a store, and responses read. False: they are as they are.
+            Default: by the variables WEFT_PAYLOAD_KEYS_FILE, WEFT_PAYLOAD_COMPRESSION and WEFT_PAYLOAD_STORE; without them, as
+            they are.
 
     Raises:
         InvalidArgument: the target is malformed, or a file of certificates or the token cannot be used.
@@ -81,6 +87,7 @@ def connect(
         max_message_bytes=max_message_bytes,
         tls=tls,
         token=token,
+        payloads=payloads,
     )
 
 
@@ -100,7 +107,10 @@ class Mesh:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         tls: Tls | bool | None = None,
         token: str | Path | None = None,
+        payloads: Payloads | bool | None = None,
     ) -> None:
+        # How payloads are coded; None: they are not.
+        self.coder = payload_coder(payloads)
         self._targets = parse(target)
         self._use_proxy = use_proxy
         self._tls, self._token = chosen(tls), token_source(token)
@@ -135,9 +145,12 @@ class Mesh:
             WrongEventLoop: no event loop runs here, or another one than where the mesh was used first.
             MeshClosed: the mesh is closed.
         """
-        if direct:
-            return self.direct(policy).channel()
-        return InheritingChannel(self._plain(), self._home)
+        plain = self.direct(policy).channel() if direct else InheritingChannel(self._plain(), self._home)
+        if self.coder is None:
+            return plain
+        from weft.client.coded_channel import CodedChannel
+
+        return CodedChannel(plain, self.coder, direct=direct)
 
     def direct(self, policy: str = DEFAULT_POLICY) -> Direct:
         """Direct calls with a policy: `explain` tells which agent the next call would go to."""
@@ -238,6 +251,7 @@ class Mesh:
             timeout_s=self._timeout_s,
             home=self._home,
             security=self._route.security,
+            coder=self.coder,
         )
 
     async def ready(self, timeout_s: float = 5.0) -> None:

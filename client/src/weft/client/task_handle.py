@@ -12,6 +12,7 @@ from weft.client.task_snapshot import Progress, Task, TaskState
 from weft.client.tasks_by_id import TasksById
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
+from weft.rpc.payloads.payload_options import CODED_PREFIX
 
 Resp = TypeVar("Resp")
 
@@ -137,4 +138,8 @@ def response_of(task: Task, method: Method[Any, Resp]) -> Resp:
     error = task.error()
     if error is not None:
         raise error
+    if task.response.startswith(CODED_PREFIX):
+        from weft.client.coded_tasks import check_decoded
+
+        check_decoded(task.response, task.method)
     return method.parse(task.response)

@@ -58,7 +58,7 @@ async def ended(
                 patience.renew()
                 for task_id in (*(task.id for task in response.tasks), *response.not_found):
                     open_ids.pop(task_id, None)
-                yield Ended([Task(task) for task in response.tasks], response.not_found)
+                yield Ended([await api.task(task) for task in response.tasks], response.not_found)
         except asyncio.CancelledError:
             api.home.check_cut_off()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 import grpc.aio
 
@@ -11,6 +12,15 @@ from weft.client.api import WATCH_TASK, Api, Patience
 from weft.client.task_snapshot import Progress, Task
 from weft.rpc import refusals
 from weft.v1 import coordinator_pb2
+
+if TYPE_CHECKING:
+    from weft.rpc.payloads.payload_coder import PayloadCoder
+
+
+async def _decoded(coder: PayloadCoder, payload: bytes, methods: set[str]) -> bytes:
+    from weft.client.coded_tasks import decode_response
+
+    return await decode_response(coder, payload, methods)
 
 
 async def watch(
@@ -23,6 +33,8 @@ async def watch(
         Unreachable: the coordinator was away for longer than `patience_s`.
     """
     patience = Patience(api, patience_s)
+    # A fallback's responses are its own.
+    methods: set[str] = set()
     while True:
         request = coordinator_pb2.WatchTaskRequest(task_id=task_id, after_sequence=after_sequence)
         call = api.open(WATCH_TASK, request)
@@ -33,9 +45,13 @@ async def watch(
                     event = response.progress
                     if event.sequence > after_sequence:
                         after_sequence = event.sequence
-                        yield Progress(task_id, event.sequence, event.attempt, event.payload)
+                        payload = event.payload
+                        if api.coder is not None:
+                            payload = await _decoded(api.coder, payload, methods)
+                        yield Progress(task_id, event.sequence, event.attempt, payload)
                 elif response.HasField("task"):
-                    task = Task(response.task)
+                    task = await api.task(response.task)
+                    methods |= {task.method, task.fallback_of}
                     yield task
                     if task.ended:
                         return

@@ -16,7 +16,7 @@ from weft.client import api as rpc
 from weft.client import generated_ids
 from weft.client.bulk_client import DEFAULT_WINDOW, Bulk
 from weft.client.bulk_progress import BulkListener, BulkProgress
-from weft.client.bulk_source import BulkItem, BulkSource
+from weft.client.bulk_source import BulkItem
 from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
 from weft.client.task_handle import TaskHandle, response_of
@@ -139,7 +139,7 @@ class Tasks(TasksById):
         own_id = request_id or uuid.uuid4().hex
         submission = coordinator_pb2.SubmitTaskRequest(
             method=called.name,
-            payload=called.serialize(request),
+            payload=await self._api.payload(called, request),
             request_id=own_id,
             options=task_options(options),
         )
@@ -331,7 +331,7 @@ class Tasks(TasksById):
     ) -> Bulk[Any]:
         return Bulk(
             self._api,
-            BulkSource(method, requests, request_id),
+            self._api.bulk_source(method, requests, request_id),
             options=task_options(options),
             results=results,
             window=window,

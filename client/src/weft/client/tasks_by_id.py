@@ -64,7 +64,7 @@ class TasksById:
             NotFound: no task has this id.
         """
         request = coordinator_pb2.GetTaskRequest(task_id=task_id)
-        return Task((await self._api.call(rpc.GET_TASK, request)).task)
+        return await self._api.task((await self._api.call(rpc.GET_TASK, request)).task)
 
     async def list(
         self,
@@ -121,7 +121,7 @@ class TasksById:
                 ),
             )
             for task in page.tasks:
-                yield Task(task)
+                yield await self._api.task(task)
             limit = None if limit is None else limit - len(page.tasks)
             page_token = page.next_page_token
             if not page_token:
@@ -132,7 +132,7 @@ class TasksById:
         request = coordinator_pb2.CancelTaskRequest(
             task_id=task_id, reason=reason, grace=None if grace_s is None else duration(grace_s)
         )
-        return Task((await self._api.call(rpc.CANCEL_TASK, request)).task)
+        return await self._api.task((await self._api.call(rpc.CANCEL_TASK, request)).task)
 
     async def retry(self, task_id: str) -> Task:
         """Queue a FAILED or CANCELLED task again, with all its attempts and its whole time.
@@ -142,4 +142,4 @@ class TasksById:
         """
         request = coordinator_pb2.RetryTaskRequest(task_id=task_id)
         # Not repeated: if the answer was lost, the task may have been queued, have run and have failed again.
-        return Task((await self._api.call(rpc.RETRY_TASK, request, repeatable=False)).task)
+        return await self._api.task((await self._api.call(rpc.RETRY_TASK, request, repeatable=False)).task)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
+from weft.coordinator.contracts.coded_request import CodedRequest
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.policy.cached_requests import may_share, share
 from weft.coordinator.policy.method_policy import MethodPolicy
@@ -121,6 +122,8 @@ def submission(
     if policy is not None:
         apply(policy, given, options, request, generated_id=generated_id)
         if fallbacks:
+            if isinstance(request, CodedRequest):
+                raise request.bound_to_its_method(fallbacks[0][0])
             _add_fallbacks(given, payload, options, defaults, request, fallbacks)
         same_bytes = same_bytes and given.request_id == request_id
         if policy.cache_ttl_s and (same_bytes or not given.request_id) and may_share(given, options):

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ class DirectAsyncContext(AsyncContext):
     """An async handler's context. It collects the call's status and trailers, and passes everything else to grpc.aio's own context.
 
     The handler does not get grpc.aio's context itself: a status or trailers that cannot be sent would leave the call without an end.
-    It has many methods, because a handler's context must have the whole interface of `grpc.aio.ServicerContext`.
+    Large because it has many methods: a handler's context must have the whole interface of `grpc.aio.ServicerContext`.
     """
 
     def __init__(self, method: str, agent_id: str, native: Any, request: Any) -> None:
@@ -106,11 +106,27 @@ class DirectAsyncContext(AsyncContext):
         return self._inherited
 
     def request(self, hosted: HostedMethod) -> Any:
+        if not hosted.request_streaming:
+            return hosted.deserialize(self._request)
         # The requests of a stream are parsed when they are read.
-        return self._request if hosted.request_streaming else hosted.deserialize(self._request)
+        return self._request if self.decode is None else self._decoded(self._request)
+
+    async def _decoded(self, requests: Any) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield await self.decode(request)
+
+    @property
+    def request_bytes(self) -> bytes:
+        payload: bytes = self._request
+        return payload
+
+    @request_bytes.setter
+    def request_bytes(self, payload: bytes) -> None:
+        self._request = payload
 
     async def read(self) -> Any:
-        return await self._native.read()
+        request = await self._native.read()
+        return request if self.decode is None or request is aio.EOF else await self.decode(request)
 
     async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
         await self._native.send_initial_metadata(checked(initial_metadata))
@@ -174,7 +190,19 @@ class DirectSyncContext(SyncContext):
                     # As a grpc server does: the handler must not mistake it for the caller's half-close.
                     raise grpc.RpcError(self.cancel_reason)
                 return
-            yield message
+            yield message if self.decode is None else self.decode(message)
+
+    @property
+    def request_bytes(self) -> bytes:
+        payload: bytes = self._request
+        return payload
+
+    @request_bytes.setter
+    def request_bytes(self, payload: bytes) -> None:
+        self._request = payload
+        if self.assignment.payload:
+            # It goes to an isolated handler's process.
+            self.assignment.payload = payload
 
     def send_initial_metadata(self, initial_metadata: Metadata) -> None:
         if self.sent_any:

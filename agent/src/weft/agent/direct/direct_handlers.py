@@ -16,14 +16,13 @@ from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.agent.direct.direct_contexts import DirectAsyncContext, DirectSyncContext
 from weft.agent.direct.direct_endings import Endings, no_slot
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S, HandlerRun, Runner
-from weft.agent.handlers.invoke import MalformedRequest
+from weft.agent.handlers.invoke import strict
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.hosting.hosted_methods import HostedMethod
@@ -140,8 +139,8 @@ class DirectHandlers:
     def handler(self, hosted: HostedMethod) -> Handler:
         """The gRPC handler of a method."""
         runner = self._runners.of(hosted)
-        on_loop = runner is self._runners.on_loop
-        return method_handler(hosted, self._on_loop(hosted) if on_loop else self._elsewhere(hosted, runner))
+        serve = self._on_loop(hosted) if runner is self._runners.on_loop else self._elsewhere(hosted, runner)
+        return method_handler(hosted, serve, coded=self._runners.coder is not None)
 
     def _on_loop(self, hosted: HostedMethod) -> Serve:
         runner, slots, endings, agent_id = self._runners.on_loop, self.slots, self._endings, self.agent_id
@@ -194,26 +193,15 @@ class DirectHandlers:
             self._runners.loop.call_later(LOOK_S, self._look)
 
 
-def strict(hosted: HostedMethod) -> Callable[[bytes], Any]:
-    """The deserializer of a method with a stream of requests; raises `MalformedRequest` and `RulesBroken`."""
-    deserialize, checks = hosted.deserialize, hosted.checks
+def method_handler(hosted: HostedMethod, serve: Serve, *, coded: bool = False) -> Handler:
+    """`serve` as gRPC takes it: one request and all responses as bytes, the requests of a stream parsed.
 
-    def parse(raw: bytes) -> Any:
-        try:
-            request = deserialize(raw)
-        except (DecodeError, ValueError) as error:
-            raise MalformedRequest(hosted, error) from None
-        if checks is not None:
-            checks.check_request(request)
-        return request
-
-    return parse
-
-
-def method_handler(hosted: HostedMethod, serve: Serve) -> Handler:
-    """`serve` as gRPC takes it: one request and all responses as bytes, the requests of a stream parsed."""
+    Args:
+        coded: requests of a stream are bytes too: they may be coded.
+    """
     request_shape = "stream" if hosted.request_streaming else "unary"
     response_shape = "stream" if hosted.response_streaming else "unary"
     make: Any = getattr(grpc, f"{request_shape}_{response_shape}_rpc_method_handler")
-    made: Handler = make(serve, request_deserializer=strict(hosted) if hosted.request_streaming else None)
+    parsed = hosted.request_streaming and not coded
+    made: Handler = make(serve, request_deserializer=strict(hosted) if parsed else None)
     return made

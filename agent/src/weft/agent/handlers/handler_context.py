@@ -60,6 +60,8 @@ class HandlerContext:
     headers_gone = False
     # Called with initial metadata when the handler sends it.
     on_headers: Callable[[weft_metadata.Pairs], None] | None = None
+    # Decodes and parses one request of a stream; None: gRPC has parsed them.
+    decode: Any = None
     _callbacks: list[Callable[[], object]] | None = None
     _done = False
 
@@ -151,6 +153,15 @@ class HandlerContext:
             DecodeError, ValueError: the payload does not parse.
         """
         return hosted.deserialize(self.assignment.payload)
+
+    @property
+    def request_bytes(self) -> bytes:
+        """The serialized request, of a method with one."""
+        return self.assignment.payload
+
+    @request_bytes.setter
+    def request_bytes(self, payload: bytes) -> None:
+        self.assignment.payload = payload
 
     @property
     def rich_status(self) -> bytes | None:

@@ -64,6 +64,8 @@ class HandlerRun(ABC):
 
     # Whether it is a direct call.
     direct = True
+    # Whether operators may see the handler's exception.
+    tells_errors = False
     started = False
     # The handler is gone or abandoned: its slots are free.
     over = False

@@ -21,8 +21,10 @@ from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.payload_checks import MessageRefused
 from weft.agent.process.event_loop import is_interrupt
 from weft.agent.process.failure_log import log_late, log_raised
+from weft.rpc import refusals
 from weft.rpc.calls import call_context
 from weft.rpc.errors import FieldViolation, InvalidArgument, WeftError
+from weft.rpc.payloads.payload_options import CODED_PREFIX
 from weft.v1 import errors_pb2, task_pb2
 
 # Described fields of a request that does not fit its model.
@@ -47,6 +49,44 @@ class MalformedRequest(InvalidArgument):
         )
 
 
+class CodedRequestUnread(MessageRefused):
+    """A coded request, at an agent that codes nothing."""
+
+    def __init__(self, hosted: HostedMethod) -> None:
+        super().__init__(outcomes.of_error(coded_unread(hosted.name)))
+
+
+def coded_unread(method: str) -> WeftError:
+    """The refusal of a coded request where nothing is decoded."""
+    return refusals.payload_coded(
+        f"the request of {method} is coded, and this agent codes nothing: give it the keys"
+        " (WEFT_AGENT_PAYLOAD_KEYS_FILE), the codec or the store of its callers",
+        method,
+    )
+
+
+def _unread(hosted: HostedMethod, error: Exception, payload: bytes) -> WeftError:
+    if payload.startswith(CODED_PREFIX):
+        return CodedRequestUnread(hosted)
+    return MalformedRequest(hosted, error)
+
+
+def strict(hosted: HostedMethod) -> Callable[[bytes], Any]:
+    """The deserializer of a method with a stream of requests; raises `MalformedRequest` and `RulesBroken`."""
+    deserialize, checks = hosted.deserialize, hosted.checks
+
+    def parse(raw: bytes) -> Any:
+        try:
+            request = deserialize(raw)
+        except (DecodeError, ValueError) as error:
+            raise _unread(hosted, error, raw) from None
+        if checks is not None:
+            checks.check_request(request)
+        return request
+
+    return parse
+
+
 async def invoke_async(
     hosted: HostedMethod,
     context: AsyncContext,
@@ -65,7 +105,7 @@ async def invoke_async(
         try:
             request = context.request(hosted)
         except (DecodeError, ValueError) as error:
-            raise MalformedRequest(hosted, error) from None
+            raise _unread(hosted, error, context.request_bytes) from None
         if direct and hosted.checks is not None and not hosted.request_streaming:
             hosted.checks.check_request(request)
         if hosted.response_streaming:
@@ -127,7 +167,7 @@ def invoke_sync(
         try:
             request = context.request(hosted)
         except (DecodeError, ValueError) as error:
-            raise MalformedRequest(hosted, error) from None
+            raise _unread(hosted, error, context.request_bytes) from None
         if direct and hosted.checks is not None and not hosted.request_streaming:
             hosted.checks.check_request(request)
         response = hosted.behavior(request, context)

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls import Tls
 
@@ -33,6 +34,7 @@ class _How(TypedDict):
     max_message_bytes: int
     tls: Tls | Literal[False]
     token: str | Path
+    payloads: Payloads | Literal[False]
 
 
 class MeshClients:
@@ -44,6 +46,7 @@ class MeshClients:
         max_message_bytes: largest request or response of a direct call.
         tls: the agent's.
         token: the agent's, or the file that has it; an empty path: neither.
+        payloads: how the agent codes payloads; None: it does not.
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class MeshClients:
         max_message_bytes: int,
         tls: Tls | None = None,
         token: str | Path = Path(),
+        payloads: Payloads | None = None,
     ) -> None:
         self._token = token
+        self._payloads = payloads
         self._targets = tuple(targets)
         self._use_proxy = use_proxy
         self._max_message_bytes = max_message_bytes
@@ -70,7 +75,8 @@ class MeshClients:
 
     def __reduce__(self) -> tuple[object, ...]:
         # An isolated process makes clients of its own.
-        return _make, (self._targets, self._use_proxy, self._max_message_bytes, self._tls, self._token)
+        how = (self._tls, self._token, self._payloads)
+        return _make, (self._targets, self._use_proxy, self._max_message_bytes, *how)
 
     def enter(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Make these the clients in the current contextvars context and its children.
@@ -121,6 +127,7 @@ class MeshClients:
             "max_message_bytes": self._max_message_bytes,
             "tls": self._tls,
             "token": self._token,
+            "payloads": self._payloads or False,
         }
 
     @property
@@ -145,9 +152,15 @@ def _make(
     max_message_bytes: int,
     tls: Tls | Literal[False],
     token: str | Path,
+    payloads: Payloads | None,
 ) -> MeshClients:
     return MeshClients(
-        targets, use_proxy=use_proxy, max_message_bytes=max_message_bytes, tls=tls or None, token=token
+        targets,
+        use_proxy=use_proxy,
+        max_message_bytes=max_message_bytes,
+        tls=tls or None,
+        token=token,
+        payloads=payloads,
     )
 
 

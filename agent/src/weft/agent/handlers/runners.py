@@ -6,10 +6,13 @@ A runner knows nothing of the caller: it runs a `HandlerRun`, tells it of its ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
@@ -24,6 +27,9 @@ from weft.agent.process.failure_log import log_raised
 from weft.rpc.process.logs import get_logger
 from weft.v1 import task_pb2
 
+if TYPE_CHECKING:
+    from weft.rpc.payloads.payload_coder import PayloadCoder
+
 _log = get_logger("weft.agent")
 
 
@@ -32,9 +38,12 @@ class AsyncRunner:
 
     context_type: type[HandlerContext] = AsyncContext
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, overruns: Overruns) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, overruns: Overruns, coder: PayloadCoder | None = None
+    ) -> None:
         self.loop = loop
         self.overruns = overruns
+        self._coder = coder
 
     def start(self, run: HandlerRun) -> None:
         run.task = self.loop.create_task(self.run(run))
@@ -43,7 +52,9 @@ class AsyncRunner:
         """Run the handler in the current task, to its end."""
         outcome: task_pb2.Outcome | None = None
         try:
-            if run.span is None:
+            if self._coder is not None:
+                outcome = await self._coded(self._coder, run)
+            elif run.span is None:
                 outcome = await invoke_async(run.hosted, run.context, run.send, direct=run.direct)
             else:
                 with run.span as end_span:
@@ -54,6 +65,15 @@ class AsyncRunner:
         finally:
             run.report(outcome or outcomes.not_run(run.hosted.name), crashed=run.context.crashed)
             run.ended()
+
+    @staticmethod
+    async def _coded(coder: PayloadCoder, run: HandlerRun) -> task_pb2.Outcome:
+        from weft.agent.handlers import coded_calls
+
+        with run.span or contextlib.nullcontext(_no_span) as end_span:
+            outcome = await coded_calls.run_async(coder, run)
+            end_span(outcome)
+        return outcome
 
     def cancel(self, run: HandlerRun) -> None:
         run.context.run_callbacks()
@@ -78,9 +98,16 @@ class ThreadRunner:
 
     context_type: type[HandlerContext] = SyncContext
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, threads: Threads, overruns: Overruns) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: Threads,
+        overruns: Overruns,
+        coder: PayloadCoder | None = None,
+    ) -> None:
         self.loop = loop
         self.overruns = overruns
+        self._coder = coder
         self._threads = threads
         self._ended: deque[HandlerRun] = deque()
         self._ended_posted = False
@@ -108,6 +135,10 @@ class ThreadRunner:
             self._post_ended(run)
 
     def _invoke(self, run: HandlerRun) -> tuple[task_pb2.Outcome, bool]:
+        if self._coder is not None:
+            from weft.agent.handlers import coded_calls
+
+            return coded_calls.run_sync(self._coder, run), False
         return invoke_sync(run.hosted, run.context, run.send_blocking, direct=run.direct), False
 
     def _post_ended(self, run: HandlerRun) -> None:
@@ -139,31 +170,65 @@ class IsolatedRunner(ThreadRunner):
     """Runs each handler in a process of its own; a thread here feeds the process and listens to it."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, threads: Threads, overruns: Overruns, pool: IsolatedPool
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: Threads,
+        overruns: Overruns,
+        pool: IsolatedPool,
+        coder: PayloadCoder | None = None,
     ) -> None:
-        super().__init__(loop, threads, overruns)
+        super().__init__(loop, threads, overruns, coder)
         self._pool = pool
 
     def _invoke(self, run: HandlerRun) -> tuple[task_pb2.Outcome, bool]:
         try:
-            if run.hosted.checks is not None:
-                return self._checked(run, run.hosted.checks)
-            return self._pool.run(run.context, run.send_blocking, run.limit_bytes)
+            if self._coder is not None:
+                return self._coded(self._coder, run)
+            return self._in_process(run, run.send_blocking, run.limit_bytes, direct=run.direct)
         except MessageRefused as error:
             return error.outcome, False
         finally:
             run.context.finish()
 
-    def _checked(self, run: HandlerRun, checks: PayloadChecks) -> tuple[task_pb2.Outcome, bool]:
+    def _coded(self, coder: PayloadCoder, run: HandlerRun) -> tuple[task_pb2.Outcome, bool]:
+        """Run the handler, and decode and code its messages here: its process has no keys."""
+        from weft.agent.handlers import coded_calls
+
+        crashed = False
+
+        def invoke(send: Callable[[bytes], bool], *, direct: bool) -> task_pb2.Outcome:
+            nonlocal crashed
+            limit_bytes = max(run.limit_bytes, coder.max_bytes)
+            outcome, crashed = self._in_process(run, send, limit_bytes, direct=direct)
+            return outcome
+
+        return coded_calls.within(coder, run, invoke), crashed
+
+    def _in_process(
+        self, run: HandlerRun, send: Callable[[bytes], bool], limit_bytes: int, *, direct: bool
+    ) -> tuple[task_pb2.Outcome, bool]:
+        if run.hosted.checks is None:
+            return self._pool.run(run.context, send, limit_bytes)
+        return self._checked(run, run.hosted.checks, send, limit_bytes, direct=direct)
+
+    def _checked(
+        self,
+        run: HandlerRun,
+        checks: PayloadChecks,
+        sink: Callable[[bytes], bool],
+        limit_bytes: int,
+        *,
+        direct: bool,
+    ) -> tuple[task_pb2.Outcome, bool]:
         """Run the handler, and check its messages here: its process knows no rules."""
 
         def send(response: bytes) -> bool:
             checks.check_response(response)
-            return run.send_blocking(response)
+            return sink(response)
 
-        if run.direct:
+        if direct:
             checks.check_request(run.context.assignment.payload)
-        outcome, crashed = self._pool.run(run.context, send, run.limit_bytes)
+        outcome, crashed = self._pool.run(run.context, send, limit_bytes)
         if not outcome.status.code and not run.hosted.response_streaming:
             checks.check_response(outcome.response)
         return outcome, crashed
@@ -183,6 +248,7 @@ class Runners:
 
     Args:
         pool: the processes of isolated handlers; None: no method is isolated.
+        coder: codes payloads; None: they are as they are.
     """
 
     def __init__(
@@ -191,11 +257,13 @@ class Runners:
         threads: Threads,
         overruns: Overruns,
         pool: IsolatedPool | None,
+        coder: PayloadCoder | None = None,
     ) -> None:
         self.loop = loop
-        self.on_loop = AsyncRunner(loop, overruns)
-        self._in_thread = ThreadRunner(loop, threads, overruns)
-        self._isolated = None if pool is None else IsolatedRunner(loop, threads, overruns, pool)
+        self.coder = coder
+        self.on_loop = AsyncRunner(loop, overruns, coder)
+        self._in_thread = ThreadRunner(loop, threads, overruns, coder)
+        self._isolated = None if pool is None else IsolatedRunner(loop, threads, overruns, pool, coder)
 
     def of(self, hosted: HostedMethod) -> Runner:
         """The runner of a method."""
@@ -213,6 +281,10 @@ def _count(run: HandlerRun, runs_in: int | asyncio.Task[None]) -> None:
     run.overrun = True
     hosted, facts = run.hosted, run.context.log_fields()
     run.runner.overruns.add(run, hosted.name, hosted.slot_cost, runs_in, facts=facts, direct=run.direct)
+
+
+def _no_span(_outcome: task_pb2.Outcome) -> None:
+    """The end of a span that is not there."""
 
 
 def _not_run(run: HandlerRun, error: BaseException) -> None:

@@ -66,6 +66,10 @@ class AttemptRun(HandlerRun):
     def limit_bytes(self) -> int:
         return self.executor.max_response_bytes
 
+    @property
+    def tells_errors(self) -> bool:  # type: ignore[override]
+        return self.executor.show_errors
+
     async def send(self, response: bytes) -> None:
         self._check_size(response)
         room = asyncio.Event()

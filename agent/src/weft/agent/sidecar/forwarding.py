@@ -24,6 +24,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from weft.agent.direct.direct_contexts import DirectAsyncContext
 from weft.agent.handlers.current_call import current_task
 from weft.agent.handlers.handler_context import HandlerContext
+from weft.agent.handlers.invoke import coded_unread
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.sidecar.app import App
 from weft.agent.sidecar.calls_in_flight import HandledCalls
@@ -32,6 +33,7 @@ from weft.rpc.calls import call_context, metadata, relay
 from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.traced_calls import status_of
 from weft.rpc.contracts.descriptors import method_kind, method_name
+from weft.rpc.payloads.payload_options import CODED_PREFIX
 from weft.rpc.telemetry import trace_headers, traces
 from weft.v1 import fleet_pb2
 
@@ -75,6 +77,8 @@ def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behav
     async def forward(request: Any, context: Any) -> Any:
         if service in app.unavailable:
             await _refuse(context, service)
+        if isinstance(request, bytes) and request.startswith(CODED_PREFIX):
+            await relay.refuse(coded_unread(name), context)
         span = traces.passing_on(name)
         if span is None:
             return await pass_on_within(call_context.current(), request, context)

@@ -30,6 +30,7 @@ from weft.client.sync.sync_tasks import SyncTasks
 from weft.rpc.balancing import Balancer
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET
+from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.security.tls import Tls
 
 
@@ -42,6 +43,7 @@ def connect(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     tls: Tls | bool | None = None,
     token: str | Path | None = None,
+    payloads: Payloads | bool | None = None,
 ) -> SyncMesh:
     """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
@@ -63,6 +65,9 @@ def connect(
             in `with`, or else at its first use, which then blocks for a moment.
         token: the token that calls show, or the path of a file that has it, which is read again when it changes. Default: by the
             variables WEFT_TOKEN and WEFT_TOKEN_FILE. It is sent by TLS, or to this machine, only.
+        payloads: how requests are compressed, encrypted or put into a store, and responses read. False: they are as they are.
+            Default: by the variables WEFT_PAYLOAD_KEYS_FILE, WEFT_PAYLOAD_COMPRESSION and WEFT_PAYLOAD_STORE; without them, as
+            they are.
 
     Raises:
         InvalidArgument: the target is malformed, or a file of certificates or the token cannot be used.
@@ -80,6 +85,7 @@ def connect(
                 max_message_bytes=max_message_bytes,
                 tls=tls,
                 token=token,
+                payloads=payloads,
             )
         ),
         loop,

@@ -19,6 +19,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from weft.coordinator.contracts.canonical import canonical_form, needs_ordering
+from weft.coordinator.contracts.coded_request import CodedRequest
 from weft.coordinator.contracts.compatibility import find_incompatibility
 from weft.coordinator.contracts.inner_types import has_required_field, types_holding
 from weft.coordinator.contracts.nesting import DeepRequest, read_deep
@@ -32,6 +33,7 @@ from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.names import is_reserved, unknown_method
 from weft.rpc.contracts.payload_rules import MessageRules, PayloadRules, request_refusal, too_deep
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.payloads.envelope import is_coded, opened
 
 MAX_CONTRACT_BYTES = 8 * 1024 * 1024
 # Contracts in force for some method; and older contracts, which are kept for agents that are not upgraded yet.
@@ -63,15 +65,21 @@ class MethodInfo:
     # The rules of its request; None: there are none.
     request_rules: MessageRules | None
 
-    def check_request(self, payload: bytes) -> Message | DeepRequest:
+    def check_request(self, payload: bytes) -> Message | DeepRequest | CodedRequest:
         """Parse the request.
 
         Raises:
             InvalidArgument: the payload does not parse as the request message (PAYLOAD_MALFORMED).
+            DataLoss: it is coded, and no request of the method (PAYLOAD_CORRUPT).
         """
         try:
             message = self.request_class.FromString(payload)
         except DecodeError as error:
+            if is_coded(payload):
+                envelope = opened(payload)
+                return (
+                    self.check_request(envelope.body) if envelope.plain else CodedRequest(envelope, self.name)
+                )
             try:
                 return read_deep(payload, self.descriptor.input_type, has_required=self.has_required)
             except Malformed:
@@ -80,21 +88,23 @@ class MethodInfo:
             raise self._malformed(f"({len(payload)} bytes): {_missing_fields(message)}")
         return message
 
-    def check_rules(self, request: Message | DeepRequest, size_bytes: int) -> None:
-        """Check a request by the contract's rules. Only for a method with `request_rules`.
+    def check_rules(self, request: Message | DeepRequest | CodedRequest, size_bytes: int) -> None:
+        """Check a request by the contract's rules; a coded one is checked at its agent. Only for a method with `request_rules`.
 
         Raises:
             InvalidArgument: it breaks some, or nests deeper than rules can be checked (RULES_VIOLATED).
         """
         assert self.request_rules is not None
+        if isinstance(request, CodedRequest):
+            return
         if isinstance(request, DeepRequest):
             raise request_refusal(self.name, too_deep())
         if broken := self.request_rules.broken_request(request, size_bytes):
             raise request_refusal(self.name, broken)
 
-    def request_form(self, request: Message | DeepRequest) -> bytes:
+    def request_form(self, request: Message | DeepRequest | CodedRequest) -> bytes:
         """The canonical form of a request (`canonical`). The request is used up."""
-        if isinstance(request, DeepRequest):
+        if isinstance(request, DeepRequest | CodedRequest):
             return request.form()
         return canonical_form(request, ordered=self.ordered)
 

@@ -24,6 +24,8 @@ LOAD_KEY = "weft-load-bin"
 CACHED_TRAILER = ("weft-cached", "true")
 # Trailer of a durable call that a fallback method answers.
 FALLBACK_KEY = "weft-fallback"
+# Metadata of a direct call whose requests, a stream of them, are coded (weft.v1.PayloadHeader). It passes every hop as the caller's own does.
+CODED_KEY = "x-weft-coded"
 # Metadata of a direct call whose caller would try other agents before it waits for a slot of this one.
 NO_WAIT_KEY = "weft-no-wait"
 # Keys that belong to one hop, or that gRPC's C core uses itself. They must not, or cannot, go on to the next hop.

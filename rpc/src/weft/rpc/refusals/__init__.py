@@ -57,6 +57,12 @@ from weft.rpc.refusals.namespace_refusals import (
     namespace_in_use,
     namespace_not_found,
 )
+from weft.rpc.refusals.payload_refusals import (
+    payload_coded,
+    payload_corrupt,
+    payload_store_unavailable,
+    request_unreadable,
+)
 from weft.rpc.refusals.provision_refusals import (
     provision_kind_failed,
     provision_kind_not_found,
@@ -142,7 +148,10 @@ __all__ = [
     "options_conflict",
     "out_of_scope",
     "overloaded",
+    "payload_coded",
+    "payload_corrupt",
     "payload_malformed",
+    "payload_store_unavailable",
     "payload_too_large",
     "pin_mismatch",
     "policy_denied",
@@ -150,6 +159,7 @@ __all__ = [
     "provision_kind_failed",
     "provision_kind_not_found",
     "request_id_reused",
+    "request_unreadable",
     "result_expired",
     "result_rules_violated",
     "result_too_large",
