@@ -160,9 +160,10 @@ def _add(status: status_pb2.Status, detail: Any) -> None:
 
 
 def end(request: probe_pb2.ProbeRequest, context: Any) -> probe_pb2.ProbeReply:
-    # A trailer of text is ASCII.
-    text = request.text.encode("ascii", "backslashreplace").decode()
-    context.set_trailing_metadata((("probe-text", text), ("probe-bin", b"\x00\xff")))
+    if not request.no_trailers:
+        # A trailer of text is ASCII.
+        text = request.text.encode("ascii", "backslashreplace").decode()
+        context.set_trailing_metadata((("probe-text", text), ("probe-bin", b"\x00\xff")))
     note(request, "end")
     return reply(request, context, 0)
 

@@ -156,12 +156,16 @@ class Api:
 
         return coded_source(self.coder, method, requests, request_id)
 
-    async def task(self, message: task_pb2.Task) -> Task:
-        """A task that was read, decoded."""
+    async def task(self, message: task_pb2.Task, method: str = "") -> Task:
+        """A task that was read, decoded.
+
+        Args:
+            method: its method, if the message does not say it.
+        """
         if self.coder is not None:
             from weft.client.coded_tasks import decode_task
 
-            await decode_task(self.coder, message)
+            await decode_task(self.coder, message, method)
         return Task(message)
 
     def open(

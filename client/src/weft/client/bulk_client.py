@@ -106,7 +106,7 @@ class Bulk(Generic[Req]):
                     if self._inside == self._refill_below:
                         self._work.set()
                     if self._api.coder is not None and entry.task is not None:
-                        entry.task = await self._api.task(entry.task.proto)
+                        entry.task = await self._api.task(entry.task.proto, self._source.method.name)
                     yield entry
                 self._work.set()
                 if self._listener is not None:

@@ -63,11 +63,11 @@ async def coded_pairs(
             yield request, await coded_request(coder, method, request)
 
 
-async def decode_task(coder: PayloadCoder, task: task_pb2.Task) -> None:
+async def decode_task(coder: PayloadCoder, task: task_pb2.Task, method: str = "") -> None:
     """Decode a task's request, response and failure, in place. What cannot be decoded stays as it is; if that is the result, the
     task has the error in place of its status."""
     outcome = task.outcome
-    asked, ran = _names(task)
+    asked, ran = _names(task, method)
     if is_coded(task.payload):
         # It is the caller's own, who may not need it.
         with suppress(WeftError):
@@ -81,6 +81,14 @@ async def decode_task(coder: PayloadCoder, task: task_pb2.Task) -> None:
                 outcome.error.CopyFrom(failure.error)
     except WeftError as error:
         outcome.status.CopyFrom(error.status())
+
+
+async def decode_request(coder: PayloadCoder, payload: bytes, method: str) -> bytes:
+    """A request; what cannot be decoded stays as it is."""
+    with suppress(WeftError):
+        if is_coded(payload):
+            return await coder.decode_async(payload, REQUEST, (method,))
+    return payload
 
 
 async def decode_response(coder: PayloadCoder, payload: bytes, methods: Collection[str]) -> bytes:
@@ -102,7 +110,7 @@ def check_decoded(payload: bytes, method: str) -> None:
         )
 
 
-def _names(task: task_pb2.Task) -> tuple[Collection[str], Collection[str]]:
+def _names(task: task_pb2.Task, method: str) -> tuple[Collection[str], Collection[str]]:
     """The methods that its request, and its outcome, may be of."""
-    asked = task.fallback_of or task.method
+    asked = task.fallback_of or task.method or method
     return (asked,), {asked, task.method, task.outcome.fallback} - {""}

@@ -44,7 +44,14 @@ class Groups:
         Raises:
             AlreadyExists: it has another callback, or has ended without one.
         """
-        asked = pb.CreateGroupRequest(name=name, callback=None if then is None else then.proto)
+        callback = None if then is None else then.proto
+        if callback is not None and self._api.coder is not None:
+            # A group may last for longer than a store keeps payloads.
+            coded = await self._api.payload(Method.untyped(callback.method), callback.payload, store=False)
+            plain, callback = callback, pb.GroupCallback()
+            callback.CopyFrom(plain)
+            callback.payload = coded
+        asked = pb.CreateGroupRequest(name=name, callback=callback)
         return Group.of((await self._api.call(_CREATE, asked)).group)
 
     async def get(self, name: str) -> Group:

@@ -124,9 +124,8 @@ class Schedules:
             AlreadyExists: a schedule of this name has another spec.
             InvalidArgument: the message names the field.
         """
-        asked = pb.CreateScheduleRequest(
-            name=name, spec=_spec(method, request, timing, options), pause_reason=pause_reason
-        )
+        spec = await self._spec(method, request, timing, options)
+        asked = pb.CreateScheduleRequest(name=name, spec=spec, pause_reason=pause_reason)
         return Schedule.of((await self._api.call(_CREATE, asked)).schedule)
 
     @overload
@@ -160,7 +159,8 @@ class Schedules:
         Raises:
             NotFound: no schedule has this name.
         """
-        asked = pb.UpdateScheduleRequest(name=name, spec=_spec(method, request, timing, options))
+        spec = await self._spec(method, request, timing, options)
+        asked = pb.UpdateScheduleRequest(name=name, spec=spec)
         return Schedule.of((await self._api.call(_UPDATE, asked)).schedule)
 
     async def get(self, name: str) -> Schedule:
@@ -169,7 +169,12 @@ class Schedules:
         Raises:
             NotFound: no schedule has this name.
         """
-        return Schedule.of((await self._api.call(_GET, pb.GetScheduleRequest(name=name))).schedule)
+        found = (await self._api.call(_GET, pb.GetScheduleRequest(name=name))).schedule
+        if self._api.coder is not None:
+            from weft.client.coded_tasks import decode_request
+
+            found.spec.payload = await decode_request(self._api.coder, found.spec.payload, found.spec.method)
+        return Schedule.of(found)
 
     async def list(self) -> AsyncGenerator[Schedule]:
         """All schedules by name, without requests and options; page by page as they are taken."""
@@ -214,18 +219,23 @@ class Schedules:
             self._tasks, as_method(task.method), task.id, request_id=task.request_id, existed=answer.existed
         )
 
+    async def _spec(
+        self, method: AnyMethod[Any, Any] | str, request: Any, timing: Timing, options: ScheduleOptions
+    ) -> pb.ScheduleSpec:
+        called = as_method(method)
+        # Its tasks come for as long as it is there: what is in a store of payloads would be deleted before.
+        payload = await self._api.payload(called, request, store=False)
+        return _spec(called.name, payload, timing, options)
 
-def _spec(
-    method: AnyMethod[Any, Any] | str, request: Any, timing: Timing, options: ScheduleOptions
-) -> pb.ScheduleSpec:
-    called = as_method(method)
+
+def _spec(method: str, payload: bytes, timing: Timing, options: ScheduleOptions) -> pb.ScheduleSpec:
     given: dict[str, Any] = {**options}
     overlap = given.pop("overlap", None)
     jitter_s, window_s = given.pop("jitter_s", None), given.pop("catch_up_window_s", None)
     start_at, end_at = given.pop("start_at", None), given.pop("end_at", None)
     spec = pb.ScheduleSpec(
-        method=called.name,
-        payload=called.serialize(request),
+        method=method,
+        payload=payload,
         # Of a schedule that a handler creates, the tasks are not that handler's calls.
         options=task_options(given, inherits=False),  # type: ignore[arg-type]
         overlap=None if overlap is None else pb.OverlapPolicy.Name(overlap),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from weft.client.api import WATCH_TASK, Api, Patience
+from weft.client.api import GET_TASK, WATCH_TASK, Api, Patience
 from weft.client.task_snapshot import Progress, Task
 from weft.rpc import refusals
 from weft.v1 import coordinator_pb2
@@ -21,6 +21,11 @@ async def _decoded(coder: PayloadCoder, payload: bytes, methods: set[str]) -> by
     from weft.client.coded_tasks import decode_response
 
     return await decode_response(coder, payload, methods)
+
+
+async def _methods(api: Api, task_id: str) -> set[str]:
+    task = (await api.call(GET_TASK, coordinator_pb2.GetTaskRequest(task_id=task_id))).task
+    return {task.method, task.fallback_of}
 
 
 async def watch(
@@ -47,6 +52,9 @@ async def watch(
                         after_sequence = event.sequence
                         payload = event.payload
                         if api.coder is not None:
+                            if not methods:
+                                # Responses may come before the first snapshot.
+                                methods = await _methods(api, task_id)
                             payload = await _decoded(api.coder, payload, methods)
                         yield Progress(task_id, event.sequence, event.attempt, payload)
                 elif response.HasField("task"):

@@ -53,6 +53,7 @@ async def run_async(coder: PayloadCoder, run: HandlerRun) -> Outcome:
     outcome = await invoke_async(hosted, context, send, direct=True)
     try:
         if outcome.status.code:
+            context.forget_rich_status()
             return coded_failure.coded_outcome(coder, outcome, name, with_error=run.tells_errors)
         if not hosted.response_streaming:
             outcome.response = await coder.encode_async(outcome.response, RESPONSE, name)
@@ -98,6 +99,7 @@ def within(coder: PayloadCoder, run: HandlerRun, invoke: Callable[..., Outcome])
     outcome = invoke(send, direct=True)
     try:
         if outcome.status.code:
+            context.forget_rich_status()
             return coded_failure.coded_outcome(coder, outcome, name, with_error=run.tells_errors)
         if not hosted.response_streaming:
             outcome.response = coder.encode(outcome.response, RESPONSE, name)

@@ -171,6 +171,10 @@ class HandlerContext:
                 return value if isinstance(value, bytes) else value.encode()
         return None
 
+    def forget_rich_status(self) -> None:
+        """Let the outcome's status be all that is told of a failure."""
+        self._trailers = tuple(pair for pair in self._trailers if pair[0] != STATUS_DETAILS_KEY)
+
     def was_cancelled(self, raised: type[BaseException]) -> bool:  # noqa: ARG002 - a direct call's looks at it
         """Whether the handler was told to end, when it has raised an exception of this class."""
         return bool(self.cancel_signal)

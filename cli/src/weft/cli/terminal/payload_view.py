@@ -8,7 +8,8 @@ from google.rpc import code_pb2
 
 from weft.rpc.contracts.json_rendering import json_value, unread_bytes
 from weft.rpc.contracts.secret_fields import SecretFields
-from weft.rpc.errors import InvalidArgument
+from weft.rpc.errors import DataLoss, InvalidArgument
+from weft.rpc.payloads.envelope import is_coded, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +49,13 @@ class PayloadView:
         return None if self.method is None else self.method.response_to_json(payload, self._secrets)
 
     def unread(self, payload: bytes) -> Any:
-        """A payload that does not fit the contract."""
-        return unread_bytes(payload, self._secrets)
+        """A payload that does not fit the contract, or is coded."""
+        if not is_coded(payload):
+            return unread_bytes(payload, self._secrets)
+        try:
+            return {"coded": opened(payload).told(), "bytes": len(payload)}
+        except DataLoss:
+            return {"coded": "damaged", "bytes": len(payload)}
 
     def status(self, status: status_pb2.Status) -> dict[str, Any]:
         """A failure: code name, message, and details as JSON."""

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 import threading
@@ -114,7 +113,7 @@ def keys_of(text: str, place: str) -> Mapping[str, PayloadKey]:
             )
         try:
             secret = base64.b64decode(words[1], validate=True)
-        except binascii.Error:
+        except ValueError:
             secret = b""
         if len(secret) != KEY_BYTES:
             raise _bad(f"line {number} of {place}: the key {words[0]} is not {KEY_BYTES} bytes in base64")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from weft.rpc.process.redaction import redacted_text
 from weft.v1 import payload_pb2
 
 READ_BYTES = 1024 * 1024
@@ -41,11 +42,12 @@ class PayloadStore:
     def __init__(self, url: str) -> None:
         import fsspec  # type: ignore[import-untyped]
 
-        self.url = url
+        # For messages: it may have a password.
+        self.url = redacted_text(url)
         try:
             found: tuple[Any, str] = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise NotStored(f"{url}: {error}") from None
+            raise NotStored(f"{self.url}: {redacted_text(str(error))}") from None
         self._files, self._root = found
         self._local = "file" in self._protocols()
 
@@ -89,9 +91,9 @@ class PayloadStore:
             NotStored: the store cannot be read, or does not have it.
             Changed: it is another one.
         """
-        left, digest = stored.size, hashlib.sha256()
+        left, digest, path = stored.size, hashlib.sha256(), self._checked(stored.name)
         try:
-            with self._files.open(self._checked(stored.name), "rb", cache_type="readahead") as opened:
+            with self._files.open(path, "rb", cache_type="readahead") as opened:
                 while piece := opened.read(READ_BYTES):
                     left -= len(piece)
                     if left < 0:
@@ -113,8 +115,9 @@ class PayloadStore:
         Raises:
             NotStored: the store cannot be written.
         """
+        path = self._checked(name)
         try:
-            self._files.rm(self._checked(name))
+            self._files.rm(path)
         except FileNotFoundError:
             pass
         except Exception as error:
@@ -162,4 +165,5 @@ class PayloadStore:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"[:300]
+    told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return redacted_text(str(told)[:300])

@@ -13,7 +13,7 @@ class Payload(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
-    __slots__ = ("text", "sleep_s", "burn_s", "fail_code", "fail_attempts", "fail_message", "fail_reason", "raise_text", "crash_attempts", "reply_size_bytes", "stream_count", "ignore_cancel", "ledger", "retry_after_s", "blob")
+    __slots__ = ("text", "sleep_s", "burn_s", "fail_code", "fail_attempts", "fail_message", "fail_reason", "raise_text", "crash_attempts", "reply_size_bytes", "stream_count", "ignore_cancel", "ledger", "retry_after_s", "blob", "no_trailers")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SLEEP_S_FIELD_NUMBER: _ClassVar[int]
     BURN_S_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,7 @@ class ProbeRequest(_message.Message):
     LEDGER_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
+    NO_TRAILERS_FIELD_NUMBER: _ClassVar[int]
     text: str
     sleep_s: float
     burn_s: float
@@ -44,7 +45,8 @@ class ProbeRequest(_message.Message):
     ledger: str
     retry_after_s: float
     blob: bytes
-    def __init__(self, text: _Optional[str] = ..., sleep_s: _Optional[float] = ..., burn_s: _Optional[float] = ..., fail_code: _Optional[int] = ..., fail_attempts: _Optional[int] = ..., fail_message: _Optional[str] = ..., fail_reason: _Optional[str] = ..., raise_text: _Optional[str] = ..., crash_attempts: _Optional[int] = ..., reply_size_bytes: _Optional[int] = ..., stream_count: _Optional[int] = ..., ignore_cancel: bool = ..., ledger: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., blob: _Optional[bytes] = ...) -> None: ...
+    no_trailers: bool
+    def __init__(self, text: _Optional[str] = ..., sleep_s: _Optional[float] = ..., burn_s: _Optional[float] = ..., fail_code: _Optional[int] = ..., fail_attempts: _Optional[int] = ..., fail_message: _Optional[str] = ..., fail_reason: _Optional[str] = ..., raise_text: _Optional[str] = ..., crash_attempts: _Optional[int] = ..., reply_size_bytes: _Optional[int] = ..., stream_count: _Optional[int] = ..., ignore_cancel: bool = ..., ledger: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., blob: _Optional[bytes] = ..., no_trailers: bool = ...) -> None: ...
 
 class ProbeReply(_message.Message):
     __slots__ = ("text", "blob", "index", "agent_id", "task_id", "attempt", "metadata", "time_remaining_s")
