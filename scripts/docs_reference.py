@@ -43,6 +43,7 @@ CONTRACT = (
     "certificate",
     "namespace",
     "provision",
+    "payload",
 )
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")

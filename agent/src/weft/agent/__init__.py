@@ -24,6 +24,8 @@
     every setting, with its WEFT_AGENT_* variable.
 `Tls`
     certificates: `Agent(tls=Tls(ca="ca.pem", cert="worker.pem", key="worker-key.pem"))`.
+`Payloads`, `PayloadCodec`
+    how coded calls are read and answered: `Agent(payloads=Payloads(keys_file="payload-keys"))`.
 `HookError`, `HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SettingsError`
     what can be wrong with the program itself; all are `WeftError`s.
 `WeftError` and its subclasses
@@ -65,6 +67,7 @@ from weft.rpc.errors import (
     Unknown,
     WeftError,
 )
+from weft.rpc.payloads.payload_options import PayloadCodec, Payloads
 from weft.rpc.process.version import VERSION
 from weft.rpc.security.tls import Tls
 from weft.rpc.task_policy.method_options import Lock, MethodOptions, RunLimit
@@ -96,6 +99,8 @@ __all__ = [
     "MethodOptions",
     "NotFound",
     "Overloaded",
+    "PayloadCodec",
+    "Payloads",
     "PermissionDenied",
     "ProgramError",
     "ResourceExhausted",

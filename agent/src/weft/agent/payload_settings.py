@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SkipValidation, field_validator
 
 from weft.rpc.payloads.payload_options import DEFAULT_KEEP_S, DEFAULT_STORE_FROM_BYTES, Payloads
 from weft.rpc.process.file_settings import FileSettings
@@ -29,7 +29,8 @@ class PayloadSettings(FileSettings):
         validation_alias=AliasChoices("weft_agent_payload_compression", "weft_payload_compression"),
         description="compression of coded payloads, `zlib` or `zstd`; unset: none. What others have compressed is read in any case",
     )
-    payload_codec: Any = Field(
+    # Or the codec itself, of a program.
+    payload_codec: Annotated[str, SkipValidation] = Field(
         default="",
         validation_alias=AliasChoices("weft_agent_payload_codec", "weft_payload_codec"),
         description="a codec of one's own for payloads, `module:object`",
@@ -61,6 +62,17 @@ class PayloadSettings(FileSettings):
     payload_required: bool = Field(
         default=False, description="refuse calls whose payloads are not coded, those of stock callers"
     )
+
+    @field_validator("payload_codec")
+    @classmethod
+    def _check_codec(cls, value: Any) -> Any:
+        if (
+            value is None
+            or isinstance(value, str)
+            or all(hasattr(value, name) for name in ("name", "encode", "decode"))
+        ):
+            return value or ""
+        raise ValueError("it is neither module:object nor a codec, which has a name, encode and decode")
 
     @property
     def payloads(self) -> Payloads | None:

@@ -114,6 +114,11 @@ class _Commands(LazyGroup):
         "policy": CommandEntry(
             "weft.cli.access.policy_command:app", "Check the file that says who may call what.", _SECURE
         ),
+        "payloads": CommandEntry(
+            "weft.cli.payloads.payloads_command:app",
+            "Make keys of encrypted payloads; sweep the store of large ones.",
+            _SECURE,
+        ),
         "provision": CommandEntry(
             "weft.cli.provision.provision_command:provision",
             "Write what starts an agent: a command or manifest, with a token.",

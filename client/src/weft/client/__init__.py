@@ -74,6 +74,7 @@ from weft.rpc.errors import (
     Unknown,
     WeftError,
 )
+from weft.rpc.payloads.payload_options import PayloadCodec, Payloads
 from weft.rpc.process.home_loop import MeshClosed, WrongEventLoop
 from weft.rpc.process.version import VERSION
 from weft.rpc.security.tls import Tls
@@ -127,6 +128,8 @@ __all__ = [
     "Once",
     "OverlapPolicy",
     "Overloaded",
+    "PayloadCodec",
+    "Payloads",
     "PermissionDenied",
     "Progress",
     "Queue",

@@ -12,6 +12,7 @@ from weft.coordinator.coordinator_figures import CoordinatorFigures
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.join_port import JoinPort
 from weft.coordinator.namespaces.namespace import CoordinatorParts, Namespace
+from weft.coordinator.payload_sweeps import PayloadSweeps
 from weft.coordinator.provisioning.provision_service import ProvisionService
 from weft.coordinator.provisioning.requested_agent import MeshJoin
 from weft.coordinator.server_port import bind, write_whole
@@ -38,7 +39,7 @@ class Coordinator:
         tracer: None: no traces are exported.
 
     Raises:
-        InvalidArgument: a file of certificates cannot be used.
+        InvalidArgument: a file of certificates, or the store of payloads, cannot be used.
 
     Raises (from `start`):
         weft.coordinator.server_port.BindError: the address cannot be used.
@@ -60,6 +61,7 @@ class Coordinator:
         self._join: JoinPort | None = None
         if self.identity.tls is not None and self._tls.ports is not None:
             self._join = JoinPort(settings, self.identity, self._tls.ports)
+        self._payload_sweeps = PayloadSweeps(settings.payload_store)
         self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, tls)
         ask_certificate(self._figures.figures, self._tls.ports)
@@ -95,6 +97,7 @@ class Coordinator:
         await self.default.start()
         await self._figures.start()
         await server.start()
+        self._payload_sweeps.start()
         self._server, self.address = server, address
         if self._join is not None:
             await self._join.start(address)
@@ -127,6 +130,7 @@ class Coordinator:
         """Stop in order; each step is bounded. Tasks and results stay in the store."""
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
+        await self._payload_sweeps.stop()
         await self.default.stop()
         if self._join is not None:
             await self._join.stop(grace_s)

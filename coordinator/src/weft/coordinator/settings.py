@@ -182,6 +182,11 @@ class CoordinatorSettings(DoorSettings):
         le=10_000,
         description="methods with figures of their own; all others share `_OTHER`",
     )
+    payload_store: str = Field(
+        "",
+        description="store of large payloads of clients and agents, a folder or a URL of fsspec: the coordinator deletes there, every"
+        " hour, what has had its time; unset: it does not",
+    )
     channelz: str = Field(
         "",
         description="address where operators ask gRPC for this process' servers, channels and connections (channelz),"

@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from weft.cli.terminal.failure import Failure
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
+from weft.rpc.payloads.payload_options import DEFAULT_KEEP_S, DEFAULT_STORE_FROM_BYTES
 from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.tls import Tls, misfit, tls_of
 
@@ -52,6 +53,31 @@ class ClientSettings(FileSettings):
     tls_join: str = Field(
         default="",
         description="where such a mesh is joined, `host:port`, or several; unless set, the hosts of the target, at the port after its",
+    )
+
+    payload_keys_file: str = Field(
+        default="",
+        description="file of keys: requests are encrypted by the first one (AES-GCM), responses decrypted by all; read again when it changes",
+    )
+    payload_compression: str = Field(
+        default="", description="compression of requests, `zlib` or `zstd`; unset: none"
+    )
+    payload_codec: str = Field(default="", description="a codec of one's own for payloads, `module:object`")
+    payload_store: str = Field(
+        default="",
+        description="where large payloads go: a folder, or a URL of fsspec such as `s3://bucket/prefix`",
+    )
+    payload_store_from_bytes: int = Field(
+        default=DEFAULT_STORE_FROM_BYTES, ge=0, description="messages of this size or larger go there"
+    )
+    payload_keep_s: float = Field(
+        default=DEFAULT_KEEP_S, ge=1.0, description="how long they stay there, at least"
+    )
+    payload_max_bytes: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="the largest message of a coded call; 0: 1 GiB with a store, 64 MiB without one",
     )
 
     @property
@@ -104,5 +130,5 @@ def put_in_environment() -> None:
         if ClientSettings.origin(name).source in {".env", "weft.toml"}:
             value = getattr(settings, name)
             os.environ[ClientSettings.variables(name)[0]] = (
-                str(value).lower() if value in (True, False) else value
+                str(value).lower() if isinstance(value, bool) else str(value)
             )

@@ -1,0 +1,1 @@
+"""`weft payloads`: the keys and the store of coded payloads."""
