@@ -22,6 +22,7 @@ ENTRYPOINT ["weft"]
 FROM runtime AS coordinator
 VOLUME /var/lib/weft
 EXPOSE 7700
+# Other containers reach it: it wants TLS and tokens, by variables WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TOKENS=on, or WEFT_INSECURE=true.
 CMD ["coordinator", "--listen", "0.0.0.0:7700", "--store", "/var/lib/weft/weft.db"]
 
 # Hosts the example. Build your own image on this one: copy your package to /app and name your agent.

@@ -290,7 +290,7 @@ async def test_on_a_unix_socket_and_behind_another_name(tmp_path: Path):
         assert agent.direct_address == f"unix:{tmp_path}/direct.sock"
         stub = agent_pb2_grpc.AgentServiceStub(channel)
         await stub.DescribeAgent(agent_pb2.DescribeAgentRequest(), timeout=10)
-    agent = probe_agent(listen="0.0.0.0:0")
+    agent = probe_agent(listen="0.0.0.0:0", insecure=True)
     async with serving(agent):
         host, _, port = agent.direct_address.rpartition(":")
         assert (host, port != "0") == ("127.0.0.1", True)

@@ -12,7 +12,7 @@ import pytest
 from weft.cli.doctor import environment_checks, mesh_checks, store_checks
 from weft.cli.doctor.diagnosis import Diagnosis, Level
 from weft.cli.doctor.environment_checks import Surroundings
-from weft.client import AgentInfo, AgentState, DesiredState, Queue, WaitReason
+from weft.client import AgentInfo, AgentState, CoordinatorStats, DesiredState, Queue, WaitReason
 from weft.client.fleet import Ejection, SlowMethod
 from weft.coordinator.store.redis.redis_probe import RedisFacts
 from weft.rpc.process.version import VERSION
@@ -171,3 +171,20 @@ def test_a_file(tmp_path: Path) -> None:
     assert store.read_bytes() == b"a letter to a friend"
     assert level_of(tmp_path) == ["problem"]
     assert level_of(tmp_path / "none" / "weft.db") == ["problem"]
+
+
+def test_ports_that_are_open_to_others():
+    stats = CoordinatorStats(
+        (), "c1", 10.0, shared_store=False, insecure_ports=("the coordinator's port is open",)
+    )
+    (one,) = mesh_checks.insecure(stats)
+    assert (one.level, one.subject) == ("warning", "coordinator c1")
+    for address, tls_name, open_to_others in (
+        ("10.0.0.1:7", "", True),
+        ("10.0.0.1:7", "a1", False),
+        ("127.0.0.1:7", "", False),
+        ("unix:/x", "", False),
+        ("", "", False),
+    ):
+        found = bad(mesh_checks.findings([agent(advertised_address=address, tls_name=tls_name)], [], NOW))
+        assert ["without TLS" in each.text for each in found] == [True] * open_to_others

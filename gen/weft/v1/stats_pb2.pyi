@@ -17,16 +17,18 @@ class GetStatsRequest(_message.Message):
     def __init__(self, method: _Optional[str] = ..., window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("methods", "coordinator_id", "covered", "shared_store")
+    __slots__ = ("methods", "coordinator_id", "covered", "shared_store", "insecure_ports")
     METHODS_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_ID_FIELD_NUMBER: _ClassVar[int]
     COVERED_FIELD_NUMBER: _ClassVar[int]
     SHARED_STORE_FIELD_NUMBER: _ClassVar[int]
+    INSECURE_PORTS_FIELD_NUMBER: _ClassVar[int]
     methods: _containers.RepeatedCompositeFieldContainer[MethodStats]
     coordinator_id: str
     covered: _duration_pb2.Duration
     shared_store: bool
-    def __init__(self, methods: _Optional[_Iterable[_Union[MethodStats, _Mapping]]] = ..., coordinator_id: _Optional[str] = ..., covered: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., shared_store: bool = ...) -> None: ...
+    insecure_ports: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, methods: _Optional[_Iterable[_Union[MethodStats, _Mapping]]] = ..., coordinator_id: _Optional[str] = ..., covered: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., shared_store: bool = ..., insecure_ports: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MethodStats(_message.Message):
     __slots__ = ("method", "submitted", "succeeded", "failed", "cancelled", "retried", "rerun", "attempts", "wait", "run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from weft.agent.process import event_loop
 from weft.agent.process.patched import refuse_patched
 from weft.agent.runtime import Runtime, run_here
 from weft.agent.session.joining import Joining
-from weft.agent.settings import AgentSettings, with_tls
+from weft.agent.settings import AgentSettings, with_files
 from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.process import logs
 from weft.rpc.process.standard_streams import fill_missing
@@ -73,6 +74,9 @@ class Agent(AgentParts):
         channelz: where operators ask gRPC for its connections, "host:port". Default: nowhere.
         tls: its certificates; True: verify coordinators by the system's authorities. Default: by the variables WEFT_TLS_*.
         payloads: how coded calls are read and answered. Default: by the variables WEFT_PAYLOAD_*.
+        token: what it shows coordinators, or the path of a file that has it, which is read again when it changes. Default: by the
+            variables WEFT_TOKEN and WEFT_TOKEN_FILE.
+        insecure: its ports may be open to other machines without TLS and a check of callers. Default: they are refused.
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
@@ -106,6 +110,8 @@ class Agent(AgentParts):
         channelz: str | None = None,
         tls: Tls | bool | None = None,
         payloads: Payloads | None = None,
+        token: str | Path | None = None,
+        insecure: bool | None = None,
     ) -> None:
         super().__init__()
         # Its metrics, while it runs.
@@ -133,6 +139,8 @@ class Agent(AgentParts):
             channelz=channelz,
             tls=tls,
             payloads=payloads,
+            token=token,
+            insecure=insecure,
         )
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:
@@ -141,7 +149,7 @@ class Agent(AgentParts):
         Raises:
             InvalidArgument: a setting has a wrong value, or there is no setting of that name.
         """
-        changes = with_payloads(with_tls({"id": agent_id, **settings}))
+        changes = with_payloads(with_files({"id": agent_id, **settings}))
         given = self._given | {name: value for name, value in changes.items() if value is not None}
         try:
             self.settings = self.settings_type(**given)

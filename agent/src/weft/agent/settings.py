@@ -40,8 +40,10 @@ def _default_slots() -> int:
     return min(32, len(os.sched_getaffinity(0)) + 4) if hasattr(os, "sched_getaffinity") else 8
 
 
-def with_tls(given: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments, with `tls`, if there is one, as the settings that it stands for."""
+def with_files(given: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments, with `tls` and the path of a `token`, if there are, as the settings that they stand for."""
+    if isinstance(given.get("token"), Path):
+        given |= {"token": None, "token_file": str(given["token"])}
     tls = given.pop("tls", None)
     if tls is None:
         return given
@@ -175,6 +177,12 @@ class AgentSettings(PayloadSettings):
         default="",
         validation_alias=AliasChoices("weft_agent_token_file", "weft_token_file"),
         description="file that has the token instead; it is read again when it changes",
+    )
+    insecure: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("weft_agent_insecure", "weft_insecure"),
+        description="ports may be open to other machines without TLS and a check of callers; without it, the agent refuses to open"
+        " them so",
     )
     tls_ca: str = Field(
         default="",

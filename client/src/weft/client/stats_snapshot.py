@@ -118,6 +118,8 @@ class CoordinatorStats:
     covered_s: float
     # Other coordinators may use the same store: they have their own numbers.
     shared_store: bool
+    # Its ports that are open to other machines without TLS or a check of callers: one line for each.
+    insecure_ports: Sequence[str] = ()
 
     @classmethod
     def of(cls, proto: stats_pb2.GetStatsResponse) -> CoordinatorStats:
@@ -126,6 +128,7 @@ class CoordinatorStats:
             coordinator_id=proto.coordinator_id,
             covered_s=seconds(proto.covered),
             shared_store=proto.shared_store,
+            insecure_ports=tuple(proto.insecure_ports),
         )
 
 

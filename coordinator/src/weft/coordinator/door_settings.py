@@ -66,6 +66,11 @@ class DoorSettings(FileSettings):
         "off",
         description="on: callers and agents must show tokens (`weft tokens`); the first start writes one for an operator",
     )
+    insecure: bool = Field(
+        False,
+        description="ports may be open to other machines without TLS and a check of callers; without it, the coordinator refuses to"
+        " start so",
+    )
     operator_token_file: Path | None = Field(
         None,
         description="where the first operator's token is written; unless set, beside the address file, or else weft-operator.token",

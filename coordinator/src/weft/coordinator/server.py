@@ -15,11 +15,12 @@ from weft.coordinator.namespaces.namespace import CoordinatorParts, Namespace
 from weft.coordinator.payload_sweeps import PayloadSweeps
 from weft.coordinator.provisioning.provision_service import ProvisionService
 from weft.coordinator.provisioning.requested_agent import MeshJoin
-from weft.coordinator.server_port import bind, write_whole
+from weft.coordinator.server_port import bind, check_ports, write_whole
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
 from weft.rpc.network.channel import make_server, server_options
+from weft.rpc.network.exposure import Exposure
 from weft.rpc.network.routes import Routes
 from weft.rpc.operators.channelz_port import ChannelzPort
 from weft.rpc.process.logs import get_logger
@@ -66,9 +67,9 @@ class Coordinator:
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, tls)
         ask_certificate(self._figures.figures, self._tls.ports)
         ask_denied(self._figures.figures, {"coordinator": self.identity.edge.denied})
-        parts = CoordinatorParts(
-            settings, self.coordinator_id, self._tls, self.identity, self._figures, tracer
-        )
+        self._exposure = Exposure(allowed=settings.insecure)
+        once = self.coordinator_id, self._tls, self.identity, self._figures, tracer, self._exposure
+        parts = CoordinatorParts(settings, *once)
         # The mesh of those who name none.
         self.default = Namespace(store, parts, self)
 
@@ -85,6 +86,7 @@ class Coordinator:
 
     async def start(self) -> None:
         """Recover the store, open the port, and be ready for work."""
+        check_ports(self._exposure, self._settings, self._tls.ports.tls if self._tls.ports else None)
         server = self._make_server()
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
         address = bind(server, self._settings.listen, self._tls.ports)
@@ -138,6 +140,7 @@ class Coordinator:
             await self._server.stop(grace_s)
         await self._figures.stop()
         await self._channelz.stop()
+        self._exposure.close()
         await self.default.close()
         self.identity.close()
         log.info("coordinator.stopped")

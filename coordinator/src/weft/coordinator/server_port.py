@@ -7,12 +7,58 @@ from pathlib import Path
 
 from grpc import aio
 
+from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc.network.exposure import ExposedPort, Exposure, Port
 from weft.rpc.network.ports import PortRefused, open_port
+from weft.rpc.security.tls import Tls
 from weft.rpc.security.tls_files import TlsFiles
+from weft.rpc.telemetry.metrics_endpoint import HTTPS
+
+_WAYS = (
+    "Listen on this machine alone (--listen 127.0.0.1:7700); or give it TLS and tokens (--tls-cert FILE --tls-key FILE --tokens on);"
+    " or let it make its certificates (--ca auto --tokens on); or TLS with certificates of callers (--tls-client-ca FILE)"
+)
 
 
 class BindError(Exception):
     """The address cannot be used: another process has it, or it is not this machine's."""
+
+
+def check_ports(exposure: Exposure, settings: CoordinatorSettings, tls: Tls | None) -> None:
+    """Refuse ports that would be open to other machines without protection.
+
+    Args:
+        tls: of the ports.
+
+    Raises:
+        BindError
+    """
+    has_certificate = tls is not None and tls.serves
+    callers = settings.tokens == "on" or bool(tls and tls.client_ca)
+    metrics = settings.metrics
+    ports = [
+        Port("the coordinator's port", settings.listen, has_certificate, callers, _WAYS),
+        Port(
+            "the port of its metrics",
+            metrics.removeprefix(HTTPS),
+            metrics.startswith(HTTPS),
+            None,
+            "Serve them on this machine (--metrics 127.0.0.1:9464), or by TLS (--metrics https://HOST:PORT)",
+        ),
+        Port(
+            "the port of channelz",
+            settings.channelz,
+            has_certificate,
+            None,
+            "Serve it on this machine (--channelz 127.0.0.1:9465), or by TLS (--tls-cert FILE --tls-key FILE)",
+        ),
+    ]
+    try:
+        for port in ports:
+            if port.address:
+                exposure.check(port)
+    except ExposedPort as error:
+        raise BindError(str(error)) from None
 
 
 def bind(

@@ -44,8 +44,10 @@ class CallerCheck:
         instance_id: this process'.
         coordinator: a channel to the coordinator that the agent is connected to; None: to none.
         has_token: the agent shows a token: coordinators check their callers, as far as it knows.
-        must: the port is one that has to check its callers, whatever coordinators do.
     """
+
+    # The port has to check its callers, whatever coordinators do.
+    must = False
 
     def __init__(
         self,
@@ -54,11 +56,9 @@ class CallerCheck:
         coordinator: Callable[[], aio.Channel | None],
         *,
         has_token: bool,
-        must: bool = False,
     ) -> None:
         self._process = security_pb2.AgentProcess(agent_id=agent_id, instance_id=instance_id)
         self._coordinator = coordinator
-        self._must = must
         self._key = b""
         # The coordinators' clock is so much ahead of the monotonic one.
         self._ahead_s = time.time() - time.monotonic()
@@ -67,7 +67,7 @@ class CallerCheck:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.edge = Edge(self)
-        self.edge.on = has_token or must
+        self.edge.on = has_token
 
     def now(self) -> float:
         """The coordinators' time."""
@@ -75,13 +75,13 @@ class CallerCheck:
 
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
         """A session is open."""
-        if self._must and not welcome.tokens_checked:
+        if self.must and not welcome.tokens_checked:
             _log.error(
                 "direct.callers_unknown",
                 effect="this port lets nobody in: it is open to other machines, and the coordinator checks no tokens",
                 do="start coordinators with --tokens on, or the agent with WEFT_AGENT_LISTEN=off",
             )
-        self.edge.on = welcome.tokens_checked or self._must
+        self.edge.on = welcome.tokens_checked or self.must
         self._key = welcome.ticket_key
         if welcome.HasField("time"):
             self._ahead_s = seconds(welcome.time) - time.monotonic()
@@ -134,7 +134,7 @@ class CallerCheck:
         if verdict is not None:
             # Each change is told: what was told once holds until then.
             return TokenVerdict(_here(verdict.caller), verdict.ends_at)
-        if self._must:
+        if self.must:
             raise refusals.callers_unknown("its coordinator checks no tokens, and its port is open to others")
         # It has begun to check none, and the next session will tell.
         return TokenVerdict(ANYBODY, fresh_until=self.now() + RECHECK_S)

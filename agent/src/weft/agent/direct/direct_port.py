@@ -12,9 +12,12 @@ from weft.agent.direct.caller_check import CallerCheck
 from weft.agent.direct.direct_handlers import DirectParts
 from weft.agent.direct.direct_server import DirectServer
 from weft.agent.direct.listening import OFF, dialled_address, listen_address
+from weft.agent.errors import ListenError
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.process import own_sockets
 from weft.agent.settings import AgentSettings
+from weft.rpc.network.agent_ports import stays_here
+from weft.rpc.network.exposure import ExposedPort, Exposure, Port
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import ProcessTls
 from weft.v1 import fleet_pb2, session_pb2
@@ -48,7 +51,9 @@ class DirectPort:
         self._server: DirectServer | None = None
         self._unavailable: frozenset[str] = frozenset()
         has_token = settings.shown_token != Path()
+        self._has_token = has_token
         self.callers = CallerCheck(settings.id, instance_id, users.coordinator, has_token=has_token)
+        self._exposure = Exposure(allowed=settings.insecure)
         # The advertised address of the direct server, and a name in its certificate; empty: there is none.
         self.address = self.tls_name = ""
         # The keys by which its sockets are recognised.
@@ -66,12 +71,14 @@ class DirectPort:
         settings = self._settings
         if settings.listen == OFF:
             return
+        address = await listen_address(settings.listen, settings.target)
+        if not self._may_open(address):
+            return
         users = self._users
         self._server = DirectServer(
             users.methods, users.parts, contract=contract, describe=users.describe, edge=self.callers.edge
         )
         self._server.make_unavailable(self._unavailable)
-        address = await listen_address(settings.listen, settings.target)
         port = self._server.bind(address, self._tls.ports)
         self.tls_name = "" if address.startswith("unix:") else self._tls.server_name
         self.listening = own_sockets.key(address if address.startswith("unix:") else f":{port}")
@@ -79,6 +86,41 @@ class DirectPort:
         await self._server.start()
         self.address = settings.advertised_address or await dialled_address(address, port, settings.target)
         _log.info("direct.opened", agent_id=settings.id, address=self.address)
+
+    def _may_open(self, address: str) -> bool:
+        """Whether the port is opened: one that would be open to other machines without protection is not, unless the settings name
+        its address.
+
+        Raises:
+            ListenError: they do, and it may not be opened so.
+        """
+        settings = self._settings
+        by_certificates = bool(settings.tls_client_ca)
+        port = Port(
+            "the direct server's port",
+            address,
+            self._tls.ports is not None,
+            self._has_token or by_certificates,
+            "Let it listen on this machine alone (WEFT_AGENT_LISTEN=127.0.0.1:0), or not at all"
+            f" (WEFT_AGENT_LISTEN={OFF}); or give the agent a certificate and a token (--tls-cert FILE --tls-key FILE --token-file"
+            " FILE); or let it ask for certificates (--tls-client-ca FILE)",
+        )
+        try:
+            self._exposure.check(port)
+        except ExposedPort as error:
+            if settings.listen:
+                raise ListenError(str(error)) from None
+            _log.warning(
+                "direct.not_opened",
+                address=address,
+                error=str(error),
+                effect="the agent takes no direct calls; tasks reach it all the same",
+            )
+            return False
+        # Tokens are all that protects it: they are asked for whatever coordinators do.
+        exposed = not stays_here(address)
+        self.callers.must = exposed and self._has_token and not by_certificates and not settings.insecure
+        return True
 
     def renamed(self) -> bool:
         """Whether its certificate has another name since the last look. From any thread."""
@@ -119,3 +161,4 @@ class DirectPort:
         if self._server is not None:
             await self._server.stop(grace_s)
         await self.callers.stop()
+        self._exposure.close()

@@ -18,7 +18,7 @@ import grpc.aio
 
 from weft.agent.agent import Agent
 from weft.agent.agent_figures import AgentFigures
-from weft.agent.errors import SettingsError
+from weft.agent.errors import HostingError, SettingsError
 from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.hosting.method_rules import with_rules
 from weft.agent.operators_ports import operators_ports
@@ -31,6 +31,7 @@ from weft.agent.sidecar.egress import Egress
 from weft.agent.sidecar.forwarding import forwarded
 from weft.agent.sidecar.sidecar_settings import OFF, SidecarAgentSettings, SidecarSettings
 from weft.rpc.network.channel import Route
+from weft.rpc.network.exposure import ExposedPort, Exposure, Port
 from weft.rpc.security.process_tls import process_tls
 
 # Time for the app's calls that are under way at the end.
@@ -93,6 +94,8 @@ class Sidecar(Agent):
             raise SettingsError(
                 "egress_tls needs the agent's certificate: set tls_cert and tls_key", field="egress_tls"
             )
+        exposure = Exposure(allowed=self.settings.insecure)
+        self._check_egress(exposure)
         egress = Egress(
             self._sidecar.egress,
             self.settings.target,
@@ -110,6 +113,27 @@ class Sidecar(Agent):
             yield
         finally:
             await egress.close(EGRESS_GRACE_S)
+            exposure.close()
+
+    def _check_egress(self, exposure: Exposure) -> None:
+        """
+        Raises:
+            HostingError: the egress would be open to other machines without protection.
+        """
+        # A token of the app's own is not needed: whoever reaches the egress calls as the sidecar.
+        by_certificates = self._sidecar.egress_tls and bool(self.settings.tls_client_ca)
+        port = Port(
+            "the egress",
+            self._sidecar.egress,
+            self._sidecar.egress_tls,
+            by_certificates,
+            "Let it listen on this machine alone (--egress 127.0.0.1:7701, or --egress unix:PATH); or let it ask for certificates"
+            " (--egress-tls --tls-cert FILE --tls-key FILE --tls-client-ca FILE)",
+        )
+        try:
+            exposure.check(port)
+        except ExposedPort as error:
+            raise HostingError(str(error)) from None
 
     async def _beside_app(self, figures: AgentFigures, *, own_process: bool) -> None:
         """Wait for the app, then run as its agent until stopped.

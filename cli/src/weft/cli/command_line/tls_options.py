@@ -1,6 +1,6 @@
-"""The options `--tls-…` and `--token-file`, which every command has that dials or runs a process.
+"""The options `--tls-…` and `--token-file`, which every command has that dials or runs a process, and `--insecure`.
 
-A command that is run with them has them as variables WEFT_TLS_* and WEFT_TOKEN_FILE, which connections, settings and child processes read. So they are
+A command that is run with them has them as variables WEFT_TLS_*, WEFT_TOKEN_FILE and WEFT_INSECURE, which connections, settings and child processes read. So they are
 declared once, and no command passes them on.
 """
 
@@ -24,6 +24,7 @@ _VARIABLES = {
     "tls_pin": "WEFT_TLS_PIN",
     "tls_join": "WEFT_TLS_JOIN",
     "token_file": "WEFT_TOKEN_FILE",
+    "insecure": "WEFT_INSECURE",
 }
 # An option takes the place of these, too.
 _REPLACED = {"token_file": ("WEFT_TOKEN", "WEFT_AGENT_TOKEN")}
@@ -71,8 +72,15 @@ def _serving(
             help="Let only callers in that show a certificate of these authorities (env WEFT_TLS_CLIENT_CA).",
         ),
     ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            help="Let ports be open to other machines without TLS and a check of callers (env WEFT_INSECURE).",
+        ),
+    ] = False,
 ) -> None:
-    """The option of ports."""
+    """The options of ports."""
 
 
 def add_tls_options(name: str, command: Any) -> None:
@@ -90,7 +98,7 @@ def _with_variables(run: Callable[..., Any]) -> Callable[..., Any]:
     def with_variables(**given: Any) -> Any:
         for option, variable in _VARIABLES.items():
             if value := given.pop(option, None):
-                os.environ[variable] = value
+                os.environ[variable] = "true" if value is True else value
                 # The agent's own variable comes first, and an option comes before all variables.
                 for other in (variable.replace("WEFT_", "WEFT_AGENT_", 1), *_REPLACED.get(option, ())):
                     os.environ.pop(other, None)

@@ -104,5 +104,8 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     if all(each.level == "problem" for each in reached):
         return found
     async with connect(target, use_proxy=use_proxy) as mesh:
-        agents, queues = await asyncio.gather(mesh.fleet.agents(), mesh.fleet.queues())
+        agents, queues, stats = await asyncio.gather(
+            mesh.fleet.agents(), mesh.fleet.queues(), mesh.stats(window_s=10.0)
+        )
+    found += mesh_checks.insecure(stats)
     return [*found, *mesh_checks.findings(agents, queues, datetime.now(UTC))]

@@ -41,7 +41,8 @@ _Channelz = Annotated[
 
 @examples(
     "weft coordinator",
-    "weft coordinator --listen 0.0.0.0:7700 --store /var/lib/weft/weft.db --durability full",
+    "weft coordinator --store /var/lib/weft/weft.db --durability full",
+    "weft coordinator --listen 0.0.0.0:7700 --tls-cert c.pem --tls-key c-key.pem --tokens on",
     "WEFT_STORE_PASSWORD=... weft coordinator --store redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/main",
 )
 def coordinator(

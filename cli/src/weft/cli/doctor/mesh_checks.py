@@ -7,8 +7,9 @@ from datetime import datetime
 
 from weft.cli.doctor.diagnosis import Diagnosis, ok, problem, warning
 from weft.cli.terminal import moments
-from weft.client import AgentInfo, AgentState, DesiredState, Queue, WaitReason
+from weft.client import AgentInfo, AgentState, CoordinatorStats, DesiredState, Queue, WaitReason
 from weft.client.fleet import DirectState
+from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.process.version import VERSION
 
 # An agent is heard of each second; the lists of other coordinators' agents are some seconds old.
@@ -17,6 +18,7 @@ _SKEW_S = 10.0
 _LONG_WAIT_S = 10.0
 # Names in one finding.
 _NAMED = 5
+_SAFE = "give it TLS and tokens, or an address of its machine alone: docs/how-to/tls.md, Safe by default"
 
 
 def findings(agents: Sequence[AgentInfo], queues: Sequence[Queue], now: datetime) -> Iterator[Diagnosis]:
@@ -82,12 +84,22 @@ def _agent(agent: AgentInfo) -> Iterator[Diagnosis]:
         yield warning(
             subject, f"an operator has set it {name}: it gets no tasks", f"weft agents resume {agent.id}"
         )
+    if agent.advertised_address and not agent.tls_name and not stays_here(agent.advertised_address):
+        yield warning(
+            subject, f"its port {agent.advertised_address} is open to other machines without TLS", _SAFE
+        )
     if agent.direct_state is DirectState.UNREACHABLE:
         yield warning(
             subject,
             f"direct calls cannot reach {agent.advertised_address}: {agent.direct_problem}",
             "set WEFT_AGENT_ADVERTISED_ADDRESS to an address that callers reach; durable calls need none",
         )
+
+
+def insecure(stats: CoordinatorStats) -> Iterator[Diagnosis]:
+    """Ports of the coordinator that should not be open as they are."""
+    for text in stats.insecure_ports:
+        yield warning(f"coordinator {stats.coordinator_id}", text, _SAFE)
 
 
 def _versions(agents: Sequence[AgentInfo]) -> Iterator[Diagnosis]:

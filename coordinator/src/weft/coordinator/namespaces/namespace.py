@@ -64,6 +64,7 @@ from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.network.agent_route import AgentRoute
+from weft.rpc.network.exposure import Exposure
 from weft.rpc.network.routes import Routes
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import ProcessTls
@@ -86,6 +87,7 @@ class CoordinatorParts(NamedTuple):
     figures: CoordinatorFigures
     # None: no traces are exported.
     tracer: SpanTracer | None
+    exposure: Exposure
 
 
 class Namespace(StoreEvents):
@@ -98,7 +100,9 @@ class Namespace(StoreEvents):
     """
 
     def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep) -> None:
-        self._settings, self.coordinator_id, self._tls, identity, self._figures, self._tracer = parts
+        self._settings, self.coordinator_id, self._tls, identity, self._figures, self._tracer, exposure = (
+            parts
+        )
         self._edge = identity.edge
         tickets = None if identity.tickets is None else identity.tickets.within("")
         self._agent_route = AgentRoute(parts.tls.channels, tickets)
@@ -147,7 +151,7 @@ class Namespace(StoreEvents):
         self._submission_service = self._make_submissions()
         self._schedules, self._callbacks = self._make_passes()
         self._group_ends = GroupEnds(self._store, settings.max_watchers)
-        self._stats = StatsService(self._store, self.coordinator_id)
+        self._stats = StatsService(self._store, self.coordinator_id, exposure)
         self._sweeper = Sweeper(
             self._store,
             wake=self.ready,

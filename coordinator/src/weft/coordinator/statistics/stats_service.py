@@ -12,6 +12,7 @@ from weft.coordinator import guard
 from weft.coordinator.statistics.statistics_window import SLOT_S, WINDOW_S, MethodChange, StatisticsWindow
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.task_figures import TaskEvent
+from weft.rpc.network.exposure import Exposure
 from weft.rpc.telemetry.coordinator_metrics import FINE_TASK_BOUNDS_S
 from weft.rpc.telemetry.quantiles import quantile
 from weft.rpc.times import checked_duration, duration
@@ -21,7 +22,8 @@ from weft.v1 import stats_pb2, stats_pb2_grpc
 class StatsService(stats_pb2_grpc.StatsServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, store: Store, coordinator_id: str) -> None:
+    def __init__(self, store: Store, coordinator_id: str, exposure: Exposure) -> None:
+        self._exposure = exposure
         self._store = store
         self._coordinator_id = coordinator_id
         self._window = StatisticsWindow(time.monotonic())
@@ -48,6 +50,7 @@ class StatsService(stats_pb2_grpc.StatsServiceServicer):
             coordinator_id=self._coordinator_id,
             covered=duration(covered_s),
             shared_store=self._store.shared,
+            insecure_ports=self._exposure.insecure,
         )
 
 

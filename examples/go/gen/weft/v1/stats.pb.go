@@ -89,7 +89,9 @@ type GetStatsResponse struct {
 	// The time that the numbers cover: the window, up to 10 seconds more, or less if the coordinator has run for less.
 	Covered *durationpb.Duration `protobuf:"bytes,3,opt,name=covered,proto3" json:"covered,omitempty"`
 	// Other coordinators may use the same store: they have their own numbers.
-	SharedStore   bool `protobuf:"varint,4,opt,name=shared_store,json=sharedStore,proto3" json:"shared_store,omitempty"`
+	SharedStore bool `protobuf:"varint,4,opt,name=shared_store,json=sharedStore,proto3" json:"shared_store,omitempty"`
+	// Its ports that are open to other machines without TLS or a check of callers: one line for each.
+	InsecurePorts []string `protobuf:"bytes,5,rep,name=insecure_ports,json=insecurePorts,proto3" json:"insecure_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -150,6 +152,13 @@ func (x *GetStatsResponse) GetSharedStore() bool {
 		return x.SharedStore
 	}
 	return false
+}
+
+func (x *GetStatsResponse) GetInsecurePorts() []string {
+	if x != nil {
+		return x.InsecurePorts
+	}
+	return nil
 }
 
 // What happened to the tasks of one method.
@@ -459,12 +468,13 @@ const file_weft_v1_stats_proto_rawDesc = "" +
 	"\x13weft/v1/stats.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14weft/v1/access.proto\"\\\n" +
 	"\x0fGetStatsRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x121\n" +
-	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xc1\x01\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xe8\x01\n" +
 	"\x10GetStatsResponse\x12.\n" +
 	"\amethods\x18\x01 \x03(\v2\x14.weft.v1.MethodStatsR\amethods\x12%\n" +
 	"\x0ecoordinator_id\x18\x02 \x01(\tR\rcoordinatorId\x123\n" +
 	"\acovered\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\acovered\x12!\n" +
-	"\fshared_store\x18\x04 \x01(\bR\vsharedStore\"\xc8\x02\n" +
+	"\fshared_store\x18\x04 \x01(\bR\vsharedStore\x12%\n" +
+	"\x0einsecure_ports\x18\x05 \x03(\tR\rinsecurePorts\"\xc8\x02\n" +
 	"\vMethodStats\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1c\n" +
 	"\tsubmitted\x18\x02 \x01(\x04R\tsubmitted\x12\x1c\n" +
