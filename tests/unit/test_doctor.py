@@ -24,7 +24,12 @@ METHOD = "acme.v1.Billing/Charge"
 
 def agent(**changes: Any) -> AgentInfo:
     proto = fleet_pb2.Agent(
-        id="a1", state=fleet_pb2.AGENT_STATE_ACTIVE, slots=4, version=VERSION, advertised_address="a1:1"
+        id="a1",
+        state=fleet_pb2.AGENT_STATE_ACTIVE,
+        slots=4,
+        version=VERSION,
+        advertised_address="a1:1",
+        tls_name="a1",
     )
     proto.methods.add(name=METHOD)
     proto.last_seen_time.FromDatetime(NOW)
