@@ -16,30 +16,29 @@ from tests.support.command import Finished, weft
 from tests.support.joined_mesh import joined_mesh
 from tests.support.mesh import PROBE_AGENT, MeshHarness
 from tests.support.processes import Process
-from weft.client import AgentState, DirectState, connect
+from weft.client import AgentState, DirectState, Mesh, connect
 from weft.rpc.errors import from_call
-from weft.v1 import provision_pb2
+from weft.v1 import provision_pb2, security_pb2
 from weft.v1.provision_pb2_grpc import ProvisionServiceStub
+from weft.v1.security_pb2_grpc import TokenServiceStub
 
 CALL = tasks.method("Call")
 WEFT = Path(sys.executable).with_name("weft")
 
 
 async def test_a_mesh_that_makes_certificates_needs_no_setting_for_them(tmp_path: Path) -> None:
-    """A process with the printed script alone has mTLS both ways."""
+    """A process with the printed script alone has mTLS both ways, works, and is cut off."""
     async with joined_mesh(tmp_path) as mesh, mesh.connect() as client:
-        asked = provision_pb2.ProvisionAgentRequest(
-            kind="process",
-            name="w-1",
-            settings={
-                "target": mesh.target,
-                "program": PROBE_AGENT,
-                "weft": str(WEFT),
-                "folder": str(tmp_path),
-            },
+        script = tmp_path / "w-1.sh"
+        given = [f"program={PROBE_AGENT}", f"weft={WEFT}", f"folder={tmp_path}"]
+        words = [word for each in given for word in ("--set", each)]
+        made = await weft(
+            *("provision", "process", "--name", "w-1", *words, "--out", str(script), "--json"),
+            env=mesh.variables | {"WEFT_TOKEN_FILE": str(mesh.operator_file)},
         )
-        made = await ProvisionServiceStub(client.channel()).ProvisionAgent(asked)
-        (script := tmp_path / "w-1.sh").write_text(made.text)
+        assert made.status == 0, made.err
+        assert stat.S_IMODE(script.stat().st_mode) == 0o600
+        assert "weft_" not in made.out
         process = Process("w-1", ["sh", str(script)], log=tmp_path / "w-1.log")
         try:
             async with asyncio.timeout(20):
@@ -49,7 +48,10 @@ async def test_a_mesh_that_makes_certificates_needs_no_setting_for_them(tmp_path
                 ):
                     assert process.alive, process.output()
                     await asyncio.sleep(0.02)
-            await mesh.revoke(made.token.id)
+            task = await client.tasks.submit(CALL, ProbeRequest(text="x"))
+            assert await task.result() is not None
+            await check_requests(mesh.target, client)
+            await mesh.revoke(made.document["token"]["id"])
             async with asyncio.timeout(2.5):
                 while any(each.state is AgentState.ACTIVE for each in await client.fleet.agents()):
                     await asyncio.sleep(0.02)
@@ -57,6 +59,30 @@ async def test_a_mesh_that_makes_certificates_needs_no_setting_for_them(tmp_path
             process.cleanup()
 
 
+async def check_requests(target: str, client: Mesh) -> None:
+    """What is refused, what a dry run makes, and what there is."""
+    stub, tokens = ProvisionServiceStub(client.channel()), TokenServiceStub(client.channel())
+    for request, code, reason in (
+        ({"kind": "rocket"}, grpc.StatusCode.NOT_FOUND, "PROVISION_KIND_NOT_FOUND"),
+        ({"kind": "docker"}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.ProvisionAgent(provision_pb2.ProvisionAgentRequest(name="x", **request))
+        error = from_call(refused.value)
+        assert (error.code, error.reason_name) == (code, reason)
+    before = await tokens.ListTokens(security_pb2.ListTokensRequest())
+    asked = provision_pb2.ProvisionAgentRequest(
+        kind="docker", name="d", settings={"image": "x", "target": target}, dry_run=True
+    )
+    dry = await stub.ProvisionAgent(asked)
+    assert dry.text.startswith("set -eu\nWEFT_TOKEN=TOKEN docker run ")
+    assert not dry.HasField("token")
+    assert await tokens.ListTokens(security_pb2.ListTokensRequest()) == before
+    kinds = (await stub.ListProvisionKinds(provision_pb2.ListProvisionKindsRequest())).kinds
+    assert [each.name for each in kinds][:2] == ["compose", "docker"]
+
+
+@pytest.mark.slow
 async def test_a_provisioned_process_joins_works_is_bound_and_is_cut_off(mesh: MeshHarness) -> None:
     operator = mesh.folder / "operator.token"
     await mesh.coordinator(tokens="on", operator_token_file=operator)
@@ -108,7 +134,8 @@ async def test_a_provisioned_process_joins_works_is_bound_and_is_cut_off(mesh: M
         assert await other.wait() != 0
         assert "agent_ids" in other.output()
 
-        assert "revoked" in (await run("tokens", "revoke", document["token"]["id"])).out
+        revoked = security_pb2.RevokeTokenRequest(id=document["token"]["id"])
+        await TokenServiceStub(client.channel()).RevokeToken(revoked)
 
         async def cut_off() -> bool:
             return await agent() is not AgentState.ACTIVE
@@ -116,22 +143,6 @@ async def test_a_provisioned_process_joins_works_is_bound_and_is_cut_off(mesh: M
         await mesh.eventually(cut_off, "the agent is cut off", timeout_s=2.5)
         assert token.read_text().strip() not in process.output()
 
-        stub = ProvisionServiceStub(client.channel())
-        for request, code, reason in (
-            ({"kind": "rocket"}, grpc.StatusCode.NOT_FOUND, "PROVISION_KIND_NOT_FOUND"),
-            ({"kind": "docker"}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
-        ):
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await stub.ProvisionAgent(provision_pb2.ProvisionAgentRequest(name="x", **request))
-            error = from_call(refused.value)
-            assert (error.code, error.reason_name) == (code, reason)
-
-        before = (await run("tokens", "list", "--json")).document
-        dry = await run("provision", "docker", "--name", "d", "--set", "image=x", "--dry-run")
-        assert dry.out.startswith("set -eu\nWEFT_TOKEN=TOKEN docker run "), dry.err
-        assert "1. run it where Docker runs" in dry.err
-        assert (await run("tokens", "list", "--json")).document == before
-        listed = await run("provision", "--list")
-        assert "docker: A `docker run` command." in listed.out
-        assert "settings of every kind" in listed.out
-        assert (await run("provision", "--list", "--json")).document[0]["name"] == "compose"
+        kinds = await run("provision", "--list")
+        assert "docker: A `docker run` command." in kinds.out
+        assert "settings of every kind" in kinds.out

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.support import provisioned, systemd
-from tests.support.command import weft
 from tests.support.provision_requests import HOSTILE, ODD, rendered, request
 from weft.cli.main import app
 from weft.cli.service.launchd_plist import LaunchdPlist
@@ -166,7 +165,7 @@ def test_what_is_provisioned_becomes_a_service(tmp_path: Path, kind: str, etc: s
         assert systemd.read(made.stdout, "weft-w-1.service") == (run, wanted)
 
 
-async def test_a_service_is_installed_and_removed(tmp_path: Path) -> None:
+def test_a_service_is_installed_and_removed(tmp_path: Path) -> None:
     """A recorder stands in for systemctl, which needs systemd as the first process."""
     (systemctl := tmp_path / "systemctl").write_text('#!/bin/sh\necho "$*" >> "$CALLS"\n')
     systemctl.chmod(0o755)
@@ -174,23 +173,25 @@ async def test_a_service_is_installed_and_removed(tmp_path: Path) -> None:
     env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path), "CALLS": str(calls)}
     unit = tmp_path / ".config/systemd/user/weft-w.service"
 
-    async def run(*words: str) -> tuple[int, str]:
-        done = await weft("service", *words[:1], "--name", "w", "--user", *words[1:], env=env)
-        return done.status, done.out + done.err
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["service", words[0], "--name", "w", "--user", *words[1:]], env=env)
+        if isinstance(failure := done.exception, Failure):
+            return failure.status, " ".join((str(failure), *failure.hints))
+        return done.exit_code, done.output
 
-    assert (await run("status"))[0] == 4
-    status, told = await run("install", "--", "agent", "a:b")
+    assert (run("status"))[0] == 4
+    status, told = run("install", "--", "agent", "a:b")
     assert (status, told.strip()) == (0, str(unit))
     assert "ExecStart=/" in unit.read_text()
-    status, told = await run("install", "--", "agent", "c:d")
+    status, told = run("install", "--", "agent", "c:d")
     assert status == 1
     assert "--replace" in told
-    assert (await run("install", "--replace", "--", "agent", "c:d"))[0] == 0
+    assert (run("install", "--replace", "--", "agent", "c:d"))[0] == 0
     assert '"c:d"' in unit.read_text()
-    assert (await run("status"))[0] == 0
-    assert (await run("uninstall"))[0] == 0
+    assert (run("status"))[0] == 0
+    assert (run("uninstall"))[0] == 0
     assert not unit.exists()
-    assert (await run("uninstall"))[0] == 1
+    assert (run("uninstall"))[0] == 1
     assert calls.read_text().splitlines() == [
         "--user daemon-reload",
         "--user enable --now weft-w.service",
@@ -202,6 +203,6 @@ async def test_a_service_is_installed_and_removed(tmp_path: Path) -> None:
         "--user daemon-reload",
     ]
     systemctl.write_text("#!/bin/sh\necho no bus >&2\nexit 1\n")
-    status, told = await run("install", "--", "agent", "a:b")
+    status, told = run("install", "--", "agent", "a:b")
     assert status == 1
     assert "no bus" in told
