@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.certificates import by_openssl
 from tests.support.joined_mesh import JoinedMesh, joined_mesh
+from tests.support.load import Load
 from tests.support.redis_server import RedisServer
 from weft.agent import Agent
 from weft.client import DirectState, connect
@@ -27,12 +28,14 @@ from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import WeftError, from_call
 from weft.rpc.identity.caller import AGENT, CLIENT
+from weft.rpc.membership import membership
 from weft.rpc.membership.membership import Membership
-from weft.rpc.security import certificates, mesh_names
+from weft.rpc.security import certificates, mesh_names, tls_files
 from weft.rpc.security.tls import Tls
 from weft.rpc.security.token_source import token_source
 from weft.v1 import certificate_pb2, security_pb2
 from weft.v1.certificate_pb2_grpc import CertificateServiceStub
+from weft.v1.security_pb2_grpc import TokenServiceStub
 
 LIST_AGENTS = "/weft.v1.CoordinatorService/ListAgents"
 METHOD = "probe.v1.Echo/Echo"
@@ -256,6 +259,35 @@ async def test_a_certificate_is_renewed_by_itself(mesh: JoinedMesh, tmp_path: Pa
     with pytest.raises(WeftError, match="revoked"):
         await asyncio.to_thread(member.renew)
     assert Path(member.tls.cert).read_bytes() == before
+
+
+async def test_each_certificate_and_token_changes_under_load(
+    mesh: JoinedMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once, by hand: no call is lost, and new connections have the new certificates."""
+    monkeypatch.setattr(tls_files, "LOOK_S", 0.0)
+    _, agents = await mesh.token(AGENT)
+    client_id, client_text = await mesh.token(CLIENT)
+    async with serving(mesh, "w-1", agents), mesh.connect(client_text) as client:
+        path = f"/{METHOD}"
+        direct, durable = (client.channel(direct=way).unary_unary(path) for way in (True, False))
+        load = Load()
+        load.add("direct", lambda: direct(b"", timeout=SOON_S))
+        load.add("durable", lambda: durable(b"", timeout=SOON_S))
+        await until(lambda: min(load.made.values(), default=0) > 3 and len(load.made) == 2)
+        before = certificates.facts(await certificate_at(mesh)).fingerprint
+        mesh.renew()
+        members = [each for (tls, *_), each in membership._members.items() if tls.pin == mesh.tls.pin]
+        assert len(members) == 3
+        await asyncio.gather(*(asyncio.to_thread(each.renew) for each in members))
+        async with mesh.connect() as operator:
+            request = security_pb2.RotateTokenRequest(id=client_id, overlap={"seconds": 0})
+            await TokenServiceStub(operator.channel()).RotateToken(request)
+        already = dict(load.made)
+        await until(lambda: all(load.made[kind] > already[kind] + 20 for kind in already))
+        await load.stop()
+        assert not load.failed
+        assert certificates.facts(await certificate_at(mesh)).fingerprint != before
 
 
 @pytest.mark.slow

@@ -1,10 +1,9 @@
-"""All certificates of a mesh change under load, to those of another authority: no call is lost, and no task runs twice."""
+"""All certificates and tokens of a mesh change under load, to those of another authority: no call is lost, and no task runs twice."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 import grpc.aio
 import pytest
@@ -13,52 +12,25 @@ from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support.beside import DIRECT, DURABLE
 from tests.support.certificates import TestAuthority, credentials, written
+from tests.support.load import Load
 from tests.support.mesh import MeshHarness
 from tests.support.secure_mesh import SecureMesh
-from weft.client import DirectState, connect, methods
+from weft.client import DirectState, methods
 
-Call = Callable[[], Awaitable[object]]
 # Longer than a process takes to look at its files.
 SETTLE_S = 4.0
 
 
-class Load:
-    """Calls of several kinds, some of each at a time, until it is stopped."""
-
-    def __init__(self) -> None:
-        self.made: Counter[str] = Counter()
-        self.failed: list[str] = []
-        self._stopped = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def add(self, kind: str, call: Call, at_a_time: int = 2) -> None:
-        for _ in range(at_a_time):
-            self._tasks.append(asyncio.get_running_loop().create_task(self._run(kind, call)))
-
-    async def _run(self, kind: str, call: Call) -> None:
-        while not self._stopped.is_set():
-            try:
-                await call()
-            except Exception as error:
-                self.failed.append(f"{kind}: {error!r}")
-            self.made[kind] += 1
-            # Gently: what counts is that some calls are always under way.
-            await asyncio.sleep(0.02)
-
-    async def stop(self) -> None:
-        self._stopped.set()
-        await asyncio.gather(*self._tasks)
-
-
 @pytest.mark.slow
-async def test_all_certificates_change_under_load(mesh: MeshHarness) -> None:
-    secure = SecureMesh(mesh)
+@pytest.mark.parametrize("tokens", [False, True], ids=["certificates", "certificates and tokens"])
+async def test_everything_that_proves_changes_under_load(mesh: MeshHarness, tokens: bool) -> None:
+    secure = SecureMesh(mesh, tokens=tokens)
     await secure.start()
     sessions = {agent.id: agent.connected_at for agent in await secure.agents()}
     ledger = mesh.ledger()
     load = Load()
     async with (
-        connect(mesh.target, tls=secure.client) as client,
+        secure.connect() as client,
         grpc.aio.secure_channel(secure.egress, credentials(secure.client)) as egress,
     ):
         durable = probe_pb2_grpc.ProbeServiceStub(client.channel())
@@ -93,12 +65,18 @@ async def test_all_certificates_change_under_load(mesh: MeshHarness) -> None:
         ):
             change()
             await asyncio.sleep(SETTLE_S)
+        if tokens:
+            # All at once, and what was opened with an old text is ended after that.
+            await secure.rotate(overlap_s=3)
+            await asyncio.sleep(3 + SETTLE_S)
         for handle in handles:
             await handle.result(timeout_s=60)
             assert [attempt.number for attempt in (await handle.snapshot()).attempts] == [1]
         await load.stop()
     assert not load.failed, f"{len(load.failed)} of {load.made}: {load.failed[:5]}\n{mesh.logs()}"
     assert min(load.made.values()) > 20, load.made
+    if tokens:
+        return
     # Sessions stay on their connections, and new connections get the new certificates.
     assert {agent.id: agent.connected_at for agent in await secure.agents()} == sessions
     # A certificate with another name: the agent says hello again, and callers verify it by the new name.

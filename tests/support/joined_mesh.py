@@ -22,7 +22,10 @@ class JoinedMesh:
         variables: those of the join file.
     """
 
-    def __init__(self, variables: Mapping[str, str], operator: Path) -> None:
+    def __init__(
+        self, variables: Mapping[str, str], operator: Path, coordinator: Coordinator | None = None
+    ) -> None:
+        self._coordinator = coordinator
         self.variables = dict(variables)
         self.target = variables["WEFT_TARGET"]
         self.tls = Tls(pin=variables["WEFT_TLS_PIN"], join=variables["WEFT_TLS_JOIN"])
@@ -31,6 +34,13 @@ class JoinedMesh:
     def connect(self, token: str | Path | None = None) -> Mesh:
         """A client that joins; by default, an operator."""
         return connect(self.target, tls=self.tls, token=self.operator_file if token is None else token)
+
+    def renew(self) -> None:
+        """Renew the coordinator's own certificate now."""
+        assert self._coordinator is not None
+        authority = self._coordinator.identity._authority
+        assert authority is not None
+        authority._renew()
 
     async def token(self, role: int, **fields: Any) -> tuple[str, str]:
         """Make a token: its id and its text."""
@@ -65,6 +75,8 @@ async def joined_mesh(folder: Path, name: str = "mesh", **settings: Any) -> Asyn
     coordinator = Coordinator(CoordinatorSettings(**(given | settings)))
     await coordinator.start()
     try:
-        yield JoinedMesh(variables_in(folder / f"{name}.join"), settings.get("operator_token_file", operator))
+        yield JoinedMesh(
+            variables_in(folder / f"{name}.join"), settings.get("operator_token_file", operator), coordinator
+        )
     finally:
         await coordinator.stop(0.0)

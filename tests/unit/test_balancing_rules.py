@@ -200,6 +200,19 @@ def test_an_agent_takes_calls_when_it_is_active_and_reachable(fields: dict[str, 
     assert fleet_snapshot.takes_calls(agent(**fields)) is wanted
 
 
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, False),
+        ({"state": fleet_pb2.AGENT_STATE_SUSPECT}, True),
+        ({"state": fleet_pb2.AGENT_STATE_SUSPECT, "advertised_address": ""}, False),
+        ({"state": fleet_pb2.AGENT_STATE_LOST}, False),
+    ],
+)
+def test_an_agent_may_take_calls_when_its_session_broke(fields: dict[str, Any], wanted: bool) -> None:
+    assert fleet_snapshot.may_take_calls(agent(**fields)) is wanted
+
+
 def test_a_method_whose_app_is_down_is_not_hosted() -> None:
     down = fleet_pb2.HostedMethod(name="acme.v1.Other/Do", unavailable=True)
     assert fleet_snapshot.hosted_methods(agent(methods=[fleet_pb2.HostedMethod(name=METHOD), down])) == {

@@ -33,7 +33,7 @@ from weft.rpc.balancing import (
     weighted,
 )
 from weft.rpc.balancing.connection import Connection
-from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, EndpointMethod
+from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, EndpointMethod, callable_now
 from weft.rpc.balancing.explanation import Explanation, candidate
 from weft.rpc.balancing.outliers import FAULTS, OutlierRules
 from weft.rpc.balancing.policy import Moment, Policy
@@ -358,8 +358,8 @@ class Balancer:
         return pool
 
     def _pool(self, method: str, pace: speed.Pace) -> EndpointPool:
-        active = [endpoint for endpoint in self._endpoints.values() if endpoint.active]
-        hosted = [endpoint.hosted[method] for endpoint in active if method in endpoint.hosted]
+        hosting = [endpoint for endpoint in self._endpoints.values() if method in endpoint.hosted]
+        hosted = [endpoint.hosted[method] for endpoint in callable_now(hosting)]
         members = subset(hosted, lambda h: h.endpoint.address, self._subset_seed, self.limits.subset)
         return EndpointPool(members, pace)
 

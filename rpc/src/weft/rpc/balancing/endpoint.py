@@ -7,6 +7,9 @@ report). No I/O; time is an argument. `connection.py` has the channel.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+
+import grpc
 
 from weft.rpc.balancing import fleet_snapshot, reported_load, slow_start, speed
 from weft.rpc.balancing.connection import Connection
@@ -34,6 +37,7 @@ class Endpoint:
         "record",
         "reported_at",
         "slots",
+        "suspect",
         "warm_at",
         "window_s",
     )
@@ -62,6 +66,7 @@ class Endpoint:
         """Take the agent's record in the newest snapshot."""
         self.agent = agent
         self.active = fleet_snapshot.takes_calls(agent)
+        self.suspect = fleet_snapshot.may_take_calls(agent)
         self.slots = max(1, agent.slots)
         costs = fleet_snapshot.hosted_methods(agent)
         # A method that stays keeps its measurements.
@@ -86,6 +91,15 @@ class Endpoint:
     def warmth(self, now: float) -> float:
         """The factor of the slow start."""
         return 1.0 if now >= self.warm_at else slow_start.factor(self.warm_at - now, window_s=self.window_s)
+
+
+def callable_now(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """Those that take calls. If the sessions of all of them have broken at once, as by a new token, those that this process is
+    still connected to: their agents will be back in a moment, and their ports are there."""
+    ready = grpc.ChannelConnectivity.READY
+    return [each for each in endpoints if each.active] or [
+        each for each in endpoints if each.suspect and each.connection.state() is ready
+    ]
 
 
 class EndpointMethod:

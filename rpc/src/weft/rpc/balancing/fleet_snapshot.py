@@ -42,11 +42,16 @@ def as_dialled(agents: Iterable[fleet_pb2.Agent], *, secured: bool) -> Iterator[
 
 def takes_calls(agent: fleet_pb2.Agent) -> bool:
     """Whether the agent takes direct calls at all."""
-    return (
-        agent.state == fleet_pb2.AGENT_STATE_ACTIVE
-        and bool(agent.advertised_address)
-        and agent.direct_state != fleet_pb2.DIRECT_STATE_UNREACHABLE
-    )
+    return agent.state == fleet_pb2.AGENT_STATE_ACTIVE and _has_port(agent)
+
+
+def may_take_calls(agent: fleet_pb2.Agent) -> bool:
+    """Whether the agent's session broke a moment ago: its port may well take calls."""
+    return agent.state == fleet_pb2.AGENT_STATE_SUSPECT and _has_port(agent)
+
+
+def _has_port(agent: fleet_pb2.Agent) -> bool:
+    return bool(agent.advertised_address) and agent.direct_state != fleet_pb2.DIRECT_STATE_UNREACHABLE
 
 
 def why_not(agent: fleet_pb2.Agent, method: str) -> str:
