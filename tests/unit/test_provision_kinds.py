@@ -164,6 +164,7 @@ def test_powershell_takes_words_as_they_are(texts: list[str]) -> None:
         ("docker", "x", {"target": "a b"}, "is not an address"),
         ("docker", "x", {"target": "10.0.0.1:7700"}, "set tls_ca"),
         ("docker", "x", {"target": "10.0.0.1:7700", "tls_ca": "/a,readonly=false"}, "without commas"),
+        ("docker", "x", {"listen": "0.0.0.0:7701"}, "without a certificate"),
         ("docker", "x", {"tls_pin": "sha256:0"}, "64 hex digits"),
         ("docker", "x", {"tls_pin": f"sha256:{'0' * 64}", "tls_ca": "/ca.pem"}, "leave tls_ca"),
         ("compose", "x", {"replicas": "65"}, "at most 64"),

@@ -156,6 +156,7 @@ def requested_agent(
     labels, env = _part(settings, _LABEL), _part(settings, _ENV)
     by_pin = _by_pin(target, settings, joining)
     variables = _variables(target, settings, labels, listens=bool(by_pin)) | by_pin | _extra(env)
+    _check_port(variables)
     spec = AgentSpec(
         request.name,
         ids,
@@ -270,6 +271,22 @@ def _listen(target: str, given: str, *, listens: bool) -> str:
         return "" if given == "auto" else given
     # Without a certificate of its own, nobody who uses TLS calls it.
     return "" if listens or all(map(stays_here, parse(target))) else OFF
+
+
+def _check_port(variables: Mapping[str, str]) -> None:
+    """Refuse an address of the direct server that would keep the agent from starting.
+
+    Raises:
+        InvalidArgument
+    """
+    address = variables.get("WEFT_AGENT_LISTEN", OFF)
+    if address == OFF or stays_here(address):
+        return
+    if not variables.keys() & {"WEFT_TLS_PIN", "WEFT_TLS_CERT", "WEFT_AGENT_TLS_CERT", "WEFT_INSECURE"}:
+        raise refusals.invalid_field(
+            f"the agent would not open {address} to other machines without a certificate: set env.WEFT_TLS_CERT and env.WEFT_TLS_KEY",
+            field="settings.listen",
+        )
 
 
 def _pairs(values: Mapping[str, str]) -> str:
