@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
+from tests.support.beside import StockApp, sidecar
 from tests.support.command import weft
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.redis_server import RedisServer
@@ -290,3 +291,29 @@ async def test_a_method_of_another_contract(coded: CodedMesh) -> None:
         moved = Method.untyped(f"{PROBE_SERVICE}/CallSync")
         with pytest.raises(errors.DataLoss, match="is no request of it"):
             await stock.tasks.submit(moved, raw)
+
+
+@pytest.mark.slow
+async def test_a_sidecar_decodes_for_its_app(coded: CodedMesh, tmp_path: Path) -> None:
+    async with MeshHarness(tmp_path) as harness:
+        await harness.coordinator()
+        app = StockApp(harness)
+        await app.start()
+        process = await sidecar(harness, app.address, env=coded.env)
+        asked = Request(text=SECRET, stream_count=2)
+        async with connect(harness.target, payloads=coded.payloads) as client:
+            for direct in (False, True):
+                stub = probe_pb2_grpc.ProbeServiceStub(client.channel(direct=direct))
+                assert (await stub.Call(asked, timeout=T)).text == SECRET
+                assert [reply.text async for reply in stub.Stream(asked, timeout=T)] == [SECRET] * 2
+                with pytest.raises(grpc.aio.AioRpcError, match=SECRET):
+                    await stub.Call(Request(fail_code=9, fail_message=SECRET), timeout=T)
+            assert (await stub.Collect(iter([asked]), timeout=T)).text
+            assert [reply.text async for reply in stub.Chat(iter([asked]), timeout=T)] == [SECRET]
+            assert not found(tmp_path, SECRET)
+            await process.kill()
+            await sidecar(harness, app.address)
+            for direct in (False, True):
+                stub = probe_pb2_grpc.ProbeServiceStub(client.channel(direct=direct))
+                with pytest.raises(grpc.aio.AioRpcError, match="this agent codes nothing"):
+                    await stub.Call(asked, timeout=T, wait_for_ready=True)

@@ -56,7 +56,8 @@ class StockProbe(probe_pb2_grpc.ProbeServiceServicer):
             os.kill(os.getpid(), signal.SIGKILL)
         context.send_initial_metadata((("probe-head", "first"), ("probe-head-bin", b"\x01\xfe")))
         self._fail(request, context)
-        context.set_trailing_metadata((("probe-text", request.text), ("probe-bin", b"\x00\xff")))
+        if not request.no_trailers:
+            context.set_trailing_metadata((("probe-text", request.text), ("probe-bin", b"\x00\xff")))
         self._note(request, context, "end")
         return self._reply(request, context, 0)
 
