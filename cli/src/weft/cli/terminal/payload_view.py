@@ -10,6 +10,7 @@ from weft.rpc.contracts.json_rendering import json_value, unread_bytes
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import DataLoss, InvalidArgument
 from weft.rpc.payloads.envelope import is_coded, opened
+from weft.v1.payload_pb2 import CodedFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,9 @@ class PayloadView:
 
     def detail(self, packed: any_pb2.Any) -> dict[str, Any]:
         """One detail of a status as JSON."""
+        if packed.TypeName() == CodedFailure.DESCRIPTOR.full_name:
+            # A client without the keys got it.
+            return {"@type": packed.type_url, "bytes": len(packed.value)}
         pool = None if self.method is None else self.method.pool
         shown: dict[str, Any] = json_value(packed, pool, self._secrets)
         return shown
