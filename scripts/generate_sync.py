@@ -26,6 +26,7 @@ MODULES = (
     "groups",
     "group_handle",
     "method_overrides",
+    "mesh_tokens",
     "direct_calls",
     "mesh",
 )
@@ -36,6 +37,7 @@ CLASSES = {
     "Tasks": "_tasks",
     "Fleet": "_fleet",
     "Methods": "_methods",
+    "Tokens": "_tokens",
     "Schedules": "_schedules",
     "Groups": "_groups",
     "GroupHandle": "_group",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,17 @@ from tests.support.token_door import DENIED, OTHERS, RPCS, Door, called, reason,
 from weft.agent import Agent
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.egress import Egress
-from weft.client import Mesh, PermissionDenied, connect
+from weft.client import (
+    FailedPrecondition,
+    InvalidArgument,
+    Mesh,
+    NotFound,
+    PermissionDenied,
+    TokenScope,
+    Unauthenticated,
+    connect,
+)
+from weft.client.sync import connect as connect_sync
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.caller import AGENT, CLIENT, OPERATOR, ROLES, roles_of
 from weft.rpc.identity.judges import TokenVerdict
@@ -268,3 +279,41 @@ async def test_a_client_out_of_scope_is_told_by_the_agent(doors: Doors) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await mesh.channel(direct=True).unary_unary(CALL)(b"", timeout=20.0)
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_the_library_manages_tokens(tmp_path: Path) -> None:
+    async with token_door(tmp_path) as door, connect(door.coordinator.address, token=door.operator) as mesh:
+        scope = TokenScope(methods=["probe.*"])
+        made = await mesh.tokens.create("client", scope=scope, days=1, name="shop", comment="for tests")
+        assert made.text not in repr(made)
+        token = made.token
+        assert (token.role, token.name, token.scope.methods) == ("client", "shop", ("probe.*",))
+        assert token.expires_at is not None
+        assert token.expires_at - token.created_at == timedelta(days=1)
+        assert (await mesh.tokens.create("agent", days=None, max_uses=2)).token.expires_at is None
+        assert await mesh.tokens.get(token.id) == token
+        assert len([each async for each in mesh.tokens.list()]) == 3
+        rotated = await mesh.tokens.rotate(token.id, overlap_s=0, days=2)
+        assert rotated.token.rotated_at is not None
+        async with (
+            connect(mesh.target, token=made.text) as old,
+            connect(mesh.target, token=rotated.text) as new,
+        ):
+            with pytest.raises(Unauthenticated):
+                await old.fleet.agents()
+            assert list(await new.fleet.agents()) == []
+            with pytest.raises(PermissionDenied):
+                await new.tokens.revoke(token.id)
+        assert (await mesh.tokens.revoke(token.id)).revoked_at is not None
+        with pytest.raises(FailedPrecondition):
+            await mesh.tokens.rotate(token.id)
+        with pytest.raises(NotFound):
+            await mesh.tokens.get("0" * 12)
+        with pytest.raises(InvalidArgument, match="role"):
+            await mesh.tokens.create("king")  # type: ignore[arg-type]
+
+        def blocking() -> list[str]:
+            with connect_sync(mesh.target, token=door.operator) as threaded:
+                return [each.id for each in threaded.tokens.list()]
+
+        assert token.id in await asyncio.to_thread(blocking)

@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 
-from weft.cli.doctor import environment_checks, mesh_checks, store_checks
+from tests.support.certificates import TestAuthority
+from weft.cli.doctor import environment_checks, mesh_checks, store_checks, tls_checks, token_checks
 from weft.cli.doctor.diagnosis import Diagnosis, Level
 from weft.cli.doctor.environment_checks import Surroundings
-from weft.client import AgentInfo, AgentState, CoordinatorStats, DesiredState, Queue, WaitReason
+from weft.client import AgentInfo, AgentState, CoordinatorStats, DesiredState, Queue, Token, WaitReason
 from weft.client.fleet import Ejection, SlowMethod
 from weft.coordinator.store.redis.redis_probe import RedisFacts
+from weft.rpc.network.channel import make_server
+from weft.rpc.network.ports import open_port
 from weft.rpc.process.version import VERSION
-from weft.v1 import fleet_pb2
+from weft.rpc.security.channel_credentials import ChannelSecurity
+from weft.rpc.security.process_tls import files_of
+from weft.rpc.security.tls import Tls
+from weft.v1 import access_pb2, fleet_pb2, security_pb2
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 METHOD = "acme.v1.Billing/Charge"
@@ -193,3 +199,40 @@ def test_ports_that_are_open_to_others():
     ):
         found = bad(mesh_checks.findings([agent(advertised_address=address, tls_name=tls_name)], [], NOW))
         assert ["without TLS" in each.text for each in found] == [True] * open_to_others
+
+
+def test_tokens_that_end_soon():
+    def token(number: int, ends: timedelta | None, revoked: datetime | None = None) -> Token:
+        proto = security_pb2.Token(id=f"t{number}", role=access_pb2.ROLE_CLIENT, name="shop")
+        made = Token.of(proto)
+        return dataclasses.replace(made, expires_at=None if ends is None else NOW + ends, revoked_at=revoked)
+
+    day = timedelta(days=1)
+    quiet = [token(1, None), token(2, 8 * day), token(3, -day), token(4, day, NOW)]
+    assert list(token_checks.findings(quiet, NOW)) == []
+    first, second = token_checks.findings([token(5, 6 * day), *quiet, token(6, day)], NOW)
+    assert (first.subject, second.subject) == ("token t6", "token t5")
+    assert "1.0 days (client, shop)" in first.text
+    many = list(token_checks.findings([token(n, day) for n in range(30)], NOW))
+    assert len(many) == 21
+    assert "10 more" in many[-1].text
+
+
+async def test_certificates_of_servers_that_end_soon(tmp_path: Path):
+    authority = TestAuthority(tmp_path)
+    client = ChannelSecurity(files_of(Tls(ca=authority.tls("client").ca)))
+    servers = {}
+    running = []
+    for name, ago, days in (("soon", 85.0, 90.0), ("later", 1.0, 90.0), ("renewed-daily", 0.2, 1.0)):
+        tls = authority.tls(name, mutual=False, ago=timedelta(days=ago), days=days)
+        server = make_server()
+        port = open_port(server, "127.0.0.1:0", files_of(tls))
+        await server.start()
+        running.append(server)
+        servers[name] = (f"127.0.0.1:{port}", "")
+    servers["away"] = ("127.0.0.1:1", "")
+    (one,) = await tls_checks.served(servers, client)
+    assert (one.subject, one.level) == ("soon", "warning")
+    assert await tls_checks.served(servers, None) == []
+    for server in running:
+        await server.stop(None)

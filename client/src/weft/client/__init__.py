@@ -27,6 +27,7 @@ from weft.client.fleet_calls import AgentOutcome
 from weft.client.group_handle import GroupHandle
 from weft.client.groups import Group, Groups, Then
 from weft.client.mesh import Mesh, connect
+from weft.client.mesh_tokens import NewToken, Token, Tokens, TokenScope
 from weft.client.method_overrides import Methods, MethodView
 from weft.client.methods import Method, methods
 from weft.client.options import SubmitOptions, call_options
@@ -124,6 +125,7 @@ __all__ = [
     "Methods",
     "MissingLog",
     "MissingLogReason",
+    "NewToken",
     "NotFound",
     "Once",
     "OverlapPolicy",
@@ -153,6 +155,9 @@ __all__ = [
     "TickOutcome",
     "Times",
     "Tls",
+    "Token",
+    "TokenScope",
+    "Tokens",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",

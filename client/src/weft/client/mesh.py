@@ -17,6 +17,7 @@ from weft.client.fleet import Fleet
 from weft.client.group_handle import GroupHandle
 from weft.client.groups import Groups, Then
 from weft.client.inheriting_channel import InheritingChannel
+from weft.client.mesh_tokens import Tokens
 from weft.client.method_overrides import Methods
 from weft.client.schedules import Schedules
 from weft.client.stats_snapshot import CoordinatorStats, stats_of
@@ -230,6 +231,11 @@ class Mesh:
     def methods(self) -> Methods:
         """Methods and their task policies."""
         return Methods(self._api)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What callers show where coordinators ask for it. For operators."""
+        return Tokens(self._api)
 
     async def stats(self, method: str = "", *, window_s: float = 300.0) -> CoordinatorStats:
         """What happened to the tasks of each method in the last minutes, at the coordinator that answers.

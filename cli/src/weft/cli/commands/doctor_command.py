@@ -79,6 +79,7 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
         store_checks,
         target_checks,
         tls_checks,
+        token_checks,
     )
     from weft.cli.process.command_runner import by_proxy
     from weft.cli.process.unread_variables import warnings
@@ -104,8 +105,14 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     if all(each.level == "problem" for each in reached):
         return found
     async with connect(target, use_proxy=use_proxy) as mesh:
-        agents, queues, stats = await asyncio.gather(
-            mesh.fleet.agents(), mesh.fleet.queues(), mesh.stats(window_s=10.0)
+        agents, queues, stats, tokens = await asyncio.gather(
+            mesh.fleet.agents(), mesh.fleet.queues(), mesh.stats(window_s=10.0), token_checks.listed(mesh)
         )
     found += mesh_checks.insecure(stats)
+    found += token_checks.findings(tokens, datetime.now(UTC))
+    servers = {f"coordinator {each}": (each, "") for each in target.split(",")}
+    servers |= {
+        f"agent {each.id}": (each.advertised_address, each.tls_name) for each in agents if each.tls_name
+    }
+    found += await tls_checks.served(servers, route.security)
     return [*found, *mesh_checks.findings(agents, queues, datetime.now(UTC))]

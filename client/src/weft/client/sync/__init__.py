@@ -30,6 +30,7 @@ from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
 from weft.client.sync.sync_groups import SyncGroups
 from weft.client.sync.sync_mesh import SyncMesh, connect
+from weft.client.sync.sync_mesh_tokens import SyncTokens
 from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_task_handle import SyncTaskHandle
@@ -47,6 +48,7 @@ __all__ = [
     "SyncTaskHandle",
     "SyncTasks",
     "SyncTasksById",
+    "SyncTokens",
     "WrongProcess",
     "WrongThread",
     "connect",

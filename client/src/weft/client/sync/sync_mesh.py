@@ -24,6 +24,7 @@ from weft.client.sync.sync_direct_calls import SyncDirect
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
 from weft.client.sync.sync_groups import SyncGroups
+from weft.client.sync.sync_mesh_tokens import SyncTokens
 from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_tasks import SyncTasks
@@ -171,6 +172,11 @@ class SyncMesh:
     def methods(self) -> SyncMethods:
         """Methods and their task policies."""
         return SyncMethods(self._loop.call(lambda: self._mesh.methods), self._loop)
+
+    @cached_property
+    def tokens(self) -> SyncTokens:
+        """What callers show where coordinators ask for it. For operators."""
+        return SyncTokens(self._loop.call(lambda: self._mesh.tokens), self._loop)
 
     def stats(self, method: str = "", *, window_s: float = 300.0) -> CoordinatorStats:
         """What happened to the tasks of each method in the last minutes, at the coordinator that answers.

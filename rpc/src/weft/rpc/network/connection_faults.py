@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from grpc import aio
 
 if TYPE_CHECKING:
     from weft.rpc.security.channel_credentials import ChannelSecurity
+
+Answer = TypeVar("Answer")
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -129,16 +132,44 @@ async def probed(address: str, security: ChannelSecurity | None = None, server_n
         security: this end's TLS; None: it has none.
         server_name: the name that the certificate must have; empty: the address' host.
     """
+    return await _asked(_probe, address, security, server_name) or ""
+
+
+async def served_times(
+    address: str, security: ChannelSecurity, server_name: str = ""
+) -> tuple[float, float] | None:
+    """When a server's certificate begins and ends, in seconds since 1970; None: it is not known. Arguments as for `probed`."""
+    return await _asked(_times, address, security, server_name)
+
+
+async def _asked(
+    ask: Callable[[str, int, str, Any], Answer],
+    address: str,
+    security: ChannelSecurity | None,
+    server_name: str,
+) -> Answer | None:
+    """The answer of a handshake in a thread; None: there is none."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "," in address or address.startswith("unix"):
-        return ""
+        return None
     host = host.strip("[]")
     name = server_name or (security.tls.server_name if security is not None else "") or host
     try:
         async with asyncio.timeout(2 * PROBE_TIMEOUT_S):
-            return await asyncio.to_thread(_probe, host, int(port), name, security)
+            return await asyncio.to_thread(ask, host, int(port), name, security)
     except (OSError, TimeoutError, ValueError):
-        return ""
+        return None
+
+
+def _times(host: str, port: int, name: str, security: ChannelSecurity) -> tuple[float, float] | None:
+    with (
+        closing(socket.create_connection((host, port), PROBE_TIMEOUT_S)) as connection,
+        _context(security).wrap_socket(connection, server_hostname=name) as secured,
+    ):
+        found: Any = secured.getpeercert() or {}
+    if not found:
+        return None
+    return ssl.cert_time_to_seconds(found["notBefore"]), ssl.cert_time_to_seconds(found["notAfter"])
 
 
 def _probe(host: str, port: int, name: str, security: ChannelSecurity | None) -> str:
