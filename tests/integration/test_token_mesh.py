@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from weft.client import AgentState, FailedPrecondition, NotFound, PermissionDeni
 from weft.client.sync import connect as connect_sync
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.network.channel import Route, dial
+from weft.rpc.security import tokens
 from weft.rpc.security.token_source import LOOK_S, token_source
 from weft.v1 import coordinator_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
@@ -117,9 +119,24 @@ async def test_a_mesh_with_tokens(mesh: MeshHarness) -> None:
         await mesh.eventually(active, "the agent is back by its new token")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to give files away")
+@pytest.mark.parametrize(
+    ("owner", "mode", "told"),
+    [(0, 0o600, False), (0, 0o640, True), (0, 0o604, True), (1, 0o440, False), (1, 0o444, True)],
+)
+def test_a_token_that_others_may_read_is_mentioned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, owner: int, mode: int, told: bool
+) -> None:
+    """A pod's secrets are root's, and the pod's group reads them: that is as it should be."""
+    (file := tmp_path / "token").write_text(tokens.generate(tokens.generate_id()))
+    os.chown(file, owner, 0)
+    file.chmod(mode)
+    token_source(file)
+    assert ("token.file_is_open_to_others" in caplog.text) == told
+
+
 def test_a_token_source_follows_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from weft.rpc.errors import InvalidArgument
-    from weft.rpc.security import tokens
 
     first, second = tokens.generate(tokens.generate_id()), tokens.generate(tokens.generate_id())
     file = tmp_path / "token"
@@ -174,6 +191,5 @@ def test_a_caller_without_a_token_can_tell() -> None:
 
 
 def _text() -> str:
-    from weft.rpc.security import tokens
 
     return tokens.generate(tokens.generate_id())

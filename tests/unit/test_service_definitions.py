@@ -206,3 +206,4 @@ def test_a_service_is_installed_and_removed(tmp_path: Path) -> None:
     status, told = run("install", "--", "agent", "a:b")
     assert status == 1
     assert "no bus" in told
+    assert not unit.exists()

@@ -113,15 +113,23 @@ def install(
         _tell(found.after_install())
         return
     path = Path(found.path)
-    if path.exists():
+    if replaced := path.exists():
         if not replace:
             raise Failure(f"{path} exists, and is not overwritten", "--replace replaces it")
         for command in found.before_uninstall():
-            _run(command)
+            # It may be there without having been started.
+            with contextlib.suppress(Failure):
+                _run(command)
     _write(path, found.text)
+    try:
+        for command in found.after_install():
+            _run(command)
+    except Failure:
+        if not replaced:
+            # Else the next try would find a service that was never there.
+            path.unlink(missing_ok=True)
+        raise
     line(str(path))
-    for command in found.after_install():
-        _run(command)
 
 
 @app.command()

@@ -105,7 +105,7 @@ class TokenSource:
         seen = (state.st_mtime_ns, state.st_size, state.st_ino)
         if seen == self._seen:
             return
-        if not self._seen and os.name == "posix" and state.st_mode & 0o077:
+        if not self._seen and _is_open(state):
             log.warning("token.file_is_open_to_others", file=str(file), mode=oct(state.st_mode & 0o777))
         # Before it is read: an unreadable file is mentioned once for each of its states.
         self._seen = seen
@@ -113,6 +113,13 @@ class TokenSource:
             text = opened.read(_MOST_BYTES).decode("ascii", errors="replace").strip()
         _check(text, f"the token in {file}")
         self._text = SecretText(text)
+
+
+def _is_open(state: os.stat_result) -> bool:
+    """Whether others may read a file of this process. One of another user is read by the group: that of a pod has its secrets so."""
+    if os.name != "posix":
+        return False
+    return bool(state.st_mode & (0o077 if state.st_uid == os.geteuid() else 0o007))
 
 
 def token_source(given: str | Path | None = None) -> TokenSource | None:
