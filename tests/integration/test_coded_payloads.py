@@ -22,8 +22,9 @@ from weft.client.sync import connect as connect_sync
 from weft.rpc import errors
 from weft.rpc.payloads import key_file
 from weft.rpc.payloads.envelope import is_coded
+from weft.rpc.payloads.payload_coder import REQUEST, RESPONSE, PayloadCoder
 from weft.rpc.payloads.payload_options import Payloads
-from weft.v1 import coordinator_pb2, errors_pb2
+from weft.v1 import agent_pb2, agent_pb2_grpc, coordinator_pb2, errors_pb2
 
 T = 20.0
 SECRET = "Hunter2-the-clear-text"
@@ -317,3 +318,55 @@ async def test_a_sidecar_decodes_for_its_app(coded: CodedMesh, tmp_path: Path) -
                 stub = probe_pb2_grpc.ProbeServiceStub(client.channel(direct=direct))
                 with pytest.raises(grpc.aio.AioRpcError, match="this agent codes nothing"):
                     await stub.Call(asked, timeout=T, wait_for_ready=True)
+
+
+async def test_callers_that_leave_and_deadlines(coded: CodedMesh) -> None:
+    async with coded.client() as client:
+        for direct in (False, True):
+            stub = probe_pb2_grpc.ProbeServiceStub(client.channel(direct=direct))
+            with pytest.raises(grpc.aio.AioRpcError) as late:
+                await stub.Call(Request(sleep_s=T), timeout=0.2)
+            assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            call = stub.Call(Request(sleep_s=T), timeout=T)
+            ended = asyncio.Event()
+            call.add_done_callback(lambda _, ended=ended: ended.set())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await call
+            await asyncio.wait_for(ended.wait(), T)
+            assert call.cancelled()
+            assert call.done()
+            assert await call.code() is grpc.StatusCode.CANCELLED
+            call = stub.Call(Request(text="x"), timeout=T)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            stream = stub.Stream(Request(stream_count=1000, sleep_s=0.01), timeout=T)
+            assert (await stream.read()).index == 1
+            stream.cancel()
+            assert await stream.code() is grpc.StatusCode.CANCELLED
+            # The same answer, however often it is asked for.
+            call = stub.Call(Request(text=SECRET), timeout=T)
+            assert (await call).text == (await call).text == SECRET
+            assert (await call.code(), await call.details()) == (grpc.StatusCode.OK, "")
+            assert dict(await call.trailing_metadata())["weft-agent"] == "a1"
+        stopped = [
+            task async for task in client.tasks.list(states=[TaskState.CANCELLED], method=probe.Call.name)
+        ]
+        assert stopped
+
+
+async def test_calls_of_an_execute_stream(coded: CodedMesh) -> None:
+    coder = PayloadCoder(coded.payloads)
+    async with coded.client() as client:
+        (agent,) = await client.fleet.agents()
+    payload = coder.encode(Request(text=SECRET).SerializeToString(), REQUEST, probe.Call.name)
+    made = agent_pb2.DirectCall(id=1, method=probe.Call.name, payload=payload)
+    async with grpc.aio.insecure_channel(agent.advertised_address) as channel:
+        stream = agent_pb2_grpc.AgentServiceStub(channel).Execute(timeout=T)
+        await stream.write(agent_pb2.ExecuteRequest(calls=[made]))
+        while not (answer := await stream.read()).results:
+            pass
+        stream.cancel()
+    outcome = answer.results[0].outcome
+    assert Reply.FromString(coder.decode(outcome.response, RESPONSE, (probe.Call.name,))).text == SECRET
