@@ -186,6 +186,44 @@ def test_what_cannot_be_is_refused(kind: str, name: str, given: dict[str, str], 
     assert why in refused.value.message
 
 
+ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+KEYS = st.sampled_from(
+    sorted(
+        {
+            each.name.replace("*", "x")
+            for known in known_kinds().values()
+            if known.kind
+            for each in known_settings(known.kind)
+        }
+    )
+)
+LIKELY = st.sampled_from(
+    ["", "1", "a", "a:b", "127.0.0.1:1", "h:1,[::1]:2", "unix:/x", "system", "off", "auto", "1e99", "9" * 40]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(OWN),
+    name=st.one_of(st.just("w"), ANY),
+    given_=st.dictionaries(st.one_of(KEYS, ANY), st.one_of(LIKELY, ANY), max_size=6),
+    scope=st.lists(ANY, max_size=3),
+)
+def test_any_request_is_rendered_or_refused(
+    kind: str, name: str, given_: dict[str, str], scope: list[str]
+) -> None:
+    asked = request(kind, name, program="a:b")
+    asked.settings.update(given_)
+    asked.scope.labels.extend(scope)
+    try:
+        artifact = rendered(asked)
+    except InvalidArgument:
+        return
+    assert TOKEN in artifact.text
+    assert "/" not in artifact.file_name
+    assert all("\n" not in step for step in artifact.steps)
+
+
 @pytest.mark.parametrize("kind", OWN)
 def test_more_settings_than_are_allowed(kind: str) -> None:
     asked = request(kind)
