@@ -249,7 +249,8 @@ def test_variables_that_are_read_or_not_ours_are_no_reason_to_warn() -> None:
 )
 async def test_why_an_address_cannot_be_listened_on(tmp_path: Path, listen: str, words: str) -> None:
     done, conformance = await asyncio.gather(
-        weft("coordinator", "--listen", listen, cwd=tmp_path), weft("conformance", "--listen", listen)
+        weft("coordinator", "--insecure", "--listen", listen, cwd=tmp_path),
+        weft("conformance", "--listen", listen),
     )
     assert done.status == 1
     assert conformance.status == 2

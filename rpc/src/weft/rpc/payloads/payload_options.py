@@ -35,7 +35,7 @@ class PayloadCodec(Protocol):
 class Payloads:
     """How payloads are coded, at both ends: in clients and in agents.
 
-    Attributes:
+    Args:
         keys_file: the file with the keys; payloads are encrypted by AES-GCM. Empty: they are not.
         compression: "zlib" or "zstd"; empty: none.
         store: a folder, or a URL of fsspec such as "s3://bucket/prefix", for large payloads; empty: none.
