@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from tests.support import provisioned
 from tests.support.provision_requests import HOSTILE, ODD, TOKEN, rendered, request
 from weft.agent.settings import AgentSettings
 from weft.coordinator.provisioning import kind_catalogue
+from weft.coordinator.provisioning.agent_spec import AgentSpec
 from weft.coordinator.provisioning.kind_catalogue import known_kinds
 from weft.coordinator.provisioning.provision_kind import Artifact
 from weft.coordinator.provisioning.requested_agent import MeshJoin, known_settings, requested_agent
 from weft.coordinator.provisioning.shell_text import powershell
 from weft.coordinator.provisioning.yaml_text import yaml_text
 from weft.rpc.errors import InvalidArgument
+from weft.testing.kind_checks import check_kind
 from weft.v1 import provision_pb2
 
 OWN = sorted(name for name, known in known_kinds().items() if known.package == "weft")
@@ -385,6 +388,34 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     known_kinds.cache_clear()
     yield
     known_kinds.cache_clear()
+
+
+class _Careless:
+    """A kind that quotes nothing."""
+
+    name = "careless"
+    description = "A file of variables."
+    settings = ()
+    most_replicas = 1
+    first_number: int | None = None
+
+    def render(self, agent: AgentSpec) -> Artifact:
+        lines = [f"export {name}={value}" for name, value in agent.variables.items()]
+        return Artifact("\n".join([*lines, f"export WEFT_TOKEN={agent.token}"]), "x.env", ["source it"])
+
+
+def test_packages_can_check_their_kinds(folder: Path) -> None:
+    compose = known_kinds()["compose"].kind
+    assert compose is not None
+    check_kind(
+        compose,
+        lambda text: provisioned.by_compose(text)["worker"]["environment"],
+        {"image": "acme/worker:1"},
+    )
+    with pytest.raises(AssertionError, match="careless: HOSTILE"):
+        check_kind(
+            _Careless(), lambda text: dict(each.split("=", 1) for each in shlex.split(text) if "=" in each)
+        )
 
 
 @pytest.mark.usefixtures("third_party")
