@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 from collections import Counter
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -12,12 +13,13 @@ import pytest
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import Payload, ProbeRequest
-from tests.support.beside import DIRECT, free_address
+from tests.support.beside import DIRECT, DURABLE, StockApp, free_address, sidecar
 from tests.support.command import weft
 from tests.support.joined_mesh import variables_in
 from tests.support.load import Load
 from tests.support.mesh import MeshHarness
 from weft.client import AgentState, DirectState, connect, methods
+from weft.client.sync import connect as connect_sync
 from weft.rpc.security.tls import Tls
 
 # Renewed each five seconds or so.
@@ -56,7 +58,7 @@ async def test_a_mesh_is_set_up_by_commands_and_renewed_under_load(mesh: MeshHar
             "--role",
             "agent",
             "--uses",
-            "2",
+            "3",
             "--days",
             "0.0003",
             "--join",
@@ -68,7 +70,13 @@ async def test_a_mesh_is_set_up_by_commands_and_renewed_under_load(mesh: MeshHar
     worker = variables_in(made)
     assert worker["WEFT_TOKEN"].startswith("weft_")
     assert known.items() <= worker.items()
-    await asyncio.gather(*(mesh.agent(name, env=worker, wait=False) for name in ("a1", "a2")))
+    egress = free_address()
+    app = StockApp(mesh)
+    await app.start()
+    await asyncio.gather(
+        *(mesh.agent(name, env=worker, wait=False) for name in ("a1", "a2")),
+        sidecar(mesh, app.address, egress=egress, env=worker, wait=False),
+    )
     files = mesh.folder / "stock"
     await command("certs", "join", str(files))
     ca, cert, key = ((files / name).read_bytes() for name in ("ca.pem", "client.pem", "client-key.pem"))
@@ -78,16 +86,21 @@ async def test_a_mesh_is_set_up_by_commands_and_renewed_under_load(mesh: MeshHar
     async with (
         connect(mesh.target, tls=tls, token=operator) as client,
         grpc.aio.secure_channel(mesh.target, credentials) as stock,
+        grpc.aio.insecure_channel(egress) as beside,
     ):
 
         async def reachable() -> bool:
             found = await client.fleet.agents()
-            return len(found) == 2 and all(
+            return len(found) == 3 and all(
                 (each.state, each.direct_state) == (AgentState.ACTIVE, DirectState.REACHABLE)
                 for each in found
             )
 
-        await mesh.eventually(reachable, "both agents have joined")
+        await mesh.eventually(reachable, "all agents have joined")
+        address = next(each.advertised_address for each in await client.fleet.agents() if each.id == "a1")
+        assert "SERVING" in await command("health", "--target", address, "--agent", "a1")
+        assert "joined by its pin" in await command("doctor")
+        assert await asyncio.to_thread(blocking, mesh.target, tls, operator) == 3
         sessions = {each.id: each.connected_at for each in await client.fleet.agents()}
         ledger = mesh.ledger()
         probe = methods(probe_pb2_grpc.ProbeServiceStub)
@@ -104,6 +117,9 @@ async def test_a_mesh_is_set_up_by_commands_and_renewed_under_load(mesh: MeshHar
         load.add("durable", lambda: durable.Echo(payload, timeout=30))
         load.add("direct", lambda: direct.Echo(payload, timeout=30))
         load.add("proxied", lambda: durable.Echo(payload, metadata=(DIRECT,), timeout=30))
+        behind = probe_pb2_grpc.ProbeServiceStub(beside)
+        load.add("egress direct", lambda: behind.Echo(payload, metadata=(DIRECT,), timeout=30))
+        load.add("egress durable", lambda: behind.Echo(payload, metadata=(DURABLE,), timeout=30))
         load.add("stock", lambda: plain.Echo(payload, timeout=30))
         await asyncio.sleep(LOAD_S)
         for handle in handles:
@@ -114,7 +130,7 @@ async def test_a_mesh_is_set_up_by_commands_and_renewed_under_load(mesh: MeshHar
         assert min(load.made.values()) > 20, load.made
         # The join token has ended long ago, and the sessions are the first ones.
         assert {each.id: each.connected_at for each in await client.fleet.agents()} == sessions
-        for name in ("a1", "a2"):
+        for name in ("a1", "a2", "side"):
             log = (mesh.folder / f"{name}.log").read_text()
             assert log.count("tls.certificate_renewed") >= 3, log
             assert worker["WEFT_TOKEN"] not in log
@@ -123,3 +139,9 @@ async def test_a_mesh_is_set_up_by_commands_and_renewed_under_load(mesh: MeshHar
     refused = await weft("agents", "list", target=mesh.target, env={"WEFT_TOKEN_FILE": str(operator)})
     assert refused.status != 0
     assert "the port has TLS" in refused.err
+
+
+def blocking(target: str, tls: Tls, token: Path) -> int:
+    """How many agents the library without asyncio finds."""
+    with connect_sync(target, tls=tls, token=token) as mesh:
+        return len(list(mesh.fleet.agents()))

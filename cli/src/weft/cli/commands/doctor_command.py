@@ -93,7 +93,7 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     found = list(environment_checks.findings(around))
     if store:
         found += await store_checks.findings(store)
-    tls, about_tls = tls_checks.settings()
+    tls, about_tls = tls_checks.settings(target)
     found += about_tls
     if any(each.level == "problem" for each in about_tls):
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,7 @@ _STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
     "weft health",
     "weft health acme.v1.Greeter --target coordinator.example:7700 --tls-ca pki/ca.pem",
     "weft health --target 127.0.0.1:7711",
+    "weft health --target 127.0.0.1:7711 --agent worker-1",
 )
 def health(
     service: Annotated[
@@ -33,6 +35,13 @@ def health(
         float,
         typer.Option("--timeout", metavar="S", min=0.1, help="The most seconds for connection and answer."),
     ] = 3.0,
+    agent: Annotated[
+        str,
+        typer.Option(
+            metavar="ID",
+            help="The target is this agent's port, in a mesh that makes its certificates by itself.",
+        ),
+    ] = "",
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -46,6 +55,7 @@ def health(
     from weft.rpc.network.channel import Route
     from weft.rpc.network.targets import parse
     from weft.rpc.security.channel_credentials import channel_security
+    from weft.rpc.security.mesh_names import agent_port
     from weft.rpc.security.tls import chosen
     from weft.rpc.security.token_source import token_source
 
@@ -53,6 +63,8 @@ def health(
     tls = chosen(None)
     if tls is not None and tls.pin:
         tls, _ = present(tls, parse(target), token_source())
+    if tls is not None and agent:
+        tls = dataclasses.replace(tls, server_name=agent_port(agent))
     route = Route(by_proxy(), channel_security(tls))
     status = asyncio.run(_asked(target.partition(",")[0], service, timeout_s, route))
     show({"service": service, "status": status}, status, as_json=as_json)

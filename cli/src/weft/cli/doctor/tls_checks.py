@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator, Mapping
 
 from weft.cli.doctor.diagnosis import Diagnosis, ok, problem, warning
-from weft.rpc.errors import InvalidArgument
+from weft.rpc.errors import WeftError
+from weft.rpc.membership.present_tls import present
 from weft.rpc.network.connection_faults import served_times
+from weft.rpc.network.targets import parse
 from weft.rpc.security.channel_credentials import ChannelSecurity
 from weft.rpc.security.own_certificate import OwnCertificate
 from weft.rpc.security.tls import Tls, chosen
 from weft.rpc.security.tls_files import read
+from weft.rpc.security.token_source import token_source
 
 _DAY_S = 86400.0
 # A certificate ends soon if so little is left of it. Those that live for a day are renewed when a third is left.
@@ -23,13 +26,23 @@ _ASKED = 50
 _SUBJECT = "certificates"
 
 
-def settings() -> tuple[Tls | None, list[Diagnosis]]:
-    """TLS as the options and variables of the command say, and what is wrong with it. None: it has none, or none that works."""
+def settings(target: str) -> tuple[Tls | None, list[Diagnosis]]:
+    """TLS as the options and variables of the command say, and what is wrong with it. None: it has none, or none that works. With a pin,
+    it joins the mesh.
+
+    Args:
+        target: the coordinators.
+    """
     try:
-        tls = chosen(None)
+        given = chosen(None)
+        tls, _ = present(given, parse(target), token_source())
         own = None if tls is None else read(tls, time.time()).own
-    except InvalidArgument as error:
+    except WeftError as error:
         return None, [problem(_SUBJECT, error.message, "docs/how-to/tls.md says how TLS is set up")]
+    if given is not None and given.pin:
+        return tls, [
+            ok(_SUBJECT, "the mesh was joined by its pin and the token; this end has a certificate of it")
+        ]
     return tls, list(findings(tls, own, time.time()))
 
 

@@ -93,7 +93,7 @@ def _opened(stored: certificate_pb2.StoredAuthority, passphrase: SecretText, now
     found = Authority(stored.certificate, key)
     if found.ends <= now:
         raise AuthorityError(
-            f"the mesh's authority has ended on {found.ends:%Y-%m-%d}. Is this machine's clock right? Otherwise delete the authority"
-            " (`weft certs forget-authority`), and give everybody the new pin"
+            f"the mesh's authority has ended on {found.ends:%Y-%m-%d}. Is this machine's clock right? It is valid for"
+            " ten years, and cannot be changed in a running mesh: begin with a new store, and give everybody the new pin"
         )
     return found
