@@ -14,6 +14,8 @@ from weft.agent.session.outbox import Outbox
 from weft.rpc.balancing.balancer import Balancer
 from weft.rpc.balancing.balancer_figures import ask_balancers
 from weft.rpc.calls.admission import Admission
+from weft.rpc.identity.http_door import HttpDoor
+from weft.rpc.identity.judges import Judge
 from weft.rpc.security.tls import Tls
 from weft.rpc.telemetry import agent_metrics as metrics
 from weft.rpc.telemetry import host_metrics
@@ -52,6 +54,8 @@ class AgentFigures:
         ask_balancers(self.figures, self._all_balancers)
         ask_host(self.figures)
         ask_process(self.figures)
+        # Who scrapes must show a token.
+        self._shut = False
         # Refused calls of its ports, by their names.
         self.denied: dict[str, Denied] = {}
         ask_denied(self.figures, self.denied)
@@ -135,6 +139,20 @@ class AgentFigures:
     def address(self) -> str:
         """Where they are scraped; empty: nowhere."""
         return "" if self._endpoint is None else self._endpoint.address
+
+    def shut(self) -> None:
+        """Let nobody scrape until `judge_scrapes`."""
+        if self._endpoint is not None:
+            self._endpoint.admit = lambda _authorization: (503, "the agent is starting")
+        self._shut = True
+
+    def judge_scrapes(self, judge: Judge) -> None:
+        """Let those alone scrape whom a judge lets in, if they must show tokens. On the judge's event loop."""
+        if self._endpoint is not None and self._shut:
+            door = HttpDoor(judge, "metrics")
+            door.open()
+            self._endpoint.admit = door.refusal
+            self.denied["metrics"] = door.denied
 
     def bind(self) -> None:
         """Open the endpoint, if there is one.

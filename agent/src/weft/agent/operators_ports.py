@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from weft.agent.agent_figures import AgentFigures
 from weft.agent.errors import ListenError
 from weft.agent.settings import AgentSettings
+from weft.rpc.identity.http_door import asks_scrapers
 from weft.rpc.network.binding import OperatorsBindError
 from weft.rpc.network.exposure import ExposedPort, Exposure, Port
 from weft.rpc.operators.channelz_port import ChannelzPort
@@ -28,6 +29,9 @@ async def operators_ports(settings: AgentSettings, into: Figures) -> AsyncIterat
     """
     exposure = Exposure(allowed=settings.insecure)
     figures = AgentFigures(settings.metrics, settings.tls)
+    checked = settings.proof() is not None
+    if checked and asks_scrapers(settings.metrics, settings.tls, insecure=settings.insecure):
+        figures.shut()
     channelz = ChannelzPort(settings.channelz, process_tls(settings.tls).ports if settings.channelz else None)
     try:
         try:

@@ -129,6 +129,7 @@ class Runtime:
         users = PortUsers(self._methods, parts, self._describe, lambda: self._session.channel)
         made = DirectPort(settings, self._instance_id, self._tls, users)
         self._figures.denied["agent"] = made.callers.edge.denied
+        self._figures.judge_scrapes(made.callers)
         return made
 
     def _make_log_answers(self) -> LogAnswers | None:

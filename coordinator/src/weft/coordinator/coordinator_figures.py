@@ -24,6 +24,7 @@ from weft.rpc.balancing.balancer import Balancer
 from weft.rpc.balancing.balancer_figures import ask_balancers
 from weft.rpc.calls.admission import Admission
 from weft.rpc.errors import WeftError
+from weft.rpc.identity.http_door import HttpDoor
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls import Tls
 from weft.rpc.telemetry import coordinator_metrics as metrics
@@ -108,6 +109,11 @@ class CoordinatorFigures:
     def address(self) -> str:
         """Where they are scraped; empty: nowhere."""
         return "" if self._endpoint is None else self._endpoint.address
+
+    def admit(self, door: HttpDoor) -> None:
+        """Let those alone scrape whom the door lets in."""
+        if self._endpoint is not None:
+            self._endpoint.admit = door.refusal
 
     def bind(self) -> None:
         """Open the endpoint, if there is one.

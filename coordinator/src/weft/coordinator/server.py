@@ -19,6 +19,7 @@ from weft.coordinator.server_port import bind, check_ports, write_whole
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
+from weft.rpc.identity.http_door import HttpDoor, asks_scrapers
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.network.exposure import Exposure
 from weft.rpc.network.routes import Routes
@@ -66,7 +67,13 @@ class Coordinator:
         self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, tls)
         ask_certificate(self._figures.figures, self._tls.ports)
-        ask_denied(self._figures.figures, {"coordinator": self.identity.edge.denied})
+        ports = {"coordinator": self.identity.edge.denied}
+        self._scrapes: HttpDoor | None = None
+        if self.identity.edge.on and asks_scrapers(settings.metrics, tls, insecure=settings.insecure):
+            self._scrapes = self.identity.http_door()
+            self._figures.admit(self._scrapes)
+            ports["metrics"] = self._scrapes.denied
+        ask_denied(self._figures.figures, ports)
         self._exposure = Exposure(allowed=settings.insecure)
         once = self.coordinator_id, self._tls, self.identity, self._figures, tracer, self._exposure
         parts = CoordinatorParts(settings, *once)
@@ -92,6 +99,8 @@ class Coordinator:
         address = bind(server, self._settings.listen, self._tls.ports)
         if self._join is not None:
             self._join.bind()
+        if self._scrapes is not None:
+            self._scrapes.open()
         self._figures.bind()
         await self._channelz.start()
         await self.default.open()

@@ -15,6 +15,7 @@ from weft.coordinator.identity.token_table import KIND, TokenTable
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.rpc.identity.edge import Edge
+from weft.rpc.identity.http_door import HttpDoor
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls import Tls
 
@@ -53,6 +54,10 @@ class Identity:
         self._secrets_at_s = 0.0
         self._recheck_at_s = 0.0
         self._forget_at_s = 0.0
+
+    def http_door(self) -> HttpDoor:
+        """Lets requests for metrics in by their tokens."""
+        return HttpDoor(self._judge, "metrics")
 
     @property
     def table(self) -> TokenTable:

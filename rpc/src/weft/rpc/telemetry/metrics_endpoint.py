@@ -7,6 +7,7 @@ time, and a peer that does not read, or says nothing, is dropped.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from weft.rpc.network.binding import OperatorsBindError, why_not
@@ -56,6 +57,8 @@ class MetricsEndpoint:
         self._tls = tls
         self._server: ScrapeServer | None = None
         self.address = ""
+        # Why a request with this `Authorization` is not let in: status and text; None: it is.
+        self.admit: Callable[[str], tuple[int, str] | None] = lambda _authorization: None
 
     def start(self) -> None:
         """Serve.
@@ -70,7 +73,10 @@ class MetricsEndpoint:
         host, _, port = self._asked.rpartition(":")
         try:
             self._server = server = ScrapeServer(
-                (host.strip("[]"), int(port)), self._figures, self._https() if self._secure else None
+                (host.strip("[]"), int(port)),
+                self._figures,
+                self._https() if self._secure else None,
+                self._admitted,
             )
         except OSError:
             raise MetricsBindError(
@@ -82,6 +88,9 @@ class MetricsEndpoint:
             target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="weft-metrics", daemon=True
         ).start()
         _log.info("metrics.opened", address=self.address)
+
+    def _admitted(self, authorization: str) -> tuple[int, str] | None:
+        return self.admit(authorization)
 
     def _https(self) -> HttpsContext:
         if self._tls is None or not self._tls.serves:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +21,13 @@ _TIMEOUT_S = 10.0
 _MOST_AT_A_TIME = 4
 
 
+Admit = Callable[[str], tuple[int, str] | None]
+
+
+def _everybody(_authorization: str) -> None:
+    """Let a request in."""
+
+
 class ScrapeServer(ThreadingHTTPServer):
     """Serves figures, few scrapes at a time."""
 
@@ -26,8 +35,20 @@ class ScrapeServer(ThreadingHTTPServer):
     # Else closing would wait for peers.
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], figures: Figures, https: HttpsContext | None = None) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        figures: Figures,
+        https: HttpsContext | None = None,
+        admit: Admit = _everybody,
+    ) -> None:
+        """
+        Args:
+            https: None: it has no TLS.
+            admit: why a request with this `Authorization` is not let in: status and text; None: it is.
+        """
         self._https = https
+        self.admit = admit
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.figures = figures
         self.room = threading.BoundedSemaphore(_MOST_AT_A_TIME)
@@ -66,6 +87,10 @@ class _Scrape(BaseHTTPRequestHandler):
         if self.path.partition("?")[0] != PATH:
             self.send_error(404, f"there is {PATH} alone")
             return
+        refused = cast("ScrapeServer", self.server).admit(self.headers.get("Authorization", ""))
+        if refused is not None:
+            self._refuse(*refused)
+            return
         kind = content_type(self.headers.get("Accept", ""))
         body = encode(cast("ScrapeServer", self.server).figures.read(), kind)
         self.send_response(200)
@@ -73,6 +98,16 @@ class _Scrape(BaseHTTPRequestHandler):
         if "gzip" in self.headers.get("Accept-Encoding", ""):
             body = gzip.compress(body, compresslevel=1)
             self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _refuse(self, status: int, text: str) -> None:
+        body = f"{text}\n".encode()
+        self.send_response(status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", "Bearer")
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
