@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,16 @@ async def test_stock_callers_are_as_they_were(coded: CodedMesh) -> None:
         handle = await client.tasks.submit(probe.Call, Request(fail_code=3, fail_message=SECRET))
         with pytest.raises(errors.InvalidArgument, match="the failure is coded"):
             await stock.tasks.handle(probe.Call, handle.id).result(T)
+        plain = [await stock.tasks.submit(probe.Call, Request(text="plain"))]
+        plain.append(await stock.tasks.submit(probe.Stream, Request(text="plain", stream_count=1)))
+        assert (await client.tasks.handle(probe.Call, plain[0].id).result(T)).text == "plain"
+    strict = dataclasses.replace(coded.payloads, required=True)
+    async with connect(coded.harness.target, payloads=strict) as client:
+        assert (await client.tasks.call(probe.Call, Request(text=SECRET), timeout_s=T)).text == SECRET
+        with pytest.raises(errors.FailedPrecondition, match="is not coded, and must be"):
+            await client.tasks.handle(probe.Call, plain[0].id).result(T)
+        with pytest.raises(errors.FailedPrecondition, match="is not coded, and must be"):
+            _ = [each async for each in client.tasks.handle(probe.Stream, plain[1].id).stream()]
 
 
 async def test_the_sync_client(coded: CodedMesh) -> None:

@@ -19,6 +19,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weft.agent import Agent, SettingsError
 from weft.rpc import errors, refusals
 from weft.rpc.errors import DataLoss, FailedPrecondition, InvalidArgument, TooLarge, Unavailable
 from weft.rpc.payloads import coded_failure, key_file, sealing
@@ -384,6 +385,9 @@ def test_settings_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert payload_coder(None) is None
     assert payload_coder(False) is None
     assert payload_coder(Payloads()) is None
+    monkeypatch.setenv("WEFT_PAYLOAD_REQUIRED", "true")
+    with pytest.raises(InvalidArgument, match="set WEFT_PAYLOAD_KEYS_FILE as well"):
+        payload_coder(None)
     monkeypatch.setenv("WEFT_PAYLOAD_KEYS_FILE", str(keys(tmp_path, "k1")))
     monkeypatch.setenv("WEFT_PAYLOAD_CODEC", f"{__name__}:CODEC")
     monkeypatch.setenv("WEFT_PAYLOAD_MAX_BYTES", "77")
@@ -395,6 +399,16 @@ def test_settings_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WEFT_PAYLOAD_MAX_BYTES", "many")
     with pytest.raises(InvalidArgument, match="WEFT_PAYLOAD_MAX_BYTES is 'many'"):
         payload_coder(None)
+
+
+def test_settings_of_agents(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="payload_required: no coded call could be read"):
+        Agent("a1").configure(payload_required=True)
+    given = Payloads(keys_file=str(keys(tmp_path, "k1")), codec=CODEC, required=True)
+    assert Agent("a1", payloads=given).settings.payloads == given
+    with pytest.raises(SettingsError, match="it is neither module:object nor a codec"):
+        Agent("a1", payloads=Payloads(codec=5))  # type: ignore[arg-type]
+    assert Agent("a1").settings.payloads is None
 
 
 @pytest.mark.parametrize(

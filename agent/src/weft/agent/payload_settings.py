@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AliasChoices, Field, SkipValidation, field_validator
+from pydantic import AliasChoices, Field, SkipValidation, field_validator, model_validator
 
 from weft.rpc.payloads.payload_options import DEFAULT_KEEP_S, DEFAULT_STORE_FROM_BYTES, Payloads
 from weft.rpc.process.file_settings import FileSettings
@@ -73,6 +73,12 @@ class PayloadSettings(FileSettings):
         ):
             return value or ""
         raise ValueError("it is neither module:object nor a codec, which has a name, encode and decode")
+
+    @model_validator(mode="after")
+    def _required_can_be_read(self) -> Self:
+        if self.payload_required and self.payloads is None:
+            raise ValueError("payload_required: no coded call could be read; set payload_keys_file as well")
+        return self
 
     @property
     def payloads(self) -> Payloads | None:

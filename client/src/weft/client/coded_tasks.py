@@ -73,6 +73,8 @@ async def decode_task(coder: PayloadCoder, task: task_pb2.Task, method: str = ""
         with suppress(WeftError):
             task.payload = await coder.decode_async(task.payload, REQUEST, asked)
     try:
+        if task.state == task_pb2.TASK_STATE_SUCCEEDED:
+            _check_required(coder, outcome.response, asked[0])
         if is_coded(outcome.response):
             outcome.response = await coder.decode_async(outcome.response, RESPONSE, ran)
         elif outcome.status.code and (failure := coded_failure.decoded(coder, outcome.status, ran)):
@@ -93,7 +95,17 @@ async def decode_request(coder: PayloadCoder, payload: bytes, method: str) -> by
 
 async def decode_response(coder: PayloadCoder, payload: bytes, methods: Collection[str]) -> bytes:
     """One response of a stream."""
+    _check_required(coder, payload, next(iter(methods)))
     return await coder.decode_async(payload, RESPONSE, methods) if is_coded(payload) else payload
+
+
+def _check_required(coder: PayloadCoder, response: bytes, method: str) -> None:
+    # The unary result of a stream is empty, and so is what a list leaves out.
+    if coder.options.required and response and not is_coded(response):
+        raise refusals.payload_coded(
+            f"a response of {method} is not coded, and must be (Payloads(required=True)): whoever made it has no keys",
+            method,
+        )
 
 
 def check_decoded(payload: bytes, method: str) -> None:
@@ -110,7 +122,7 @@ def check_decoded(payload: bytes, method: str) -> None:
         )
 
 
-def _names(task: task_pb2.Task, method: str) -> tuple[Collection[str], Collection[str]]:
+def _names(task: task_pb2.Task, method: str) -> tuple[tuple[str], Collection[str]]:
     """The methods that its request, and its outcome, may be of."""
     asked = task.fallback_of or task.method or method
     return (asked,), {asked, task.method, task.outcome.fallback} - {""}

@@ -80,6 +80,11 @@ class ClientSettings(FileSettings):
         description="the largest message of a coded call; 0: 1 GiB with a store, 64 MiB without one",
     )
 
+    payload_required: bool = Field(
+        default=False,
+        description="refuse results of tasks that are not coded: those of stock callers' tasks, too",
+    )
+
     @property
     def tls(self) -> Tls | None:
         """Certificates of connections; None: they are plain."""

@@ -42,7 +42,8 @@ class Payloads:
         store_from_bytes: coded payloads of this size or larger go into the store.
         keep_s: how long payloads stay in the store, at least.
         max_bytes: the largest message; 0: 1 GiB with a store, 64 MiB without one.
-        required: of an agent: refuse calls whose request is not coded.
+        required: refuse what is not coded: an agent the requests, a client the responses of tasks. Without it a client refuses those
+            of calls on its channels alone.
         codec: a program's own codec, or where it is, "module:object".
     """
 

@@ -36,20 +36,27 @@ def from_environment() -> Payloads | None:
     """The settings of the variables WEFT_PAYLOAD_KEYS_FILE, …_COMPRESSION, …_STORE and …_CODEC; None: none of them is set.
 
     Raises:
-        InvalidArgument: a variable has no number where one must be.
+        InvalidArgument: a variable has no number where one must be, or coded payloads are required and cannot be read.
     """
     given = {
         name: value
         for name in ("keys_file", "compression", "store", "codec")
         if (value := os.environ.get(f"{_PREFIX}{name.upper()}", ""))
     }
+    required = os.environ.get(f"{_PREFIX}REQUIRED", "").lower() in ("1", "true", "yes", "on")
+    if not given and required:
+        raise refusals.invalid_field(
+            f"{_PREFIX}REQUIRED is set, and nothing could be read: set {_PREFIX}KEYS_FILE as well",
+            field="payload_required",
+        )
     if not given:
         return None
     return Payloads(
-        **given,  # type: ignore[arg-type]
+        **given,
         store_from_bytes=_whole("STORE_FROM_BYTES", DEFAULT_STORE_FROM_BYTES),
         keep_s=_number("KEEP_S", DEFAULT_KEEP_S),
         max_bytes=_whole("MAX_BYTES", 0),
+        required=required,
     )
 
 
