@@ -7,6 +7,8 @@ import contextlib
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import WeftError, from_call
 from weft.rpc.identity.caller import AGENT, CLIENT
 from weft.rpc.membership import membership
+from weft.rpc.membership.identity_folder import IdentityFolder
 from weft.rpc.membership.membership import Membership
 from weft.rpc.security import certificates, mesh_names, tls_files
 from weft.rpc.security.tls import Tls
@@ -391,3 +394,22 @@ async def authority(mesh: JoinedMesh) -> bytes:
 async def certificate_at(mesh: JoinedMesh) -> bytes:
     """What the coordinator's join port shows now."""
     return (await asyncio.to_thread(ssl.get_server_certificate, address_of(mesh.tls.join))).encode()
+
+
+def test_the_folders_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    killed = "import os; from weft.rpc.membership.identity_folder import IdentityFolder as F; f = F(); f.put(b'', b'', b''); os._exit(1)"
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    (left,) = tmp_path.iterdir()
+    mine = IdentityFolder()
+    assert stat.S_IMODE(mine.path.stat().st_mode) == 0o700
+    mine.put(b"certificate", b"key", b"authority")
+    assert stat.S_IMODE(mine.identity.stat().st_mode) == 0o600
+    # Another one leaves mine alone.
+    other = IdentityFolder()
+    assert not left.exists()
+    assert mine.identity.read_bytes() == b"certificatekey"
+    for each in (mine, other):
+        each.remove()
+        each.remove()
+    assert list(tmp_path.iterdir()) == []

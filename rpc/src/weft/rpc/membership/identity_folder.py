@@ -5,13 +5,18 @@ Files, since all that uses certificates follows files: what renews them needs to
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import os
 import shutil
 import tempfile
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from weft.rpc.security.tls import Tls
+
+_PREFIX = "weft-identity-"
+_LOCK = "lock"
 
 
 class IdentityFolder:
@@ -23,7 +28,10 @@ class IdentityFolder:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or _temporary()
-        self._stays = path is not None
+        self._end: Callable[[], object] = _nothing
+        if path is None:
+            # At the end of the process, too.
+            self._end = weakref.finalize(self, _remove, self.path, _locked(self.path / _LOCK), os.getpid())
         self.authorities = self.path / "ca.pem"
         # Certificate and key are one file: both change at the same moment.
         self.identity = self.path / "identity.pem"
@@ -39,8 +47,7 @@ class IdentityFolder:
 
     def remove(self) -> None:
         """Remove the folder, unless it was there before."""
-        if not self._stays:
-            shutil.rmtree(self.path, ignore_errors=True)
+        self._end()
 
     def tls(self, *, server_name: str = "", serves: bool) -> Tls:
         """The files as settings.
@@ -51,6 +58,10 @@ class IdentityFolder:
         """
         ca, identity = str(self.authorities), str(self.identity)
         return Tls(ca, identity, identity, server_name, ca if serves else "")
+
+
+def _nothing() -> None:
+    """The folder stays."""
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -64,13 +75,40 @@ def _write(path: Path, content: bytes) -> None:
 def _temporary() -> Path:
     """A new folder for this user alone."""
     in_memory = os.environ.get("XDG_RUNTIME_DIR", "")
-    parent = in_memory if in_memory and os.access(in_memory, os.W_OK) else None
-    made, owner = Path(tempfile.mkdtemp(prefix="weft-identity-", dir=parent)), os.getpid()
+    parent = Path(in_memory if in_memory and os.access(in_memory, os.W_OK) else tempfile.gettempdir())
+    _sweep(parent)
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
 
-    def remove() -> None:
-        # Child processes use the same files.
-        if os.getpid() == owner:
-            shutil.rmtree(made, ignore_errors=True)
 
-    atexit.register(remove)
-    return made
+def _remove(path: Path, lock: int | None, owner: int) -> None:
+    # Child processes use the same files.
+    if os.getpid() != owner:
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if lock is not None:
+        os.close(lock)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            # One without a lock is being made.
+            lock = _locked(folder / _LOCK) if (folder / _LOCK).exists() else None
+            if lock is not None:
+                _remove(folder, lock, os.getpid())
+
+
+def _locked(path: Path) -> int | None:
+    """Hold a file: the descriptor. None: another process holds it, or the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
