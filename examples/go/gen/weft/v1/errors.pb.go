@@ -190,6 +190,16 @@ const (
 	ErrorReason_ERROR_REASON_CERTIFICATE_UNKNOWN ErrorReason = 87
 	// FAILED_PRECONDITION: this coordinator makes no certificates.
 	ErrorReason_ERROR_REASON_NO_AUTHORITY ErrorReason = 88
+	// FAILED_PRECONDITION: the payload is coded (PayloadHeader), and this process has no key of its id, no such codec, or no store of
+	// payloads; or a payload that must be coded is not. Metadata: method, and key_id, codec or store, if one is missing.
+	ErrorReason_ERROR_REASON_PAYLOAD_CODED ErrorReason = 90
+	// DATA_LOSS: a coded payload cannot be decoded: it was changed, or belongs to another method, or is larger than allowed. Metadata: method.
+	ErrorReason_ERROR_REASON_PAYLOAD_CORRUPT ErrorReason = 91
+	// FAILED_PRECONDITION: the method's policy has a key, or a fallback, for which the coordinator must read the request, and this one is coded.
+	// Metadata: method, and key.
+	ErrorReason_ERROR_REASON_REQUEST_UNREADABLE ErrorReason = 92
+	// UNAVAILABLE: the store of payloads cannot be read or written. Metadata: method.
+	ErrorReason_ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE ErrorReason = 93
 )
 
 // Enum value maps for ErrorReason.
@@ -266,79 +276,87 @@ var (
 		86:  "ERROR_REASON_PIN_MISMATCH",
 		87:  "ERROR_REASON_CERTIFICATE_UNKNOWN",
 		88:  "ERROR_REASON_NO_AUTHORITY",
+		90:  "ERROR_REASON_PAYLOAD_CODED",
+		91:  "ERROR_REASON_PAYLOAD_CORRUPT",
+		92:  "ERROR_REASON_REQUEST_UNREADABLE",
+		93:  "ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":              0,
-		"ERROR_REASON_INVALID_FIELD":            1,
-		"ERROR_REASON_PAYLOAD_MALFORMED":        2,
-		"ERROR_REASON_PAYLOAD_TOO_LARGE":        3,
-		"ERROR_REASON_RESULT_TOO_LARGE":         4,
-		"ERROR_REASON_METHOD_UNKNOWN":           5,
-		"ERROR_REASON_METHOD_NOT_DURABLE":       6,
-		"ERROR_REASON_NOT_IMPLEMENTED":          7,
-		"ERROR_REASON_TASK_NOT_FOUND":           8,
-		"ERROR_REASON_REQUEST_ID_REUSED":        9,
-		"ERROR_REASON_TASK_STATE":               10,
-		"ERROR_REASON_RESULT_EXPIRED":           11,
-		"ERROR_REASON_CRASH_LOOP":               12,
-		"ERROR_REASON_TIME_LIMIT":               13,
-		"ERROR_REASON_CANCELLED":                14,
-		"ERROR_REASON_AGENT_NOT_FOUND":          15,
-		"ERROR_REASON_AGENT_ID_IN_USE":          16,
-		"ERROR_REASON_CONTRACT_INCOMPATIBLE":    17,
-		"ERROR_REASON_CONTRACT_INVALID":         18,
-		"ERROR_REASON_SESSION_PROTOCOL":         19,
-		"ERROR_REASON_STORE_UNAVAILABLE":        20,
-		"ERROR_REASON_OVERLOADED":               21,
-		"ERROR_REASON_STOPPING":                 22,
-		"ERROR_REASON_INTERNAL":                 23,
-		"ERROR_REASON_HANDLER_FAILED":           24,
-		"ERROR_REASON_PROGRESS_LIMIT":           25,
-		"ERROR_REASON_STREAM_RESTARTED":         26,
-		"ERROR_REASON_METHOD_NOT_HOSTED":        27,
-		"ERROR_REASON_ISOLATED_PROCESS_DIED":    28,
-		"ERROR_REASON_NO_AGENT":                 29,
-		"ERROR_REASON_APP_UNAVAILABLE":          30,
-		"ERROR_REASON_METADATA_LEFT_OUT":        31,
-		"ERROR_REASON_CALL_DEADLINE":            32,
-		"ERROR_REASON_SESSION_LOST":             33,
-		"ERROR_REASON_SESSION_SUPERSEDED":       34,
-		"ERROR_REASON_UNREACHABLE":              35,
-		"ERROR_REASON_OPTIONS_CONFLICT":         36,
-		"ERROR_REASON_LIMIT_REACHED":            37,
-		"ERROR_REASON_NO_AGENT_MATCHES":         38,
-		"ERROR_REASON_RULES_VIOLATED":           39,
-		"ERROR_REASON_SCHEDULE_NOT_FOUND":       40,
-		"ERROR_REASON_SCHEDULE_EXISTS":          41,
-		"ERROR_REASON_GROUP_NOT_FOUND":          42,
-		"ERROR_REASON_GROUP_CLOSED":             43,
-		"ERROR_REASON_GROUP_EXISTS":             46,
-		"ERROR_REASON_GROUP_UNFINISHED":         47,
-		"ERROR_REASON_RESULT_RULES_VIOLATED":    45,
-		"ERROR_REASON_TOKEN_MISSING":            58,
-		"ERROR_REASON_TOKEN_INVALID":            59,
-		"ERROR_REASON_TOKEN_EXPIRED":            60,
-		"ERROR_REASON_TOKEN_REVOKED":            61,
-		"ERROR_REASON_ROLE_NEEDED":              62,
-		"ERROR_REASON_OUT_OF_SCOPE":             63,
-		"ERROR_REASON_TOKEN_USED_UP":            64,
-		"ERROR_REASON_TOKEN_NOT_FOUND":          65,
-		"ERROR_REASON_TOKEN_UNSAFE":             66,
-		"ERROR_REASON_POLICY_DENIED":            80,
-		"ERROR_REASON_NAMESPACE_NOT_FOUND":      75,
-		"ERROR_REASON_NAMESPACE_EXISTS":         76,
-		"ERROR_REASON_NAMESPACE_IN_USE":         77,
-		"ERROR_REASON_NAMESPACE_DELETING":       78,
-		"ERROR_REASON_JWT_INVALID":              81,
-		"ERROR_REASON_ISSUER_UNAVAILABLE":       82,
-		"ERROR_REASON_PROVISION_KIND_NOT_FOUND": 100,
-		"ERROR_REASON_PROVISION_KIND_FAILED":    101,
-		"ERROR_REASON_TICKET_INVALID":           70,
-		"ERROR_REASON_CALLERS_UNKNOWN":          71,
-		"ERROR_REASON_NOT_JOINED":               85,
-		"ERROR_REASON_PIN_MISMATCH":             86,
-		"ERROR_REASON_CERTIFICATE_UNKNOWN":      87,
-		"ERROR_REASON_NO_AUTHORITY":             88,
+		"ERROR_REASON_UNSPECIFIED":               0,
+		"ERROR_REASON_INVALID_FIELD":             1,
+		"ERROR_REASON_PAYLOAD_MALFORMED":         2,
+		"ERROR_REASON_PAYLOAD_TOO_LARGE":         3,
+		"ERROR_REASON_RESULT_TOO_LARGE":          4,
+		"ERROR_REASON_METHOD_UNKNOWN":            5,
+		"ERROR_REASON_METHOD_NOT_DURABLE":        6,
+		"ERROR_REASON_NOT_IMPLEMENTED":           7,
+		"ERROR_REASON_TASK_NOT_FOUND":            8,
+		"ERROR_REASON_REQUEST_ID_REUSED":         9,
+		"ERROR_REASON_TASK_STATE":                10,
+		"ERROR_REASON_RESULT_EXPIRED":            11,
+		"ERROR_REASON_CRASH_LOOP":                12,
+		"ERROR_REASON_TIME_LIMIT":                13,
+		"ERROR_REASON_CANCELLED":                 14,
+		"ERROR_REASON_AGENT_NOT_FOUND":           15,
+		"ERROR_REASON_AGENT_ID_IN_USE":           16,
+		"ERROR_REASON_CONTRACT_INCOMPATIBLE":     17,
+		"ERROR_REASON_CONTRACT_INVALID":          18,
+		"ERROR_REASON_SESSION_PROTOCOL":          19,
+		"ERROR_REASON_STORE_UNAVAILABLE":         20,
+		"ERROR_REASON_OVERLOADED":                21,
+		"ERROR_REASON_STOPPING":                  22,
+		"ERROR_REASON_INTERNAL":                  23,
+		"ERROR_REASON_HANDLER_FAILED":            24,
+		"ERROR_REASON_PROGRESS_LIMIT":            25,
+		"ERROR_REASON_STREAM_RESTARTED":          26,
+		"ERROR_REASON_METHOD_NOT_HOSTED":         27,
+		"ERROR_REASON_ISOLATED_PROCESS_DIED":     28,
+		"ERROR_REASON_NO_AGENT":                  29,
+		"ERROR_REASON_APP_UNAVAILABLE":           30,
+		"ERROR_REASON_METADATA_LEFT_OUT":         31,
+		"ERROR_REASON_CALL_DEADLINE":             32,
+		"ERROR_REASON_SESSION_LOST":              33,
+		"ERROR_REASON_SESSION_SUPERSEDED":        34,
+		"ERROR_REASON_UNREACHABLE":               35,
+		"ERROR_REASON_OPTIONS_CONFLICT":          36,
+		"ERROR_REASON_LIMIT_REACHED":             37,
+		"ERROR_REASON_NO_AGENT_MATCHES":          38,
+		"ERROR_REASON_RULES_VIOLATED":            39,
+		"ERROR_REASON_SCHEDULE_NOT_FOUND":        40,
+		"ERROR_REASON_SCHEDULE_EXISTS":           41,
+		"ERROR_REASON_GROUP_NOT_FOUND":           42,
+		"ERROR_REASON_GROUP_CLOSED":              43,
+		"ERROR_REASON_GROUP_EXISTS":              46,
+		"ERROR_REASON_GROUP_UNFINISHED":          47,
+		"ERROR_REASON_RESULT_RULES_VIOLATED":     45,
+		"ERROR_REASON_TOKEN_MISSING":             58,
+		"ERROR_REASON_TOKEN_INVALID":             59,
+		"ERROR_REASON_TOKEN_EXPIRED":             60,
+		"ERROR_REASON_TOKEN_REVOKED":             61,
+		"ERROR_REASON_ROLE_NEEDED":               62,
+		"ERROR_REASON_OUT_OF_SCOPE":              63,
+		"ERROR_REASON_TOKEN_USED_UP":             64,
+		"ERROR_REASON_TOKEN_NOT_FOUND":           65,
+		"ERROR_REASON_TOKEN_UNSAFE":              66,
+		"ERROR_REASON_POLICY_DENIED":             80,
+		"ERROR_REASON_NAMESPACE_NOT_FOUND":       75,
+		"ERROR_REASON_NAMESPACE_EXISTS":          76,
+		"ERROR_REASON_NAMESPACE_IN_USE":          77,
+		"ERROR_REASON_NAMESPACE_DELETING":        78,
+		"ERROR_REASON_JWT_INVALID":               81,
+		"ERROR_REASON_ISSUER_UNAVAILABLE":        82,
+		"ERROR_REASON_PROVISION_KIND_NOT_FOUND":  100,
+		"ERROR_REASON_PROVISION_KIND_FAILED":     101,
+		"ERROR_REASON_TICKET_INVALID":            70,
+		"ERROR_REASON_CALLERS_UNKNOWN":           71,
+		"ERROR_REASON_NOT_JOINED":                85,
+		"ERROR_REASON_PIN_MISMATCH":              86,
+		"ERROR_REASON_CERTIFICATE_UNKNOWN":       87,
+		"ERROR_REASON_NO_AUTHORITY":              88,
+		"ERROR_REASON_PAYLOAD_CODED":             90,
+		"ERROR_REASON_PAYLOAD_CORRUPT":           91,
+		"ERROR_REASON_REQUEST_UNREADABLE":        92,
+		"ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE": 93,
 	}
 )
 
@@ -373,7 +391,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xd6\x12\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xe9\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -446,7 +464,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x17ERROR_REASON_NOT_JOINED\x10U\x12\x1d\n" +
 	"\x19ERROR_REASON_PIN_MISMATCH\x10V\x12$\n" +
 	" ERROR_REASON_CERTIFICATE_UNKNOWN\x10W\x12\x1d\n" +
-	"\x19ERROR_REASON_NO_AUTHORITY\x10XBy\n" +
+	"\x19ERROR_REASON_NO_AUTHORITY\x10X\x12\x1e\n" +
+	"\x1aERROR_REASON_PAYLOAD_CODED\x10Z\x12 \n" +
+	"\x1cERROR_REASON_PAYLOAD_CORRUPT\x10[\x12#\n" +
+	"\x1fERROR_REASON_REQUEST_UNREADABLE\x10\\\x12*\n" +
+	"&ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE\x10]By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
