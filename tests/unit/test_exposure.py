@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts import layout
 from tests.support.certificates import TestAuthority
 from tests.support.direct import probe_agent, serving
 from tests.support.processes import until
@@ -145,3 +147,26 @@ async def test_an_egress_needs_certificates_of_callers() -> None:
     side: Agent = Sidecar(sidecar_settings(app="127.0.0.1:1", egress="0.0.0.0:7701"), token=TOKEN)
     with pytest.raises(WeftError, match=r"the egress 0\.0\.0\.0:7701 would be open .*--egress-tls"):
         await side.serve()
+
+
+def test_each_module_that_opens_a_port_is_known() -> None:
+    """A new one must check what it opens, as these do or as those do who start them."""
+    pattern = re.compile(r"\bopen_port\(|\bScrapeServer\(")
+    found = {
+        path.stem
+        for path, _ in layout.own_modules(layout.ROOT)
+        if path.relative_to(layout.ROOT).parts[0] not in ("tests", "bench")
+        and pattern.search(path.read_text())
+    }
+    assert found == {
+        "ports",
+        "direct_server",  # by direct_port
+        "egress",  # by sidecar
+        "server_port",  # check_ports; the port for joining has TLS and asks for tokens
+        "channelz_port",  # by server_port and operators_ports
+        "metrics_endpoint",  # likewise
+        "scrape_server",
+        # On loopback alone.
+        "raw_server",
+        "scripted_coordinator",
+    }
