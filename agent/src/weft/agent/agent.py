@@ -52,6 +52,7 @@ class Agent(AgentParts):
         agent_id: name, unique among live agents. Default: the host's name and six random digits.
         target: the coordinator's "host:port"; or several, in a list or with commas: when one is lost, another is
             dialled. A name may stand for several too.
+        namespace: the one that it is in. Default: the one that its token names, or `default`.
         slots: how many calls run at a time, each counted by its method's `slot_cost`.
         prefetch: slots' worth of assignments to have at hand beyond that.
         labels: tasks' requirements are matched against them.
@@ -92,6 +93,7 @@ class Agent(AgentParts):
         agent_id: str | None = None,
         *,
         target: str | Sequence[str] | None = None,
+        namespace: str | None = None,
         slots: int | None = None,
         prefetch: int | None = None,
         labels: Mapping[str, str] | None = None,
@@ -121,6 +123,7 @@ class Agent(AgentParts):
         self.configure(
             agent_id=agent_id,
             target=target,
+            namespace=namespace,
             slots=slots,
             prefetch=prefetch,
             labels=labels,

@@ -7,7 +7,7 @@ from weft.agent.settings import AgentSettings
 
 
 def clients_of(settings: AgentSettings) -> MeshClients:
-    """They reach the same coordinators as the agent, by its certificates, and show its token."""
+    """They reach the same coordinators as the agent, by its certificates, and show its token, in its namespace."""
     return MeshClients(
         settings.target,
         use_proxy=settings.use_proxy,
@@ -15,4 +15,5 @@ def clients_of(settings: AgentSettings) -> MeshClients:
         tls=settings.tls,
         token=settings.shown_token,
         payloads=settings.payloads,
+        namespace=settings.namespace,
     )

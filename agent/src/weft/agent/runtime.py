@@ -110,7 +110,7 @@ class Runtime:
             self._outbox,
             self._end_by,
             agent_id=settings.id,
-            route=Route(settings.use_proxy, self._tls.channels, settings.proof()),
+            route=Route(settings.use_proxy, self._tls.channels, settings.proof(), settings.namespace),
         )
         ask_certificate(figures.figures, self._tls.ports)
         figures.ask(self._slots, self._outbox, self.clients, lambda: self._session.connected)

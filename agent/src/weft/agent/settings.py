@@ -22,6 +22,7 @@ from weft.rpc.network import unix_path
 from weft.rpc.network.binding import checked_host_port
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
+from weft.rpc.security.namespace_names import chosen_namespace
 from weft.rpc.security.own_proof import own_proof
 from weft.rpc.security.tls import SYSTEM, Tls, misfit, tls_of
 from weft.rpc.security.token_source import Shown, token_source
@@ -68,6 +69,11 @@ class AgentSettings(PayloadSettings):
     id: str = Field(
         default_factory=_default_id,
         description="name, unique among live agents; unless set, the host's name and six random digits",
+    )
+    namespace: str = Field(
+        default="",
+        validation_alias=AliasChoices("weft_agent_namespace", "weft_namespace"),
+        description="the namespace that the agent is in; unless set, the one that its token names, or `default`",
     )
     slots: int = Field(
         default_factory=_default_slots,
@@ -254,6 +260,14 @@ class AgentSettings(PayloadSettings):
         description="address where operators ask gRPC for this process' servers, channels and connections (channelz),"
         " `host:port` (port 0: a free one); empty: none",
     )
+
+    @field_validator("namespace")
+    @classmethod
+    def _check_namespace(cls, value: str) -> str:
+        try:
+            return chosen_namespace(value)
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
 
     @field_validator("metrics")
     @classmethod

@@ -111,6 +111,9 @@ class _Commands(LazyGroup):
         "tokens": CommandEntry(
             "weft.cli.tokens.tokens_command:app", "Create, list, show, rotate and revoke tokens.", _SECURE
         ),
+        "namespaces": CommandEntry(
+            "weft.cli.commands.namespaces_command:app", "Create, list and delete namespaces.", _SECURE
+        ),
         "policy": CommandEntry(
             "weft.cli.access.policy_command:app", "Check the file that says who may call what.", _SECURE
         ),

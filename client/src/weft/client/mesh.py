@@ -29,6 +29,7 @@ from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
 from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.payloads.process_payloads import payload_coder
 from weft.rpc.process.home_loop import HomeLoop
+from weft.rpc.security.namespace_names import chosen_namespace
 from weft.rpc.security.own_proof import own_proof
 from weft.rpc.security.tls import Tls, chosen
 from weft.rpc.security.token_source import token_source
@@ -50,6 +51,7 @@ def connect(
     tls: Tls | bool | None = None,
     token: str | Path | None = None,
     payloads: Payloads | bool | None = None,
+    namespace: str | None = None,
 ) -> Mesh:
     """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
@@ -74,9 +76,11 @@ def connect(
         payloads: how requests are compressed, encrypted or put into a store, and responses read. False: they are as they are.
             Default: by the variables WEFT_PAYLOAD_KEYS_FILE, WEFT_PAYLOAD_COMPRESSION and WEFT_PAYLOAD_STORE; without them, as
             they are.
+        namespace: that of its calls: tasks, agents and all else of others cannot be seen. Default: by the variable WEFT_NAMESPACE;
+            without it, the one that the token names, or `default`.
 
     Raises:
-        InvalidArgument: the target is malformed, or a file of certificates or the token cannot be used.
+        InvalidArgument: the target is malformed, or a file of certificates, the token or the namespace cannot be used.
     Raises (at the first use, with a pin):
         Unavailable: the mesh cannot be joined now; and what a coordinator refuses.
     """
@@ -89,6 +93,7 @@ def connect(
         tls=tls,
         token=token,
         payloads=payloads,
+        namespace=namespace,
     )
 
 
@@ -109,9 +114,11 @@ class Mesh:
         tls: Tls | bool | None = None,
         token: str | Path | None = None,
         payloads: Payloads | bool | None = None,
+        namespace: str | None = None,
     ) -> None:
         # How payloads are coded; None: they are not.
         self.coder = payload_coder(payloads)
+        self._namespace = chosen_namespace(namespace)
         self._targets = parse(target)
         self._use_proxy = use_proxy
         self._tls, self._token = chosen(tls), token_source(token)
@@ -176,7 +183,7 @@ class Mesh:
     def _make_route(self) -> Route:
         """How coordinators are reached. With a pin, it joins the mesh, which may block for some seconds."""
         tls, token = present(self._tls, self._targets, self._token)
-        return Route(self._use_proxy, _security(tls) if tls else None, own_proof(token, tls))
+        return Route(self._use_proxy, _security(tls) if tls else None, own_proof(token, tls), self._namespace)
 
     def _plain(self) -> grpc.aio.Channel:
         """The connection itself. The API's own calls inherit nothing, because several callers share some of them."""

@@ -1,34 +1,20 @@
-"""A coordinator's figures: the numbers that its parts keep, put together for the edges that export them.
+"""A coordinator's figures: those of its process and of its meshes, for the edges that export them.
 
-What happens to tasks is counted by the store, and calls are timed by `weft.rpc.telemetry.call_figures`. Everything else is asked
-for when it is read. Two things need a look from time to time, and get it only while something exports: queues, whose depths a
-shared store must be asked for, and the lag of the event loop.
+Two things need a look from time to time, and get it only while something exports: queues (`MeshFigures.look`), and the lag of the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
-from weft.coordinator.calls.submission import SubmissionService
-from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
-from weft.coordinator.fleet.agent_register import AgentRegister
-from weft.coordinator.sessions.sessions import Sessions
-from weft.coordinator.store.base import Store
-from weft.coordinator.store.queue_depths import together
-from weft.coordinator.store.records import QueueDepth
-from weft.rpc.balancing.balancer import Balancer
-from weft.rpc.balancing.balancer_figures import ask_balancers
-from weft.rpc.calls.admission import Admission
+from weft.coordinator.namespaces.mesh_figures import MeshFigures
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.http_door import HttpDoor
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls import Tls
 from weft.rpc.telemetry import coordinator_metrics as metrics
-from weft.rpc.telemetry.figures import Figures, Labels
+from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.metrics_endpoint import MetricsEndpoint
 from weft.rpc.telemetry.process_metering import ask_process
 from weft.rpc.telemetry.providers import exporter_names
@@ -39,18 +25,6 @@ log = get_logger(__name__)
 QUEUES_S = 5.0
 # Between two looks at the event loop's lag.
 LAG_S = 0.5
-
-
-class CountedParts(NamedTuple):
-    """The parts of a coordinator that keep numbers."""
-
-    store: Store
-    register: AgentRegister
-    sessions: Sessions
-    subscriptions: TaskSubscriptions
-    submissions: SubmissionService
-    calls: Admission
-    balancer: Balancer
 
 
 class CoordinatorFigures:
@@ -65,43 +39,20 @@ class CoordinatorFigures:
     def __init__(self, address: str, max_methods: int, tls: Tls | None = None) -> None:
         self.figures = Figures(max_methods)
         self._endpoint = MetricsEndpoint(self.figures, address, tls) if address else None
-        self.passes = self.figures.histogram(metrics.PASSES)
-        self._leases_lost = self.figures.counter(metrics.LEASES_LOST)
         self._lag = self.figures.histogram(metrics.LAG)
-        self._queues: Mapping[str, QueueDepth] = {}
-        # Queued tasks by method, of queues whose tasks no agent takes.
-        self._without_agent: Mapping[str, int] = {}
         ask_process(self.figures)
+        self._meshes: list[MeshFigures] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    def lease_lost(self) -> None:
-        self._leases_lost.add()
+    def add(self, mesh: MeshFigures, namespace: str = "") -> None:
+        """Export those of a mesh, too, with the label of its namespace. Empty: without one."""
+        self._meshes.append(mesh)
+        self.figures.include(mesh.figures, {"namespace": namespace} if namespace else {})
 
-    def ask(self, parts: CountedParts) -> None:
-        """Ask these parts at each reading."""
-        store, register, sessions, subscriptions, submissions, calls, balancer = parts
-        self._store, self._register = store, register
-        figures = self.figures
-        figures.include(store.figures.figures)
-        figures.ask(metrics.STALE, lambda: sessions.results_refused)
-        figures.ask(metrics.QUEUE, self._depths)
-        figures.ask(metrics.OLDEST, self._ages)
-        figures.ask(metrics.UNFINISHED, store.unfinished)
-        figures.ask(metrics.SESSIONS, lambda: len(list(sessions.all())))
-        figures.ask(metrics.SLOTS, lambda: _slots(sessions))
-        figures.ask(metrics.FAILING, lambda: sum(each.outcomes.failing for each in list(sessions.all())))
-        figures.ask(metrics.WRITABLE, lambda: int(store.writable))
-        figures.ask(metrics.WATCHERS, lambda: subscriptions.follower_count)
-        figures.ask(metrics.CALLS, lambda: calls.calls)
-
-        def limits_hit() -> Iterator[tuple[Labels, float]]:
-            yield ("calls",), calls.refused
-            yield ("watchers",), subscriptions.refused
-            for limit, times in submissions.limits_hit.items():
-                yield (limit,), times
-
-        figures.ask(metrics.LIMITS_HIT, limits_hit)
-        ask_balancers(figures, lambda: (balancer,))
+    def drop(self, mesh: MeshFigures) -> None:
+        """Do not export those of a mesh any more. Repeating it is harmless."""
+        self._meshes = [each for each in self._meshes if each is not mesh]
+        self.figures.exclude(mesh.figures)
 
     # -- exports ----------------------------------------------------------------------------------------------------
 
@@ -144,18 +95,8 @@ class CoordinatorFigures:
 
     async def look(self) -> None:
         """Look at the queues."""
-        found: dict[str, QueueDepth] = {}
-        without_agent: Counter[str] = Counter()
-        # Those of one method, with different requirements, together.
-        for key, depth in (await self._store.depths()).items():
-            label = self.figures.names.label(key.method)
-            known = found.get(label)
-            found[label] = depth if known is None else together(known, depth)
-            if depth.queued and not self._register.can_run(key):
-                without_agent[label] += depth.queued
-        # A method whose queue has become empty has 0 tasks from now on.
-        self._queues = dict.fromkeys(self._queues, QueueDepth()) | found
-        self._without_agent = without_agent
+        for mesh in list(self._meshes):
+            await mesh.look()
 
     async def _look_on(self) -> None:
         while True:
@@ -172,25 +113,3 @@ class CoordinatorFigures:
             due_s = time.monotonic() + LAG_S
             await asyncio.sleep(LAG_S)
             self._lag.observe(max(0.0, time.monotonic() - due_s))
-
-    def _depths(self) -> Iterator[tuple[Labels, float]]:
-        for method, depth in self._queues.items():
-            yield (method, "queued"), depth.queued
-            yield (method, "limited"), depth.limited
-            yield (method, "without_agent"), self._without_agent.get(method, 0)
-            yield (method, "scheduled"), depth.scheduled
-            yield (method, "running"), depth.running
-
-    def _ages(self) -> Iterator[tuple[Labels, float]]:
-        now = self._store.now()
-        for method, depth in self._queues.items():
-            yield (method,), 0.0 if depth.oldest_at is None else max(0.0, now - depth.oldest_at)
-
-
-def _slots(sessions: Sessions) -> Iterator[tuple[Labels, float]]:
-    used = free = 0
-    for session in list(sessions.all()):
-        used += session.busy_slots
-        free += max(0, session.slots - session.busy_slots)
-    yield ("used",), used
-    yield ("free",), free

@@ -1,17 +1,26 @@
 """A coordinator: what stands once in the process, around its meshes. Parts are started in order and stopped in the reverse order.
 
-start: port bound ─► store (recovers) ─► tokens ─► the mesh (`namespaces.namespace`) ─► port open ─► address file
-stop:  the mesh ─► port closed ─► direct calls and store closed
+start: port bound ─► store (recovers) ─► tokens ─► the default mesh (`namespaces.namespace`) ─► port open ─► address file
+stop:  the meshes ─► port closed ─► direct calls and store closed
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from grpc import aio
 
+from weft.coordinator import guard
 from weft.coordinator.coordinator_figures import CoordinatorFigures
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.join_port import JoinPort
 from weft.coordinator.namespaces.namespace import CoordinatorParts, Namespace
+from weft.coordinator.namespaces.namespace_routes import NamespaceRoutes
+from weft.coordinator.namespaces.namespace_service import NamespaceService
+from weft.coordinator.namespaces.namespace_table import NamespaceTable
+from weft.coordinator.namespaces.namespace_upkeep import NamespaceUpkeep
+from weft.coordinator.namespaces.namespaces import Namespaces
+from weft.coordinator.namespaces.store_events import NoUpkeep
 from weft.coordinator.payload_sweeps import PayloadSweeps
 from weft.coordinator.provisioning.provision_service import ProvisionService
 from weft.coordinator.provisioning.requested_agent import MeshJoin
@@ -19,6 +28,8 @@ from weft.coordinator.server_port import bind, check_ports, write_whole
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
+from weft.coordinator.store.store_removal import remove
+from weft.rpc import refusals
 from weft.rpc.identity.http_door import HttpDoor, asks_scrapers
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.network.exposure import Exposure
@@ -26,10 +37,16 @@ from weft.rpc.network.routes import Routes
 from weft.rpc.operators.channelz_port import ChannelzPort
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
+from weft.rpc.telemetry.call_figures import CallFigures
 from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.process_metering import ask_certificate, ask_denied
 from weft.rpc.telemetry.span_tracer import SpanTracer
-from weft.v1 import certificate_pb2_grpc, provision_pb2_grpc, security_pb2_grpc
+from weft.v1 import (
+    certificate_pb2_grpc,
+    namespace_pb2_grpc,
+    provision_pb2_grpc,
+    security_pb2_grpc,
+)
 
 log = get_logger(__name__)
 
@@ -75,19 +92,39 @@ class Coordinator:
             ports["metrics"] = self._scrapes.denied
         ask_denied(self._figures.figures, ports)
         self._exposure = Exposure(allowed=settings.insecure)
-        once = self.coordinator_id, self._tls, self.identity, self._figures, tracer, self._exposure
-        parts = CoordinatorParts(settings, *once)
+        once = self.coordinator_id, self._tls, self.identity, tracer, self._exposure
+        self._parts = CoordinatorParts(settings, *once)
         # The mesh of those who name none.
-        self.default = Namespace(store, parts, self)
+        self.default = Namespace(store, self._parts, self)
+        self._figures.add(self.default.figures)
+        self.namespaces = Namespaces(
+            NamespaceTable(store, settings.max_namespaces),
+            make=self._make_namespace,
+            ended=lambda mesh: self._figures.drop(mesh.figures),
+        )
+        self._upkeep = NamespaceUpkeep(
+            self.namespaces, lambda name: remove(settings.store_config.of_namespace(name))
+        )
+
+    def _make_namespace(self, name: str) -> Namespace:
+        """The mesh of another namespace, not open yet."""
+        config = self._settings.store_config.of_namespace(name)
+        if not config.shared:
+            Path(config.location).parent.mkdir(parents=True, exist_ok=True)
+        made = Namespace(store_of(config), self._parts, NoUpkeep(), name)
+        self._figures.add(made.figures, name)
+        return made
 
     # -- what it keeps in the store (Upkeep) ------------------------------------------------------------------------
 
     def rows_changed(self, kind: str) -> bool:
-        return self.identity.rows_changed(kind)
+        return self.identity.rows_changed(kind) or self._upkeep.rows_changed(kind)
 
     async def keep_house(self, now_s: float) -> None:
         if await self.identity.keep_house(now_s):
-            self.default.tell_tokens_changed()
+            for mesh in (self.default, *(each.mesh for each in self.namespaces.present().values())):
+                mesh.tell_tokens_changed()
+        await self._upkeep.keep_house(now_s)
 
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
@@ -127,14 +164,20 @@ class Coordinator:
         server = make_server(
             server_options(max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s)
         )
-        own = self.default.serve_on(Routes(self.identity.edge.behind(server)))
-        security_pb2_grpc.add_TokenServiceServicer_to_server(self.identity.service, own)
-        identity = self.identity
-        provisioning = ProvisionService(
-            identity.table, identity.edge, lambda: MeshJoin(identity.pin, identity.certificates.join_port)
+        common, own, identity = Routes(), Routes(), self.identity
+        edge, services = identity.edge, guard.Lenient(common, CallFigures(self.figures).timed_handler)
+        security_pb2_grpc.add_TokenServiceServicer_to_server(identity.service, services)
+        namespace_pb2_grpc.add_NamespaceServiceServicer_to_server(
+            NamespaceService(self.namespaces, edge), services
         )
-        provision_pb2_grpc.add_ProvisionServiceServicer_to_server(provisioning, own)
-        certificate_pb2_grpc.add_CertificateServiceServicer_to_server(self.identity.certificates, own)
+        provisioning = ProvisionService(
+            identity.table, edge, lambda: MeshJoin(identity.pin, identity.certificates.join_port)
+        )
+        provision_pb2_grpc.add_ProvisionServiceServicer_to_server(provisioning, services)
+        certificate_pb2_grpc.add_CertificateServiceServicer_to_server(identity.certificates, services)
+        self.default.serve_on(own)
+        routes = NamespaceRoutes(own, common, self.namespaces)
+        edge.behind(server).add_generic_rpc_handlers((routes,))
         return server
 
     async def stop(self, grace_s: float | None = None) -> None:
@@ -142,6 +185,9 @@ class Coordinator:
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
         await self._payload_sweeps.stop()
+        await self.namespaces.stop(
+            refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)
+        )
         await self.default.stop()
         if self._join is not None:
             await self._join.stop(grace_s)

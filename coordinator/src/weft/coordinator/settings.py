@@ -192,6 +192,9 @@ class CoordinatorSettings(DoorSettings):
         description="address where operators ask gRPC for this process' servers, channels and connections (channelz),"
         " `host:port` (port 0: a free one); empty: none",
     )
+    max_namespaces: int = Field(
+        100, ge=0, le=1000, description="namespaces that there may be, beside the default one"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged"
     )

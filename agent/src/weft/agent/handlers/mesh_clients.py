@@ -35,6 +35,7 @@ class _How(TypedDict):
     tls: Tls | Literal[False]
     token: str | Path
     payloads: Payloads | Literal[False]
+    namespace: str
 
 
 class MeshClients:
@@ -47,6 +48,7 @@ class MeshClients:
         tls: the agent's.
         token: the agent's, or the file that has it; an empty path: neither.
         payloads: how the agent codes payloads; None: it does not.
+        namespace: the agent's; empty: it names none.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class MeshClients:
         tls: Tls | None = None,
         token: str | Path = Path(),
         payloads: Payloads | None = None,
+        namespace: str = "",
     ) -> None:
-        self._token = token
+        self._token, self._namespace = token, namespace
         self._payloads = payloads
         self._targets = tuple(targets)
         self._use_proxy = use_proxy
@@ -75,8 +78,7 @@ class MeshClients:
 
     def __reduce__(self) -> tuple[object, ...]:
         # An isolated process makes clients of its own.
-        how = (self._tls, self._token, self._payloads)
-        return _make, (self._targets, self._use_proxy, self._max_message_bytes, *how)
+        return _make, (self._targets, self._how())
 
     def enter(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Make these the clients in the current contextvars context and its children.
@@ -128,6 +130,7 @@ class MeshClients:
             "tls": self._tls,
             "token": self._token,
             "payloads": self._payloads or False,
+            "namespace": self._namespace,
         }
 
     @property
@@ -146,21 +149,15 @@ class MeshClients:
             _log.warning("mesh_client.close_failed", error=repr(error))
 
 
-def _make(
-    targets: Sequence[str],
-    use_proxy: bool,
-    max_message_bytes: int,
-    tls: Tls | Literal[False],
-    token: str | Path,
-    payloads: Payloads | None,
-) -> MeshClients:
+def _make(targets: Sequence[str], how: _How) -> MeshClients:
     return MeshClients(
         targets,
-        use_proxy=use_proxy,
-        max_message_bytes=max_message_bytes,
-        tls=tls or None,
-        token=token,
-        payloads=payloads,
+        use_proxy=how["use_proxy"],
+        max_message_bytes=how["max_message_bytes"],
+        tls=how["tls"] or None,
+        token=how["token"],
+        payloads=how["payloads"] or None,
+        namespace=how["namespace"],
     )
 
 

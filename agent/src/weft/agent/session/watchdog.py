@@ -87,7 +87,7 @@ class Watchdog:
             self._channel = dial_blocking(target, client_options(own_connection=True), self._route)
         try:
             coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(
-                request, timeout=CALL_TIMEOUT_S, metadata=self._route.token_metadata(target)
+                request, timeout=CALL_TIMEOUT_S, metadata=self._route.caller_metadata(target)
             )
         except grpc.RpcError as error:
             _log.debug("session.report_failed", error=str(error))

@@ -46,6 +46,7 @@ from weft.rpc.network.channel import (
 )
 from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.process.logs import get_logger
+from weft.rpc.security.namespace_names import DEFAULT, NAMESPACE_KEY, named_in
 from weft.rpc.security.tls_files import TlsFiles
 from weft.rpc.security.token_metadata import TOKEN_KEY
 from weft.rpc.telemetry import traces
@@ -56,8 +57,8 @@ _log = get_logger("weft.sidecar")
 # Handlers that are kept: far more than an app has methods to call.
 KEPT_HANDLERS = 8192
 
-# Keys that the app gets with a call that it handles. If the app passes them on, they are not requests of its own.
-_TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY, TOKEN_KEY})
+# Keys that the app gets with a call that it handles, and those of the sidecar's connection. If the app passes them on, they are not requests of its own.
+_TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY, TOKEN_KEY, NAMESPACE_KEY})
 
 
 class Egress:
@@ -91,6 +92,8 @@ class Egress:
         self._coordinator = dial(
             targets.dialled(coordinators), None, route, server_name=route.server_name(coordinators)
         )
+        # Its agents are known here, and those of no other.
+        self._namespace = route.namespace
         self._shapes = Shapes(self._coordinator)
         self.rights = AppRights(self._coordinator, route.token)
         self._book: TicketBook | None = None
@@ -152,6 +155,9 @@ class Egress:
 
     def _handler(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         path: str = details.method
+        named = named_in(details.invocation_metadata or ())
+        if named and named != (self._namespace or DEFAULT):
+            return _refusal(_elsewhere(named, self._namespace))
         service = path.removeprefix("/").rpartition("/")[0]
         if names.is_reserved(service):
             return relay.handler(self._coordinator, path, outgoing=_with_token)
@@ -249,6 +255,14 @@ def _unknown(method: str) -> Unimplemented:
     # As any server answers for a method that it does not have.
     return refusals.method_unknown(
         f"no agent hosts {method}, and none has hosted it recently", method=method, called=True
+    )
+
+
+def _elsewhere(named: str, own: str) -> WeftError:
+    return refusals.invalid_field(
+        f"{NAMESPACE_KEY} is {named[:128]!r}, and this egress calls in {own or 'the namespace of its token'}: leave it out, or call a"
+        " coordinator",
+        field=NAMESPACE_KEY,
     )
 
 

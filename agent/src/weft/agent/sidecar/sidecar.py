@@ -101,7 +101,9 @@ class Sidecar(Agent):
             self.settings.target,
             self._sidecar.durable,
             self._calls,
-            route=Route(self.settings.use_proxy, tls.channels, self.settings.proof()),
+            route=Route(
+                self.settings.use_proxy, tls.channels, self.settings.proof(), self.settings.namespace
+            ),
             max_message_bytes=self.settings.max_message_bytes,
             max_calls=self._sidecar.max_calls,
         )

@@ -1,6 +1,6 @@
-"""The options `--tls-…` and `--token-file`, which every command has that dials or runs a process, and `--insecure`.
+"""The options `--tls-…`, `--token-file` and `--namespace`, which every command has that dials or runs a process, and `--insecure`.
 
-A command that is run with them has them as variables WEFT_TLS_*, WEFT_TOKEN_FILE and WEFT_INSECURE, which connections, settings and child processes read. So they are
+A command that is run with them has them as variables WEFT_TLS_*, WEFT_TOKEN_FILE, WEFT_NAMESPACE and WEFT_INSECURE, which connections, settings and child processes read. So they are
 declared once, and no command passes them on.
 """
 
@@ -25,6 +25,7 @@ _VARIABLES = {
     "tls_join": "WEFT_TLS_JOIN",
     "token_file": "WEFT_TOKEN_FILE",
     "insecure": "WEFT_INSECURE",
+    "namespace": "WEFT_NAMESPACE",
 }
 # An option takes the place of these, too.
 _REPLACED = {"token_file": ("WEFT_TOKEN", "WEFT_AGENT_TOKEN")}
@@ -59,6 +60,10 @@ def _dialling(
     token_file: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Show the token in this file (env WEFT_TOKEN, WEFT_TOKEN_FILE)."),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The namespace of its calls (env WEFT_NAMESPACE)."),
     ] = None,
 ) -> None:
     """The options of every command that dials."""

@@ -56,6 +56,7 @@ def health(
     from weft.rpc.network.targets import parse
     from weft.rpc.security.channel_credentials import channel_security
     from weft.rpc.security.mesh_names import agent_port
+    from weft.rpc.security.namespace_names import chosen_namespace
     from weft.rpc.security.tls import chosen
     from weft.rpc.security.token_source import token_source
 
@@ -65,7 +66,7 @@ def health(
         tls, _ = present(tls, parse(target), token_source())
     if tls is not None and agent:
         tls = dataclasses.replace(tls, server_name=agent_port(agent))
-    route = Route(by_proxy(), channel_security(tls))
+    route = Route(by_proxy(), channel_security(tls), namespace=chosen_namespace())
     status = asyncio.run(_asked(target.partition(",")[0], service, timeout_s, route))
     show({"service": service, "status": status}, status, as_json=as_json)
     if status != "SERVING":

@@ -13,6 +13,7 @@ from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
 from weft.rpc.payloads.payload_options import DEFAULT_KEEP_S, DEFAULT_STORE_FROM_BYTES
 from weft.rpc.process.file_settings import FileSettings
+from weft.rpc.security.namespace_names import chosen_namespace
 from weft.rpc.security.tls import Tls, misfit, tls_of
 
 
@@ -25,6 +26,10 @@ class ClientSettings(FileSettings):
     target: str = Field(
         default=DEFAULT_TARGET,
         description="address of the coordinator, `host:port`; several that share a store are separated by commas",
+    )
+    namespace: str = Field(
+        default="",
+        description="namespace of all calls; unless set, the one that the token names, or `default`",
     )
     use_proxy: bool = Field(
         default=False,
@@ -102,6 +107,14 @@ class ClientSettings(FileSettings):
     def _check_target(cls, value: str) -> str:
         try:
             return ",".join(parse(value))
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
+
+    @field_validator("namespace")
+    @classmethod
+    def _check_namespace(cls, value: str) -> str:
+        try:
+            return chosen_namespace(value)
         except InvalidArgument as error:
             raise ValueError(error.message) from None
 

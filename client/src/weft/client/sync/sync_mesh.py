@@ -45,6 +45,7 @@ def connect(
     tls: Tls | bool | None = None,
     token: str | Path | None = None,
     payloads: Payloads | bool | None = None,
+    namespace: str | None = None,
 ) -> SyncMesh:
     """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
@@ -69,9 +70,11 @@ def connect(
         payloads: how requests are compressed, encrypted or put into a store, and responses read. False: they are as they are.
             Default: by the variables WEFT_PAYLOAD_KEYS_FILE, WEFT_PAYLOAD_COMPRESSION and WEFT_PAYLOAD_STORE; without them, as
             they are.
+        namespace: that of its calls: tasks, agents and all else of others cannot be seen. Default: by the variable WEFT_NAMESPACE;
+            without it, the one that the token names, or `default`.
 
     Raises:
-        InvalidArgument: the target is malformed, or a file of certificates or the token cannot be used.
+        InvalidArgument: the target is malformed, or a file of certificates, the token or the namespace cannot be used.
     Raises (at the first use, with a pin):
         Unavailable: the mesh cannot be joined now; and what a coordinator refuses.
     """
@@ -87,6 +90,7 @@ def connect(
                 tls=tls,
                 token=token,
                 payloads=payloads,
+                namespace=namespace,
             )
         ),
         loop,

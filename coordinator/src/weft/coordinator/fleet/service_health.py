@@ -22,6 +22,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.LogService",
         "weft.v1.MethodService",
         "weft.v1.ProvisionService",
+        "weft.v1.NamespaceService",
         "weft.v1.ScheduleService",
         "weft.v1.StatsService",
         "weft.v1.TokenService",

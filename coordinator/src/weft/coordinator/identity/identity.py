@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft.coordinator.access.policy_judge import PolicyJudge
 from weft.coordinator.access.policy_source import PolicySource
+from weft.coordinator.identity.agent_binding import admit_agent
 from weft.coordinator.identity.certificate_judge import CertificateJudge
 from weft.coordinator.identity.certificate_service import CertificateService
 from weft.coordinator.identity.first_operator import make_first_operator
@@ -14,10 +15,12 @@ from weft.coordinator.identity.token_service import TokenService
 from weft.coordinator.identity.token_table import KIND, TokenTable
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
+from weft.rpc.identity.caller import Caller
 from weft.rpc.identity.edge import Edge
 from weft.rpc.identity.http_door import HttpDoor
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls import Tls
+from weft.v1 import session_pb2
 
 log = get_logger(__name__)
 
@@ -87,6 +90,15 @@ class Identity:
     def close(self) -> None:
         if self._authority is not None:
             self._authority.close()
+
+    async def admit(self, caller: Caller, hello: session_pb2.Hello) -> None:
+        """Let an agent in.
+
+        Raises:
+            PermissionDenied: OUT_OF_SCOPE, TOKEN_USED_UP.
+            Unavailable: the store cannot be read or written.
+        """
+        await admit_agent(self._table, caller, hello)
 
     async def start(self) -> None:
         """Make the first operator's token if it is needed, and certificates. The store is open.

@@ -9,6 +9,7 @@ close: direct calls ─► store closed
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from grpc_health.v1 import health_pb2_grpc
@@ -22,7 +23,6 @@ from weft.coordinator.calls.submit_spans import SubmitSpans
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.contracts.contract_sync import ContractSync
-from weft.coordinator.coordinator_figures import CoordinatorFigures, CountedParts
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
@@ -42,6 +42,7 @@ from weft.coordinator.groups.callback_pass import CallbackPass, callback_methods
 from weft.coordinator.groups.group_ends import GroupEnds
 from weft.coordinator.groups.group_service import GroupService
 from weft.coordinator.identity.identity import Identity
+from weft.coordinator.namespaces.mesh_figures import CountedParts, MeshFigures
 from weft.coordinator.namespaces.mesh_services import MeshServices
 from weft.coordinator.namespaces.store_events import StoreEvents, Upkeep
 from weft.coordinator.pass_runner import PassRunner
@@ -58,11 +59,13 @@ from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.statistics.stats_service import StatsService
 from weft.coordinator.store.base import Store
+from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import Owner, SweepReport
 from weft.coordinator.task_logs.log_service import LogService
 from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.identity.caller import Caller
 from weft.rpc.network.agent_route import AgentRoute
 from weft.rpc.network.exposure import Exposure
 from weft.rpc.network.routes import Routes
@@ -70,7 +73,7 @@ from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import ProcessTls
 from weft.rpc.telemetry.call_figures import CallFigures
 from weft.rpc.telemetry.span_tracer import SpanTracer
-from weft.v1 import fleet_pb2, logs_pb2
+from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
 log = get_logger(__name__)
 
@@ -84,7 +87,6 @@ class CoordinatorParts(NamedTuple):
     coordinator_id: str
     tls: ProcessTls
     identity: Identity
-    figures: CoordinatorFigures
     # None: no traces are exported.
     tracer: SpanTracer | None
     exposure: Exposure
@@ -96,15 +98,14 @@ class Namespace(StoreEvents):
     Large because it is the listener of the sessions, too: many methods pass an event on to the part that handles it.
 
     Args:
+        name: empty: the default namespace.
         upkeep: what the coordinator itself keeps in this store.
     """
 
-    def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep) -> None:
-        self._settings, self.coordinator_id, self._tls, identity, self._figures, self._tracer, exposure = (
-            parts
-        )
-        self._edge = identity.edge
-        tickets = None if identity.tickets is None else identity.tickets.within("")
+    def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep, name: str = "") -> None:
+        self._settings, self.coordinator_id, self._tls, self._identity, self._tracer, exposure = parts
+        self._edge, self.figures = self._identity.edge, MeshFigures(parts.settings.metrics_methods)
+        tickets = None if self._identity.tickets is None else self._identity.tickets.within(name)
         self._agent_route = AgentRoute(parts.tls.channels, tickets)
         self._store, self._upkeep, settings = store, upkeep, parts.settings
         self._subscriptions = TaskSubscriptions(settings.max_watchers)
@@ -171,11 +172,11 @@ class Namespace(StoreEvents):
 
     def _make_direct(self) -> DirectCalls:
         parts = self._discovery.snapshots, self._contracts.find, self._settings.max_message_bytes
-        made = CallFigures(self._figures.figures, made=True)
+        made = CallFigures(self.figures.figures, made=True)
         return DirectCalls(*parts, self._tracer, route=self._agent_route, observe=made.observe)
 
     def _make_dispatcher(self) -> Dispatcher:
-        waits, passes = WaitSpans.of(self._tracer), self._figures.passes
+        waits, passes = WaitSpans.of(self._tracer), self.figures.passes
         return Dispatcher(self._store, self._index, waits=waits, passes=passes)
 
     def _make_submissions(self) -> SubmissionService:
@@ -197,7 +198,7 @@ class Namespace(StoreEvents):
     # -- events of the parts for each other -------------------------------------------------------------------------
 
     def _lease_lost(self, owner: Owner) -> None:
-        self._figures.lease_lost()
+        self.figures.lease_lost()
         self._register.session_lost(owner)
 
     def _is_unary(self, method: str) -> bool:
@@ -221,7 +222,10 @@ class Namespace(StoreEvents):
         await self._unserved.run_once(now_s)
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
 
-    # -- what sessions tell (SessionListener) -----------------------------------------------------------------------
+    # -- what sessions ask and tell (SessionListener) ---------------------------------------------------------------
+
+    async def admit(self, caller: Caller, hello: session_pb2.Hello) -> None:
+        await self._identity.admit(caller, hello)
 
     def session_changed(self, session: AgentSession) -> None:
         self._fleet_sync.session_changed(session)
@@ -244,8 +248,8 @@ class Namespace(StoreEvents):
 
     # -- its services -----------------------------------------------------------------------------------------------
 
-    def serve_on(self, routes: Routes) -> guard.Lenient:
-        """Serve this mesh; returns where the coordinator's own services may be added."""
+    def serve_on(self, routes: Routes) -> None:
+        """Serve this mesh."""
         settings, explainer, edge = self._settings, self._explainer, self._edge
         submissions, subscriptions = self._submission_service, self._subscriptions
         queues = Queues(
@@ -263,7 +267,7 @@ class Namespace(StoreEvents):
             self._sessions,
             edge,
         )
-        timing = CallFigures(self._figures.figures)
+        timing = CallFigures(self.figures.figures)
         own = MeshServices(
             service,
             ScheduleService(self._store, submissions, edge),
@@ -272,7 +276,7 @@ class Namespace(StoreEvents):
             MethodService(self._contracts, self._register, self._overrides, self._run_limits),
             self._stats,
         )
-        own.add_to(lenient := guard.Lenient(routes, timing.timed_handler))
+        own.add_to(guard.Lenient(routes, timing.timed_handler))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
         tasks = CallTasks(self._store, subscriptions, submissions, explainer, settings.cancel_grace_s)
         calls = DurableCalls(
@@ -283,8 +287,7 @@ class Namespace(StoreEvents):
         health.HealthLists(self._health).serve_on(routes)
         routes.others = timing.timed(calls)
         counted = self._store, self._register, self._sessions, subscriptions, submissions
-        self._figures.ask(CountedParts(*counted, calls.admission, self._direct.balancer))
-        return lenient
+        self.figures.ask(CountedParts(*counted, calls.admission, self._direct.balancer))
 
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
@@ -306,23 +309,30 @@ class Namespace(StoreEvents):
         self._schedules.start()
         self._callbacks.start()
 
-    async def stop(self) -> None:
-        """Answer the waiting callers and end the sessions; each step is bounded. Tasks and results stay in the store."""
+    async def stop(self, why: WeftError | None = None) -> None:
+        """Answer the waiting callers and end the sessions; each step is bounded. Tasks and results stay in the store.
+
+        Args:
+            why: what ends them. None: the coordinator is stopping.
+        """
         self._health.stop()
         self._submission_service.stopping = True
         self._subscriptions.close(
-            _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
+            why
+            or _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
         )
-        self._group_ends.close(_stopping("the coordinator is stopping; wait for the group at another one"))
+        self._group_ends.close(
+            why or _stopping("the coordinator is stopping; wait for the group at another one")
+        )
         # Before the sessions: their end here is no change of the agents.
-        self._discovery.close(_stopping("the coordinator is stopping; resume from the last cursor"))
-        await self._logs.stop(_stopping("the coordinator is stopping; ask again"))
+        self._discovery.close(why or _stopping("the coordinator is stopping; resume from the last cursor"))
+        await self._logs.stop(why or _stopping("the coordinator is stopping; ask again"))
         await self._schedules.stop()
         await self._callbacks.stop()
         await self._dispatcher.stop()
         # Before the streams close: an agent whose lease ends now is not lost, because it will come back.
         await self._sweeper.stop()
-        await self._sessions.stop()
+        await self._sessions.stop(why or _stopping("the coordinator is stopping; dial again"))
         await self._fleet_sync.stop()
 
     async def close(self) -> None:
@@ -339,6 +349,25 @@ class Namespace(StoreEvents):
     def unfinished(self) -> int:
         """Tasks that have not ended."""
         return self._store.unfinished()
+
+    async def in_use(self) -> tuple[int, int]:
+        """How many agents are connected, here or at another coordinator, and how many tasks have not ended: asked of the store."""
+        await self._fleet_sync.look_now()
+        depths = (await self._store.depths()).values()
+        return sum(self._connected()), sum(each.queued + each.scheduled + each.running for each in depths)
+
+    def _connected(self) -> Iterator[bool]:
+        entries = map(self._register.get, list(self._register.ids()))
+        return (True for each in entries if each is not None and each.connected)
+
+    @property
+    def rests(self) -> bool:
+        """Whether there are no agents, no unfinished tasks, no schedules that go on, and no callbacks to come."""
+        return not self.unfinished() and self.next_pass_at is None and not any(self._connected())
+
+    async def keeps_tasks(self) -> bool:
+        """Whether it has tasks, also ended ones, which are to be forgotten when their time has passed."""
+        return bool((await self._store.list_tasks(ListFilter(), limit=1)).records)
 
     def tell_tokens_changed(self) -> None:
         """Tell the agents that tokens have changed."""

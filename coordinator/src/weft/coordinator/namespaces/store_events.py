@@ -34,6 +34,15 @@ class Upkeep(Protocol):
         ...
 
 
+class NoUpkeep:
+    """Nothing is kept there."""
+
+    def rows_changed(self, kind: str) -> bool:  # noqa: ARG002
+        return False
+
+    async def keep_house(self, now_s: float) -> None: ...
+
+
 class StoreEvents:
     """A mesh as the store's listener. The mesh makes the parts."""
 

@@ -16,7 +16,7 @@ from weft.rpc.identity.caller import AGENT
 from weft.rpc.identity.scope import ENVIRONMENT_LABELS
 from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.targets import parse
-from weft.rpc.security import namespaces
+from weft.rpc.security import namespace_names
 from weft.v1 import provision_pb2, security_pb2
 
 MAX_SETTINGS = 128
@@ -144,7 +144,7 @@ def requested_agent(
             field="name",
         )
     if request.namespace:
-        namespaces.checked_name(request.namespace)
+        namespace_names.checked_name(request.namespace)
     settings = _checked(request.settings, known_settings(kind))
     try:
         target = ",".join(parse(settings.pop("target")))
@@ -321,7 +321,7 @@ def _token(
             methods=given.methods,
             hosts=given.hosts,
             agent_ids=ids,
-            namespaces=[request.namespace or namespaces.DEFAULT],
+            namespaces=[request.namespace or namespace_names.DEFAULT],
             labels=[*given.labels, *_granted(labels)] if given.labels else [],
         ),
         ttl=request.ttl if request.HasField("ttl") else None,

@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Protocol
 
 from weft.coordinator.sessions.agent_session import AgentSession
-from weft.v1 import logs_pb2
+from weft.rpc.identity.caller import Caller
+from weft.v1 import logs_pb2, session_pb2
 
 
 class SessionListener(Protocol):
-    """Hears of sessions, on the event loop. The methods return at once."""
+    """Hears of sessions, on the event loop. All but one of the methods return at once."""
+
+    async def admit(self, caller: Caller, hello: session_pb2.Hello) -> None:
+        """Let an agent in, before its session is opened.
+
+        Raises:
+            PermissionDenied
+            Unavailable
+        """
+        ...
 
     def session_changed(self, session: AgentSession) -> None:
         """A session was opened, its agent's description or state has changed, or it has ended."""

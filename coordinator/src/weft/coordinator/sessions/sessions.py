@@ -17,9 +17,7 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator import guard
-from weft.coordinator.identity.agent_binding import admit_agent
 from weft.coordinator.identity.ticket_office import OwnTickets
-from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
@@ -63,7 +61,6 @@ class Sessions:
         tickets: OwnTickets | None = None,
     ) -> None:
         self._store = store
-        self._tokens = TokenTable(store)
         self._settings = settings
         self._listener = listener
         self._outcomes = outcomes
@@ -130,12 +127,12 @@ class Sessions:
     def start(self) -> None:
         self.heartbeats.start()
 
-    async def stop(self) -> None:
-        """Close every stream, and tell the agents to dial again; the server's own stop bounds it."""
+    async def stop(self, why: errors.WeftError) -> None:
+        """Close every stream, and tell the agents why; the server's own stop bounds it."""
         self._stopping = True
         await self.heartbeats.stop()
         for session in list(self._sessions.values()):
-            session.close(refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0))
+            session.close(why)
 
     # -- one stream ---------------------------------------------------------------------------------------------
 
@@ -151,7 +148,7 @@ class Sessions:
             WeftError: why this coordinator ended the stream.
         """
         hello = await self._read_hello(requests)
-        await admit_agent(self._tokens, caller, hello)
+        await self._listener.admit(caller, hello)
         session = await self._open(hello, context)
         session.caller = caller
         reader = asyncio.get_running_loop().create_task(self._read(session, requests))

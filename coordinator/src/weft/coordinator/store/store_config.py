@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 # Default bound on the stored responses of one task.
@@ -35,6 +36,12 @@ class StoreConfig:
     # Redis only: the prefix of all keys; "username", "password" and files of certificates where the URL has none.
     prefix: str = "weft"
     credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+    def of_namespace(self, name: str) -> StoreConfig:
+        """The store of a namespace, apart from this one: other keys in the same Redis, or a file in a folder beside this file."""
+        if self.shared:
+            return replace(self, prefix=f"{self.prefix}:ns:{name}")
+        return replace(self, location=str(Path(f"{self.location}.namespaces", name, "weft.db")))
 
     @property
     def shared(self) -> bool:

@@ -18,7 +18,7 @@ from weft.rpc.calls.metadata import (
     NO_WAIT_KEY,
     RETRY_MARK,
 )
-from weft.rpc.security.namespaces import NAMESPACE_KEY
+from weft.rpc.security.namespace_names import NAMESPACE_KEY
 from weft.rpc.security.token_metadata import TOKEN_KEY
 
 PREFIX = "weft-"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from weft.rpc.contracts import names
 from weft.rpc.identity.scope import covers
-from weft.rpc.security.namespaces import DEFAULT
+from weft.rpc.security.namespace_names import DEFAULT
 from weft.v1 import security_pb2
 
 # Decisions that are kept of one caller. Callers make names of methods.

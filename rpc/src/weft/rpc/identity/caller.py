@@ -16,7 +16,7 @@ from weft.rpc.contracts import names
 from weft.rpc.errors import PermissionDenied, WeftError
 from weft.rpc.identity.access_rules import NO_RULES, AccessRules, rules_of
 from weft.rpc.identity.scope import ANY, Scope, scope_of
-from weft.rpc.security.namespaces import DEFAULT
+from weft.rpc.security.namespace_names import DEFAULT
 from weft.v1 import access_pb2, security_pb2
 
 CLIENT, AGENT = access_pb2.ROLE_CLIENT, access_pb2.ROLE_AGENT

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import grpc
 
-from weft.rpc.security.namespaces import NAMESPACE_KEY, named_in
+from weft.rpc.security.namespace_names import NAMESPACE_KEY, named_in
 
 
 class Guard(Protocol):

@@ -9,7 +9,7 @@ from weft.rpc.errors import WeftError
 from weft.rpc.identity.caller import Caller
 from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.identity.shown_text import Pairs
-from weft.rpc.security.namespaces import DEFAULT, named_in
+from weft.rpc.security.namespace_names import DEFAULT, named_in
 
 Handler = Any
 # The namespace of a call (empty: the default one), and its path.

@@ -53,7 +53,7 @@ def ask(address: str, tls: Tls, token: TokenSource | None, agent_id: str) -> Iss
     with dial_blocking(address, client_options(own_connection=True), route) as channel:
         try:
             reply = CertificateServiceStub(channel).IssueCertificate(
-                request, timeout=TIMEOUT_S, metadata=route.token_metadata(address)
+                request, timeout=TIMEOUT_S, metadata=route.caller_metadata(address)
             )
         except grpc.RpcError as error:
             raise from_call(error) from None

@@ -16,6 +16,7 @@ from grpc import aio
 from weft.rpc import refusals
 from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.gone import quiet_grpc
+from weft.rpc.security.namespace_names import NAMESPACE_KEY
 from weft.rpc.security.token_metadata import TOKEN_KEY
 
 if TYPE_CHECKING:
@@ -86,22 +87,25 @@ class Route(NamedTuple):
             proxy, and a loopback address never is.
         security: its TLS. None: connections are plain.
         token: what its calls show. None: nothing.
+        namespace: the one of its calls. Empty: that of the token, or the default one.
     """
 
     use_proxy: bool = False
     security: ChannelSecurity | None = None
     token: Shown | None = None
+    namespace: str = ""
 
-    def token_metadata(self, address: str) -> Sequence[tuple[str, str]]:
-        """The metadata that shows the token, for a call of a blocking channel.
+    def caller_metadata(self, address: str) -> Sequence[tuple[str, str]]:
+        """The metadata that shows the token and names the namespace, for a call of a blocking channel.
 
         Raises:
             FailedPrecondition: TOKEN_UNSAFE.
         """
+        named = ((NAMESPACE_KEY, self.namespace),) if self.namespace else ()
         if self.token is None:
-            return ()
+            return named
         _check_safe(address, self.security)
-        return ((TOKEN_KEY, self.token.text()),)
+        return (*named, (TOKEN_KEY, self.token.text()))
 
     def server_name(self, targets: Sequence[str]) -> str | None:
         """The name by which any of several coordinators is verified; None: `dial` knows it.
@@ -134,13 +138,13 @@ def dial(
     Raises:
         FailedPrecondition: a token would be sent without TLS to another machine (TOKEN_UNSAFE).
     """
-    if route.token is None:
+    if route.token is None and not route.namespace:
         return _dial(address, options, route, server_name)
-    if route.token.is_bearer:
+    if route.token is not None and route.token.is_bearer:
         _check_safe(address, route.security)
-    from weft.rpc.security.token_channel import TokenChannel
+    from weft.rpc.network.caller_channel import CallerChannel
 
-    return TokenChannel(_dial(address, options, route, server_name), route.token)
+    return CallerChannel(_dial(address, options, route, server_name), route.token, route.namespace)
 
 
 def _dial(address: str, options: Options | None, route: Route, server_name: str | None) -> aio.Channel:

@@ -13,11 +13,12 @@ class Routes(grpc.GenericRpcHandler):
     """Handlers by path, and one that is asked for all other calls. Generated code adds its services here as to a server.
 
     Args:
-        server: it serves them.
+        server: it serves them. None: something else asks this for the handlers.
     """
 
-    def __init__(self, server: aio.Server) -> None:
-        server.add_generic_rpc_handlers((self,))
+    def __init__(self, server: aio.Server | None = None) -> None:
+        if server is not None:
+            server.add_generic_rpc_handlers((self,))
         self._by_path: dict[str, Any] = {}
         # Asked for each other call.
         self.others: grpc.GenericRpcHandler | None = None
@@ -25,6 +26,14 @@ class Routes(grpc.GenericRpcHandler):
     def add(self, path: str, handler: Any) -> None:
         """Serve a path ("/package.Service/Method")."""
         self._by_path[path] = handler
+
+    def include(self, others: Routes) -> None:
+        """Serve the paths of others, too."""
+        self._by_path |= others._by_path
+
+    def known(self, path: str) -> Any:
+        """The handler of a path; None: it is not among these."""
+        return self._by_path.get(path)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Serve the methods of a service, by their short names."""

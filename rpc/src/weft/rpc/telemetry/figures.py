@@ -17,7 +17,8 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Generic, Literal, NamedTuple, TypeVar
 
@@ -218,7 +219,8 @@ class Figures:
         self.failures = 0
         self._families: list[Family[Counter] | Family[Histogram]] = []
         self._asked: list[tuple[MetricSpec, Ask]] = []
-        self._parts: list[Figures] = []
+        # Parts, and the labels that their metrics get.
+        self._parts: list[tuple[Figures, Mapping[str, str]]] = []
 
     def counters(self, spec: MetricSpec, most: int = 10_000) -> Family[Counter]:
         """A metric's counters by label values, at most about so many."""
@@ -245,15 +247,25 @@ class Figures:
         it raises, the metric is left out of that reading."""
         self._asked.append((spec, ask))
 
-    def include(self, part: Figures) -> None:
-        """Read the figures of a part, too. Both have the same bound on methods. The part must have none yet."""
-        part.names = self.names
-        self._parts.append(part)
+    def include(self, part: Figures, labels: Mapping[str, str] | None = None) -> None:
+        """Read the figures of a part, too, with these labels. Both have the same bound on methods. The part must have none yet."""
+        part.share(self.names)
+        self._parts.append((part, labels or {}))
+
+    def exclude(self, part: Figures) -> None:
+        """Do not read the figures of a part any more."""
+        self._parts = [each for each in self._parts if each[0] is not part]
+
+    def share(self, names: MethodNames) -> None:
+        """Let others say which methods have figures of their own, also in the parts."""
+        self.names = names
+        for part, _ in self._parts:
+            part.share(names)
 
     def follow(self, part: Figures) -> None:
         """Read the figures of this part, and no more those of the one before, which has ended."""
-        part.names = self.names
-        self._parts = [part]
+        part.share(self.names)
+        self._parts = [(part, {})]
 
     def read(self) -> Iterator[Reading]:
         """Each metric with its present numbers. From any thread."""
@@ -268,5 +280,11 @@ class Figures:
                 self.failures += 1
                 continue
             yield Reading(spec, numbers)
-        for part in self._parts:
-            yield from part.read()
+        for part, labels in list(self._parts):
+            readings = part.read()
+            yield from (map(partial(_labelled, labels), readings) if labels else readings)
+
+
+def _labelled(labels: Mapping[str, str], reading: Reading) -> Reading:
+    spec = replace(reading.spec, labels=(*reading.spec.labels, *labels))
+    return Reading(spec, [((*each, *labels.values()), point) for each, point in reading.points])

@@ -112,7 +112,7 @@ def _metric(readings: list[Reading], began_ns: int, now_ns: int) -> Metric:
 
     spec = readings[0].spec
     points = [
-        _point(spec, labels, value, began_ns, now_ns)
+        _point(reading.spec, labels, value, began_ns, now_ns)
         for reading in readings
         for labels, value in reading.points
     ]

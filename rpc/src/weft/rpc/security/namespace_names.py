@@ -1,7 +1,8 @@
-"""Namespaces by name: how a call says its own, and which names there can be. Pure."""
+"""Namespaces by name: how a call says its own, and which names there can be."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 
@@ -29,6 +30,19 @@ def checked_name(text: str, field: str = "namespace") -> str:
     if not is_name(text):
         raise refusals.invalid_field(f"{field} is {text[:128]!r}; it must be {FORM}", field=field)
     return text
+
+
+def chosen_namespace(given: str | None = None) -> str:
+    """A program's namespace; empty: it names none.
+
+    Args:
+        given: None: by the environment (WEFT_NAMESPACE).
+
+    Raises:
+        InvalidArgument: no namespace can have this name.
+    """
+    name = os.environ.get("WEFT_NAMESPACE", "") if given is None else given
+    return name and checked_name(name)
 
 
 def named_in(pairs: Iterable[tuple[str, str | bytes]]) -> str:
