@@ -41,7 +41,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEAM, OTHER = "team-a", "team-b"
 # Stands once: what it tells is no namespace's own.
-ONCE = {"weft.v1.NamespaceService", "weft.v1.ProvisionService", "weft.v1.TokenService"}
+ONCE = {
+    "weft.v1.CertificateService",
+    "weft.v1.NamespaceService",
+    "weft.v1.ProvisionService",
+    "weft.v1.TokenService",
+}
 PAYLOAD = ProbeRequest(text="a secret").SerializeToString()
 
 
