@@ -1,0 +1,146 @@
+"""Programs in namespaces: agents, their handlers' own calls, clients and the command; figures; and what namespaces cost at Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from probe.v1 import probe_pb2_grpc
+from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
+from tests.support.command import weft
+from tests.support.lightweight import ECHO, LightAgent
+from tests.support.namespaced import Sites, sites_on
+from tests.support.redis_meter import RedisMeter
+from weft.agent import Agent, current_task
+from weft.client import connect
+from weft.coordinator.namespaces import namespace_upkeep
+from weft.rpc.errors import InvalidArgument
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
+
+PAYLOAD = ProbeRequest(text="x").SerializeToString()
+
+
+class Probe(probe_pb2_grpc.ProbeServiceServicer):
+    """Says which agents its own mesh has."""
+
+    async def Call(self, request: ProbeRequest, context: object) -> ProbeReply:
+        agents = await current_task().mesh.fleet.agents()
+        return ProbeReply(text=",".join(each.id for each in agents))
+
+
+def test_a_name_that_cannot_be_is_refused_where_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidArgument, match="namespace"):
+        connect("127.0.0.1:1", namespace="Team A")
+    with pytest.raises(InvalidArgument, match="namespace"):
+        Agent(namespace="Team A")
+    monkeypatch.setenv("WEFT_NAMESPACE", "team-b")
+    assert Agent().settings.namespace == "team-b"
+    assert Agent(namespace="team-a").settings.namespace == "team-a"
+
+
+async def test_programs_are_in_their_namespace(tmp_path: Path) -> None:
+    async with sites_on("embedded", tmp_path) as sites:
+        target = sites.coordinators[0].address
+        agent = Agent("inner", target=target, namespace="team-a")
+        agent.add_servicer(probe_pb2_grpc.add_ProbeServiceServicer_to_server, Probe())
+        serving = asyncio.create_task(agent.serve())
+        try:
+            # It dials on until its namespace is made.
+            made = await weft("namespaces", "create", "team-a", "--target", target, "--json")
+            assert made.document["name"] == "team-a", made.err
+            async with connect(target, namespace="team-a") as inside, connect(target) as outside:
+                async with asyncio.timeout(20):
+                    while not await inside.fleet.agents():
+                        await asyncio.sleep(0.05)
+                assert not await outside.fleet.agents()
+                for direct in (False, True):
+                    stub = probe_pb2_grpc.ProbeServiceStub(inside.channel(direct=direct))
+                    reply = await stub.Call(ProbeRequest(text="hello"), timeout=10, wait_for_ready=True)
+                    # A handler's own calls are in its agent's namespace.
+                    assert reply.text == "inner"
+            listed = await weft("agents", "list", "--target", target, "--namespace", "team-a", "--json")
+            assert [each["id"] for each in listed.document] == ["inner"]
+            nobody = await weft("agents", "list", "--target", target, "--json")
+            assert nobody.document == []
+            refused = await weft("namespaces", "delete", "team-a", "--target", target)
+            assert refused.status == 1
+            assert "is in use: 1 connected agents" in refused.err
+            unknown = await weft("tasks", "list", "--target", target, "--namespace", "none")
+            assert "there is no namespace 'none'" in unknown.err
+        finally:
+            agent.stop()
+            await serving
+
+
+async def test_closed_namespaces_cost_nothing_at_redis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands, also those inside scripts: an idle second, and a task in the default namespace, before and after there are others."""
+    monkeypatch.setattr(namespace_upkeep, "RETRY_S", 0.1)
+    async with sites_on("redis", tmp_path) as sites:
+        async with LightAgent(sites.channel(), "a1", slots=4):
+            await _hosted(sites, "")
+            # In this order: kept tasks cost something, too.
+            alone = await _per_task(sites, "before"), await _idle(sites)
+            for number in range(10):
+                await sites.create(f"n{number}")
+            beside = await _per_task(sites, "after"), await _idle(sites)
+        assert beside[0] <= alone[0] * 1.2 + 1, (alone, beside)
+        assert beside[1] <= alone[1] * 1.4 + 20, (alone, beside)
+
+        # One that is opened by a call, and closed when it has been idle.
+        tasks = coordinator_pb2_grpc.CoordinatorServiceStub(sites.channel("n0"))
+        await tasks.ListTasks(coordinator_pb2.ListTasksRequest(), timeout=10)
+        async with asyncio.timeout(10):
+            while not all("n0" in each.namespaces.present() for each in sites.coordinators):
+                await asyncio.sleep(0.05)
+        # It costs each coordinator what an idle mesh costs it.
+        assert await _idle(sites) <= beside[1] + 2 * 130
+        labels = {
+            dict(zip(each.spec.labels, label, strict=True)).get("namespace", "")
+            for each in sites.coordinators[0].figures.read()
+            for label, _ in each.points
+        }
+        assert labels == {"", "n0"}
+        monkeypatch.setattr(namespace_upkeep, "IDLE_S", 0.0)
+        async with asyncio.timeout(15):
+            while any(each.namespaces.present() for each in sites.coordinators):
+                await asyncio.sleep(0.05)
+        # The next call opens it again.
+        await tasks.ListTasks(coordinator_pb2.ListTasksRequest(), timeout=10)
+
+
+async def _hosted(sites: Sites, namespace: str) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await sites.channel(namespace).unary_unary(f"/{ECHO}")(PAYLOAD, timeout=5)
+            except Exception:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def _idle(sites: Sites) -> float:
+    """Commands of an idle second."""
+    assert sites.redis is not None
+    meter = await RedisMeter.start(sites.redis)
+    began_s = time.monotonic()
+    await asyncio.sleep(0.6)
+    return (await meter.read()).calls / (time.monotonic() - began_s)
+
+
+async def _per_task(sites: Sites, name: str) -> float:
+    """Commands that a task costs, one after the other, in the default namespace."""
+    assert sites.redis is not None
+    stub = coordinator_pb2_grpc.CoordinatorServiceStub(sites.channel())
+    meter = await RedisMeter.start(sites.redis)
+    for number in range(50):
+        request = coordinator_pb2.SubmitTaskRequest(
+            method=ECHO, payload=PAYLOAD, request_id=f"{name}-{number}"
+        )
+        await stub.SubmitTask(request, timeout=10)
+    return (await meter.read()).calls / 50
