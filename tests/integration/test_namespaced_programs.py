@@ -14,11 +14,15 @@ from tests.support.command import weft
 from tests.support.lightweight import ECHO, LightAgent
 from tests.support.namespaced import Sites, sites_on
 from tests.support.redis_meter import RedisMeter
+from tests.support.token_door import shown, token_door
 from weft.agent import Agent, current_task
 from weft.client import connect
 from weft.coordinator.namespaces import namespace_upkeep
-from weft.rpc.errors import InvalidArgument
-from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
+from weft.rpc.errors import InvalidArgument, PermissionDenied
+from weft.rpc.identity.caller import AGENT, CLIENT
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, namespace_pb2
+from weft.v1.namespace_pb2_grpc import NamespaceServiceStub
+from weft.v1.security_pb2 import TokenScope
 
 PAYLOAD = ProbeRequest(text="x").SerializeToString()
 
@@ -144,3 +148,38 @@ async def _per_task(sites: Sites, name: str) -> float:
         )
         await stub.SubmitTask(request, timeout=10)
     return (await meter.read()).calls / 50
+
+
+async def test_a_token_of_one_namespace_leads_there(tmp_path: Path) -> None:
+    """Its holders say no namespace; with tickets at the agent's own port, too. A holder of another one gets nowhere."""
+    async with token_door(tmp_path) as door:
+        operator = NamespaceServiceStub(door.channel)
+        for name in ("team-a", "team-b"):
+            request = namespace_pb2.CreateNamespaceRequest(name=name)
+            await operator.CreateNamespace(request, metadata=shown(door.operator), timeout=10)
+        texts = {
+            (role, name): (await door.create(role, scope=TokenScope(namespaces=[name]))).text
+            for role, name in ((AGENT, "team-a"), (CLIENT, "team-a"), (CLIENT, "team-b"))
+        }
+        target = door.coordinator.address
+        agent = Agent("inner", target=target)
+        agent.configure(token=texts[AGENT, "team-a"])
+        agent.add_servicer(probe_pb2_grpc.add_ProbeServiceServicer_to_server, Probe())
+        serving = asyncio.create_task(agent.serve())
+        try:
+            async with connect(target, token=texts[CLIENT, "team-a"]) as inside:
+                async with asyncio.timeout(20):
+                    while not await inside.fleet.agents():
+                        await asyncio.sleep(0.05)
+                for direct in (False, True):
+                    stub = probe_pb2_grpc.ProbeServiceStub(inside.channel(direct=direct))
+                    reply = await stub.Call(ProbeRequest(text="hello"), timeout=10, wait_for_ready=True)
+                    assert reply.text == "inner"
+            async with connect(target, token=texts[CLIENT, "team-b"]) as other:
+                assert not await other.fleet.agents()
+            async with connect(target, token=texts[CLIENT, "team-b"], namespace="team-a") as other:
+                with pytest.raises(PermissionDenied):
+                    await other.fleet.agents()
+        finally:
+            agent.stop()
+            await serving
