@@ -183,3 +183,21 @@ async def test_a_token_of_one_namespace_leads_there(tmp_path: Path) -> None:
         finally:
             agent.stop()
             await serving
+
+
+async def test_what_is_due_is_heeded_after_a_restart_without_any_call(tmp_path: Path) -> None:
+    async with sites_on("embedded", tmp_path) as sites:
+        await sites.create("team-a")
+        stub = coordinator_pb2_grpc.CoordinatorServiceStub(sites.channel("team-a"))
+        async with LightAgent(sites.channel("team-a"), "a1"):
+            await _hosted(sites, "team-a")
+        request = coordinator_pb2.SubmitTaskRequest(method=ECHO, payload=PAYLOAD)
+        request.options.delay.seconds = 3600
+        task_id = (await stub.SubmitTask(request, timeout=10)).task.id
+    async with sites_on("embedded", tmp_path) as sites:
+        async with asyncio.timeout(10):
+            while "team-a" not in sites.coordinators[0].namespaces.present():
+                await asyncio.sleep(0.02)
+        stub = coordinator_pb2_grpc.CoordinatorServiceStub(sites.channel("team-a"))
+        found = await stub.GetTask(coordinator_pb2.GetTaskRequest(task_id=task_id), timeout=10)
+        assert found.task.id == task_id
