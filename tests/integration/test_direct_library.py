@@ -17,7 +17,7 @@ from tests.support.beside import free_address
 from tests.support.mesh import MeshHarness
 from weft.client import Mesh, MeshClosed, call_options, connect
 from weft.rpc.errors import InvalidArgument, from_call
-from weft.v1 import errors_pb2
+from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2
 
 CALL = "probe.v1.ProbeService/Call"
 PLAIN = "tests.support.plain:agent"
@@ -56,6 +56,18 @@ async def known(client: Mesh, *agents: str) -> None:
             agents
         ):
             await asyncio.sleep(0.01)
+
+
+async def reached(mesh: MeshHarness, *agents: str) -> None:
+    """Wait until the coordinator has reached the direct servers of these agents."""
+
+    async def all_of_them() -> bool:
+        found = (await mesh.api().ListAgents(coordinator_pb2.ListAgentsRequest(), timeout=WAIT_S)).agents
+        return {
+            each.id for each in found if each.direct_state == fleet_pb2.DIRECT_STATE_REACHABLE
+        } >= set(agents)
+
+    await mesh.eventually(all_of_them, "the agents are reached")
 
 
 async def answered(client: Mesh, calls: int, **fields: object) -> Counter[str]:
@@ -256,6 +268,8 @@ async def test_a_killed_agent_costs_no_call_that_may_run_twice(mesh: MeshHarness
     async with connect(mesh.target) as client:
         await answered(client, 1)
         await known(client, "a1", "a2", "a3")
+        if by == "coordinator":
+            await reached(mesh, "a1", "a2", "a3")
         probe = stub(client) if by == "library" else mesh.probe()
         metadata = call_options(retry_unavailable=True, metadata=() if by == "library" else [DIRECT])
         request = probe_pb2.ProbeRequest(text="hi", sleep_s=0.5, ledger=ledger.path)

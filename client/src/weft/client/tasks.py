@@ -25,7 +25,7 @@ from weft.client.task_waiting import ended
 from weft.client.tasks_by_id import TasksById
 from weft.rpc import refusals
 from weft.rpc.errors import Cancelled, DeadlineExceeded, WeftError
-from weft.rpc.task_policy.option_checks import CACHE_ID, CALLERS_LIMITS, LEAST_LIMIT_S
+from weft.rpc.task_policy.option_checks import CALLERS_LIMITS, LEAST_LIMIT_S
 from weft.v1 import coordinator_pb2
 
 Req = TypeVar("Req")
@@ -151,7 +151,8 @@ class Tasks(TasksById):
         handle = TaskHandle(
             self, called, answer.task.id, request_id=own_id, existed=answer.existed, cached=answer.cached
         )
-        return handle, answer.existed and answer.task.request_id.startswith(CACHE_ID)
+        # Another caller's: this one's id is not its own. An ended task may have given away the one of the cache.
+        return handle, not request_id and answer.existed and answer.task.request_id != own_id
 
     @overload
     async def call(

@@ -207,11 +207,12 @@ class Sessions:
         finally:
             self._opening.discard(hello.agent_id)
         try:
+            # First: who has the welcome counts on being known.
+            self._listener.session_changed(session)
             await to_caller(context.write(session_pb2.ConnectResponse(welcome=welcome)))
         except BaseException:
             await asyncio.shield(self._ended(session))
             raise
-        self._listener.session_changed(session)
         self._listener.slots_changed(session)
         return session
 

@@ -9,7 +9,6 @@ The key of a process is made of a secret that coordinators alone have, so that a
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -70,9 +69,13 @@ def _parts(text: str) -> tuple[security_pb2.Ticket, bytes, bytes]:
     if not dot or not is_ticket(text) or len(text) > MAX_CHARS:
         raise BadTicket("it is cut, or longer than a ticket can be")
     try:
-        message = _decoded(said)
-        return security_pb2.Ticket.FromString(message), message, _decoded(proof)
-    except (binascii.Error, ValueError, DecodeError):
+        message, digest = _decoded(said), _decoded(proof)
+        if len(digest) != hashlib.sha256().digest_size:
+            raise BadTicket("it is cut")
+        return security_pb2.Ticket.FromString(message), message, digest
+    except BadTicket:
+        raise
+    except (ValueError, DecodeError):
         raise BadTicket("it is damaged") from None
 
 
