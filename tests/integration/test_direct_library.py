@@ -63,9 +63,9 @@ async def reached(mesh: MeshHarness, *agents: str) -> None:
 
     async def all_of_them() -> bool:
         found = (await mesh.api().ListAgents(coordinator_pb2.ListAgentsRequest(), timeout=WAIT_S)).agents
-        return {
-            each.id for each in found if each.direct_state == fleet_pb2.DIRECT_STATE_REACHABLE
-        } >= set(agents)
+        return {each.id for each in found if each.direct_state == fleet_pb2.DIRECT_STATE_REACHABLE} >= set(
+            agents
+        )
 
     await mesh.eventually(all_of_them, "the agents are reached")
 
