@@ -20,7 +20,6 @@ from weft.coordinator.access.policy_source import PolicySource
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.identity.access_rules import NO_RULES, MethodRule, rules_of
 from weft.rpc.identity.caller import AGENT, CLIENT, OPERATOR, Caller, refusal_of, roles_of
-from weft.rpc.identity.scope import Scope
 
 POLICY = """\
 default = "deny"
@@ -45,11 +44,6 @@ methods = ["acme.open.*", "weft.v1.ScheduleService/List*"]
 effect = "deny"
 callers = ["role:client"]
 methods = ["weft.v1.ScheduleService/*"]
-
-[[identities]]
-subject = "spiffe://mesh/agent/*"
-role = "agent"
-hosts = ["acme.*"]
 """
 FILE = Path("policy.toml")
 SHOP = Caller(CLIENT, subject="token:shop")
@@ -129,23 +123,11 @@ def test_what_is_told_is_what_is_done(
         assert decision.allowed == (not policy.deny_others or method.startswith("weft."))
 
 
-def test_certificates_are_identities() -> None:
-    policy = parse_policy(POLICY, FILE)
-    found = policy.identity_of_certificate("spiffe://mesh/agent/w1")
-    assert found is not None
-    assert (found.role, found.scope, found.subject) == (
-        AGENT,
-        Scope(hosts=("acme.*",)),
-        "spiffe://mesh/agent/w1",
-    )
-    assert found.rules.deny_others
-    assert policy.identity_of_certificate("spiffe://other/agent/w1") is None
-
-
 @pytest.mark.parametrize(
     ("text", "why"),
     [
         ("default =", "policy.toml is not TOML"),
+        ('[[identities]]\nsubject = "x"', "unknown key 'identities'"),
         ('default = "maybe"', "default is 'maybe', and must be one of allow, deny"),
         ('defualt = "deny"', "unknown key 'defualt'; do you mean default?"),
         ("rules = 3", "rules must be tables"),
@@ -157,9 +139,6 @@ def test_certificates_are_identities() -> None:
         ('[[rules]]\neffect = "allow"\nmethods = [1]', "methods must be a list of patterns"),
         ('[[rules]]\neffect = "allow"\nmethods = ["\\u0000"]', "printable"),
         (f'[[rules]]\neffect = "allow"\nmethods = {["a"] * 65}', "at most 64 texts"),
-        ('[[identities]]\nrole = "agent"', "subject is missing"),
-        ('[[identities]]\nsubject = "x"\nrole = "king"', "role is 'king'"),
-        ('[[identities]]\nsubject = "x"\nrole = "agent"\nlabels = ["zone"]', "must have `key=value`"),
     ],
 )
 def test_a_wrong_file_says_where_and_why(text: str, why: str) -> None:
@@ -190,7 +169,7 @@ def test_a_changed_file_is_read_again_and_a_wrong_one_is_not(tmp_path: Path) -> 
     assert not source.look()
     file.write_text(POLICY + "[[rules]]\n")
     assert not source.look()
-    assert "policy.toml:28" in source.fault
+    assert "policy.toml:23" in source.fault
     assert source.present is first
     file.unlink()
     assert not source.look()
@@ -219,7 +198,7 @@ def test_the_command_says_which_rule_decides(tmp_path: Path) -> None:
     assert (status, json.loads(said)["line"]) == (0, 3)
     status, said = check("--as", "token:other", *call)
     assert (status, "no rule fits: the default" in said) == (1, True)
-    status, said = check("--as", "spiffe://mesh/agent/w1", "--method", "weft.v1.TokenService/CreateToken")
+    status, said = check("--role", "agent", "--method", "weft.v1.TokenService/CreateToken")
     assert (status, "role agent" in said) == (1, True)
     assert check("--as", "token:shop")[0] == 2
     file.write_text("x")

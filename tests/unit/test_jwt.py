@@ -323,6 +323,9 @@ _GRANT = '[[issuers.grants]]\nrole = "client"\n'
     ("text", "reason"),
     [
         (_ISSUER, "it has no grants"),
+        (_ISSUER + _GRANT.replace("client", "king"), "role is 'king'"),
+        (_ISSUER + _GRANT.replace('role = "client"', ""), "role is missing"),
+        (_ISSUER + _GRANT + 'labels = ["zone"]', "must have `key=value`"),
         (_ISSUER.replace("corp", "c p") + _GRANT, "name is 'c p'"),
         (_ISSUER.replace('audiences = ["weft"]', "") + _GRANT, "audiences is missing"),
         (_ISSUER + 'keys = "http://keys.example"\n' + _GRANT, "keys must begin with https://"),

@@ -40,13 +40,15 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", envvar="WEFT_POLICY", help="The policy file.")],
     subject: Annotated[
         str,
-        typer.Option("--as", metavar="SUBJECT", help="Who calls: token:NAME, or a certificate's SPIFFE id."),
+        typer.Option(
+            "--as", metavar="SUBJECT", help="Who calls: token:NAME, or an outside issuer's subject."
+        ),
     ] = "",
     role: Annotated[
         str,
         typer.Option(
             metavar="ROLE",
-            help="The caller's role, unless the file knows it. [default: client]",
+            help="The caller's role. [default: client]",
             show_default=False,
         ),
     ] = "",
@@ -66,7 +68,7 @@ def check(
         from weft.cli.terminal.failure import Failure
         from weft.coordinator.access.access_file import read_policy
         from weft.coordinator.access.policy_entries import PolicyFault
-        from weft.rpc.identity.caller import ROLES
+        from weft.rpc.identity.caller import ROLES, Caller
 
     if role and role not in ROLES:
         raise typer.BadParameter(f"{role!r} is not one of {', '.join(ROLES)}", param_hint="--role")
@@ -77,25 +79,16 @@ def check(
     if not method:
         _tell_file(file, policy, as_json=as_json)
         return
-    caller = _caller(policy, subject, role, namespace)
+    caller = Caller(ROLES[role or "client"], namespace=namespace, subject=subject)
     if not _tell_decision(file, policy, caller, method, as_json=as_json):
         raise typer.Exit(1)
-
-
-def _caller(policy: AccessPolicy, subject: str, role: str, namespace: str) -> Caller:
-    from weft.rpc.identity.caller import ROLES, Caller
-
-    known = policy.identity_of_certificate(subject)
-    if known is None:
-        return Caller(ROLES[role or "client"], namespace=namespace, subject=subject)
-    return known._replace(role=ROLES[role] if role else known.role, namespace=namespace or known.scope.home)
 
 
 def _tell_file(file: Path, policy: AccessPolicy, *, as_json: bool) -> None:
     facts = {
         "default": "deny" if policy.deny_others else "allow",
         "rules": len(policy.rules),
-        "identities": len(policy.identities),
+        "issuers": len(policy.issuers),
     }
     if as_json:
         line(json_text({"file": str(file), **facts}))

@@ -13,13 +13,12 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from weft.coordinator.access.access_policy import AccessPolicy, CertificateIdentity, PolicyRule
+from weft.coordinator.access.access_policy import AccessPolicy, PolicyRule
 from weft.coordinator.access.issuer_entries import check_issuers, issuer_of
 from weft.coordinator.access.policy_entries import (
     EntryTable,
     PolicyFault,
     entries,
-    grant_of,
     lines_of_entries,
 )
 from weft.rpc.identity.access_rules import MethodRule
@@ -65,12 +64,11 @@ def parse_policy(text: str, path: Path) -> AccessPolicy:
     top = EntryTable(root, str(path))
     lines = lines_of_entries(text)
     rules = tuple(_rule(table, line) for table, line in entries(top, "rules", lines))
-    identities = tuple(_identity(table) for table, _ in entries(top, "identities", lines))
     issuers = tuple(issuer_of(table, path.parent) for table, _ in entries(top, "issuers", lines))
     check_issuers(top, issuers)
     deny_others = not _EFFECTS[top.choice("default", _EFFECTS, "allow")]
     top.end()
-    return AccessPolicy(rules, deny_others, identities, issuers)
+    return AccessPolicy(rules, deny_others, issuers)
 
 
 def _rule(table: EntryTable, line: int) -> PolicyRule:
@@ -81,12 +79,3 @@ def _rule(table: EntryTable, line: int) -> PolicyRule:
     comment = table.text("comment", "a text", "")
     table.end()
     return PolicyRule(MethodRule(allow, methods, namespaces), callers, line, comment)
-
-
-def _identity(table: EntryTable) -> CertificateIdentity:
-    subject = table.text("subject", "a pattern of SPIFFE ids or names, such as spiffe://mesh/agent/*")
-    if not subject:
-        raise table.fault("subject is empty: it is a pattern of SPIFFE ids or names")
-    made = CertificateIdentity(subject, grant_of(table))
-    table.end()
-    return made

@@ -1,4 +1,4 @@
-"""The access policy: ordered rules that say who may call what, and whom the mesh knows beside its own tokens. Pure.
+"""The access policy: ordered rules that say who may call what, and which outside issuers are trusted. Pure.
 
 A caller gets the rules that concern it when its identity is found out, and they decide from then on wherever it calls
 (`weft.rpc.identity.access_rules`). So a decision costs one look-up, and each door comes to the same one.
@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from weft.coordinator.access.grant import Grant
 from weft.coordinator.access.jwt_issuer import JwtIssuer
 from weft.rpc.identity.access_rules import AccessRules, MethodRule
 from weft.rpc.identity.caller import Caller, role_name
-from weft.rpc.identity.scope import covers, fits
+from weft.rpc.identity.scope import covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +35,6 @@ class PolicyRule:
         return not self.callers or any(covers(self.callers, name) for name in names)
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateIdentity:
-    """A certificate whose subject (a SPIFFE id or a name) fits the pattern is an identity with this grant."""
-
-    subject: str
-    grant: Grant
-
-
 class PolicyDecision(NamedTuple):
     """What the policy says of a call, and the rule that says so. None: no rule fits, and the default decides."""
 
@@ -57,13 +48,11 @@ class AccessPolicy:
 
     Args:
         deny_others: hosted methods that no rule fits are denied.
-        identities: the first one that fits a certificate counts.
         issuers: outside issuers whose tokens are trusted, each by another name and `iss`.
     """
 
     rules: tuple[PolicyRule, ...] = ()
     deny_others: bool = False
-    identities: tuple[CertificateIdentity, ...] = ()
     issuers: tuple[JwtIssuer, ...] = ()
 
     def applied(self, caller: Caller) -> Caller:
@@ -78,17 +67,6 @@ class AccessPolicy:
             each for each in self.rules if each.concerns(caller) and each.rule.fits(method, caller.namespace)
         )
         return PolicyDecision(allowed, next(deciding, None))
-
-    def identity_of_certificate(self, subject: str) -> Caller | None:
-        """The caller that a verified certificate stands for, with the rules that concern it. None: the policy does not know it.
-
-        Args:
-            subject: a SPIFFE id, or a name; as `weft.rpc.security.peer_identity` finds it.
-        """
-        for each in self.identities:
-            if fits(each.subject, subject):
-                return self.applied(each.grant.caller(subject))
-        return None
 
 
 NO_POLICY = AccessPolicy()

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-SALT_BYTES = 32
 FRAME_BYTES = 1024 * 1024
 TAG_BYTES = 16
 
