@@ -38,19 +38,13 @@ from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.resource_view import ResourceView
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
-from weft.coordinator.groups.callback_pass import CallbackPass, callback_methods
-from weft.coordinator.groups.group_ends import GroupEnds
-from weft.coordinator.groups.group_service import GroupService
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.namespaces.mesh_figures import CountedParts, MeshFigures
+from weft.coordinator.namespaces.mesh_parts import MeshTools, made_parts
 from weft.coordinator.namespaces.mesh_services import MeshServices
 from weft.coordinator.namespaces.store_events import StoreEvents, Upkeep
-from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync
-from weft.coordinator.schedules.schedule_service import ScheduleService
-from weft.coordinator.schedules.schedule_table import ScheduleTable
-from weft.coordinator.schedules.tick_pass import TickPass
 from weft.coordinator.service import CoordinatorService, FleetParts, TaskParts
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
@@ -61,7 +55,6 @@ from weft.coordinator.statistics.stats_service import StatsService
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import Owner, SweepReport
-from weft.coordinator.task_logs.log_service import LogService
 from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
@@ -135,7 +128,6 @@ class Namespace(StoreEvents):
             outcomes=self._outcomes,
             tickets=tickets,
         )
-        self._logs = LogService(store, self._sessions, self._register, settings, self._edge)
         self._fleet_sync = FleetSync(
             self._store,
             self._register,
@@ -150,8 +142,10 @@ class Namespace(StoreEvents):
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
         self._submission_service = self._make_submissions()
-        self._schedules, self._callbacks = self._make_passes()
-        self._group_ends = GroupEnds(self._store, settings.max_watchers)
+        tools = MeshTools(
+            store, settings, self._edge, self._submission_service, self._sessions, self._register
+        )
+        self._logs, self._parts = made_parts(tools)
         self._stats = StatsService(self._store, self.coordinator_id, exposure)
         self._sweeper = Sweeper(
             self._store,
@@ -188,13 +182,6 @@ class Namespace(StoreEvents):
         policies, look = self._contracts.policies, self._fleet_sync.look_now
         return UnservedQueues(self._store, self._register, policies, look, self._settings.fallback_grace_s)
 
-    def _make_passes(self) -> tuple[PassRunner, PassRunner]:
-        """Those of schedules, and of groups' callbacks."""
-        ticks = TickPass(self._store, self._submission_service, self._settings.cancel_grace_s)
-        callbacks = CallbackPass(self._store, self._submission_service)
-        due = PassRunner(self._store, ticks.run, "schedules")
-        return due, PassRunner(self._store, callbacks.run, "callbacks")
-
     # -- events of the parts for each other -------------------------------------------------------------------------
 
     def _lease_lost(self, owner: Owner) -> None:
@@ -207,7 +194,7 @@ class Namespace(StoreEvents):
 
     async def _submitted_methods(self) -> set[str]:
         """The methods of tasks that coordinators submit themselves."""
-        return await ScheduleTable(self._store).methods() | await callback_methods(self._store)
+        return set().union(*[await part.methods() for part in self._parts])
 
     async def _keep_house(self, now_s: float) -> None:
         self._stats.tick(now_s)
@@ -236,11 +223,12 @@ class Namespace(StoreEvents):
             self._dispatcher.wake()
 
     def log_answered(self, reply: logs_pb2.LogReply) -> None:
-        self._logs.asked.answered(reply)
+        self._logs.answered(reply)
 
     def session_ended(self, session: AgentSession) -> None:
         self._index.left(session)
-        self._logs.asked.session_ended(session)
+        for part in self._parts:
+            part.session_ended(session)
 
     def _fleet_moved(self) -> None:
         self._discovery.announce()
@@ -270,11 +258,9 @@ class Namespace(StoreEvents):
         timing = CallFigures(self.figures.figures)
         own = MeshServices(
             service,
-            ScheduleService(self._store, submissions, edge),
-            GroupService(self._store, submissions, self._group_ends, settings.cancel_grace_s, edge),
-            self._logs,
             MethodService(self._contracts, self._register, self._overrides, self._run_limits),
             self._stats,
+            self._parts,
         )
         own.add_to(guard.Lenient(routes, timing.timed_handler))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
@@ -306,8 +292,8 @@ class Namespace(StoreEvents):
         self._sessions.start()
         self._dispatcher.start()
         self._sweeper.start()
-        self._schedules.start()
-        self._callbacks.start()
+        for part in self._parts:
+            part.start()
 
     async def stop(self, why: WeftError | None = None) -> None:
         """Answer the waiting callers and end the sessions; each step is bounded. Tasks and results stay in the store.
@@ -321,14 +307,10 @@ class Namespace(StoreEvents):
             why
             or _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
         )
-        self._group_ends.close(
-            why or _stopping("the coordinator is stopping; wait for the group at another one")
-        )
         # Before the sessions: their end here is no change of the agents.
         self._discovery.close(why or _stopping("the coordinator is stopping; resume from the last cursor"))
-        await self._logs.stop(why or _stopping("the coordinator is stopping; ask again"))
-        await self._schedules.stop()
-        await self._callbacks.stop()
+        for part in self._parts:
+            await part.stop(why)
         await self._dispatcher.stop()
         # Before the streams close: an agent whose lease ends now is not lost, because it will come back.
         await self._sweeper.stop()
@@ -384,14 +366,13 @@ class Namespace(StoreEvents):
 
     @property
     def next_pass_at(self) -> float | None:
-        """When a schedule or the callback of a group is due next, by the store's clock; None: no time is known."""
-        due = [at for at in (self._schedules.next_at, self._callbacks.next_at) if at is not None]
-        return min(due, default=None)
+        """When something is due next in a part (a schedule's tick, a group's callback), by the store's clock; None: no time is known."""
+        return min((part.next_at for part in self._parts if part.next_at is not None), default=None)
 
     async def run_passes(self) -> None:
-        """Submit the tasks of all ticks that have come, and the callbacks of groups that have ended."""
-        await self._schedules.run_due()
-        await self._callbacks.run_due()
+        """Do what is due in the parts: submit the tasks of ticks that have come, and the callbacks of groups that have ended."""
+        for part in self._parts:
+            await part.run_due()
 
 
 def _stopping(message: str) -> Unavailable:

@@ -11,15 +11,11 @@ from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
-from weft.coordinator.groups.group_ends import GroupEnds
-from weft.coordinator.pass_runner import PassRunner
+from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.policy.policy_rows import PolicyRows
-from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
 from weft.coordinator.sessions.sessions import Sessions
-from weft.coordinator.store.group_store import GROUPS
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
 from weft.coordinator.store.rules import QueueKey
-from weft.coordinator.task_logs.log_service import LogService
 
 
 class Upkeep(Protocol):
@@ -48,12 +44,9 @@ class StoreEvents:
 
     _dispatcher: Dispatcher
     _sweeper: Sweeper
-    _schedules: PassRunner
-    _callbacks: PassRunner
-    _group_ends: GroupEnds
+    _parts: tuple[MeshPart, ...]
     _overrides: PolicyRows
     _operator_limits: PolicyRows
-    _logs: LogService
     _explainer: QueueExplainer
     _upkeep: Upkeep
     _index: SessionIndex
@@ -87,18 +80,16 @@ class StoreEvents:
     def rows_changed(self, kind: str) -> None:
         if self._upkeep.rows_changed(kind):
             self._sweeper.hasten()
-        if kind == SCHEDULES:
-            self._schedules.changed()
-        if kind == GROUPS:
-            self._callbacks.changed()
-            self._group_ends.changed()
+        for part in self._parts:
+            part.rows_changed(kind)
         for rows in (self._overrides, self._operator_limits):
             if kind == rows.kind:
                 rows.rows_changed()
                 self._sweeper.hasten()
 
     def posted(self, message: bytes) -> None:
-        self._logs.asked.posted(message)
+        for part in self._parts:
+            part.posted(message)
 
     def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
         return self._explainer.queue_now(queue, paused=paused).text

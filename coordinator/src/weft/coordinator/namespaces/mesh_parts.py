@@ -1,0 +1,36 @@
+"""Makes the parts of a mesh: what it does besides running tasks. A new one is added here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.groups.group_part import GroupPart
+from weft.coordinator.mesh_part import MeshPart
+from weft.coordinator.schedules.schedule_part import SchedulePart
+from weft.coordinator.sessions.sessions import Sessions
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.coordinator.task_logs.log_part import LogPart
+from weft.rpc.identity.edge import Edge
+
+
+class MeshTools(NamedTuple):
+    """What parts are made with."""
+
+    store: Store
+    settings: CoordinatorSettings
+    edge: Edge
+    submissions: SubmissionService
+    sessions: Sessions
+    register: AgentRegister
+
+
+def made_parts(tools: MeshTools) -> tuple[LogPart, tuple[MeshPart, ...]]:
+    """The logs, which sessions answer to, and all parts, in the order in which they start and stop."""
+    store, settings, edge, submissions, sessions, register = tools
+    logs = LogPart(store, sessions, register, settings, edge)
+    schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge)
+    groups = GroupPart(store, submissions, settings, edge)
+    return logs, (logs, schedules, groups)
