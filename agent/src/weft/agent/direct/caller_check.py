@@ -34,6 +34,8 @@ CHANGE_S = 5.0
 RECHECK_S = 30.0
 # Those that could not be judged are judged again after this time.
 RETRY_S = 1.0
+# Callers may know an agent a moment before it has its first welcome: so long, their calls wait for that.
+WELCOME_S = 2.0
 
 
 class CallerCheck:
@@ -65,6 +67,7 @@ class CallerCheck:
         # Tickets made before that are asked about.
         self._sure_from = 0.0
         self._changed = asyncio.Event()
+        self._welcomed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.edge = Edge(self)
         self.edge.on = has_token
@@ -85,6 +88,7 @@ class CallerCheck:
         self._key = welcome.ticket_key
         if welcome.HasField("time"):
             self._ahead_s = seconds(welcome.time) - time.monotonic()
+        self._welcomed.set()
         # Tokens may have changed while no coordinator told.
         self.tokens_changed()
 
@@ -125,6 +129,10 @@ class CallerCheck:
             Unauthenticated: the token or the ticket is not valid.
             Unavailable: that cannot be found out now.
         """
+        if not self._welcomed.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WELCOME_S):
+                    await self._welcomed.wait()
         if tickets.is_ticket(text) and (verdict := self._by_key(text)) is not None:
             return verdict
         channel = self._coordinator()
