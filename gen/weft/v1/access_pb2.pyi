@@ -24,9 +24,11 @@ ACCESS_FIELD_NUMBER: _ClassVar[int]
 access: _descriptor.FieldDescriptor
 
 class Access(_message.Message):
-    __slots__ = ("roles", "every_namespace")
+    __slots__ = ("roles", "every_namespace", "frequent")
     ROLES_FIELD_NUMBER: _ClassVar[int]
     EVERY_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    FREQUENT_FIELD_NUMBER: _ClassVar[int]
     roles: _containers.RepeatedScalarFieldContainer[Role]
     every_namespace: bool
-    def __init__(self, roles: _Optional[_Iterable[_Union[Role, str]]] = ..., every_namespace: bool = ...) -> None: ...
+    frequent: bool
+    def __init__(self, roles: _Optional[_Iterable[_Union[Role, str]]] = ..., every_namespace: bool = ..., frequent: bool = ...) -> None: ...

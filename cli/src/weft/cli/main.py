@@ -132,6 +132,9 @@ class _Commands(LazyGroup):
             "Run agents and coordinators as services of the system.",
             _RUN,
         ),
+        "audit": CommandEntry(
+            "weft.cli.audit.audit_command:app", "Show who did what, and check the file of it.", _SECURE
+        ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(

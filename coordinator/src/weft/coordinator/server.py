@@ -7,10 +7,12 @@ stop:  the meshes ─► port closed ─► direct calls and store closed
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.audit.audit import Audit
 from weft.coordinator.coordinator_figures import CoordinatorFigures
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.join_port import JoinPort
@@ -42,6 +44,7 @@ from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.process_metering import ask_certificate, ask_denied
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import (
+    audit_pb2_grpc,
     certificate_pb2_grpc,
     namespace_pb2_grpc,
     provision_pb2_grpc,
@@ -92,7 +95,8 @@ class Coordinator:
             ports["metrics"] = self._scrapes.denied
         ask_denied(self._figures.figures, ports)
         self._exposure = Exposure(allowed=settings.insecure)
-        once = self.coordinator_id, self._tls, self.identity, tracer, self._exposure
+        self._audit = Audit(store, settings, self.identity.edge.caller)
+        once = self.coordinator_id, self._tls, self.identity, tracer, self._exposure, self._audit.calls
         self._parts = CoordinatorParts(settings, *once)
         # The mesh of those who name none.
         self.default = Namespace(store, self._parts, self)
@@ -118,9 +122,11 @@ class Coordinator:
     # -- what it keeps in the store (Upkeep) ------------------------------------------------------------------------
 
     def rows_changed(self, kind: str) -> bool:
+        self._audit.rows_changed(kind)
         return self.identity.rows_changed(kind) or self._upkeep.rows_changed(kind)
 
     async def keep_house(self, now_s: float) -> None:
+        await self._audit.keep_house(now_s)
         if await self.identity.keep_house(now_s):
             for mesh in (self.default, *(each.mesh for each in self.namespaces.present().values())):
                 mesh.tell_tokens_changed()
@@ -142,6 +148,7 @@ class Coordinator:
         await self._channelz.start()
         await self.default.open()
         await self.identity.start()
+        await self._audit.start()
         await self.default.start()
         await self._figures.start()
         await server.start()
@@ -165,7 +172,12 @@ class Coordinator:
             server_options(max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s)
         )
         common, own, identity = Routes(), Routes(), self.identity
-        edge, services = identity.edge, guard.Lenient(common, CallFigures(self.figures).timed_handler)
+        timing = CallFigures(self.figures)
+
+        def around(handler: Any, method: str) -> Any:
+            return self._audit.calls.handler(timing.timed_handler(handler, method), method)
+
+        edge, services = identity.edge, guard.Lenient(common, around)
         security_pb2_grpc.add_TokenServiceServicer_to_server(identity.service, services)
         namespace_pb2_grpc.add_NamespaceServiceServicer_to_server(
             NamespaceService(self.namespaces, edge), services
@@ -175,6 +187,7 @@ class Coordinator:
         )
         provision_pb2_grpc.add_ProvisionServiceServicer_to_server(provisioning, services)
         certificate_pb2_grpc.add_CertificateServiceServicer_to_server(identity.certificates, services)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(self._audit.service, services)
         self.default.serve_on(own)
         routes = NamespaceRoutes(own, common, self.namespaces)
         edge.behind(server).add_generic_rpc_handlers((routes,))
@@ -193,6 +206,7 @@ class Coordinator:
             await self._join.stop(grace_s)
         if self._server is not None:
             await self._server.stop(grace_s)
+        await self._audit.stop()
         await self._figures.stop()
         await self._channelz.stop()
         self._exposure.close()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from grpc import aio
 
 from weft.coordinator import codec, guard
+from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.calls.bulk_stream import BulkStream
 from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.submission import SubmissionService, accepted
@@ -40,6 +41,10 @@ MAX_AGENT_PAGE = 10_000
 Context = aio.ServicerContext[Any, Any]
 
 
+_CONNECT = "weft.v1.CoordinatorService/Connect"
+_SUBMIT_TASKS = "weft.v1.CoordinatorService/SubmitTasks"
+
+
 class TaskParts(NamedTuple):
     """The parts behind the task RPCs."""
 
@@ -48,6 +53,7 @@ class TaskParts(NamedTuple):
     submission_service: SubmissionService
     explainer: QueueExplainer
     settings: CoordinatorSettings
+    audited: AuditedCalls
     # None: no traces are exported.
     tracer: SpanTracer | None = None
 
@@ -73,6 +79,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self._submission_service,
             self._explainer,
             self._settings,
+            self._audited,
             self._tracer,
         ) = tasks
         self._fleet, self._discovery, self._queues, self._resources, self._contracts = fleet
@@ -106,7 +113,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self._subscriptions,
             self._settings,
             traceparent,
-            self._edge.method_check(context),
+            self._audited.method_check(_SUBMIT_TASKS, context, self._edge.method_check(context)),
         )
         async for response in stream.run(guard.parsed(requests)):
             yield response
@@ -275,7 +282,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def Connect(
         self, request_iterator: AsyncIterator[session_pb2.ConnectRequest], context: Context
     ) -> None:
-        await self._sessions.serve(request_iterator, context, self._edge.caller(context))
+        opened = self._audited.session_opened(_CONNECT, context)
+        await self._sessions.serve(request_iterator, context, self._edge.caller(context), opened)
 
     @guard.unary
     async def Report(

@@ -96,6 +96,9 @@ def coordinator(
     policy: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Who may call what (weft policy check); needs tokens.")
     ] = None,
+    audit_log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write who did what to this file (weft audit).")
+    ] = None,
     metrics: _Metrics = None,
     channelz: _Channelz = None,
     log_level: Annotated[
@@ -117,6 +120,7 @@ def coordinator(
         "join_listen": join_listen,
         "operator_token_file": operator_token_file,
         "policy": policy,
+        "audit_log": audit_log,
         "metrics": metrics,
         "channelz": channelz,
         "log_level": log_level,

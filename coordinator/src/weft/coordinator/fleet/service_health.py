@@ -16,6 +16,7 @@ from weft.rpc.identity.edge import Edge
 OWN_SERVICES = frozenset(
     {
         "",
+        "weft.v1.AuditService",
         "weft.v1.CertificateService",
         "weft.v1.CoordinatorService",
         "weft.v1.GroupService",

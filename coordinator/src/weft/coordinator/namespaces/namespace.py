@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from grpc_health.v1 import health_pb2_grpc
 
 from weft.coordinator import guard
+from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.calls.call_tasks import CallTasks
 from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.durable_proxy import DurableCalls
@@ -83,6 +84,7 @@ class CoordinatorParts(NamedTuple):
     # None: no traces are exported.
     tracer: SpanTracer | None
     exposure: Exposure
+    audited: AuditedCalls
 
 
 class Namespace(StoreEvents):
@@ -96,7 +98,15 @@ class Namespace(StoreEvents):
     """
 
     def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep, name: str = "") -> None:
-        self._settings, self.coordinator_id, self._tls, self._identity, self._tracer, exposure = parts
+        (
+            self._settings,
+            self.coordinator_id,
+            self._tls,
+            self._identity,
+            self._tracer,
+            exposure,
+            self._audited,
+        ) = parts
         self._edge, self.figures = self._identity.edge, MeshFigures(parts.settings.metrics_methods)
         tickets = None if self._identity.tickets is None else self._identity.tickets.within(name)
         self._agent_route = AgentRoute(parts.tls.channels, tickets)
@@ -250,7 +260,9 @@ class Namespace(StoreEvents):
             self.ready,
         )
         service = CoordinatorService(
-            TaskParts(self._store, subscriptions, submissions, explainer, settings, self._tracer),
+            TaskParts(
+                self._store, subscriptions, submissions, explainer, settings, self._audited, self._tracer
+            ),
             FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
             edge,
@@ -262,7 +274,11 @@ class Namespace(StoreEvents):
             self._stats,
             self._parts,
         )
-        own.add_to(guard.Lenient(routes, timing.timed_handler))
+
+        def around(handler: Any, method: str) -> Any:
+            return self._audited.handler(timing.timed_handler(handler, method), method)
+
+        own.add_to(guard.Lenient(routes, around))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
         tasks = CallTasks(self._store, subscriptions, submissions, explainer, settings.cancel_grace_s)
         calls = DurableCalls(
@@ -271,7 +287,7 @@ class Namespace(StoreEvents):
         shown = [*filter(None, OWN_SERVICES), health.SERVICE]
         Reflection(self._contracts, shown).serve_on(routes)
         health.HealthLists(self._health).serve_on(routes)
-        routes.others = timing.timed(calls)
+        routes.others = self._audited.hosted(timing.timed(calls))
         counted = self._store, self._register, self._sessions, subscriptions, submissions
         self.figures.ask(CountedParts(*counted, calls.admission, self._direct.balancer))
 

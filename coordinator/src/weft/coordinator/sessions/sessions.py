@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from google.protobuf.message import DecodeError
 from grpc import aio
@@ -141,8 +141,12 @@ class Sessions:
         requests: AsyncIterator[session_pb2.ConnectRequest],
         context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
         caller: Caller = ANYBODY,
+        opened: Callable[[session_pb2.Hello], None] = lambda _: None,
     ) -> None:
         """Serve one agent's stream until it ends.
+
+        Args:
+            opened: called when the agent has been let in.
 
         Raises:
             WeftError: why this coordinator ended the stream.
@@ -151,6 +155,7 @@ class Sessions:
         await self._listener.admit(caller, hello)
         session = await self._open(hello, context)
         session.caller = caller
+        opened(hello)
         reader = asyncio.get_running_loop().create_task(self._read(session, requests))
         task = session.task = asyncio.current_task()
         assert task is not None

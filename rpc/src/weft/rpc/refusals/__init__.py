@@ -85,6 +85,7 @@ from weft.rpc.refusals.schedule_refusals import (
 from weft.rpc.refusals.server_refusals import (
     RETRY_AFTER_S,
     STOPPING_RETRY_S,
+    audit_off,
     call_deadline,
     internal,
     limit_reached,
@@ -113,6 +114,7 @@ __all__ = [
     "agent_id_in_use",
     "agent_not_found",
     "app_unavailable",
+    "audit_off",
     "call_deadline",
     "callers_unknown",
     "cancelled",

@@ -7,6 +7,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from weft.rpc.errors import (
     DOMAIN,
     DeadlineExceeded,
+    FailedPrecondition,
     Internal,
     LimitReached,
     Overloaded,
@@ -38,6 +39,14 @@ def limit_reached(message: str, metadata: dict[str, str]) -> LimitReached:
 def stopping(message: str, retry_after_s: float | None = STOPPING_RETRY_S) -> Unavailable:
     """A coordinator or an agent takes no new work, because it stops."""
     return Unavailable(message, reason=pb.ERROR_REASON_STOPPING, retry_after_s=retry_after_s)
+
+
+def audit_off() -> FailedPrecondition:
+    """A coordinator keeps no audit that could be read from it."""
+    return FailedPrecondition(
+        "this coordinator keeps no audit in its store: start it with --tokens on or --audit-log FILE, and audit_keep_s above 0",
+        reason=pb.ERROR_REASON_AUDIT_OFF,
+    )
 
 
 def store_unavailable(message: str, retry_after_s: float) -> Unavailable:

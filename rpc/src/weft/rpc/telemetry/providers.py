@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = get_logger("weft.telemetry")
 
-Signal = Literal["traces", "metrics"]
+Signal = Literal["traces", "metrics", "logs"]
 Environ = Mapping[str, str]
 
 # How long a process that ends waits for its last spans to be sent.
@@ -40,7 +40,7 @@ _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 def exporter_names(signal: Signal, environ: Environ = os.environ) -> list[str]:
     """The exporters that the environment asks for; none: nothing is exported.
 
-    They are those of OTEL_TRACES_EXPORTER or OTEL_METRICS_EXPORTER. Without it: "otlp", if there is an OTLP endpoint.
+    They are those of OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER or OTEL_LOGS_EXPORTER. Without it: "otlp", if there is an OTLP endpoint.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return []
