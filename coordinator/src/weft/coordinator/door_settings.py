@@ -13,6 +13,7 @@ from weft.rpc.network import unix_path
 from weft.rpc.network.binding import checked_host_port
 from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.tls import Tls, misfit, tls_of
+from weft.rpc.times import MAX_DURATION_S
 
 
 class DoorSettings(FileSettings):
@@ -78,6 +79,16 @@ class DoorSettings(FileSettings):
     policy: Path | None = Field(
         None,
         description="file of the access policy: which callers may call which methods; read again when it changes; needs tokens",
+    )
+    audit_log: Path | None = Field(
+        None,
+        description="file of the audit: who did what, a line of JSON for each event, in a chain of digests (`weft audit verify`)",
+    )
+    audit_keep_s: float = Field(
+        30 * 86400.0,
+        ge=0,
+        le=MAX_DURATION_S,
+        description="events of the audit are kept in the store for so long, where tokens are on or there is a file for it; 0: not at all",
     )
 
     @property

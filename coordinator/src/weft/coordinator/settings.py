@@ -195,16 +195,6 @@ class CoordinatorSettings(DoorSettings):
     max_namespaces: int = Field(
         100, ge=0, le=1000, description="namespaces that there may be, beside the default one"
     )
-    audit_log: Path | None = Field(
-        None,
-        description="file of the audit: who did what, a line of JSON for each event, in a chain of digests (`weft audit verify`)",
-    )
-    audit_keep_s: float = Field(
-        30 * 86400.0,
-        ge=0,
-        le=MAX_DURATION_S,
-        description="events of the audit are kept in the store for so long, where tokens are on or there is a file for it; 0: not at all",
-    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -190,12 +190,12 @@ def details_of(request: Message) -> tuple[tuple[str, str], ...]:
 
 def made_by(response: Message) -> tuple[tuple[str, str], ...]:
     """The ids of what a call has made or changed."""
-    fields: Sequence[tuple[Any, Any]] = response.ListFields()
-    return tuple(
-        (f"{field.name}.id", value.id)
-        for field, value in fields
-        if field.message_type is not None and not field.is_repeated and getattr(value, "id", "")
-    )
+    made: list[tuple[str, str]] = []
+    for field, value in response.ListFields():
+        kind = None if field.is_repeated else field.message_type
+        if kind is not None and "id" in kind.fields_by_name and value.id:
+            made.append((f"{field.name}.id", str(value.id)))
+    return tuple(made)
 
 
 def peer_of(peer: str) -> str:

@@ -100,8 +100,10 @@ type Access struct {
 	Roles []Role `protobuf:"varint,1,rep,packed,name=roles,proto3,enum=weft.v1.Role" json:"roles,omitempty"`
 	// The RPC concerns all namespaces: only callers whose scope has no list of namespaces may call it.
 	EveryNamespace bool `protobuf:"varint,2,opt,name=every_namespace,json=everyNamespace,proto3" json:"every_namespace,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// It is called for each task, or nearly: the audit counts its calls instead of keeping each.
+	Frequent      bool `protobuf:"varint,3,opt,name=frequent,proto3" json:"frequent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Access) Reset() {
@@ -148,6 +150,13 @@ func (x *Access) GetEveryNamespace() bool {
 	return false
 }
 
+func (x *Access) GetFrequent() bool {
+	if x != nil {
+		return x.Frequent
+	}
+	return false
+}
+
 var file_weft_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -171,10 +180,11 @@ var File_weft_v1_access_proto protoreflect.FileDescriptor
 
 const file_weft_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/access.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\"V\n" +
+	"\x14weft/v1/access.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\"r\n" +
 	"\x06Access\x12#\n" +
 	"\x05roles\x18\x01 \x03(\x0e2\r.weft.v1.RoleR\x05roles\x12'\n" +
-	"\x0fevery_namespace\x18\x02 \x01(\bR\x0eeveryNamespace*c\n" +
+	"\x0fevery_namespace\x18\x02 \x01(\bR\x0eeveryNamespace\x12\x1a\n" +
+	"\bfrequent\x18\x03 \x01(\bR\bfrequent*c\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_CLIENT\x10\x01\x12\x0e\n" +

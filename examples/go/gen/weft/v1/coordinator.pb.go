@@ -2351,14 +2351,16 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x121\n" +
 	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\"\x10\n" +
-	"\x0eReportResponse2\xed\n" +
+	"\x0eReportResponse2\xf5\n" +
 	"\n" +
-	"\x12CoordinatorService\x12O\n" +
+	"\x12CoordinatorService\x12Q\n" +
 	"\n" +
-	"SubmitTask\x12\x1a.weft.v1.SubmitTaskRequest\x1a\x1b.weft.v1.SubmitTaskResponse\"\b\xca\xe1\x18\x04\n" +
-	"\x02\x01\x02\x12V\n" +
-	"\vSubmitTasks\x12\x1b.weft.v1.SubmitTasksRequest\x1a\x1c.weft.v1.SubmitTasksResponse\"\b\xca\xe1\x18\x04\n" +
-	"\x02\x01\x02(\x010\x01\x12G\n" +
+	"SubmitTask\x12\x1a.weft.v1.SubmitTaskRequest\x1a\x1b.weft.v1.SubmitTaskResponse\"\n" +
+	"\xca\xe1\x18\x06\n" +
+	"\x02\x01\x02\x18\x01\x12X\n" +
+	"\vSubmitTasks\x12\x1b.weft.v1.SubmitTasksRequest\x1a\x1c.weft.v1.SubmitTasksResponse\"\n" +
+	"\xca\xe1\x18\x06\n" +
+	"\x02\x01\x02\x18\x01(\x010\x01\x12G\n" +
 	"\aGetTask\x12\x17.weft.v1.GetTaskRequest\x1a\x18.weft.v1.GetTaskResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x03\x01\x02\x03\x12O\n" +
 	"\tWaitTasks\x12\x19.weft.v1.WaitTasksRequest\x1a\x1a.weft.v1.WaitTasksResponse\"\t\xca\xe1\x18\x05\n" +
@@ -2387,11 +2389,11 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\vUpdateQueue\x12\x1b.weft.v1.UpdateQueueRequest\x1a\x1c.weft.v1.UpdateQueueResponse\"\a\xca\xe1\x18\x03\n" +
 	"\x01\x04\x12Y\n" +
 	"\rListResources\x12\x1d.weft.v1.ListResourcesRequest\x1a\x1e.weft.v1.ListResourcesResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x03\x01\x02\x03\x12I\n" +
-	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x02(\x010\x01\x12B\n" +
-	"\x06Report\x12\x16.weft.v1.ReportRequest\x1a\x17.weft.v1.ReportResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x02B~\n" +
+	"\x03\x01\x02\x03\x12K\n" +
+	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x02\x18\x01(\x010\x01\x12D\n" +
+	"\x06Report\x12\x16.weft.v1.ReportRequest\x1a\x17.weft.v1.ReportResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x02\x18\x01B~\n" +
 	"\vcom.weft.v1B\x10CoordinatorProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

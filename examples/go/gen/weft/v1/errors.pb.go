@@ -172,6 +172,8 @@ const (
 	ErrorReason_ERROR_REASON_JWT_INVALID ErrorReason = 81
 	// UNAVAILABLE: the keys of an outside issuer cannot be read, so that its tokens cannot be verified. Metadata: issuer.
 	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 82
+	// FAILED_PRECONDITION: this coordinator keeps no audit.
+	ErrorReason_ERROR_REASON_AUDIT_OFF ErrorReason = 83
 	// NOT_FOUND: this coordinator has no kind of provisioning of this name. Metadata: kind, and kinds, those that it has.
 	ErrorReason_ERROR_REASON_PROVISION_KIND_NOT_FOUND ErrorReason = 100
 	// FAILED_PRECONDITION: a kind of provisioning, of a package that is installed beside weft, has failed. No token was made. Metadata: kind,
@@ -268,6 +270,7 @@ var (
 		78:  "ERROR_REASON_NAMESPACE_DELETING",
 		81:  "ERROR_REASON_JWT_INVALID",
 		82:  "ERROR_REASON_ISSUER_UNAVAILABLE",
+		83:  "ERROR_REASON_AUDIT_OFF",
 		100: "ERROR_REASON_PROVISION_KIND_NOT_FOUND",
 		101: "ERROR_REASON_PROVISION_KIND_FAILED",
 		70:  "ERROR_REASON_TICKET_INVALID",
@@ -345,6 +348,7 @@ var (
 		"ERROR_REASON_NAMESPACE_DELETING":        78,
 		"ERROR_REASON_JWT_INVALID":               81,
 		"ERROR_REASON_ISSUER_UNAVAILABLE":        82,
+		"ERROR_REASON_AUDIT_OFF":                 83,
 		"ERROR_REASON_PROVISION_KIND_NOT_FOUND":  100,
 		"ERROR_REASON_PROVISION_KIND_FAILED":     101,
 		"ERROR_REASON_TICKET_INVALID":            70,
@@ -391,7 +395,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xe9\x13\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\x85\x14\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -456,7 +460,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_NAMESPACE_IN_USE\x10M\x12#\n" +
 	"\x1fERROR_REASON_NAMESPACE_DELETING\x10N\x12\x1c\n" +
 	"\x18ERROR_REASON_JWT_INVALID\x10Q\x12#\n" +
-	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10R\x12)\n" +
+	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10R\x12\x1a\n" +
+	"\x16ERROR_REASON_AUDIT_OFF\x10S\x12)\n" +
 	"%ERROR_REASON_PROVISION_KIND_NOT_FOUND\x10d\x12&\n" +
 	"\"ERROR_REASON_PROVISION_KIND_FAILED\x10e\x12\x1f\n" +
 	"\x1bERROR_REASON_TICKET_INVALID\x10F\x12 \n" +
