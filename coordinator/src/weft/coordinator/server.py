@@ -7,7 +7,6 @@ stop:  the meshes ─► port closed ─► direct calls and store closed
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from grpc import aio
 
@@ -173,11 +172,7 @@ class Coordinator:
         )
         common, own, identity = Routes(), Routes(), self.identity
         timing = CallFigures(self.figures)
-
-        def around(handler: Any, method: str) -> Any:
-            return self._audit.calls.handler(timing.timed_handler(handler, method), method)
-
-        edge, services = identity.edge, guard.Lenient(common, around)
+        edge, services = identity.edge, guard.Lenient(common, self._audit.calls.around(timing.timed_handler))
         security_pb2_grpc.add_TokenServiceServicer_to_server(identity.service, services)
         namespace_pb2_grpc.add_NamespaceServiceServicer_to_server(
             NamespaceService(self.namespaces, edge), services

@@ -140,7 +140,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that no event in the file of an audit was changed, removed or put in.
+    """Check that an audit's file is whole: nothing changed or removed.
 
     Events that were cut off at the end leave no trace in the file itself: keep a later digest elsewhere, such as where OpenTelemetry sends the
     events, and --expect it. The exit status is 0 if the chain is whole, and 1 if it is not.

@@ -70,6 +70,10 @@ class AuditedCalls:
             return handler
         return with_behaviour(handler, _Audited(self, method, frequent=access.frequent))
 
+    def around(self, wrapped: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+        """The same wrapper of handlers, with the audit around it."""
+        return lambda handler, method: self.handler(wrapped(handler, method), method)
+
     def hosted(self, inner: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
         """The same handlers of hosted methods, whose calls are counted."""
         return _Hosted(inner, self) if self._audit.on else inner

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from grpc_health.v1 import health_pb2_grpc
 
@@ -98,21 +98,13 @@ class Namespace(StoreEvents):
     """
 
     def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep, name: str = "") -> None:
-        (
-            self._settings,
-            self.coordinator_id,
-            self._tls,
-            self._identity,
-            self._tracer,
-            exposure,
-            self._audited,
-        ) = parts
+        self._settings, self.coordinator_id, self._tls, self._identity, self._tracer = parts[:5]
+        exposure, self._audited = parts[5:]
         self._edge, self.figures = self._identity.edge, MeshFigures(parts.settings.metrics_methods)
         tickets = None if self._identity.tickets is None else self._identity.tickets.within(name)
         self._agent_route = AgentRoute(parts.tls.channels, tickets)
         self._store, self._upkeep, settings = store, upkeep, parts.settings
-        self._subscriptions = TaskSubscriptions(settings.max_watchers)
-        self._contracts = Contracts()
+        self._subscriptions, self._contracts = TaskSubscriptions(settings.max_watchers), Contracts()
         self._contract_sync = ContractSync(
             self._store,
             self._contracts,
@@ -248,7 +240,7 @@ class Namespace(StoreEvents):
 
     def serve_on(self, routes: Routes) -> None:
         """Serve this mesh."""
-        settings, explainer, edge = self._settings, self._explainer, self._edge
+        settings, explainer, edge, audited = self._settings, self._explainer, self._edge, self._audited
         submissions, subscriptions = self._submission_service, self._subscriptions
         queues = Queues(
             self._store,
@@ -260,9 +252,7 @@ class Namespace(StoreEvents):
             self.ready,
         )
         service = CoordinatorService(
-            TaskParts(
-                self._store, subscriptions, submissions, explainer, settings, self._audited, self._tracer
-            ),
+            TaskParts(self._store, subscriptions, submissions, explainer, settings, audited, self._tracer),
             FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
             edge,
@@ -274,11 +264,7 @@ class Namespace(StoreEvents):
             self._stats,
             self._parts,
         )
-
-        def around(handler: Any, method: str) -> Any:
-            return self._audited.handler(timing.timed_handler(handler, method), method)
-
-        own.add_to(guard.Lenient(routes, around))
+        own.add_to(guard.Lenient(routes, audited.around(timing.timed_handler)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
         tasks = CallTasks(self._store, subscriptions, submissions, explainer, settings.cancel_grace_s)
         calls = DurableCalls(
@@ -287,7 +273,7 @@ class Namespace(StoreEvents):
         shown = [*filter(None, OWN_SERVICES), health.SERVICE]
         Reflection(self._contracts, shown).serve_on(routes)
         health.HealthLists(self._health).serve_on(routes)
-        routes.others = self._audited.hosted(timing.timed(calls))
+        routes.others = audited.hosted(timing.timed(calls))
         counted = self._store, self._register, self._sessions, subscriptions, submissions
         self.figures.ask(CountedParts(*counted, calls.admission, self._direct.balancer))
 
