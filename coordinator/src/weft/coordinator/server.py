@@ -15,7 +15,8 @@ from weft.coordinator.audit.audit import Audit
 from weft.coordinator.coordinator_figures import CoordinatorFigures
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.join_port import JoinPort
-from weft.coordinator.namespaces.namespace import CoordinatorParts, Namespace
+from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
+from weft.coordinator.namespaces.namespace import Namespace
 from weft.coordinator.namespaces.namespace_routes import NamespaceRoutes
 from weft.coordinator.namespaces.namespace_service import NamespaceService
 from weft.coordinator.namespaces.namespace_table import NamespaceTable

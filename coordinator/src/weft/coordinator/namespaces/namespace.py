@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from grpc_health.v1 import health_pb2_grpc
 
 from weft.coordinator import guard
-from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.calls.call_tasks import CallTasks
 from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.durable_proxy import DurableCalls
@@ -39,7 +37,7 @@ from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.resource_view import ResourceView
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
-from weft.coordinator.identity.identity import Identity
+from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
 from weft.coordinator.namespaces.mesh_figures import CountedParts, MeshFigures
 from weft.coordinator.namespaces.mesh_parts import MeshTools, made_parts
 from weft.coordinator.namespaces.mesh_services import MeshServices
@@ -51,7 +49,6 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.sessions import Sessions
-from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.statistics.stats_service import StatsService
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
@@ -61,30 +58,14 @@ from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.identity.caller import Caller
 from weft.rpc.network.agent_route import AgentRoute
-from weft.rpc.network.exposure import Exposure
 from weft.rpc.network.routes import Routes
 from weft.rpc.process.logs import get_logger
-from weft.rpc.security.process_tls import ProcessTls
 from weft.rpc.telemetry.call_figures import CallFigures
-from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
 log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
-
-
-class CoordinatorParts(NamedTuple):
-    """What stands once in a coordinator, for all its meshes."""
-
-    settings: CoordinatorSettings
-    coordinator_id: str
-    tls: ProcessTls
-    identity: Identity
-    # None: no traces are exported.
-    tracer: SpanTracer | None
-    exposure: Exposure
-    audited: AuditedCalls
 
 
 class Namespace(StoreEvents):
@@ -98,13 +79,14 @@ class Namespace(StoreEvents):
     """
 
     def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep, name: str = "") -> None:
-        self._settings, self.coordinator_id, self._tls, self._identity, self._tracer = parts[:5]
-        exposure, self._audited = parts[5:]
+        self._settings, self.coordinator_id, self._tls, self._identity = parts[:4]
+        self._tracer, exposure, self._audited = parts[4:]
         self._edge, self.figures = self._identity.edge, MeshFigures(parts.settings.metrics_methods)
         tickets = None if self._identity.tickets is None else self._identity.tickets.within(name)
         self._agent_route = AgentRoute(parts.tls.channels, tickets)
         self._store, self._upkeep, settings = store, upkeep, parts.settings
-        self._subscriptions, self._contracts = TaskSubscriptions(settings.max_watchers), Contracts()
+        self._subscriptions = TaskSubscriptions(settings.max_watchers)
+        self._contracts = Contracts()
         self._contract_sync = ContractSync(
             self._store,
             self._contracts,

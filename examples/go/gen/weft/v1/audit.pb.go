@@ -1,8 +1,7 @@
-// The audit: who did what. Each coordinator records calls that change something, calls that it denies, and what happens to itself.
+// The audit: who did what. Each coordinator records calls that change something, and what happens to itself.
 //
 // Recorded one by one is every RPC of weft's own that an observer may not call, unless it says `option (access).frequent`. Frequent
-// ones, and calls of methods that agents host, are counted: one event a minute for each caller, method and outcome. Denied calls
-// are recorded at their first time in a minute, and counted after that.
+// ones, and calls of methods that agents host, are counted: one event a minute for each caller, method and outcome.
 //
 // The events of one coordinator are a chain: each has the digest of the one before, so that none can be changed, removed or put in
 // without a trace. The digest is SHA-256 of the event's JSON form without `digest`: keys sorted, no spaces, ASCII alone.
@@ -41,7 +40,7 @@ type AuditEvent struct {
 	// When it ended; of a count: when the last of the calls did.
 	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
 	// Who did it: `token:NAME`, `jwt:ISSUER:SUBJECT`, a SPIFFE id. The part before the first colon says how that was proved. Empty: the
-	// coordinator does not ask, or it was denied for that.
+	// coordinator does not ask.
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The caller's role. UNSPECIFIED: it is not known.
 	Role Role `protobuf:"varint,5,opt,name=role,proto3,enum=weft.v1.Role" json:"role,omitempty"`
@@ -52,7 +51,7 @@ type AuditEvent struct {
 	// Where the call came from: an address without its port; `unix` for a socket.
 	Peer string `protobuf:"bytes,8,opt,name=peer,proto3" json:"peer,omitempty"`
 	// What was done: the full name of the RPC or hosted method, or an event of the coordinator (`coordinator.started`,
-	// `coordinator.stopped`, `policy.changed`).
+	// `coordinator.stopped`).
 	Action string `protobuf:"bytes,9,opt,name=action,proto3" json:"action,omitempty"`
 	// On what, by the names of the request's fields: ids, names, states. Never payloads or secrets.
 	Details map[string]string `protobuf:"bytes,10,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`

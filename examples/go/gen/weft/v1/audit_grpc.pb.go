@@ -1,8 +1,7 @@
-// The audit: who did what. Each coordinator records calls that change something, calls that it denies, and what happens to itself.
+// The audit: who did what. Each coordinator records calls that change something, and what happens to itself.
 //
 // Recorded one by one is every RPC of weft's own that an observer may not call, unless it says `option (access).frequent`. Frequent
-// ones, and calls of methods that agents host, are counted: one event a minute for each caller, method and outcome. Denied calls
-// are recorded at their first time in a minute, and counted after that.
+// ones, and calls of methods that agents host, are counted: one event a minute for each caller, method and outcome.
 //
 // The events of one coordinator are a chain: each has the digest of the one before, so that none can be changed, removed or put in
 // without a trace. The digest is SHA-256 of the event's JSON form without `digest`: keys sorted, no spaces, ASCII alone.
