@@ -40,6 +40,7 @@ CONTRACT = (
     "agent",
     "access",
     "security",
+    "audit",
     "certificate",
     "namespace",
     "provision",
