@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
@@ -11,6 +10,7 @@ from weft.rpc.calls import call_context
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.call_keys import RETRY_KEY
 from weft.rpc.calls.metadata import AGENT_KEY, NO_WAIT_KEY, RETRY_MARK
+from weft.rpc.similar_names import similar_names
 from weft.rpc.task_policy.method_options import Lock, as_locks
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 from weft.rpc.telemetry import trace_headers
@@ -69,7 +69,7 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
         TypeError: an option that does not exist.
     """
     for name in options.keys() - SubmitOptions.__annotations__.keys():
-        near = difflib.get_close_matches(name, SubmitOptions.__annotations__, 1)
+        near = similar_names(name, SubmitOptions.__annotations__)
         raise TypeError(
             f"{name!r} is not an option of a task{f': did you mean {near[0]!r}?' if near else ''}"
         )

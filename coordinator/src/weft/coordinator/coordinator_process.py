@@ -6,9 +6,10 @@ import asyncio
 import gc
 import os
 
+from weft.coordinator.garbage_watch import GarbageWatch
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
-from weft.rpc.process import logs
+from weft.rpc.process import logs, open_files
 from weft.rpc.process.service_notices import service_notices
 from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.telemetry.metrics_export import set_up_metrics, shut_down_metrics
@@ -34,6 +35,7 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
     await coordinator.start()
     # Recovered tasks stay for a while: the garbage collector need not examine them again and again.
     gc.freeze()
+    watch = loop.create_task(GarbageWatch().run(), name="garbage watch")
     notices = service_notices()
     following = None
     if notices is not None:
@@ -41,6 +43,7 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
     try:
         await stop.wait()
     finally:
+        watch.cancel()
         if notices is not None:
             notices.stopping()
         # Watched to its end: the stop is bounded, and its steps are on the loop.
@@ -53,6 +56,7 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
 def run(settings: CoordinatorSettings) -> None:
     """Run a coordinator in this process, on uvloop if it is installed; blocks until the coordinator has stopped."""
     logs.configure(settings.log_level)
+    open_files.raise_limit()
     export = set_up_traces("weft-coordinator", settings.process_name)
     try:
         _run(settings, None if export is None else export.tracer)

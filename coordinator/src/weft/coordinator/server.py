@@ -169,7 +169,13 @@ class Coordinator:
     def _make_server(self) -> aio.Server:
         settings = self._settings
         server = make_server(
-            server_options(max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s)
+            server_options(
+                max_message_bytes=settings.max_message_bytes,
+                stalled_s=settings.stalled_stream_s,
+                max_streams=settings.max_streams,
+                max_connections=settings.max_connections,
+                idle_s=settings.idle_connection_s,
+            )
         )
         common, own, identity = Routes(), Routes(), self.identity
         timing = CallFigures(self.figures)

@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import SettingsConfigDict
 
 from weft.coordinator.door_settings import DoorSettings
+from weft.coordinator.limit_settings import LimitSettings
 from weft.coordinator.store.store_config import (
-    MAX_PROGRESS_BYTES,
     StoreConfig,
     StoreLimits,
     is_url,
@@ -21,18 +21,12 @@ from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.binding import checked_host_port
-from weft.rpc.network.channel import (
-    MAX_MESSAGE_BYTES,
-    MAX_METADATA_BYTES,
-    MAX_PAYLOAD_BYTES,
-    MAX_PENDING_CALLS,
-)
 from weft.rpc.telemetry.figures import MAX_METHODS
 from weft.rpc.telemetry.metrics_endpoint import checked_address
 from weft.rpc.times import MAX_DURATION_S
 
 
-class CoordinatorSettings(DoorSettings):
+class CoordinatorSettings(LimitSettings, DoorSettings):
     """A setting's unit is last in its name. Values outside their range are refused at start-up."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid", hide_input_in_errors=True)
@@ -107,55 +101,10 @@ class CoordinatorSettings(DoorSettings):
         7 * 86400.0, ge=1, le=MAX_DURATION_S, description="failed tasks are kept so long"
     )
 
-    max_payload_bytes: int = Field(
-        # Past the upper bound a task with its request and its response would not fit one message of weft's own.
-        MAX_PAYLOAD_BYTES,
-        ge=1024,
-        le=MAX_PAYLOAD_BYTES * 3 // 2,
-        description="largest request or response of a task",
-    )
-    max_metadata_bytes: int = Field(
-        # Beyond the upper bound, it would not fit through weft's own connections together with weft's own metadata.
-        128 * 1024,
-        ge=1024,
-        le=MAX_METADATA_BYTES // 2,
-        description="largest metadata of a durable call, which is stored with its task",
-    )
-    max_message_bytes: int = Field(
-        MAX_MESSAGE_BYTES,
-        ge=MAX_MESSAGE_BYTES,
-        le=2**31 - 1,
-        description="largest message, either way, of a direct call by this coordinator",
-    )
     no_wait: bool = Field(
         False,
         description="refuse a task at once if no connected agent can run it, unless its call or its method's policy says"
         " otherwise",
-    )
-    max_calls: int = Field(
-        10_000,
-        ge=1,
-        le=MAX_PENDING_CALLS // 2,
-        description="transparent calls, durable and direct, that wait here at a time; more are refused",
-    )
-    max_progress_bytes: int = Field(
-        MAX_PROGRESS_BYTES,
-        ge=1024,
-        description="largest total of the stored responses of one streaming task; a task that sends more fails",
-    )
-    max_unread_bytes: int = Field(
-        8 * 1024 * 1024,
-        ge=1024,
-        description="a streaming handler waits while its transparent caller has so much left to read",
-    )
-    max_queued_tasks: int = Field(
-        2_000_000, ge=1, description="unfinished tasks that the store takes before it refuses more"
-    )
-    max_queues_per_method: int = Field(
-        1024, ge=1, description="different requirements that unfinished tasks of one method may have"
-    )
-    max_undelivered: int = Field(
-        65_536, ge=1, description="tasks of one bulk stream whose results are not delivered yet"
     )
     forget_agents_s: float = Field(
         3600.0, ge=1, le=MAX_DURATION_S, description="lost agents are listed so long, then forgotten"
@@ -165,11 +114,6 @@ class CoordinatorSettings(DoorSettings):
         ge=1,
         le=MAX_DURATION_S,
         description="contracts that no known agent hosts and no unfinished task needs are kept so long",
-    )
-    max_agents: int = Field(20_000, ge=1, description="connected agents")
-    max_watchers: int = Field(10_000, ge=1, description="streams that follow a task")
-    stalled_stream_s: float = Field(
-        30.0, ge=1, le=3600, description="a peer that does not read its stream for so long is dropped"
     )
     metrics: str = Field(
         "",

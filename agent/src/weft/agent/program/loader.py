@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import traceback
 from pathlib import Path
@@ -13,6 +12,7 @@ from weft.agent.agent import Agent
 from weft.agent.errors import LoadError, ProgramError, SettingsError
 from weft.agent.process import search_path
 from weft.agent.process.patched import refuse_patched
+from weft.rpc.similar_names import similar_names
 
 _FORM = 'is not of the form "module:object", such as "acme.worker:agent"'
 _MOST_TEXT = 2000
@@ -63,7 +63,7 @@ def _imported(name: str, here: Path) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             # The module exists, but a module that it imports is missing.
             raise _broken(f"the module {name} cannot be imported", error) from error
-        near = difflib.get_close_matches(name, [file.stem for file in here.glob("*.py")], n=1)
+        near = similar_names(name, [file.stem for file in here.glob("*.py")])
         hint = f"; did you mean {near[0]}?" if near else ""
         raise LoadError(
             f"there is no module {error.name!r}; looked in {here} and in Python's own path{hint}"

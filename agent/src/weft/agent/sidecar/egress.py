@@ -28,6 +28,7 @@ from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
+from weft.rpc.calls.path_bound import refused_path
 from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
@@ -155,6 +156,8 @@ class Egress:
 
     def _handler(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         path: str = details.method
+        if refused := refused_path(path):
+            return refused
         named = named_in(details.invocation_metadata or ())
         if named and named != (self._namespace or DEFAULT):
             return _refusal(_elsewhere(named, self._namespace))

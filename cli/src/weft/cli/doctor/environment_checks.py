@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from weft.cli.doctor.diagnosis import Diagnosis, ok, warning
+from weft.rpc.process import open_files
 from weft.rpc.process.version import VERSION
 
 _PACKAGES = ("grpcio", "protobuf")
@@ -39,17 +40,7 @@ def facts(*, uses_proxy: bool, unread: tuple[str, ...]) -> Surroundings:
     """The surroundings of this process."""
     versions = {"weft": VERSION, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in _PACKAGES}
-    return Surroundings(versions, _file_limit(), dict(os.environ), uses_proxy, unread)
-
-
-def _file_limit() -> int | None:
-    try:
-        import resource
-    except ImportError:
-        # Not on Windows.
-        return None
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else soft
+    return Surroundings(versions, open_files.limit(), dict(os.environ), uses_proxy, unread)
 
 
 def findings(around: Surroundings) -> Iterator[Diagnosis]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 
 from weft.cli.terminal.failure import Failure
 from weft.rpc.process.extras import MissingExtra, require
 from weft.rpc.process.settings_files import SettingsFiles
+from weft.rpc.similar_names import similar_names
 
 _PREFIX = "WEFT_"
 # Variables that commands read themselves; the others are in the settings' models.
@@ -68,5 +68,5 @@ def known_variables() -> Collection[str]:
 
 
 def _near(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+    near = similar_names(name, sorted(known), cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else "; docs/settings.md lists all variables"

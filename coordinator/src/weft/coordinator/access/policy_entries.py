@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from weft.coordinator.access.grant import Grant
 from weft.rpc.identity.caller import ROLES
 from weft.rpc.identity.scope import MAX_PATTERN_CHARS, MAX_PATTERNS, Scope
+from weft.rpc.similar_names import similar_names
 
 MAX_ENTRIES = 1000
 _HEADER = re.compile(r"\s*\[\[\s*([\w.]+)\s*\]\]")
@@ -89,7 +89,7 @@ class EntryTable:
     def end(self) -> None:
         """Refuse keys that nothing has taken."""
         for key in self._left:
-            near = difflib.get_close_matches(key, self._known, n=1)
+            near = similar_names(key, self._known)
             hint = f"; do you mean {near[0]}?" if near else f"; it has {', '.join(self._known)}"
             raise self.fault(f"unknown key {key!r}{hint}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from weft.rpc.identity.scope import ENVIRONMENT_LABELS
 from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.targets import parse
 from weft.rpc.security import namespace_names
+from weft.rpc.similar_names import similar_names
 from weft.v1 import provision_pb2, security_pb2
 
 MAX_SETTINGS = 128
@@ -186,7 +186,7 @@ def _checked(given: Mapping[str, str], known: Sequence[KindSetting]) -> dict[str
         family, dot, _ = name.partition(".")
         setting = by_name.get(f"{family}.*" if dot else name)
         if setting is None or name.endswith(".*"):
-            near = difflib.get_close_matches(name, by_name, n=1)
+            near = similar_names(name, by_name)
             hint = f"; the nearest is {near[0]}" if near else f"; there are {', '.join(sorted(by_name))}"
             raise refusals.invalid_field(f"there is no setting {name[:128]!r}{hint}", field="settings")
         field = f"settings.{name[:128]}"

@@ -7,7 +7,6 @@ read by the other side.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -22,6 +21,7 @@ from weft.rpc import refusals
 from weft.rpc.contracts.json_rendering import json_value
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.similar_names import similar_names
 
 _LINK = re.compile(r"Failed to parse (.+?) field: ")
 _PLACE = re.compile(r'\s+at "?(?P<path>[\w.\[\]]+?)"?\.*$')
@@ -196,7 +196,7 @@ def _no_such_field(name: str, type_name: str, pool: DescriptorPool) -> str:
     except KeyError:
         fields = []
     why = f"{type_name} has no such field"
-    if close := difflib.get_close_matches(name, fields, n=1):
+    if close := similar_names(name, fields):
         return f"{why}; did you mean {close[0]}?"
     return f"{why}; it has {', '.join(fields)}" if fields else why
 
@@ -210,7 +210,7 @@ def _no_such_value(name: str, type_name: str, pool: DescriptorPool) -> str:
     # The values of an enum have a common prefix, and people leave it out.
     prefix = os.path.commonprefix(values)  # noqa: RUF071 - of names, not of paths
     short = {value.removeprefix(prefix): value for value in values}
-    if close := difflib.get_close_matches(name.upper().removeprefix(prefix), short, n=1):
+    if close := similar_names(name.upper().removeprefix(prefix), short):
         return f"{why}; did you mean {short[close[0]]}?"
     return f"{why}; it has {', '.join(values)}" if values else why
 

@@ -6,9 +6,10 @@ before the method.
 
 from __future__ import annotations
 
-import difflib
 import heapq
 from collections.abc import Collection, Iterable
+
+from weft.rpc.similar_names import MAX_CHARS, similar_names
 
 # The packages that weft's servers serve themselves. Agents cannot host their services: no call could reach them.
 RESERVED_PACKAGES = frozenset({"weft.v1", "grpc.health.v1", "grpc.reflection.v1", "grpc.reflection.v1alpha"})
@@ -41,12 +42,14 @@ def meant(name: str, known: Collection[str]) -> list[str]:
 
 def nearest(name: str, known: Collection[str]) -> list[str]:
     """At most three known methods that are similar to `name`, the most similar first."""
+    if len(name) > MAX_CHARS:
+        return []
     plain = _plain(name)
     by_plain: dict[str, str] = {_plain(method): method for method in sorted(known, reverse=True)}
     if plain in by_plain:
         return [by_plain[plain]]
     likely = heapq.nlargest(_COMPARED, by_plain, key=lambda key: _shared(plain, key))
-    found = [by_plain[key] for key in difflib.get_close_matches(plain, likely, n=3, cutoff=0.75)]
+    found = [by_plain[key] for key in similar_names(plain, likely, most=3, cutoff=0.75)]
     # "Summarize" alone, or with a wrong package.
     simple = plain.rpartition(".")[2]
     ends = [method for key, method in sorted(by_plain.items()) if key.rpartition(".")[2] == simple]
@@ -69,7 +72,7 @@ def _same(one: Iterable[str], other: Iterable[str]) -> int:
 
 def unknown_method(name: str, known: Collection[str]) -> str:
     """The message for a method that does not exist: it names similar methods, or those that exist."""
-    message = f"there is no method {name!r}"
+    message = f"there is no method {name[:MAX_CHARS]!r}"
     if close := nearest(name, known):
         return f"{message}; did you mean {' or '.join(close)}?"
     if not known:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import grpc
 
+from weft.rpc.network.path_bound import refused_path
 from weft.rpc.security.namespace_names import NAMESPACE_KEY, named_in
 
 
@@ -51,7 +52,10 @@ class GuardedHandlers(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         if not self._edge.on:
             return self._inner.service(handler_call_details)
-        return self._edge.entered(self._inner, handler_call_details)
+        # Nothing is asked or kept of a path that is too long.
+        return refused_path(handler_call_details.method) or self._edge.entered(
+            self._inner, handler_call_details
+        )
 
 
 class _Placed(NamedTuple):

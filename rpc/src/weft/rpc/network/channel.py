@@ -16,6 +16,7 @@ from grpc import aio
 from weft.rpc import refusals
 from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.gone import quiet_grpc
+from weft.rpc.process import open_files
 from weft.rpc.security.namespace_names import NAMESPACE_KEY
 from weft.rpc.security.token_metadata import TOKEN_KEY
 
@@ -36,8 +37,13 @@ MAX_METADATA_BYTES = 1024 * 1024
 # The most calls that have arrived and wait for a handler. gRPC cancels more, so the bound is far above the one of `admission`,
 # which refuses calls with a reason.
 MAX_PENDING_CALLS = 100_000
+# The calls and streams of one connection at a time. HTTP/2 tells the client, which lets more of them wait. It also bounds what a
+# connection costs that opens streams and resets them at once.
+MAX_STREAMS = 4096
 # The time for which a peer may stop reading before its connection is closed. A server may have a setting for it.
 STALLED_S = 30.0
+# A connection without a call is closed after so long. A client dials again for its next call, and loses none.
+IDLE_S = 900.0
 # The connection is closed this much later, so that a watched stream ends first, with a status.
 _STALLED_MARGIN_S = 5.0
 
@@ -204,13 +210,25 @@ def make_server(options: Options | None = None) -> aio.Server:
     return aio.server(options=server_options() if options is None else options)
 
 
-def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, stalled_s: float = STALLED_S) -> Options:
-    """Options of a server: a port in use is an error, dead peers are noticed, clients may ping, bursts are not dropped.
+def server_options(
+    *,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    stalled_s: float = STALLED_S,
+    max_streams: int = MAX_STREAMS,
+    max_connections: int = 0,
+    idle_s: float = IDLE_S,
+) -> Options:
+    """Options of a server: a port in use is an error, dead peers are noticed, clients may ping, bursts are not dropped, and floods of
+    connections and streams are bounded.
 
     Args:
         max_message_bytes: the largest message that this end receives or sends.
         stalled_s: a peer that stops reading for at most so long keeps its connection.
+        max_streams: calls and streams of one connection at a time; its client lets more of them wait.
+        max_connections: more are closed at once. 0: as many as this process may have open files, but some.
+        idle_s: a connection without a call is closed after so long.
     """
+    connections = max_connections or open_files.connections(open_files.limit())
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -227,6 +245,9 @@ def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, stalled_s: flo
         ("grpc.http2.min_ping_interval_without_data_ms", 100),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.max_concurrent_streams", max_streams),
+        ("grpc.max_connection_idle_ms", int(idle_s * 1000)),
+        *([] if connections is None else [("grpc.max_allowed_incoming_connections", connections)]),
     ]
 
 

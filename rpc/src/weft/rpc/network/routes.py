@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from weft.rpc.calls.path_bound import refused_path
+
 
 class Routes(grpc.GenericRpcHandler):
     """Handlers by path, and one that is asked for all other calls. Generated code adds its services here as to a server.
@@ -47,5 +49,5 @@ class Routes(grpc.GenericRpcHandler):
         """The handler of a call."""
         found = self._by_path.get(handler_call_details.method)
         if found is None and self.others is not None:
-            return self.others.service(handler_call_details)
+            return refused_path(handler_call_details.method) or self.others.service(handler_call_details)
         return found

@@ -5,13 +5,13 @@ It reads the error items and the fields of a settings model, and needs no import
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from weft.rpc.similar_names import similar_names
 from weft.rpc.visible import one_line
 
 # Longer values, and reasons with them, are cut.
@@ -59,7 +59,7 @@ def _fault(item: Mapping[str, Any], fields: Mapping[str, Any]) -> SettingFault:
         return SettingFault(name, _shortened(one_line(item["msg"].removeprefix("Value error, "))))
     field = fields.get(name)
     if field is None:
-        near = difflib.get_close_matches(name, fields, n=1)
+        near = similar_names(name, fields)
         hint = f"; the nearest is {near[0]}" if near else ""
         return SettingFault(name, f"there is no such setting{hint}")
     kind = _kind(field.annotation)

@@ -6,12 +6,13 @@ Models of settings (`file_settings`) ask for those in force.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from weft.rpc.similar_names import similar_names
 
 TOML_NAME = "weft.toml"
 DOTENV_NAME = ".env"
@@ -198,5 +199,5 @@ def _dotenv(path: Path) -> tuple[Path | None, Mapping[str, str]]:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = similar_names(name, known)
     return f"; the nearest is {near[0]}" if near else ""

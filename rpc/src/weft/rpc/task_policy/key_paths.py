@@ -5,7 +5,6 @@ A value is text. Equal values of a field give equal text, so that keys can be co
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from weft.rpc import refusals
 from weft.rpc.calls import metadata
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.similar_names import similar_names
 from weft.v1 import task_pb2
 
 # Characters of an expression, and of a value. A longer value is replaced by its digest.
@@ -134,7 +134,7 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _unknown(name: str, path: str, message: Descriptor) -> str:
-    close = difflib.get_close_matches(name, message.fields_by_name, n=1, cutoff=0.6)
+    close = similar_names(name, message.fields_by_name)
     # By its JSON name.
     close = [field.name for field in message.fields if field.camelcase_name == name] or close
     hint = f"Did you mean {close[0]}?" if close else _has(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.similar_names import similar_names
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 from weft.rpc.times import duration
 from weft.v1 import options_pb2
@@ -152,7 +152,7 @@ def to_policy(options: MethodOptions) -> options_pb2.TaskPolicy:
     for name, value in options.items():
         option = _OPTIONS.get(name)
         if option is None:
-            near = difflib.get_close_matches(name, _OPTIONS, 1)
+            near = similar_names(name, _OPTIONS)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_OPTIONS)}"
             raise refusals.invalid_field(f"there is no option {name!r}; {hint}", field=name)
         try:

@@ -1,0 +1,156 @@
+"""Attacks on the coordinator's port by peers that speak HTTP/2: memory stays bounded, and honest callers are served in time.
+
+Connections that speak no HTTP/2 are in `test_bad_input_wire`, peers that do not read in `test_bad_input_streams`, agents that break the
+rules of a session in `test_bad_input_sessions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import psutil
+import pytest
+import pytest_asyncio
+
+from probe.v1 import probe_pb2_grpc
+from probe.v1.probe_pb2 import Payload
+from tests.support.attacker import ATTACKS
+from tests.support.mesh import MeshHarness
+from tests.support.processes import Process
+from tests.support.raw_http2 import RawConnection
+from weft.v1 import fleet_pb2
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MIB = 1024 * 1024
+LASTS_S = 6.0
+# What the coordinator may grow by, in MiB.
+GROWTH_MIB = {
+    # Each connection that is open costs some 14 KiB.
+    "idle_connections": 250,
+    # What of a request has come is kept until the rest comes: UNFINISHED * 15 MiB at most.
+    "unfinished": 1100,
+    # FLOODED_STREAMS * 1 MiB, as long as they are open, and what is on its way.
+    "header_floods": 400,
+}
+FEW_MIB = 150
+# How much slower honest calls may be, and what is no measure on a machine that others use too.
+SLOWER = 3.0
+NO_MEASURE_S = 0.15
+
+
+class Honest:
+    """A caller, one call after another, and how long each takes."""
+
+    def __init__(self, mesh: MeshHarness) -> None:
+        self._stub = probe_pb2_grpc.ProbeServiceStub(mesh.own_channel())
+        self._going = True
+
+    async def p99_s(self, lasts_s: float) -> float:
+        """The 99th percentile of calls for so long. A call that fails is an error."""
+        ends_at, took = time.monotonic() + lasts_s, []
+        while time.monotonic() < ends_at:
+            began_s = time.monotonic()
+            assert await self._stub.Echo(Payload(data=b"x"), timeout=10) == Payload(data=b"x")
+            took.append(time.monotonic() - began_s)
+            await asyncio.sleep(0.005)
+        return sorted(took)[int(0.99 * len(took))]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MeshHarness]:
+    async with MeshHarness(tmp_path_factory.mktemp("mesh")) as harness:
+        await harness.coordinator()
+        await harness.agent("good", slots=8)
+        await harness.wait_serving()
+        yield harness
+
+
+@contextmanager
+def _attack(mesh: MeshHarness, name: str, lasts_s: float) -> Iterator[Process]:
+    log = mesh.folder / f"{name}.log"
+    process = Process.module("attacker", "tests.support.attacker", name, mesh.target, str(lasts_s), log=log)
+    try:
+        yield process
+    finally:
+        process.cleanup()
+
+
+async def _peak_mib(process: psutil.Process, lasts_s: float) -> float:
+    ends_at, peak = time.monotonic() + lasts_s, 0.0
+    while time.monotonic() < ends_at:
+        peak = max(peak, process.memory_info().rss / MIB)
+        await asyncio.sleep(0.05)
+    return peak
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_honest_callers_are_served_meanwhile(mesh: MeshHarness, name: str) -> None:
+    coordinator = mesh.coordinator_process
+    assert coordinator is not None
+    seen, honest = psutil.Process(coordinator.pid), Honest(mesh)
+    before_mib = seen.memory_info().rss / MIB
+    usual_s = await honest.p99_s(2.0)
+    with _attack(mesh, name, LASTS_S) as attacker:
+        under_s, peak_mib = await asyncio.gather(honest.p99_s(LASTS_S), _peak_mib(seen, LASTS_S))
+        await attacker.wait(timeout_s=60)
+        did = json.loads(attacker.output().splitlines()[-1])
+    told = f"{name}: {did}, p99 {usual_s * 1000:.1f} -> {under_s * 1000:.1f} ms, {before_mib:.0f} -> {peak_mib:.0f} MiB"
+    print(told)
+    assert any(did.values()), told
+    assert peak_mib - before_mib < GROWTH_MIB.get(name, FEW_MIB), told
+    assert under_s < max(SLOWER * usual_s, NO_MEASURE_S), told
+    # It is as before, and no agent was lost.
+    await honest.p99_s(0.2)
+    assert await mesh.agent_states() == {"good": fleet_pb2.AGENT_STATE_ACTIVE}
+    output = coordinator.output()
+    assert "Traceback" not in output
+    assert "agent.lost" not in output
+
+
+async def test_connections_have_a_bound(tmp_path: Path) -> None:
+    async with MeshHarness(tmp_path) as mesh:
+        await mesh.coordinator(max_connections=20, max_streams=2)
+        # An honest peer that is there already keeps its connection.
+        await mesh.agent_states()
+        held = [RawConnection(mesh.target) for _ in range(40)]
+
+        def closed() -> int:
+            for each in held:
+                each.pump(0.0)
+            return sum(not each.pump(0.001) and _is_closed(each) for each in held)
+
+        async def most() -> bool:
+            return closed() >= 20
+
+        await mesh.eventually(most, "connections beyond the bound are closed")
+        assert await mesh.agent_states() == {}
+        for each in held:
+            each.close()
+
+        async def room() -> bool:
+            async with grpc.aio.insecure_channel(mesh.target) as channel:
+                try:
+                    await asyncio.wait_for(channel.channel_ready(), 2)
+                except TimeoutError:
+                    return False
+            return True
+
+        await mesh.eventually(room, "there is room again")
+
+
+def _is_closed(connection: RawConnection) -> bool:
+    try:
+        return connection.socket.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
