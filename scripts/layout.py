@@ -99,6 +99,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "weft/rpc/process/file_settings",
         "weft/coordinator/settings",
         "weft/coordinator/door_settings",
+        "weft/coordinator/limit_settings",
         "weft/agent",
         "weft/cli",
     ),

@@ -11,9 +11,9 @@ import grpc.aio
 
 from tests.support.refusals import check, refused
 from weft.coordinator.garbage_watch import GROWTH_BYTES, GarbageWatch
-from weft.rpc.calls.path_bound import MAX_PATH_CHARS
 from weft.rpc.contracts.names import nearest, unknown_method
 from weft.rpc.network.channel import make_server
+from weft.rpc.network.path_bound import MAX_PATH_CHARS
 from weft.rpc.network.routes import Routes
 from weft.rpc.process import open_files
 from weft.rpc.similar_names import MAX_CHARS, similar_names

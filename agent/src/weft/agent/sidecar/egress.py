@@ -28,7 +28,6 @@ from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
-from weft.rpc.calls.path_bound import refused_path
 from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
@@ -45,6 +44,7 @@ from weft.rpc.network.channel import (
     make_server,
     server_options,
 )
+from weft.rpc.network.path_bound import refused_path
 from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.namespace_names import DEFAULT, NAMESPACE_KEY, named_in
@@ -156,7 +156,8 @@ class Egress:
 
     def _handler(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         path: str = details.method
-        if refused := refused_path(path):
+        refused: grpc.RpcMethodHandler[Any, Any] | None = refused_path(path)
+        if refused is not None:
             return refused
         named = named_in(details.invocation_metadata or ())
         if named and named != (self._namespace or DEFAULT):

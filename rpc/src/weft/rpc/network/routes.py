@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from weft.rpc.calls.path_bound import refused_path
+from weft.rpc.network.path_bound import refused_path
 
 
 class Routes(grpc.GenericRpcHandler):

@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 
 from weft.rpc import refusals
-from weft.rpc.calls import relay
+from weft.rpc.errors import STATUS_DETAILS_KEY, status_code
+from weft.rpc.network.gone import to_caller
 
 # More than any real method's name needs.
 MAX_PATH_CHARS = 1024
@@ -20,8 +21,10 @@ def refused_path(path: str) -> Any:
 
 async def _refuse(_requests: Any, context: Any) -> None:
     why = f"there is no method with a name of more than {MAX_PATH_CHARS} characters"
-    await relay.refuse(refusals.method_unknown(why, "", called=True), context)
+    status = refusals.method_unknown(why, "", called=True).status()
+    details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
+    await to_caller(context.abort(status_code(status.code), status.message, details))
 
 
 # Any shape of call fits this one on the wire.
-_REFUSAL = grpc.stream_stream_rpc_method_handler(_refuse)
+_REFUSAL: Any = grpc.stream_stream_rpc_method_handler(_refuse)
