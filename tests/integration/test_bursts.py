@@ -20,7 +20,7 @@ from tests.support.processes import Process, until
 from tests.support.ways import python
 
 # More than gRPC's own bound of 1000, at which it begins to cancel calls at random.
-CALLERS = 1500
+CALLERS = 2000
 
 
 @dataclass
