@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -31,20 +32,21 @@ from weft.v1 import fleet_pb2
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
-LASTS_S = 6.0
+# `make attacks` lets each go on for longer.
+LASTS_S = float(os.environ.get("TEST_ATTACK_S", "2"))
 # What the coordinator may grow by, in MiB.
 GROWTH_MIB = {
     # Each connection that is open costs some 14 KiB.
     "idle_connections": 250,
-    # What of a request has come is kept until the rest comes: UNFINISHED * 15 MiB at most.
-    "unfinished": 1100,
+    # What of a request has come is kept until the rest comes: that of `attacker.UNFINISHED` requests.
+    "unfinished": 32 * 15 + 100,
     # FLOODED_STREAMS * 1 MiB, as long as they are open, and what is on its way.
     "header_floods": 400,
 }
-FEW_MIB = 150
+FEW_MIB = 250
 # How much slower honest calls may be, and what is no measure on a machine that others use too.
 SLOWER = 3.0
-NO_MEASURE_S = 0.15
+NO_MEASURE_S = 0.03
 
 
 class Honest:
@@ -92,23 +94,34 @@ async def _peak_mib(process: psutil.Process, lasts_s: float) -> float:
     return peak
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def usual_s(mesh: MeshHarness) -> float:
+    """The 99th percentile of honest calls when there is no attack."""
+    honest = Honest(mesh)
+    await honest.p99_s(0.5)
+    return await honest.p99_s(2.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
-async def test_honest_callers_are_served_meanwhile(mesh: MeshHarness, name: str) -> None:
+async def test_honest_callers_are_served_meanwhile(mesh: MeshHarness, usual_s: float, name: str) -> None:
     coordinator = mesh.coordinator_process
     assert coordinator is not None
     seen, honest = psutil.Process(coordinator.pid), Honest(mesh)
     before_mib = seen.memory_info().rss / MIB
-    usual_s = await honest.p99_s(2.0)
-    with _attack(mesh, name, LASTS_S) as attacker:
-        under_s, peak_mib = await asyncio.gather(honest.p99_s(LASTS_S), _peak_mib(seen, LASTS_S))
-        await attacker.wait(timeout_s=60)
-        did = json.loads(attacker.output().splitlines()[-1])
-    told = f"{name}: {did}, p99 {usual_s * 1000:.1f} -> {under_s * 1000:.1f} ms, {before_mib:.0f} -> {peak_mib:.0f} MiB"
-    print(told)
-    assert any(did.values()), told
-    assert peak_mib - before_mib < GROWTH_MIB.get(name, FEW_MIB), told
-    assert under_s < max(SLOWER * usual_s, NO_MEASURE_S), told
+    # Another test may have had the cores; it has not twice.
+    for once_more in (True, False):
+        with _attack(mesh, name, LASTS_S) as attacker:
+            under_s, peak_mib = await asyncio.gather(honest.p99_s(LASTS_S), _peak_mib(seen, LASTS_S))
+            await attacker.wait(timeout_s=60)
+            did = json.loads(attacker.output().splitlines()[-1])
+        told = f"{name}: {did}, p99 {usual_s * 1000:.1f} -> {under_s * 1000:.1f} ms, {before_mib:.0f} -> {peak_mib:.0f} MiB"
+        print(told)
+        assert any(did.values()), told
+        assert peak_mib - before_mib < GROWTH_MIB.get(name, FEW_MIB), told
+        if under_s < max(SLOWER * usual_s, NO_MEASURE_S):
+            break
+        assert once_more, told
     # It is as before, and no agent was lost.
     await honest.p99_s(0.2)
     assert await mesh.agent_states() == {"good": fleet_pb2.AGENT_STATE_ACTIVE}

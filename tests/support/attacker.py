@@ -23,7 +23,7 @@ ECHO = "/probe.v1.ProbeService/Echo"
 SUBMIT = "/weft.v1.CoordinatorService/SubmitTask"
 SUBMITS = "/weft.v1.CoordinatorService/SubmitTasks"
 CONNECTIONS = 10_000
-UNFINISHED = 64
+UNFINISHED = 32
 FLOODED_STREAMS = 200
 
 Done = dict[str, int]

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from tests.support.refusals import check, refused
-from weft.coordinator.garbage_watch import GROWTH_BYTES, GarbageWatch
+from weft.coordinator.garbage_watch import CALM_LOOKS, GROWTH_BYTES, GarbageWatch
 from weft.rpc.contracts.names import nearest, unknown_method
 from weft.rpc.network.channel import make_server
 from weft.rpc.network.path_bound import MAX_PATH_CHARS
@@ -62,14 +62,18 @@ async def test_nothing_is_asked_or_kept_of_a_long_path() -> None:
     check(status, grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN")
 
 
-def test_garbage_is_collected_by_size() -> None:
-    size, collected = 100 * MIB, 0
+def test_garbage_is_collected_by_size_and_given_back_when_it_is_calm() -> None:
+    size, collected, given_back = 100 * MIB, 0, 0
 
     def collect() -> None:
         nonlocal size, collected
         size, collected = 110 * MIB, collected + 1
 
-    watch = GarbageWatch(lambda: size, collect)
+    def give_back() -> None:
+        nonlocal given_back
+        given_back += 1
+
+    watch = GarbageWatch(lambda: size, collect, give_back)
     for grown, times in (
         (GROWTH_BYTES - 1, 0),
         (GROWTH_BYTES, 1),
@@ -79,20 +83,22 @@ def test_garbage_is_collected_by_size() -> None:
         size = 100 * MIB + grown
         watch.look()
         assert collected == times
+    # While a flood goes on, the same memory is taken again.
+    for look in range(2 * CALM_LOOKS):
+        assert given_back == (look >= CALM_LOOKS)
+        watch.look()
+    assert (collected, given_back) == (2, 1)
     # One that is large may grow by more; one that has shrunk is looked at from there.
     size = 4000 * MIB
-    watch.look()
-    assert collected == 3
-    size = 4000 * MIB
-    large = GarbageWatch(lambda: size, collect)
+    large = GarbageWatch(lambda: size, collect, give_back)
     size += 2 * GROWTH_BYTES
     large.look()
-    assert collected == 3
+    assert collected == 2
     size = 50 * MIB
     large.look()
     size += GROWTH_BYTES
     large.look()
-    assert collected == 4
+    assert collected == 3
 
 
 def test_connections_leave_open_files_for_the_store() -> None:
