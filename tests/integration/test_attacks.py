@@ -47,6 +47,8 @@ FEW_MIB = 250
 # How much slower honest calls may be, and what is no measure on a machine that others use too.
 SLOWER = 3.0
 NO_MEASURE_S = 0.03
+# Calls are served in the order in which they came, and each stream that a connection may have open costs some 0.1 ms.
+LONGEST_S = {"resets": 1.0}
 
 
 class Honest:
@@ -119,7 +121,7 @@ async def test_honest_callers_are_served_meanwhile(mesh: MeshHarness, usual_s: f
         print(told)
         assert any(did.values()), told
         assert peak_mib - before_mib < GROWTH_MIB.get(name, FEW_MIB), told
-        if under_s < max(SLOWER * usual_s, NO_MEASURE_S):
+        if under_s < LONGEST_S.get(name, max(SLOWER * usual_s, NO_MEASURE_S)):
             break
         assert once_more, told
     # It is as before, and no agent was lost.
