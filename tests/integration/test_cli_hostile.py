@@ -8,27 +8,29 @@ import fcntl
 import os
 import re
 import struct
-import sys
 import termios
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from probe.v1 import probe_pb2
 from tests.support.command import weft
+from tests.support.each_command import leaves
+from tests.support.mesh import PROBE_SERVICE
 from tests.support.messages import classes_of, with_text
-from tests.support.processes import environment
+from tests.support.processes import ROOT, environment, fork_server
+from tests.support.token_door import RPCS
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.network.routes import Routes
-from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+from weft.v1 import coordinator_pb2, fleet_pb2, group_pb2, task_pb2
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b5n\u202e[red]x[/red]\r\x00\b\u2028é"
 UNSAFE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
@@ -39,7 +41,7 @@ FAILING = "probe.v1.ProbeService/CallSync"
 STREAM = "probe.v1.ProbeService/Stream"
 ID = "1"
 
-# Commands that end by themselves.
+# Commands that end by themselves: each one that is answered by a coordinator.
 COMMANDS = [
     ("tasks", "list"),
     ("tasks", "get", ID),
@@ -47,16 +49,50 @@ COMMANDS = [
     ("tasks", "watch", ID),
     ("tasks", "cancel", ID),
     ("tasks", "retry", ID),
+    ("tasks", "logs", ID),
     ("agents", "list"),
+    ("agents", "show", ID),
     ("agents", "drain", ID),
     ("agents", "drain", ID, "--wait", "--timeout", "0"),
     ("agents", "pause", ID),
+    ("agents", "resume", ID),
     ("queues", "list"),
+    ("queues", "show", CALL),
     ("queues", "pause", CALL),
+    ("queues", "resume", CALL),
+    ("queues", "limit", CALL, "--max-running", "1"),
+    ("methods", "list"),
+    ("methods", "show", CALL),
+    ("methods", "set", CALL, "priority=3"),
+    ("methods", "reset", CALL),
+    ("schedules", "create", ID, CALL, "{}", "--cron", "* * * * *"),
     ("schedules", "list"),
     ("schedules", "show", ID),
     ("schedules", "pause", ID),
+    ("schedules", "resume", ID),
+    ("schedules", "delete", ID),
     ("schedules", "run", ID),
+    ("groups", "list"),
+    ("groups", "show", ID),
+    ("groups", "wait", ID),
+    ("groups", "close", ID),
+    ("groups", "cancel", ID),
+    ("groups", "delete", ID),
+    ("tokens", "create", "--role", "client"),
+    ("tokens", "list"),
+    ("tokens", "show", ID),
+    ("tokens", "rotate", ID),
+    ("tokens", "revoke", ID),
+    ("namespaces", "create", ID),
+    ("namespaces", "list"),
+    ("namespaces", "delete", ID),
+    ("certs", "pin"),
+    ("provision", "--list"),
+    ("provision", "docker", "--name", ID),
+    ("stats",),
+    ("resources",),
+    ("health",),
+    ("doctor",),
     ("call", CALL),
     ("call", STREAM),
     ("call", FAILING),
@@ -66,6 +102,30 @@ COMMANDS = [
     ("call", HOSTILE.replace("\0", "")),
     ("tasks", "list", "--method", HOSTILE.replace("\0", "")),
 ]
+# Those that nobody else answers, that do not end, or that another test has.
+NOT_ANSWERED = {
+    ("up",),
+    ("coordinator",),
+    ("agent",),
+    ("demo",),
+    ("bench",),
+    ("conformance",),
+    ("version",),
+    ("help",),
+    ("init",),
+    ("top",),
+    ("agents", "watch"),
+    ("config", "show"),
+    ("policy", "check"),
+    *(("certs", name) for name in ("join", "init", "issue", "renew", "show")),
+    *(("payloads", name) for name in ("key", "use", "sweep")),
+    *(("service", name) for name in ("install", "uninstall", "status")),
+}
+
+
+def test_each_command_is_in_the_table() -> None:
+    tried = {args[: len(leaf)] for leaf in leaves() for args in COMMANDS if args[: len(leaf)] == leaf}
+    assert tried | NOT_ANSWERED == set(leaves())
 
 
 def _left(field: FieldDescriptor) -> bool:
@@ -94,6 +154,8 @@ def _with_states(message: Any) -> Any:
         if isinstance(agent, fleet_pb2.Agent):
             agent.state = fleet_pb2.AGENT_STATE_ACTIVE
             agent.in_flight = 1
+    if isinstance(group := getattr(message, "group", None), group_pb2.Group):
+        group.end_time.seconds = 1
     return message
 
 
@@ -111,13 +173,9 @@ class Everything(grpc.GenericRpcHandler):
     """Answers every method of the API, and of the probe, with hostile text."""
 
     def __init__(self) -> None:
-        files = (coordinator_pb2.DESCRIPTOR, probe_pb2.DESCRIPTOR)
-        self._methods = {
-            f"/{service.full_name}/{method.name}": method
-            for file in files
-            for service in file.services_by_name.values()
-            for method in service.methods
-        }
+        pool = descriptor_pool.Default()
+        paths = [*RPCS, *(f"/{PROBE_SERVICE}/{name}" for name in ("Call", "CallSync", "Stream"))]
+        self._methods = {path: pool.FindMethodByName(path[1:].replace("/", ".")) for path in paths}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = self._methods.get(handler_call_details.method)
@@ -181,17 +239,14 @@ async def _on_a_terminal(args: tuple[str, ...], target: str, *, lines: int | Non
     """What a command writes to a terminal of 80 columns: until it ends, or until so many lines."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "weft.cli.main", *args),
-        env=environment({"WEFT_TARGET": target, "TERM": "xterm"}),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-    )
+    env = environment({"WEFT_TARGET": target, "TERM": "xterm"})
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        files = [nothing.fileno(), theirs, theirs]
+        process = fork_server().start(args, env=env, cwd=str(ROOT), files=files, leads=True)
     os.close(theirs)
     printed = b""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             # A terminal whose other side is closed answers with an error.
             with contextlib.suppress(OSError):
                 while lines is None or printed.count(b"\n") < lines:
@@ -200,9 +255,8 @@ async def _on_a_terminal(args: tuple[str, ...], target: str, *, lines: int | Non
                         break
                     printed += chunk
     finally:
-        if process.returncode is None and lines is not None:
-            process.kill()
-        await process.wait()
+        process.kill()
+        process.wait(timeout=10)
         os.close(ours)
     return printed.decode().replace("\r\n", "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,9 +21,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.lightweight import ECHO, LightAgent
 from tests.support.namespaced import Sites, sites_on
+from tests.support.request_places import places
 from weft.coordinator.fleet.service_health import OWN_SERVICES
 from weft.coordinator.namespaces import namespace_upkeep
+from weft.coordinator.namespaces.mesh_services import MeshServices
 from weft.rpc.errors import WeftError, from_call
+from weft.rpc.identity.caller import concerns_every_namespace
 from weft.v1 import (
     coordinator_pb2,
     coordinator_pb2_grpc,
@@ -40,13 +44,6 @@ from weft.v1 import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEAM, OTHER = "team-a", "team-b"
-# Stands once: what it tells is no namespace's own.
-ONCE = {
-    "weft.v1.CertificateService",
-    "weft.v1.NamespaceService",
-    "weft.v1.ProvisionService",
-    "weft.v1.TokenService",
-}
 PAYLOAD = ProbeRequest(text="a secret").SerializeToString()
 
 
@@ -120,10 +117,55 @@ BESIDE: dict[str, dict[str, Any]] = {
 ALIKE = {"Report", "GetStats", "ListResources", "ListQueues"}
 
 
+class Added:
+    """Takes services as a server does, and notes their names."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getattr__(self, name: str) -> None:
+        """Stands for every servicer, too: none of its methods is called."""
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        self.names.update(each.service_name() for each in handlers)
+
+    def add_registered_method_handlers(self, *_: Any) -> None: ...
+
+
+def services_of_each_mesh() -> set[str]:
+    added: Any = Added()
+    MeshServices(*[added] * len(MeshServices._fields)).add_to(added)
+    names: set[str] = added.names
+    return names
+
+
+# What stands once, and takes an id all the same: the id must be in the caller's own scope, or is of the caller's call.
+OWN_SCOPE = {"IssueCertificate", "CreateTickets", "CheckToken", "ProvisionAgent"}
+
+
+async def test_what_stands_once_is_for_callers_of_all_namespaces() -> None:
+    """A service that is not in each mesh has no ids of one, or asks for a caller who may see them all."""
+    once = OWN_SERVICES - services_of_each_mesh() - {""}
+    assert once
+    for service in once:
+        for method in descriptor_pool.Default().FindServiceByName(service).methods:
+            if method.name in OWN_SCOPE or not _texts(method.input_type):
+                continue
+            assert concerns_every_namespace(f"/{service}/{method.name}"), (service, method.name)
+
+
+def _texts(kind: Any) -> list[FieldDescriptor]:
+    return [
+        field
+        for field in kind.fields
+        if field.type == FieldDescriptor.TYPE_STRING and field.name != "page_token"
+    ]
+
+
 def rpcs() -> list[tuple[str, Any]]:
     """The RPCs of each mesh that take one request with an id in it, those that delete last."""
     found = []
-    for service in sorted(filter(None, OWN_SERVICES - ONCE)):
+    for service in sorted(services_of_each_mesh()):
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
             # Who creates takes a name that is free.
             if not (method.client_streaming or method.name.startswith("Create")) and _id_fields(method):
@@ -178,6 +220,49 @@ def _without(text: str, ids: dict[str, str]) -> str:
     for value in sorted(ids.values(), key=len, reverse=True):
         text = text.replace(value, "…")
     return re.sub(r"(seconds|nanos): \d+", "", text)
+
+
+def listings() -> list[tuple[Any, str, Any]]:
+    """The RPCs of each mesh that list things, with the field of their answer that has these."""
+    found = []
+    for service in sorted(services_of_each_mesh()):
+        for method in descriptor_pool.Default().FindServiceByName(service).methods:
+            if "page_token" in method.input_type.fields_by_name:
+                (items,) = (each for each in method.output_type.fields if each.is_repeated)
+                found.append((method, items.name, GetMessageClass(method.input_type)))
+    return found
+
+
+async def test_filters_and_page_tokens_of_another_namespace_find_nothing(
+    sites: Sites, ids: dict[str, str]
+) -> None:
+    """Each filter that is there, alone, and the token of the first one's next page."""
+    values = {**ids, "request_id": "r1"}
+    known = listings()
+    assert len(known) >= 4
+    filtered = 0
+
+    async def listed(channel: grpc.aio.Channel, method: Any, request: Any) -> Any:
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        raw = await channel.unary_unary(path)(request.SerializeToString(), timeout=10)
+        return GetMessageClass(method.output_type).FromString(raw)
+
+    for method, items, make in known:
+        asked = [make(page_size=1)]
+        for name, put in places(method.input_type, set()):
+            if (field := name.rpartition(".")[2]) in values:
+                put(request := make(), values[field])
+                asked.append(request)
+                filtered += 1
+        for request in asked:
+            assert getattr(await listed(sites.channel(TEAM), method, request), items), (method.name, request)
+            assert not getattr(await listed(sites.channel(OTHER), method, request), items), method.name
+        first = await listed(sites.channel(TEAM), method, make(page_size=1))
+        token = first.next_page_token or "x"
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            further = await listed(sites.channel(OTHER), method, make(page_token=token))
+            assert not getattr(further, items), method.name
+    assert filtered >= 4
 
 
 async def test_every_rpc_answers_an_id_of_another_namespace_as_one_that_does_not_exist(

@@ -126,7 +126,8 @@ class CoordinatorStats:
         return cls(
             methods=tuple(map(MethodStats.of, proto.methods)),
             coordinator_id=proto.coordinator_id,
-            covered_s=seconds(proto.covered),
+            # Rates are counts divided by it.
+            covered_s=max(seconds(proto.covered), 0.001),
             shared_store=proto.shared_store,
             insecure_ports=tuple(proto.insecure_ports),
         )

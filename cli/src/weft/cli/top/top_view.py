@@ -85,7 +85,7 @@ def head(picture: Picture, width: int) -> StyledText:
     running = sum(each.running for each in picture.queues)
     text = f"{len(agents)} agents  {used}/{slots} slots  {queued} queued  {running} running"
     if picture.stats is not None:
-        methods, covered_s = picture.stats.methods, max(picture.stats.covered_s, 1e-3)
+        methods, covered_s = picture.stats.methods, picture.stats.covered_s
         ended = sum(each.ended for each in methods)
         text += f"  {ended / covered_s:.1f}/s"
         failed, succeeded = sum(each.failed for each in methods), sum(each.succeeded for each in methods)
