@@ -98,6 +98,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pydantic": (
         "weft/rpc/process/file_settings",
         "weft/coordinator/settings",
+        "weft/coordinator/caller_limit_settings",
         "weft/coordinator/door_settings",
         "weft/coordinator/limit_settings",
         "weft/agent",

@@ -24,8 +24,22 @@ class TokenScope(_message.Message):
     namespaces: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, methods: _Optional[_Iterable[str]] = ..., hosts: _Optional[_Iterable[str]] = ..., agent_ids: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., namespaces: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class CallerLimits(_message.Message):
+    __slots__ = ("calls_per_s", "open_calls", "open_streams", "bytes_per_s", "queued_tasks")
+    CALLS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    OPEN_CALLS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_STREAMS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_TASKS_FIELD_NUMBER: _ClassVar[int]
+    calls_per_s: float
+    open_calls: int
+    open_streams: int
+    bytes_per_s: float
+    queued_tasks: int
+    def __init__(self, calls_per_s: _Optional[float] = ..., open_calls: _Optional[int] = ..., open_streams: _Optional[int] = ..., bytes_per_s: _Optional[float] = ..., queued_tasks: _Optional[int] = ...) -> None: ...
+
 class Token(_message.Message):
-    __slots__ = ("id", "role", "scope", "create_time", "expire_time", "revoke_time", "rotate_time", "created_by", "comment", "max_uses", "used_by", "name", "subjects", "member_until")
+    __slots__ = ("id", "role", "scope", "create_time", "expire_time", "revoke_time", "rotate_time", "created_by", "comment", "max_uses", "used_by", "name", "subjects", "member_until", "limits")
     ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +54,7 @@ class Token(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUBJECTS_FIELD_NUMBER: _ClassVar[int]
     MEMBER_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     id: str
     role: _access_pb2.Role
     scope: TokenScope
@@ -54,7 +69,8 @@ class Token(_message.Message):
     name: str
     subjects: _containers.RepeatedScalarFieldContainer[str]
     member_until: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rotate_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., used_by: _Optional[_Iterable[str]] = ..., name: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ..., member_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    limits: CallerLimits
+    def __init__(self, id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rotate_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., used_by: _Optional[_Iterable[str]] = ..., name: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ..., member_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., limits: _Optional[_Union[CallerLimits, _Mapping]] = ...) -> None: ...
 
 class StoredToken(_message.Message):
     __slots__ = ("token", "hashes")
@@ -73,7 +89,7 @@ class TokenHash(_message.Message):
     def __init__(self, sha256: _Optional[bytes] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateTokenRequest(_message.Message):
-    __slots__ = ("role", "scope", "ttl", "never_expires", "comment", "max_uses", "name", "subjects")
+    __slots__ = ("role", "scope", "ttl", "never_expires", "comment", "max_uses", "name", "subjects", "limits")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +98,7 @@ class CreateTokenRequest(_message.Message):
     MAX_USES_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     role: _access_pb2.Role
     scope: TokenScope
     ttl: _duration_pb2.Duration
@@ -90,7 +107,8 @@ class CreateTokenRequest(_message.Message):
     max_uses: int
     name: str
     subjects: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., never_expires: bool = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., name: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ...) -> None: ...
+    limits: CallerLimits
+    def __init__(self, role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., never_expires: bool = ..., comment: _Optional[str] = ..., max_uses: _Optional[int] = ..., name: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[CallerLimits, _Mapping]] = ...) -> None: ...
 
 class CreateTokenResponse(_message.Message):
     __slots__ = ("token", "text")

@@ -26,25 +26,31 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/stats.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14weft/v1/access.proto\"L\n\x0fGetStatsRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xab\x01\n\x10GetStatsResponse\x12%\n\x07methods\x18\x01 \x03(\x0b\x32\x14.weft.v1.MethodStats\x12\x16\n\x0e\x63oordinator_id\x18\x02 \x01(\t\x12*\n\x07\x63overed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cshared_store\x18\x04 \x01(\x08\x12\x16\n\x0einsecure_ports\x18\x05 \x03(\t\"\xf2\x01\n\x0bMethodStats\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x11\n\tsubmitted\x18\x02 \x01(\x04\x12\x11\n\tsucceeded\x18\x03 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x04\x12\x11\n\tcancelled\x18\x05 \x01(\x04\x12\x0f\n\x07retried\x18\x06 \x01(\x04\x12\r\n\x05rerun\x18\x07 \x01(\x04\x12\'\n\x08\x61ttempts\x18\x08 \x01(\x0b\x32\x15.weft.v1.AttemptStats\x12 \n\x04wait\x18\t \x01(\x0b\x32\x12.weft.v1.Quantiles\x12\x1f\n\x03run\x18\n \x01(\x0b\x32\x12.weft.v1.Quantiles\"\x88\x01\n\x0c\x41ttemptStats\x12\x11\n\tsucceeded\x18\x01 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x04\x12\x11\n\tcancelled\x18\x03 \x01(\x04\x12\x11\n\ttimed_out\x18\x04 \x01(\x04\x12\x0f\n\x07\x63rashed\x18\x05 \x01(\x04\x12\x0c\n\x04lost\x18\x06 \x01(\x04\x12\x10\n\x08released\x18\x07 \x01(\x04\"\x92\x01\n\tQuantiles\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12&\n\x03p50\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p90\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration2Z\n\x0cStatsService\x12J\n\x08GetStats\x12\x18.weft.v1.GetStatsRequest\x1a\x19.weft.v1.GetStatsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/stats.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14weft/v1/access.proto\"L\n\x0fGetStatsRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd4\x01\n\x10GetStatsResponse\x12%\n\x07methods\x18\x01 \x03(\x0b\x32\x14.weft.v1.MethodStats\x12\x16\n\x0e\x63oordinator_id\x18\x02 \x01(\t\x12*\n\x07\x63overed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cshared_store\x18\x04 \x01(\x08\x12\x16\n\x0einsecure_ports\x18\x05 \x03(\t\x12\'\n\x07limited\x18\x06 \x03(\x0b\x32\x16.weft.v1.LimitedCaller\"\x99\x01\n\rLimitedCaller\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cis_namespace\x18\x02 \x01(\x08\x12\x34\n\x07refused\x18\x03 \x03(\x0b\x32#.weft.v1.LimitedCaller.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xf2\x01\n\x0bMethodStats\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x11\n\tsubmitted\x18\x02 \x01(\x04\x12\x11\n\tsucceeded\x18\x03 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x04\x12\x11\n\tcancelled\x18\x05 \x01(\x04\x12\x0f\n\x07retried\x18\x06 \x01(\x04\x12\r\n\x05rerun\x18\x07 \x01(\x04\x12\'\n\x08\x61ttempts\x18\x08 \x01(\x0b\x32\x15.weft.v1.AttemptStats\x12 \n\x04wait\x18\t \x01(\x0b\x32\x12.weft.v1.Quantiles\x12\x1f\n\x03run\x18\n \x01(\x0b\x32\x12.weft.v1.Quantiles\"\x88\x01\n\x0c\x41ttemptStats\x12\x11\n\tsucceeded\x18\x01 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x04\x12\x11\n\tcancelled\x18\x03 \x01(\x04\x12\x11\n\ttimed_out\x18\x04 \x01(\x04\x12\x0f\n\x07\x63rashed\x18\x05 \x01(\x04\x12\x0c\n\x04lost\x18\x06 \x01(\x04\x12\x10\n\x08released\x18\x07 \x01(\x04\"\x92\x01\n\tQuantiles\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12&\n\x03p50\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p90\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration2Z\n\x0cStatsService\x12J\n\x08GetStats\x12\x18.weft.v1.GetStatsRequest\x1a\x19.weft.v1.GetStatsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.v1.stats_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LIMITEDCALLER_REFUSEDENTRY']._loaded_options = None
+  _globals['_LIMITEDCALLER_REFUSEDENTRY']._serialized_options = b'8\001'
   _globals['_STATSSERVICE'].methods_by_name['GetStats']._loaded_options = None
   _globals['_STATSSERVICE'].methods_by_name['GetStats']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
   _globals['_GETSTATSREQUEST']._serialized_start=86
   _globals['_GETSTATSREQUEST']._serialized_end=162
   _globals['_GETSTATSRESPONSE']._serialized_start=165
-  _globals['_GETSTATSRESPONSE']._serialized_end=336
-  _globals['_METHODSTATS']._serialized_start=339
-  _globals['_METHODSTATS']._serialized_end=581
-  _globals['_ATTEMPTSTATS']._serialized_start=584
-  _globals['_ATTEMPTSTATS']._serialized_end=720
-  _globals['_QUANTILES']._serialized_start=723
-  _globals['_QUANTILES']._serialized_end=869
-  _globals['_STATSSERVICE']._serialized_start=871
-  _globals['_STATSSERVICE']._serialized_end=961
+  _globals['_GETSTATSRESPONSE']._serialized_end=377
+  _globals['_LIMITEDCALLER']._serialized_start=380
+  _globals['_LIMITEDCALLER']._serialized_end=533
+  _globals['_LIMITEDCALLER_REFUSEDENTRY']._serialized_start=487
+  _globals['_LIMITEDCALLER_REFUSEDENTRY']._serialized_end=533
+  _globals['_METHODSTATS']._serialized_start=536
+  _globals['_METHODSTATS']._serialized_end=778
+  _globals['_ATTEMPTSTATS']._serialized_start=781
+  _globals['_ATTEMPTSTATS']._serialized_end=917
+  _globals['_QUANTILES']._serialized_start=920
+  _globals['_QUANTILES']._serialized_end=1066
+  _globals['_STATSSERVICE']._serialized_start=1068
+  _globals['_STATSSERVICE']._serialized_end=1158
 # @@protoc_insertion_point(module_scope)

@@ -17,18 +17,37 @@ class GetStatsRequest(_message.Message):
     def __init__(self, method: _Optional[str] = ..., window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("methods", "coordinator_id", "covered", "shared_store", "insecure_ports")
+    __slots__ = ("methods", "coordinator_id", "covered", "shared_store", "insecure_ports", "limited")
     METHODS_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_ID_FIELD_NUMBER: _ClassVar[int]
     COVERED_FIELD_NUMBER: _ClassVar[int]
     SHARED_STORE_FIELD_NUMBER: _ClassVar[int]
     INSECURE_PORTS_FIELD_NUMBER: _ClassVar[int]
+    LIMITED_FIELD_NUMBER: _ClassVar[int]
     methods: _containers.RepeatedCompositeFieldContainer[MethodStats]
     coordinator_id: str
     covered: _duration_pb2.Duration
     shared_store: bool
     insecure_ports: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, methods: _Optional[_Iterable[_Union[MethodStats, _Mapping]]] = ..., coordinator_id: _Optional[str] = ..., covered: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., shared_store: bool = ..., insecure_ports: _Optional[_Iterable[str]] = ...) -> None: ...
+    limited: _containers.RepeatedCompositeFieldContainer[LimitedCaller]
+    def __init__(self, methods: _Optional[_Iterable[_Union[MethodStats, _Mapping]]] = ..., coordinator_id: _Optional[str] = ..., covered: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., shared_store: bool = ..., insecure_ports: _Optional[_Iterable[str]] = ..., limited: _Optional[_Iterable[_Union[LimitedCaller, _Mapping]]] = ...) -> None: ...
+
+class LimitedCaller(_message.Message):
+    __slots__ = ("name", "is_namespace", "refused")
+    class RefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IS_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    is_namespace: bool
+    refused: _containers.ScalarMap[str, int]
+    def __init__(self, name: _Optional[str] = ..., is_namespace: bool = ..., refused: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class MethodStats(_message.Message):
     __slots__ = ("method", "submitted", "succeeded", "failed", "cancelled", "retried", "rerun", "attempts", "wait", "run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -69,6 +69,8 @@ class Token:
     used_by: Sequence[str]
     # Certificates that stand for it: patterns of their subjects.
     subjects: Sequence[str]
+    # Most of what its holder may use of a coordinator at a time, where the token says it: by limit, such as "calls_per_s"; 0: any number.
+    limits: Mapping[str, float]
 
     @classmethod
     def of(cls, proto: pb.Token) -> Token:
@@ -87,6 +89,7 @@ class Token:
             max_uses=proto.max_uses,
             used_by=tuple(proto.used_by),
             subjects=tuple(proto.subjects),
+            limits={each.name: value for each, value in proto.limits.ListFields()},
         )
 
 
@@ -115,6 +118,7 @@ class Tokens:
         comment: str = "",
         max_uses: int = 0,
         subjects: Sequence[str] = (),
+        limits: Mapping[str, float] | None = None,
     ) -> NewToken:
         """Make a token. It is not repeated: a call of unknown outcome may have made one that nobody knows.
 
@@ -126,6 +130,8 @@ class Tokens:
             comment: what it is for.
             max_uses: a join token: how many agents may use it; 0: any number.
             subjects: certificates that stand for it: then it has no text.
+            limits: most of what its holder may use at a time: calls_per_s, open_calls, open_streams, bytes_per_s, queued_tasks; 0: any
+                number. Others are as the policy file or the coordinators' settings say.
 
         Raises:
             InvalidArgument: the message names the field.
@@ -139,6 +145,7 @@ class Tokens:
             comment=comment,
             max_uses=max_uses,
             subjects=subjects,
+            limits=_limits(limits) if limits else None,
         )
         made = await self._api.call(_CREATE, request, repeatable=False)
         return NewToken(Token.of(made.token), made.text)
@@ -195,6 +202,17 @@ def _role(name: str) -> Any:
     if name not in _ROLES:
         raise refusals.invalid_field(f"role is {name!r}; it must be one of {', '.join(_ROLES)}", field="role")
     return _ROLES[name]
+
+
+def _limits(given: Mapping[str, float]) -> pb.CallerLimits:
+    made = pb.CallerLimits()
+    for name, value in given.items():
+        if name not in pb.CallerLimits.DESCRIPTOR.fields_by_name:
+            known = ", ".join(pb.CallerLimits.DESCRIPTOR.fields_by_name)
+            raise refusals.invalid_field(f"limits has {name!r}; there are {known}", field="limits")
+        # Rates are numbers of any kind, the others whole ones.
+        setattr(made, name, value if name.endswith("_per_s") else int(value))
+    return made
 
 
 def _moment(stamp: Timestamp) -> datetime:

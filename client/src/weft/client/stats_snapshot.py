@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from weft.client.api import Api
@@ -108,6 +108,17 @@ class MethodStats:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitedCaller:
+    """A caller, or all callers of a namespace together, that were refused something at their limits."""
+
+    # The caller's subject, such as "token:shop", or the namespace.
+    name: str
+    is_namespace: bool
+    # Refused calls and tasks by limit, such as "calls_per_s".
+    refused: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class CoordinatorStats:
     """The statistics of one coordinator."""
 
@@ -120,6 +131,8 @@ class CoordinatorStats:
     shared_store: bool
     # Its ports that are open to other machines without TLS or a check of callers: one line for each.
     insecure_ports: Sequence[str] = ()
+    # Who has reached limits lately; for operators and observers.
+    limited: Sequence[LimitedCaller] = ()
 
     @classmethod
     def of(cls, proto: stats_pb2.GetStatsResponse) -> CoordinatorStats:
@@ -130,6 +143,9 @@ class CoordinatorStats:
             covered_s=max(seconds(proto.covered), 0.001),
             shared_store=proto.shared_store,
             insecure_ports=tuple(proto.insecure_ports),
+            limited=tuple(
+                LimitedCaller(each.name, each.is_namespace, dict(each.refused)) for each in proto.limited
+            ),
         )
 
 

@@ -40,6 +40,7 @@ from weft.rpc.operators.channelz_port import ChannelzPort
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.call_figures import CallFigures
+from weft.rpc.telemetry.coordinator_metrics import CALLERS_LIMITED
 from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.process_metering import ask_certificate, ask_denied
 from weft.rpc.telemetry.span_tracer import SpanTracer
@@ -94,6 +95,7 @@ class Coordinator:
             self._figures.admit(self._scrapes)
             ports["metrics"] = self._scrapes.denied
         ask_denied(self._figures.figures, ports)
+        self._figures.figures.ask(CALLERS_LIMITED, self.identity.metering.refused)
         self._exposure = Exposure(allowed=settings.insecure)
         self._audit = Audit(store, settings, self.identity.edge.caller)
         once = self.coordinator_id, self._tls, self.identity, tracer, self._exposure, self._audit.calls
@@ -192,7 +194,7 @@ class Coordinator:
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self._audit.service, services)
         self.default.serve_on(own)
         routes = NamespaceRoutes(own, common, self.namespaces)
-        edge.behind(server).add_generic_rpc_handlers((routes,))
+        server.add_generic_rpc_handlers((identity.guarded(routes),))
         return server
 
     async def stop(self, grace_s: float | None = None) -> None:

@@ -10,6 +10,7 @@ from grpc import aio
 
 from weft.coordinator import codec, guard
 from weft.coordinator.audit.audited_calls import AuditedCalls
+from weft.coordinator.caller_limits.call_metering import CallMetering
 from weft.coordinator.calls.bulk_stream import BulkStream
 from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.submission import SubmissionService, accepted
@@ -54,6 +55,7 @@ class TaskParts(NamedTuple):
     explainer: QueueExplainer
     settings: CoordinatorSettings
     audited: AuditedCalls
+    metering: CallMetering
     # None: no traces are exported.
     tracer: SpanTracer | None = None
 
@@ -80,6 +82,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self._explainer,
             self._settings,
             self._audited,
+            self._metering,
             self._tracer,
         ) = tasks
         self._fleet, self._discovery, self._queues, self._resources, self._contracts = fleet
@@ -114,6 +117,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self._settings,
             traceparent,
             self._audited.method_check(_SUBMIT_TASKS, context, self._edge.method_check(context)),
+            self._metering.pace(context),
         )
         async for response in stream.run(guard.parsed(requests)):
             yield response

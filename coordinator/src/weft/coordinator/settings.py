@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from weft.coordinator.caller_limit_settings import CallerLimitSettings
 from weft.coordinator.door_settings import DoorSettings
 from weft.coordinator.limit_settings import LimitSettings
 from weft.coordinator.store.store_config import (
@@ -26,7 +27,7 @@ from weft.rpc.telemetry.metrics_endpoint import checked_address
 from weft.rpc.times import MAX_DURATION_S
 
 
-class CoordinatorSettings(LimitSettings, DoorSettings):
+class CoordinatorSettings(CallerLimitSettings, LimitSettings, DoorSettings):
     """A setting's unit is last in its name. Values outside their range are refused at start-up."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid", hide_input_in_errors=True)

@@ -106,9 +106,10 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
         return found
     async with connect(target, use_proxy=use_proxy) as mesh:
         agents, queues, stats, tokens = await asyncio.gather(
-            mesh.fleet.agents(), mesh.fleet.queues(), mesh.stats(window_s=10.0), token_checks.listed(mesh)
+            mesh.fleet.agents(), mesh.fleet.queues(), mesh.stats(), token_checks.listed(mesh)
         )
     found += mesh_checks.insecure(stats)
+    found += mesh_checks.limited(stats)
     found += token_checks.findings(tokens, datetime.now(UTC))
     servers = {f"coordinator {each}": (each, "") for each in target.split(",")}
     servers |= {

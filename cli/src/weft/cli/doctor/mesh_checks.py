@@ -102,6 +102,17 @@ def insecure(stats: CoordinatorStats) -> Iterator[Diagnosis]:
         yield warning(f"coordinator {stats.coordinator_id}", text, _SAFE)
 
 
+def limited(stats: CoordinatorStats) -> Iterator[Diagnosis]:
+    """Callers that were refused something at their limits."""
+    for each in stats.limited:
+        what = ", ".join(f"{count} at {limit}" for limit, count in sorted(each.refused.items()))
+        yield warning(
+            f"{'namespace' if each.is_namespace else 'caller'} {each.name}",
+            f"calls or tasks were refused at its limits in the last minutes: {what}",
+            "slow it down, or raise the limit: docs/how-to/limits-and-overload.md, Limits of callers",
+        )
+
+
 def _versions(agents: Sequence[AgentInfo]) -> Iterator[Diagnosis]:
     others = {agent.version for agent in agents if agent.version} - {VERSION}
     if others:

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from weft.cli.terminal.output import Styled, StyledText
 from weft.cli.terminal.tables import Column
 from weft.rpc.identity.caller import role_name
+from weft.rpc.identity.caller_limits import set_in, texts_of
 from weft.v1 import security_pb2
 
 COLUMNS = (
@@ -20,6 +21,7 @@ COLUMNS = (
     Column("ends"),
     Column("uses", right=True),
     Column("scope", below=True),
+    Column("limits", below=True),
     Column("comment", below=True, spare=1),
 )
 _TIMES = ("create_time", "expire_time", "revoke_time", "rotate_time")
@@ -35,6 +37,7 @@ def row(token: security_pb2.Token) -> list[StyledText]:
         _ends(token),
         _uses(token),
         _scope(token),
+        _limits(token),
         token.comment,
     ]
 
@@ -47,6 +50,7 @@ def facts(token: security_pb2.Token) -> list[tuple[str, StyledText]]:
         ("role", role_name(token.role)),
         ("is", standing(token)),
         ("scope", _scope(token) or "everything"),
+        ("limits", _limits(token)),
         *((name.removesuffix("_time"), _time(token, name)) for name in _TIMES if token.HasField(name)),
         ("made by", token.created_by or "somebody without a token"),
         ("uses", _uses(token)),
@@ -78,6 +82,7 @@ def document(token: security_pb2.Token) -> dict[str, Any]:
             "labels": list(token.scope.labels),
             "namespaces": list(token.scope.namespaces),
         },
+        "limits": dict(set_in(token.limits)),
         **{name: _time(token, name) if token.HasField(name) else None for name in _TIMES},
         "created_by": token.created_by,
         "comment": token.comment,
@@ -99,6 +104,10 @@ def standing(token: security_pb2.Token) -> StyledText:
 def _scope(token: security_pb2.Token) -> str:
     lists = ((field.name, getattr(token.scope, field.name)) for field in token.scope.DESCRIPTOR.fields)
     return "; ".join(f"{name} {', '.join(patterns)}" for name, patterns in lists if patterns)
+
+
+def _limits(token: security_pb2.Token) -> str:
+    return ", ".join(texts_of(set_in(token.limits)))
 
 
 def _uses(token: security_pb2.Token) -> str:

@@ -53,6 +53,7 @@ def _patterns(option: str, text: str) -> Any:
     "weft tokens create --role agent --uses 1 --join --out worker.env",
     "weft tokens create --role observer --out observer.token",
     "weft tokens create --role client --subject 'spiffe://prod.example/shop/*'",
+    "weft tokens create --role client --name batch --limit calls-per-s=100 --limit queued-tasks=10000",
 )
 def create(
     role: Annotated[str, typer.Option(metavar="ROLE", help="client, agent, observer or operator.")],
@@ -80,6 +81,15 @@ def create(
     subjects: Annotated[
         list[str] | None,
         _patterns("--subject", "Certificates with these subjects stand for it, instead of a text (mTLS)"),
+    ] = None,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="LIMIT=N",
+            help="Most of what its holder may use of a coordinator at a time: calls-per-s, open-calls, open-streams, bytes-per-s or"
+            " queued-tasks; N is a number, or none. Repeatable.",
+        ),
     ] = None,
     comment: Annotated[str, typer.Option(metavar="TEXT", help="What it is for.")] = "",
     join: Annotated[
@@ -109,6 +119,7 @@ def create(
         max_uses=uses,
         name=name,
         subjects=subjects,
+        limits=_limits(limits) if limits else None,
     )
     variables = join_variables(target) if join else {}
     made = _ask(target, lambda stub: stub.CreateToken(request, timeout=_TIMEOUT_S))
@@ -196,6 +207,24 @@ def _role(name: str) -> Any:
     if name not in ROLES:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(ROLES)}", param_hint="--role")
     return ROLES[name]
+
+
+def _limits(given: list[str]) -> security_pb2.CallerLimits:
+    from weft.rpc.identity.caller_limits import fault_of, limits_message
+
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        try:
+            found[name] = 0.0 if value.strip() == "none" else float(value)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{text!r} is not LIMIT=N, such as calls-per-s=100", param_hint="--limit"
+            ) from None
+        if fault := fault_of(name, found[name]):
+            raise typer.BadParameter(fault.replace("_", "-"), param_hint="--limit")
+    return limits_message(found)
 
 
 def _check_new(out: Path | None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from weft.coordinator.access.access_policy import AccessPolicy, PolicyRule
 from weft.coordinator.access.issuer_entries import check_issuers, issuer_of
+from weft.coordinator.access.limit_entries import limit_entry
 from weft.coordinator.access.policy_entries import (
     EntryTable,
     PolicyFault,
@@ -66,9 +67,13 @@ def parse_policy(text: str, path: Path) -> AccessPolicy:
     rules = tuple(_rule(table, line) for table, line in entries(top, "rules", lines))
     issuers = tuple(issuer_of(table, path.parent) for table, _ in entries(top, "issuers", lines))
     check_issuers(top, issuers)
+    limits = tuple(limit_entry(table, line, "callers") for table, line in entries(top, "limits", lines))
+    of_namespaces = tuple(
+        limit_entry(table, line, "namespaces") for table, line in entries(top, "namespace_limits", lines)
+    )
     deny_others = not _EFFECTS[top.choice("default", _EFFECTS, "allow")]
     top.end()
-    return AccessPolicy(rules, deny_others, issuers)
+    return AccessPolicy(rules, deny_others, issuers, limits, of_namespaces)
 
 
 def _rule(table: EntryTable, line: int) -> PolicyRule:

@@ -1,4 +1,4 @@
-"""The access policy: ordered rules that say who may call what, and which outside issuers are trusted. Pure.
+"""The access policy: ordered rules that say who may call what, which outside issuers are trusted, and how much callers may use. Pure.
 
 A caller gets the rules that concern it when its identity is found out, and they decide from then on wherever it calls
 (`weft.rpc.identity.access_rules`). So a decision costs one look-up, and each door comes to the same one.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from weft.coordinator.access.jwt_issuer import JwtIssuer
+from weft.coordinator.access.limit_entries import LimitEntry
 from weft.rpc.identity.access_rules import AccessRules, MethodRule
 from weft.rpc.identity.caller import Caller, role_name
 from weft.rpc.identity.scope import covers
@@ -49,11 +50,15 @@ class AccessPolicy:
     Args:
         deny_others: hosted methods that no rule fits are denied.
         issuers: outside issuers whose tokens are trusted, each by another name and `iss`.
+        limits: of callers; the first entry for a caller counts.
+        namespace_limits: of all callers of a namespace together; the first entry for a namespace counts.
     """
 
     rules: tuple[PolicyRule, ...] = ()
     deny_others: bool = False
     issuers: tuple[JwtIssuer, ...] = ()
+    limits: tuple[LimitEntry, ...] = ()
+    namespace_limits: tuple[LimitEntry, ...] = ()
 
     def applied(self, caller: Caller) -> Caller:
         """The caller with the rules that concern it."""

@@ -48,6 +48,14 @@ class EntryTable:
             raise self.fault(f"{key} must be {what}")
         return value
 
+    def number(self, key: str) -> float | None:
+        """A number; None: the key is missing."""
+        self._known.append(key)
+        value = self._left.pop(key, None)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise self.fault(f"{key} must be a number")
+        return value
+
     def text(self, key: str, what: str, default: str | None = None) -> str:
         value: str = self.take(key, str, what, default)
         if len(value) > MAX_PATTERN_CHARS or (value and not value.isprintable()):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from weft.coordinator.access.jwt_judge import JwtJudge
+from weft.coordinator.access.limit_entries import limits_of, limits_of_namespace
 from weft.coordinator.access.policy_source import PolicySource
+from weft.rpc.identity.caller import Caller
+from weft.rpc.identity.caller_limits import NO_LIMITS, CallerLimits, SetLimits, layered
 from weft.rpc.identity.judges import Judge, PeerJudge, TokenVerdict
 from weft.rpc.security import tokens
 from weft.rpc.security.peer_identity import PeerCertificate
@@ -15,9 +20,17 @@ class PolicyJudge:
     Args:
         own: judges the mesh's own tokens.
         certificates: None: no port verifies those of callers.
+        limits: those of callers for whom nothing else sets them.
     """
 
-    def __init__(self, own: Judge, policy: PolicySource, certificates: PeerJudge | None = None) -> None:
+    def __init__(
+        self,
+        own: Judge,
+        policy: PolicySource,
+        certificates: PeerJudge | None = None,
+        limits: SetLimits = MappingProxyType({}),
+    ) -> None:
+        self._limits = limits
         self._own = own
         self._certificates = certificates
         self._policy = policy
@@ -53,8 +66,23 @@ class PolicyJudge:
         return self.ruled(await self._certificates.judge_certificate(shown))
 
     def ruled(self, verdict: TokenVerdict) -> TokenVerdict:
-        """The same verdict, with the policy's rules for the caller."""
+        """The same verdict, with the policy's rules for the caller, and its limits."""
         if not verdict.caller.subject:
             # A coordinator's own ticket: that one has judged its own caller.
             return verdict
-        return verdict._replace(caller=self._policy.present.applied(verdict.caller))
+        caller = self._policy.present.applied(verdict.caller)
+        return verdict._replace(caller=self.limited(caller, verdict.limits))
+
+    def limited(self, caller: Caller, own: SetLimits = MappingProxyType({})) -> Caller:
+        """The caller with its limits.
+
+        Args:
+            own: those that its token sets.
+        """
+        limits = layered(own, limits_of(self._policy.present.limits, caller), self._limits)
+        return caller._replace(limits=limits) if any(limits) else caller
+
+    def limits_of_namespace(self, namespace: str) -> CallerLimits:
+        """Those of all callers of a namespace together."""
+        entries = self._policy.present.namespace_limits
+        return layered(limits_of_namespace(entries, namespace)) if entries else NO_LIMITS

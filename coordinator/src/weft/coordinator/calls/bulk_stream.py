@@ -3,7 +3,7 @@
     reader ─► checked, stored (a few messages at a time) ─► acknowledgements, in order ─┐
                                                      ended tasks (deliver_results) ─────┴─► writer
 
-The stream is read only while fewer than `max_undelivered` tasks wait for delivery. So a client that does not read stops its
+The stream is read only while fewer than `max_undelivered` tasks wait for delivery, and at the rate of its caller. So a client that does not read stops its
 own submissions, and after `stalled_stream_s` its stream.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from weft.coordinator import codec
+from weft.coordinator.caller_limits.call_metering import Pace
 from weft.coordinator.calls.ended_tasks import EndedTasks
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
@@ -46,8 +47,10 @@ class BulkStream:
         settings: CoordinatorSettings,
         traceparent: str = "",
         check_method: Callable[[str], None] = ANYBODY.check_method,
+        pace: Pace | None = None,
     ) -> None:
         self._check_method = check_method
+        self._pace = pace
         self._submission_service = submission_service
         self._store = store
         self._subscriptions = subscriptions
@@ -102,6 +105,8 @@ class BulkStream:
                         field="tasks",
                     )
                 if message.tasks:
+                    if self._pace is not None:
+                        await self._pace(len(message.tasks))
                     size_bytes = message.ByteSize()
                     self._storing_bytes += size_bytes
                     self._storing.append(loop.create_task(self._take(message.tasks)))

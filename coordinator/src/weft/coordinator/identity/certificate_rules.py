@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from weft.coordinator.identity.token_rules import is_valid, use
 from weft.rpc import refusals
 from weft.rpc.identity.caller import Caller
+from weft.rpc.identity.caller_limits import set_in
 from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.identity.scope import fits, scope_of
 from weft.rpc.security.mesh_names import agent_of
@@ -56,7 +57,8 @@ def verdict_of_certificate(
             raise refusals.certificate_unknown(shown.subject)
         scope = scope._replace(agent_ids=(agent_id,))
     subject = f"{_SUBJECT}{shown.subject}"
-    return TokenVerdict(Caller(token.role, scope, token.id, subject=subject), ends_at)
+    caller = Caller(token.role, scope, token.id, subject=subject)
+    return TokenVerdict(caller, ends_at, limits=set_in(token.limits))
 
 
 def end_of_membership(token: security_pb2.Token, *, is_agent: bool) -> float:

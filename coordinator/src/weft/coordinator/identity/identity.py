@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import grpc
+
 from weft.coordinator.access.policy_judge import PolicyJudge
 from weft.coordinator.access.policy_source import PolicySource
+from weft.coordinator.caller_limits.call_metering import CallMetering
+from weft.coordinator.caller_limits.open_metering import OpenMetering
 from weft.coordinator.identity.agent_binding import admit_agent
 from weft.coordinator.identity.certificate_judge import CertificateJudge
 from weft.coordinator.identity.certificate_service import CertificateService
@@ -45,9 +49,18 @@ class Identity:
         self._known: CertificateJudge | None = None
         if self._authority is not None or settings.tls_client_ca:
             self._known = CertificateJudge(self._table, automatic=self._authority is not None)
-        self._judge = judge = PolicyJudge(self._table, PolicySource(settings.policy), self._known)
+        policy, limits = PolicySource(settings.policy), settings.caller_limits
+        self._judge = judge = PolicyJudge(self._table, policy, self._known, limits)
         checked = settings.tokens == "on"
-        self.edge = Edge(judge if checked else None, judge if checked and self._known else None)
+        self.metering = CallMetering(judge.limits_of_namespace)
+        self.edge = Edge(
+            judge if checked else None,
+            judge if checked and self._known else None,
+            metering=self.metering,
+        )
+        self.metering.caller_of = self.edge.caller
+        # Callers have limits, and nobody is asked who calls.
+        self._meters_open = bool(limits) and not checked
         self._office = TicketOffice(store, self._table)
         self.service = TokenService(self._table, judge, self.edge, self._office)
         self.certificates = CertificateService(self._table, self.edge, self._authority)
@@ -57,6 +70,14 @@ class Identity:
         self._secrets_at_s = 0.0
         self._recheck_at_s = 0.0
         self._forget_at_s = 0.0
+
+    def guarded(self, handlers: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
+        """The handlers of a port, behind the edge or, where nobody is asked who calls, behind the limits of callers."""
+        if self._meters_open:
+            door = OpenMetering(handlers, self.metering, self._judge.limited)
+            self.metering.caller_of = door.caller
+            return door
+        return self.edge.guarded(handlers)
 
     def http_door(self) -> HttpDoor:
         """Lets requests for metrics in by their tokens."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from weft.rpc import refusals
 from weft.rpc.identity.caller import AGENT, ROLES, Caller
+from weft.rpc.identity.caller_limits import fault_of, set_in
 from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.identity.scope import MAX_PATTERN_CHARS, MAX_PATTERNS, Scope, scope_of
 from weft.rpc.times import checked_duration, seconds, timestamp
@@ -50,7 +51,8 @@ def verdict_of(stored: security_pb2.StoredToken | None, sha256: bytes, now: floa
     if now >= ends_at:
         raise refusals.token_expired(token.id)
     subject = f"token:{token.name or token.id}"
-    return TokenVerdict(Caller(token.role, scope_of(token.scope), token.id, subject=subject), ends_at)
+    caller = Caller(token.role, scope_of(token.scope), token.id, subject=subject)
+    return TokenVerdict(caller, ends_at, limits=set_in(token.limits))
 
 
 def _entry(stored: security_pb2.StoredToken, sha256: bytes) -> security_pb2.TokenHash | None:
@@ -101,6 +103,7 @@ def new_token(
             "a token with a ttl expires: leave one of the two out", field="never_expires"
         )
     check_subjects(request)
+    check_limits(request.limits)
     token = security_pb2.Token(
         id=token_id,
         role=request.role,
@@ -111,6 +114,7 @@ def new_token(
         max_uses=request.max_uses,
         name=request.name,
         subjects=request.subjects,
+        limits=request.limits if request.HasField("limits") else None,
     )
     if not request.never_expires:
         ttl_s = DEFAULT_TTL_S
@@ -128,6 +132,16 @@ def check_subjects(request: security_pb2.CreateTokenRequest) -> None:
     check_patterns(request.subjects, "subjects")
     if request.subjects and request.max_uses:
         raise refusals.invalid_field("a token of certificates has no uses to count", field="max_uses")
+
+
+def check_limits(limits: security_pb2.CallerLimits) -> None:
+    """
+    Raises:
+        InvalidArgument: a limit is out of its range.
+    """
+    for name, value in set_in(limits).items():
+        if fault := fault_of(name, value):
+            raise refusals.invalid_field(fault, field=f"limits.{name}")
 
 
 def check_patterns(patterns: Sequence[str], field: str) -> None:

@@ -130,7 +130,7 @@ class Namespace(StoreEvents):
             store, settings, self._edge, self._submission_service, self._sessions, self._register
         )
         self._logs, self._parts = made_parts(tools)
-        self._stats = StatsService(self._store, self.coordinator_id, exposure)
+        self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
         self._sweeper = Sweeper(
             self._store,
             wake=self.ready,
@@ -233,8 +233,9 @@ class Namespace(StoreEvents):
             self._run_limits,
             self.ready,
         )
+        common = self._store, subscriptions, submissions, explainer
         service = CoordinatorService(
-            TaskParts(self._store, subscriptions, submissions, explainer, settings, audited, self._tracer),
+            TaskParts(*common, settings, audited, self._identity.metering, self._tracer),
             FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
             edge,

@@ -9,9 +9,11 @@ from typing import Any
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.caller_limits.call_metering import CallMetering
 from weft.coordinator.statistics.statistics_window import SLOT_S, WINDOW_S, MethodChange, StatisticsWindow
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.task_figures import TaskEvent
+from weft.rpc.identity.caller import OBSERVER, OPERATOR
 from weft.rpc.network.exposure import Exposure
 from weft.rpc.telemetry.coordinator_metrics import FINE_TASK_BOUNDS_S
 from weft.rpc.telemetry.quantiles import quantile
@@ -22,8 +24,9 @@ from weft.v1 import stats_pb2, stats_pb2_grpc
 class StatsService(stats_pb2_grpc.StatsServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, store: Store, coordinator_id: str, exposure: Exposure) -> None:
+    def __init__(self, store: Store, coordinator_id: str, exposure: Exposure, metering: CallMetering) -> None:
         self._exposure = exposure
+        self._metering = metering
         self._store = store
         self._coordinator_id = coordinator_id
         self._window = StatisticsWindow(time.monotonic())
@@ -51,7 +54,19 @@ class StatsService(stats_pb2_grpc.StatsServiceServicer):
             covered=duration(covered_s),
             shared_store=self._store.shared,
             insecure_ports=self._exposure.insecure,
+            limited=self._limited(context, window_s),
         )
+
+    def _limited(
+        self, context: aio.ServicerContext[Any, Any], window_s: float
+    ) -> list[stats_pb2.LimitedCaller]:
+        caller = self._metering.caller_of(context)
+        if caller.role not in (OPERATOR, OBSERVER) or caller.scope.namespaces:
+            return []
+        return [
+            stats_pb2.LimitedCaller(name=each.name, is_namespace=each.of_namespace, refused=each.refused)
+            for each in self._metering.limited(window_s)
+        ]
 
 
 def _stats(method: str, change: MethodChange) -> stats_pb2.MethodStats:

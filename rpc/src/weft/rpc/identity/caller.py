@@ -15,6 +15,7 @@ from weft.rpc import refusals
 from weft.rpc.contracts import names
 from weft.rpc.errors import PermissionDenied, WeftError
 from weft.rpc.identity.access_rules import NO_RULES, AccessRules, rules_of
+from weft.rpc.identity.caller_limits import NO_LIMITS, CallerLimits
 from weft.rpc.identity.scope import ANY, Scope, scope_of
 from weft.rpc.security.namespace_names import DEFAULT
 from weft.v1 import access_pb2, security_pb2
@@ -46,6 +47,7 @@ class Caller(NamedTuple):
         subject: who it is, for the policy, lists and logs; the part before the first colon says how it was proved: `token:shop`. Empty:
             the server does not ask.
         rules: what the mesh's policy lets it call.
+        limits: most of what it may use of a coordinator at a time. Agents do not know them.
     """
 
     role: access_pb2.Role
@@ -54,6 +56,7 @@ class Caller(NamedTuple):
     namespace: str = ""
     subject: str = ""
     rules: AccessRules = NO_RULES
+    limits: CallerLimits = NO_LIMITS
 
     @property
     def sees_all(self) -> bool:
@@ -123,6 +126,14 @@ def concerns_every_namespace(path: str) -> bool:
     """Whether an RPC of the server's own is for callers whose scope has no list of namespaces."""
     found = _access(path)
     return found is not None and found.every_namespace
+
+
+def has_limits(path: str) -> bool:
+    """Whether limits of callers hold for calls of a path. Agents' own work has none, and probes of health have none."""
+    if path.startswith("/grpc.health."):
+        return False
+    found = _access(path)
+    return found is None or not found.unlimited
 
 
 def _access(path: str) -> access_pb2.Access | None:

@@ -30,7 +30,7 @@ from weft.rpc.handler_shape import with_behaviour
 from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, role_name, roles_of
 from weft.rpc.identity.certified_calls import CertifiedCalls
 from weft.rpc.identity.guarded_server import GuardedHandlers, GuardedServer, placed
-from weft.rpc.identity.judges import Judge, PeerJudge, Proof, TokenVerdict
+from weft.rpc.identity.judges import Judge, Metering, PeerJudge, Proof, TokenVerdict
 from weft.rpc.identity.moved_credential import MovedCredential
 from weft.rpc.identity.shown_certificate import certificate_shown, shows_own
 from weft.rpc.identity.shown_proof import Place, ShownProof
@@ -62,12 +62,19 @@ class Edge:
         judge: None: the server never asks for tokens.
         certificates: its ports verify those of callers, which may stand for tokens. None: they do not.
         unnamed: calls that show nothing are judged, too. Otherwise they are refused.
+        metering: knows the limits of callers. None: they have none.
     """
 
     def __init__(
-        self, judge: Judge | None, certificates: PeerJudge | None = None, *, unnamed: bool = False
+        self,
+        judge: Judge | None,
+        certificates: PeerJudge | None = None,
+        *,
+        unnamed: bool = False,
+        metering: Metering | None = None,
     ) -> None:
         self._judge = judge
+        self._metering = metering
         self._certificates = certificates
         # None: a call without a token is nobody's.
         self._certified = None if certificates is None else CertifiedCalls(self, _OPEN_PATHS)
@@ -214,7 +221,10 @@ class Edge:
             return known[1]
         if (why := self.why_not(shown, place)) is not None:
             return self._refusal(why, shown.verdict.caller)
-        made = with_behaviour(handler, partial(self._run, shown, place, text))
+        inner_handler = handler
+        if self._metering is not None:
+            inner_handler = self._metering.metered(handler, place[1], shown.caller(place[0]))
+        made = with_behaviour(inner_handler, partial(self._run, shown, place, text))
         if len(shown.handlers) >= _KEPT:
             shown.handlers.clear()
         shown.handlers[place] = handler, made
@@ -348,6 +358,9 @@ class Edge:
         for text, shown in list(self._shown.items()):
             if not every and self._is_fresh(shown):
                 continue
+            if every:
+                # Limits that handlers have may have changed, too.
+                shown.handlers.clear()
             if not shown.open:
                 # The next call that shows it asks again. Until it has ended, the last verdict is of use if nobody answers.
                 if every or self._judge.now() >= shown.verdict.ends_at:

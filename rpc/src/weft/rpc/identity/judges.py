@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from weft.rpc.identity.caller import Caller
+from weft.rpc.identity.caller_limits import SetLimits
 from weft.rpc.security.peer_identity import PeerCertificate
 
 
@@ -15,11 +17,13 @@ class TokenVerdict(NamedTuple):
     Attributes:
         ends_at: when the token ends, by the judge's clock.
         fresh_until: after this time the judge is asked again.
+        limits: those that the caller's token sets. Beside others, they make the caller's own (`Caller.limits`).
     """
 
     caller: Caller
     ends_at: float = math.inf
     fresh_until: float = math.inf
+    limits: SetLimits = MappingProxyType({})
 
 
 class Judge(Protocol):
@@ -47,6 +51,14 @@ class PeerJudge(Protocol):
             Unauthenticated: it stands for no token that is valid.
             Unavailable: it is not known now.
         """
+        ...
+
+
+class Metering(Protocol):
+    """Knows what callers use now, and their limits."""
+
+    def metered(self, handler: Any, path: str, caller: Caller) -> Any:
+        """The handler of a path, for the calls of one caller: those beyond its limits are refused."""
         ...
 
 

@@ -23,9 +23,11 @@ from weft.rpc.refusals.agent_refusals import (
     session_superseded,
 )
 from weft.rpc.refusals.caller_refusals import (
+    caller_limit,
     callers_unknown,
     issuer_unavailable,
     jwt_invalid,
+    namespace_limit,
     out_of_scope,
     policy_denied,
     role_needed,
@@ -116,6 +118,7 @@ __all__ = [
     "app_unavailable",
     "audit_off",
     "call_deadline",
+    "caller_limit",
     "callers_unknown",
     "cancelled",
     "certificate_unknown",
@@ -140,6 +143,7 @@ __all__ = [
     "namespace_deleting",
     "namespace_exists",
     "namespace_in_use",
+    "namespace_limit",
     "namespace_not_found",
     "no_agent",
     "no_agent_matches",

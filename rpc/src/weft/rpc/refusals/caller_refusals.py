@@ -10,6 +10,7 @@ from typing import Literal, overload
 from weft.rpc.errors import (
     FailedPrecondition,
     NotFound,
+    Overloaded,
     PermissionDenied,
     Unauthenticated,
     Unavailable,
@@ -124,6 +125,32 @@ def policy_denied(subject: str, method: str) -> PermissionDenied:
         reason=pb.ERROR_REASON_POLICY_DENIED,
         metadata={"subject": subject, "method": shown},
     )
+
+
+def caller_limit(subject: str, limit: str, value: str, retry_after_s: float) -> Overloaded:
+    """A caller has reached one of its limits; `limit` is the field of `weft.v1.CallerLimits`."""
+    return Overloaded(
+        f"{subject or 'this caller'} has reached its limit of {limit}, which is {value}: try again in {_wait(retry_after_s)}; an operator can"
+        " raise it (weft tokens create --limit, [[limits]] in the policy file, or the coordinator's settings)",
+        reason=pb.ERROR_REASON_CALLER_LIMIT,
+        metadata={"subject": subject, "limit": limit, "value": value},
+        retry_after_s=retry_after_s,
+    )
+
+
+def namespace_limit(namespace: str, limit: str, value: str, retry_after_s: float) -> Overloaded:
+    """All callers of a namespace together have reached one of its limits."""
+    return Overloaded(
+        f"the namespace {namespace} has reached its limit of {limit}, which is {value}: try again in {_wait(retry_after_s)}; an operator can"
+        " raise it ([[namespace_limits]] in the policy file)",
+        reason=pb.ERROR_REASON_NAMESPACE_LIMIT,
+        metadata={"namespace": namespace, "limit": limit, "value": value},
+        retry_after_s=retry_after_s,
+    )
+
+
+def _wait(retry_after_s: float) -> str:
+    return f"{max(retry_after_s, 0.001):.3g} s"
 
 
 def token_used_up(token_id: str, most: int) -> PermissionDenied:

@@ -13,7 +13,7 @@ FINE_TASK_BOUNDS_S = finer(TASK_BOUNDS_S, 0.00025)
 QUICK_BOUNDS_S = (0.00005, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
 BATCH_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
 
-METHOD, OUTCOME, REASON, STATE, LIMIT = "method", "outcome", "reason", "state", "limit"
+METHOD, OUTCOME, REASON, STATE, LIMIT, OF = "method", "outcome", "reason", "state", "limit", "of"
 
 # -- tasks, by method: what this coordinator has done ------------------------------------------------------------------------
 
@@ -129,6 +129,14 @@ LIMITS_HIT = MetricSpec(
     "Calls and tasks refused at a limit: run_limit, queued_tasks, queues_per_method, calls or watchers.",
     (LIMIT,),
 )
+CALLERS_LIMITED = MetricSpec(
+    "weft.callers.limited",
+    "counter",
+    "{call}",
+    "Calls and tasks refused at a limit of their caller or of its namespace, by limit (calls_per_s, open_calls, open_streams, bytes_per_s or"
+    " queued_tasks) and of (caller or namespace).",
+    (LIMIT, OF),
+)
 WATCHERS = MetricSpec("weft.watchers", "gauge", "{stream}", "Streams that follow a task.")
 CALLS = MetricSpec("weft.calls.waiting", "gauge", "{call}", "Transparent calls that wait here.")
 LAG = MetricSpec(
@@ -161,6 +169,7 @@ COORDINATOR_METRICS = (
     STORE_BATCH,
     WRITABLE,
     LIMITS_HIT,
+    CALLERS_LIMITED,
     WATCHERS,
     CALLS,
     LAG,
