@@ -101,7 +101,9 @@ type Access struct {
 	// The RPC concerns all namespaces: only callers whose scope has no list of namespaces may call it.
 	EveryNamespace bool `protobuf:"varint,2,opt,name=every_namespace,json=everyNamespace,proto3" json:"every_namespace,omitempty"`
 	// It is called for each task, or nearly: the audit counts its calls instead of keeping each.
-	Frequent      bool `protobuf:"varint,3,opt,name=frequent,proto3" json:"frequent,omitempty"`
+	Frequent bool `protobuf:"varint,3,opt,name=frequent,proto3" json:"frequent,omitempty"`
+	// Limits of callers (`CallerLimits` in security.proto) do not hold for it: it is an agent's own work, such as its heartbeats and results.
+	Unlimited     bool `protobuf:"varint,4,opt,name=unlimited,proto3" json:"unlimited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +159,13 @@ func (x *Access) GetFrequent() bool {
 	return false
 }
 
+func (x *Access) GetUnlimited() bool {
+	if x != nil {
+		return x.Unlimited
+	}
+	return false
+}
+
 var file_weft_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -180,11 +189,12 @@ var File_weft_v1_access_proto protoreflect.FileDescriptor
 
 const file_weft_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/access.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\"r\n" +
+	"\x14weft/v1/access.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\"\x90\x01\n" +
 	"\x06Access\x12#\n" +
 	"\x05roles\x18\x01 \x03(\x0e2\r.weft.v1.RoleR\x05roles\x12'\n" +
 	"\x0fevery_namespace\x18\x02 \x01(\bR\x0eeveryNamespace\x12\x1a\n" +
-	"\bfrequent\x18\x03 \x01(\bR\bfrequent*c\n" +
+	"\bfrequent\x18\x03 \x01(\bR\bfrequent\x12\x1c\n" +
+	"\tunlimited\x18\x04 \x01(\bR\tunlimited*c\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_CLIENT\x10\x01\x12\x0e\n" +

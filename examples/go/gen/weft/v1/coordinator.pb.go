@@ -2351,7 +2351,7 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x121\n" +
 	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\"\x10\n" +
-	"\x0eReportResponse2\xf5\n" +
+	"\x0eReportResponse2\xf9\n" +
 	"\n" +
 	"\x12CoordinatorService\x12Q\n" +
 	"\n" +
@@ -2389,11 +2389,11 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\vUpdateQueue\x12\x1b.weft.v1.UpdateQueueRequest\x1a\x1c.weft.v1.UpdateQueueResponse\"\a\xca\xe1\x18\x03\n" +
 	"\x01\x04\x12Y\n" +
 	"\rListResources\x12\x1d.weft.v1.ListResourcesRequest\x1a\x1e.weft.v1.ListResourcesResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x03\x01\x02\x03\x12K\n" +
-	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x01\x02\x18\x01(\x010\x01\x12D\n" +
-	"\x06Report\x12\x16.weft.v1.ReportRequest\x1a\x17.weft.v1.ReportResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x01\x02\x18\x01B~\n" +
+	"\x03\x01\x02\x03\x12M\n" +
+	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse\"\v\xca\xe1\x18\a\n" +
+	"\x01\x02\x18\x01 \x01(\x010\x01\x12F\n" +
+	"\x06Report\x12\x16.weft.v1.ReportRequest\x1a\x17.weft.v1.ReportResponse\"\v\xca\xe1\x18\a\n" +
+	"\x01\x02\x18\x01 \x01B~\n" +
 	"\vcom.weft.v1B\x10CoordinatorProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

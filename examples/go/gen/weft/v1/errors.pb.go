@@ -202,6 +202,12 @@ const (
 	ErrorReason_ERROR_REASON_REQUEST_UNREADABLE ErrorReason = 92
 	// UNAVAILABLE: the store of payloads cannot be read or written. Metadata: method.
 	ErrorReason_ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE ErrorReason = 93
+	// RESOURCE_EXHAUSTED: the caller has reached one of its limits (`CallerLimits`). Try again after the time in RetryInfo. Metadata: limit (the field's
+	// name), value and subject, the caller's.
+	ErrorReason_ERROR_REASON_CALLER_LIMIT ErrorReason = 144
+	// RESOURCE_EXHAUSTED: all callers of a namespace together have reached one of its limits, which the policy file sets. Try again after the time in
+	// RetryInfo. Metadata: limit, value and namespace.
+	ErrorReason_ERROR_REASON_NAMESPACE_LIMIT ErrorReason = 145
 )
 
 // Enum value maps for ErrorReason.
@@ -283,6 +289,8 @@ var (
 		91:  "ERROR_REASON_PAYLOAD_CORRUPT",
 		92:  "ERROR_REASON_REQUEST_UNREADABLE",
 		93:  "ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE",
+		144: "ERROR_REASON_CALLER_LIMIT",
+		145: "ERROR_REASON_NAMESPACE_LIMIT",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -361,6 +369,8 @@ var (
 		"ERROR_REASON_PAYLOAD_CORRUPT":           91,
 		"ERROR_REASON_REQUEST_UNREADABLE":        92,
 		"ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE": 93,
+		"ERROR_REASON_CALLER_LIMIT":              144,
+		"ERROR_REASON_NAMESPACE_LIMIT":           145,
 	}
 )
 
@@ -395,7 +405,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\x85\x14\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xc8\x14\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -473,7 +483,9 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1aERROR_REASON_PAYLOAD_CODED\x10Z\x12 \n" +
 	"\x1cERROR_REASON_PAYLOAD_CORRUPT\x10[\x12#\n" +
 	"\x1fERROR_REASON_REQUEST_UNREADABLE\x10\\\x12*\n" +
-	"&ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE\x10]By\n" +
+	"&ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE\x10]\x12\x1e\n" +
+	"\x19ERROR_REASON_CALLER_LIMIT\x10\x90\x01\x12!\n" +
+	"\x1cERROR_REASON_NAMESPACE_LIMIT\x10\x91\x01By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

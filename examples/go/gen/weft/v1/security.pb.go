@@ -125,6 +125,94 @@ func (x *TokenScope) GetNamespaces() []string {
 	return nil
 }
 
+// Most of what one caller may use of a coordinator at a time. A field that is not set is as the policy file says (`[[limits]]`), or else the
+// settings of the coordinator. 0: no limit, whatever these say.
+//
+// Callers with the same subject are one caller. Each coordinator counts its own calls; unfinished tasks are counted for a whole namespace. A call
+// beyond a limit gets RESOURCE_EXHAUSTED (CALLER_LIMIT) with the time after which to try again; streams of submissions are read more slowly
+// instead. An agent's session, its reports and its questions whose a token is have no limits.
+type CallerLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Calls that begin each second, on average; those of a second may begin at once. Each task of a stream of submissions counts as one.
+	CallsPerS *float64 `protobuf:"fixed64,1,opt,name=calls_per_s,json=callsPerS,proto3,oneof" json:"calls_per_s,omitempty"`
+	// Calls that are open at a time, without streams.
+	OpenCalls *uint64 `protobuf:"varint,2,opt,name=open_calls,json=openCalls,proto3,oneof" json:"open_calls,omitempty"`
+	// Streams that are open at a time: calls with a stream of requests or of responses.
+	OpenStreams *uint64 `protobuf:"varint,3,opt,name=open_streams,json=openStreams,proto3,oneof" json:"open_streams,omitempty"`
+	// Bytes of requests and responses each second, on average; those of a second may come at once.
+	BytesPerS *float64 `protobuf:"fixed64,4,opt,name=bytes_per_s,json=bytesPerS,proto3,oneof" json:"bytes_per_s,omitempty"`
+	// Tasks that it has submitted and that have not ended, in a namespace. Tasks of schedules, callbacks of groups, and tasks that were submitted
+	// while there was no such limit do not count.
+	QueuedTasks   *uint64 `protobuf:"varint,5,opt,name=queued_tasks,json=queuedTasks,proto3,oneof" json:"queued_tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallerLimits) Reset() {
+	*x = CallerLimits{}
+	mi := &file_weft_v1_security_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallerLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallerLimits) ProtoMessage() {}
+
+func (x *CallerLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallerLimits.ProtoReflect.Descriptor instead.
+func (*CallerLimits) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CallerLimits) GetCallsPerS() float64 {
+	if x != nil && x.CallsPerS != nil {
+		return *x.CallsPerS
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetOpenCalls() uint64 {
+	if x != nil && x.OpenCalls != nil {
+		return *x.OpenCalls
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetOpenStreams() uint64 {
+	if x != nil && x.OpenStreams != nil {
+		return *x.OpenStreams
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetBytesPerS() float64 {
+	if x != nil && x.BytesPerS != nil {
+		return *x.BytesPerS
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetQueuedTasks() uint64 {
+	if x != nil && x.QueuedTasks != nil {
+		return *x.QueuedTasks
+	}
+	return 0
+}
+
 // A token, without its text.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -155,14 +243,16 @@ type Token struct {
 	// Patterns of the subjects of certificates that stand for this token: it has no text then, and callers show such a certificate instead.
 	Subjects []string `protobuf:"bytes,13,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// A join token: until when certificates that agents got with it are valid. Its own end does not end them, as they are renewed.
-	MemberUntil   *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=member_until,json=memberUntil,proto3" json:"member_until,omitempty"`
+	MemberUntil *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=member_until,json=memberUntil,proto3" json:"member_until,omitempty"`
+	// Most of what its holder may use at a time.
+	Limits        *CallerLimits `protobuf:"bytes,15,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_weft_v1_security_proto_msgTypes[1]
+	mi := &file_weft_v1_security_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -174,7 +264,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[1]
+	mi := &file_weft_v1_security_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -187,7 +277,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{1}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Token) GetId() string {
@@ -288,6 +378,13 @@ func (x *Token) GetMemberUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Token) GetLimits() *CallerLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 // A token as it is stored. No RPC sends it.
 type StoredToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -301,7 +398,7 @@ type StoredToken struct {
 
 func (x *StoredToken) Reset() {
 	*x = StoredToken{}
-	mi := &file_weft_v1_security_proto_msgTypes[2]
+	mi := &file_weft_v1_security_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +410,7 @@ func (x *StoredToken) String() string {
 func (*StoredToken) ProtoMessage() {}
 
 func (x *StoredToken) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[2]
+	mi := &file_weft_v1_security_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +423,7 @@ func (x *StoredToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredToken.ProtoReflect.Descriptor instead.
 func (*StoredToken) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StoredToken) GetToken() *Token {
@@ -356,7 +453,7 @@ type TokenHash struct {
 
 func (x *TokenHash) Reset() {
 	*x = TokenHash{}
-	mi := &file_weft_v1_security_proto_msgTypes[3]
+	mi := &file_weft_v1_security_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +465,7 @@ func (x *TokenHash) String() string {
 func (*TokenHash) ProtoMessage() {}
 
 func (x *TokenHash) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[3]
+	mi := &file_weft_v1_security_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +478,7 @@ func (x *TokenHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenHash.ProtoReflect.Descriptor instead.
 func (*TokenHash) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TokenHash) GetSha256() []byte {
@@ -419,14 +516,16 @@ type CreateTokenRequest struct {
 	// host name: "spiffe://prod.example/shop/*". Where ports want certificates of their callers (mTLS), a call with such a certificate
 	// needs no token. If several tokens fit a subject, the one with the longest pattern counts. An agent whose SPIFFE id has the
 	// form "spiffe://DOMAIN/agent/ID" may have that id alone. At most 64.
-	Subjects      []string `protobuf:"bytes,8,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Subjects []string `protobuf:"bytes,8,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// Most of what its holder may use at a time. Numbers must be at most 1e15, and rates 0 or at least 0.001.
+	Limits        *CallerLimits `protobuf:"bytes,9,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_weft_v1_security_proto_msgTypes[4]
+	mi := &file_weft_v1_security_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +537,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[4]
+	mi := &file_weft_v1_security_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +550,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -510,6 +609,13 @@ func (x *CreateTokenRequest) GetSubjects() []string {
 	return nil
 }
 
+func (x *CreateTokenRequest) GetLimits() *CallerLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 // A token that was made.
 type CreateTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -523,7 +629,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_weft_v1_security_proto_msgTypes[5]
+	mi := &file_weft_v1_security_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +641,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[5]
+	mi := &file_weft_v1_security_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +654,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -578,7 +684,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_weft_v1_security_proto_msgTypes[6]
+	mi := &file_weft_v1_security_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +696,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[6]
+	mi := &file_weft_v1_security_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +709,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -633,7 +739,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_weft_v1_security_proto_msgTypes[7]
+	mi := &file_weft_v1_security_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +751,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[7]
+	mi := &file_weft_v1_security_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +764,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -686,7 +792,7 @@ type GetTokenRequest struct {
 
 func (x *GetTokenRequest) Reset() {
 	*x = GetTokenRequest{}
-	mi := &file_weft_v1_security_proto_msgTypes[8]
+	mi := &file_weft_v1_security_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +804,7 @@ func (x *GetTokenRequest) String() string {
 func (*GetTokenRequest) ProtoMessage() {}
 
 func (x *GetTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[8]
+	mi := &file_weft_v1_security_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +817,7 @@ func (x *GetTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTokenRequest.ProtoReflect.Descriptor instead.
 func (*GetTokenRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetTokenRequest) GetId() string {
@@ -732,7 +838,7 @@ type GetTokenResponse struct {
 
 func (x *GetTokenResponse) Reset() {
 	*x = GetTokenResponse{}
-	mi := &file_weft_v1_security_proto_msgTypes[9]
+	mi := &file_weft_v1_security_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +850,7 @@ func (x *GetTokenResponse) String() string {
 func (*GetTokenResponse) ProtoMessage() {}
 
 func (x *GetTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[9]
+	mi := &file_weft_v1_security_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +863,7 @@ func (x *GetTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTokenResponse.ProtoReflect.Descriptor instead.
 func (*GetTokenResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetTokenResponse) GetToken() *Token {
@@ -782,7 +888,7 @@ type RotateTokenRequest struct {
 
 func (x *RotateTokenRequest) Reset() {
 	*x = RotateTokenRequest{}
-	mi := &file_weft_v1_security_proto_msgTypes[10]
+	mi := &file_weft_v1_security_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +900,7 @@ func (x *RotateTokenRequest) String() string {
 func (*RotateTokenRequest) ProtoMessage() {}
 
 func (x *RotateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[10]
+	mi := &file_weft_v1_security_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +913,7 @@ func (x *RotateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateTokenRequest.ProtoReflect.Descriptor instead.
 func (*RotateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RotateTokenRequest) GetId() string {
@@ -844,7 +950,7 @@ type RotateTokenResponse struct {
 
 func (x *RotateTokenResponse) Reset() {
 	*x = RotateTokenResponse{}
-	mi := &file_weft_v1_security_proto_msgTypes[11]
+	mi := &file_weft_v1_security_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +962,7 @@ func (x *RotateTokenResponse) String() string {
 func (*RotateTokenResponse) ProtoMessage() {}
 
 func (x *RotateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[11]
+	mi := &file_weft_v1_security_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +975,7 @@ func (x *RotateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateTokenResponse.ProtoReflect.Descriptor instead.
 func (*RotateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RotateTokenResponse) GetToken() *Token {
@@ -897,7 +1003,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_weft_v1_security_proto_msgTypes[12]
+	mi := &file_weft_v1_security_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1015,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[12]
+	mi := &file_weft_v1_security_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1028,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -943,7 +1049,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_weft_v1_security_proto_msgTypes[13]
+	mi := &file_weft_v1_security_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1061,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[13]
+	mi := &file_weft_v1_security_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1074,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -989,7 +1095,7 @@ type CheckTokenRequest struct {
 
 func (x *CheckTokenRequest) Reset() {
 	*x = CheckTokenRequest{}
-	mi := &file_weft_v1_security_proto_msgTypes[14]
+	mi := &file_weft_v1_security_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1107,7 @@ func (x *CheckTokenRequest) String() string {
 func (*CheckTokenRequest) ProtoMessage() {}
 
 func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[14]
+	mi := &file_weft_v1_security_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1120,7 @@ func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenRequest.ProtoReflect.Descriptor instead.
 func (*CheckTokenRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CheckTokenRequest) GetText() string {
@@ -1051,7 +1157,7 @@ type CheckTokenResponse struct {
 
 func (x *CheckTokenResponse) Reset() {
 	*x = CheckTokenResponse{}
-	mi := &file_weft_v1_security_proto_msgTypes[15]
+	mi := &file_weft_v1_security_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1169,7 @@ func (x *CheckTokenResponse) String() string {
 func (*CheckTokenResponse) ProtoMessage() {}
 
 func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[15]
+	mi := &file_weft_v1_security_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1182,7 @@ func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenResponse.ProtoReflect.Descriptor instead.
 func (*CheckTokenResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CheckTokenResponse) GetRefusal() *status.Status {
@@ -1155,7 +1261,7 @@ type AccessRules struct {
 
 func (x *AccessRules) Reset() {
 	*x = AccessRules{}
-	mi := &file_weft_v1_security_proto_msgTypes[16]
+	mi := &file_weft_v1_security_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1273,7 @@ func (x *AccessRules) String() string {
 func (*AccessRules) ProtoMessage() {}
 
 func (x *AccessRules) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[16]
+	mi := &file_weft_v1_security_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1286,7 @@ func (x *AccessRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessRules.ProtoReflect.Descriptor instead.
 func (*AccessRules) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AccessRules) GetRules() []*AccessRule {
@@ -1213,7 +1319,7 @@ type AccessRule struct {
 
 func (x *AccessRule) Reset() {
 	*x = AccessRule{}
-	mi := &file_weft_v1_security_proto_msgTypes[17]
+	mi := &file_weft_v1_security_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1331,7 @@ func (x *AccessRule) String() string {
 func (*AccessRule) ProtoMessage() {}
 
 func (x *AccessRule) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[17]
+	mi := &file_weft_v1_security_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1344,7 @@ func (x *AccessRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessRule.ProtoReflect.Descriptor instead.
 func (*AccessRule) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AccessRule) GetAllow() bool {
@@ -1275,7 +1381,7 @@ type AgentProcess struct {
 
 func (x *AgentProcess) Reset() {
 	*x = AgentProcess{}
-	mi := &file_weft_v1_security_proto_msgTypes[18]
+	mi := &file_weft_v1_security_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1393,7 @@ func (x *AgentProcess) String() string {
 func (*AgentProcess) ProtoMessage() {}
 
 func (x *AgentProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[18]
+	mi := &file_weft_v1_security_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1406,7 @@ func (x *AgentProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentProcess.ProtoReflect.Descriptor instead.
 func (*AgentProcess) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AgentProcess) GetAgentId() string {
@@ -1328,7 +1434,7 @@ type CreateTicketsRequest struct {
 
 func (x *CreateTicketsRequest) Reset() {
 	*x = CreateTicketsRequest{}
-	mi := &file_weft_v1_security_proto_msgTypes[19]
+	mi := &file_weft_v1_security_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1446,7 @@ func (x *CreateTicketsRequest) String() string {
 func (*CreateTicketsRequest) ProtoMessage() {}
 
 func (x *CreateTicketsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[19]
+	mi := &file_weft_v1_security_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1459,7 @@ func (x *CreateTicketsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTicketsRequest.ProtoReflect.Descriptor instead.
 func (*CreateTicketsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateTicketsRequest) GetAgents() []*AgentProcess {
@@ -1378,7 +1484,7 @@ type CreateTicketsResponse struct {
 
 func (x *CreateTicketsResponse) Reset() {
 	*x = CreateTicketsResponse{}
-	mi := &file_weft_v1_security_proto_msgTypes[20]
+	mi := &file_weft_v1_security_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1496,7 @@ func (x *CreateTicketsResponse) String() string {
 func (*CreateTicketsResponse) ProtoMessage() {}
 
 func (x *CreateTicketsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[20]
+	mi := &file_weft_v1_security_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1509,7 @@ func (x *CreateTicketsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTicketsResponse.ProtoReflect.Descriptor instead.
 func (*CreateTicketsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateTicketsResponse) GetTexts() []string {
@@ -1446,7 +1552,7 @@ type Ticket struct {
 
 func (x *Ticket) Reset() {
 	*x = Ticket{}
-	mi := &file_weft_v1_security_proto_msgTypes[21]
+	mi := &file_weft_v1_security_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1564,7 @@ func (x *Ticket) String() string {
 func (*Ticket) ProtoMessage() {}
 
 func (x *Ticket) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[21]
+	mi := &file_weft_v1_security_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1577,7 @@ func (x *Ticket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
 func (*Ticket) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Ticket) GetAgent() *AgentProcess {
@@ -1520,7 +1626,7 @@ type TicketSecrets struct {
 
 func (x *TicketSecrets) Reset() {
 	*x = TicketSecrets{}
-	mi := &file_weft_v1_security_proto_msgTypes[22]
+	mi := &file_weft_v1_security_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1638,7 @@ func (x *TicketSecrets) String() string {
 func (*TicketSecrets) ProtoMessage() {}
 
 func (x *TicketSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[22]
+	mi := &file_weft_v1_security_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1651,7 @@ func (x *TicketSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketSecrets.ProtoReflect.Descriptor instead.
 func (*TicketSecrets) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TicketSecrets) GetSecrets() []*TicketSecret {
@@ -1568,7 +1674,7 @@ type TicketSecret struct {
 
 func (x *TicketSecret) Reset() {
 	*x = TicketSecret{}
-	mi := &file_weft_v1_security_proto_msgTypes[23]
+	mi := &file_weft_v1_security_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1686,7 @@ func (x *TicketSecret) String() string {
 func (*TicketSecret) ProtoMessage() {}
 
 func (x *TicketSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[23]
+	mi := &file_weft_v1_security_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1699,7 @@ func (x *TicketSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketSecret.ProtoReflect.Descriptor instead.
 func (*TicketSecret) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TicketSecret) GetSecret() []byte {
@@ -1623,7 +1729,19 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\tR\x06labels\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x05 \x03(\tR\n" +
-	"namespaces\"\xb5\x04\n" +
+	"namespaces\"\x9d\x02\n" +
+	"\fCallerLimits\x12#\n" +
+	"\vcalls_per_s\x18\x01 \x01(\x01H\x00R\tcallsPerS\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"open_calls\x18\x02 \x01(\x04H\x01R\topenCalls\x88\x01\x01\x12&\n" +
+	"\fopen_streams\x18\x03 \x01(\x04H\x02R\vopenStreams\x88\x01\x01\x12#\n" +
+	"\vbytes_per_s\x18\x04 \x01(\x01H\x03R\tbytesPerS\x88\x01\x01\x12&\n" +
+	"\fqueued_tasks\x18\x05 \x01(\x04H\x04R\vqueuedTasks\x88\x01\x01B\x0e\n" +
+	"\f_calls_per_sB\r\n" +
+	"\v_open_callsB\x0f\n" +
+	"\r_open_streamsB\x0e\n" +
+	"\f_bytes_per_sB\x0f\n" +
+	"\r_queued_tasks\"\xe4\x04\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\x04role\x18\x02 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
@@ -1644,14 +1762,15 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\aused_by\x18\v \x03(\tR\x06usedBy\x12\x12\n" +
 	"\x04name\x18\f \x01(\tR\x04name\x12\x1a\n" +
 	"\bsubjects\x18\r \x03(\tR\bsubjects\x12=\n" +
-	"\fmember_until\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vmemberUntil\"_\n" +
+	"\fmember_until\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vmemberUntil\x12-\n" +
+	"\x06limits\x18\x0f \x01(\v2\x15.weft.v1.CallerLimitsR\x06limits\"_\n" +
 	"\vStoredToken\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.weft.v1.TokenR\x05token\x12*\n" +
 	"\x06hashes\x18\x02 \x03(\v2\x12.weft.v1.TokenHashR\x06hashes\"`\n" +
 	"\tTokenHash\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x99\x02\n" +
+	"expireTime\"\xc8\x02\n" +
 	"\x12CreateTokenRequest\x12!\n" +
 	"\x04role\x18\x01 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
 	"\x05scope\x18\x02 \x01(\v2\x13.weft.v1.TokenScopeR\x05scope\x12+\n" +
@@ -1660,7 +1779,8 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\acomment\x18\x05 \x01(\tR\acomment\x12\x19\n" +
 	"\bmax_uses\x18\x06 \x01(\rR\amaxUses\x12\x12\n" +
 	"\x04name\x18\a \x01(\tR\x04name\x12\x1a\n" +
-	"\bsubjects\x18\b \x03(\tR\bsubjects\"O\n" +
+	"\bsubjects\x18\b \x03(\tR\bsubjects\x12-\n" +
+	"\x06limits\x18\t \x01(\v2\x15.weft.v1.CallerLimitsR\x06limits\"O\n" +
 	"\x13CreateTokenResponse\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.weft.v1.TokenR\x05token\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"O\n" +
@@ -1732,7 +1852,7 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\fTicketSecret\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\fR\x06secret\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime2\xd7\x04\n" +
+	"createTime2\xd9\x04\n" +
 	"\fTokenService\x12S\n" +
 	"\vCreateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x01\x04\x10\x01\x12P\n" +
@@ -1744,10 +1864,10 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\vRotateToken\x12\x1b.weft.v1.RotateTokenRequest\x1a\x1c.weft.v1.RotateTokenResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x01\x04\x10\x01\x12S\n" +
 	"\vRevokeToken\x12\x1b.weft.v1.RevokeTokenRequest\x1a\x1c.weft.v1.RevokeTokenResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x01\x04\x10\x01\x12P\n" +
+	"\x01\x04\x10\x01\x12R\n" +
 	"\n" +
-	"CheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x01\x02\x18\x01\x12X\n" +
+	"CheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\v\xca\xe1\x18\a\n" +
+	"\x01\x02\x18\x01 \x01\x12X\n" +
 	"\rCreateTickets\x12\x1d.weft.v1.CreateTicketsRequest\x1a\x1e.weft.v1.CreateTicketsResponse\"\b\xca\xe1\x18\x04\n" +
 	"\x02\x01\x02B{\n" +
 	"\vcom.weft.v1B\rSecurityProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
@@ -1764,92 +1884,95 @@ func file_weft_v1_security_proto_rawDescGZIP() []byte {
 	return file_weft_v1_security_proto_rawDescData
 }
 
-var file_weft_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_weft_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_weft_v1_security_proto_goTypes = []any{
 	(*TokenScope)(nil),            // 0: weft.v1.TokenScope
-	(*Token)(nil),                 // 1: weft.v1.Token
-	(*StoredToken)(nil),           // 2: weft.v1.StoredToken
-	(*TokenHash)(nil),             // 3: weft.v1.TokenHash
-	(*CreateTokenRequest)(nil),    // 4: weft.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),   // 5: weft.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),     // 6: weft.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),    // 7: weft.v1.ListTokensResponse
-	(*GetTokenRequest)(nil),       // 8: weft.v1.GetTokenRequest
-	(*GetTokenResponse)(nil),      // 9: weft.v1.GetTokenResponse
-	(*RotateTokenRequest)(nil),    // 10: weft.v1.RotateTokenRequest
-	(*RotateTokenResponse)(nil),   // 11: weft.v1.RotateTokenResponse
-	(*RevokeTokenRequest)(nil),    // 12: weft.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),   // 13: weft.v1.RevokeTokenResponse
-	(*CheckTokenRequest)(nil),     // 14: weft.v1.CheckTokenRequest
-	(*CheckTokenResponse)(nil),    // 15: weft.v1.CheckTokenResponse
-	(*AccessRules)(nil),           // 16: weft.v1.AccessRules
-	(*AccessRule)(nil),            // 17: weft.v1.AccessRule
-	(*AgentProcess)(nil),          // 18: weft.v1.AgentProcess
-	(*CreateTicketsRequest)(nil),  // 19: weft.v1.CreateTicketsRequest
-	(*CreateTicketsResponse)(nil), // 20: weft.v1.CreateTicketsResponse
-	(*Ticket)(nil),                // 21: weft.v1.Ticket
-	(*TicketSecrets)(nil),         // 22: weft.v1.TicketSecrets
-	(*TicketSecret)(nil),          // 23: weft.v1.TicketSecret
-	(Role)(0),                     // 24: weft.v1.Role
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
-	(*status.Status)(nil),         // 27: google.rpc.Status
+	(*CallerLimits)(nil),          // 1: weft.v1.CallerLimits
+	(*Token)(nil),                 // 2: weft.v1.Token
+	(*StoredToken)(nil),           // 3: weft.v1.StoredToken
+	(*TokenHash)(nil),             // 4: weft.v1.TokenHash
+	(*CreateTokenRequest)(nil),    // 5: weft.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),   // 6: weft.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),     // 7: weft.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),    // 8: weft.v1.ListTokensResponse
+	(*GetTokenRequest)(nil),       // 9: weft.v1.GetTokenRequest
+	(*GetTokenResponse)(nil),      // 10: weft.v1.GetTokenResponse
+	(*RotateTokenRequest)(nil),    // 11: weft.v1.RotateTokenRequest
+	(*RotateTokenResponse)(nil),   // 12: weft.v1.RotateTokenResponse
+	(*RevokeTokenRequest)(nil),    // 13: weft.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),   // 14: weft.v1.RevokeTokenResponse
+	(*CheckTokenRequest)(nil),     // 15: weft.v1.CheckTokenRequest
+	(*CheckTokenResponse)(nil),    // 16: weft.v1.CheckTokenResponse
+	(*AccessRules)(nil),           // 17: weft.v1.AccessRules
+	(*AccessRule)(nil),            // 18: weft.v1.AccessRule
+	(*AgentProcess)(nil),          // 19: weft.v1.AgentProcess
+	(*CreateTicketsRequest)(nil),  // 20: weft.v1.CreateTicketsRequest
+	(*CreateTicketsResponse)(nil), // 21: weft.v1.CreateTicketsResponse
+	(*Ticket)(nil),                // 22: weft.v1.Ticket
+	(*TicketSecrets)(nil),         // 23: weft.v1.TicketSecrets
+	(*TicketSecret)(nil),          // 24: weft.v1.TicketSecret
+	(Role)(0),                     // 25: weft.v1.Role
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*status.Status)(nil),         // 28: google.rpc.Status
 }
 var file_weft_v1_security_proto_depIdxs = []int32{
-	24, // 0: weft.v1.Token.role:type_name -> weft.v1.Role
+	25, // 0: weft.v1.Token.role:type_name -> weft.v1.Role
 	0,  // 1: weft.v1.Token.scope:type_name -> weft.v1.TokenScope
-	25, // 2: weft.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	25, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
-	25, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
-	25, // 6: weft.v1.Token.member_until:type_name -> google.protobuf.Timestamp
-	1,  // 7: weft.v1.StoredToken.token:type_name -> weft.v1.Token
-	3,  // 8: weft.v1.StoredToken.hashes:type_name -> weft.v1.TokenHash
-	25, // 9: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
-	24, // 10: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
-	0,  // 11: weft.v1.CreateTokenRequest.scope:type_name -> weft.v1.TokenScope
-	26, // 12: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	1,  // 13: weft.v1.CreateTokenResponse.token:type_name -> weft.v1.Token
-	1,  // 14: weft.v1.ListTokensResponse.tokens:type_name -> weft.v1.Token
-	1,  // 15: weft.v1.GetTokenResponse.token:type_name -> weft.v1.Token
-	26, // 16: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
-	26, // 17: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	1,  // 18: weft.v1.RotateTokenResponse.token:type_name -> weft.v1.Token
-	1,  // 19: weft.v1.RevokeTokenResponse.token:type_name -> weft.v1.Token
-	27, // 20: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
-	24, // 21: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
-	0,  // 22: weft.v1.CheckTokenResponse.scope:type_name -> weft.v1.TokenScope
-	26, // 23: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
-	16, // 24: weft.v1.CheckTokenResponse.rules:type_name -> weft.v1.AccessRules
-	26, // 25: weft.v1.CheckTokenResponse.ends_in:type_name -> google.protobuf.Duration
-	17, // 26: weft.v1.AccessRules.rules:type_name -> weft.v1.AccessRule
-	18, // 27: weft.v1.CreateTicketsRequest.agents:type_name -> weft.v1.AgentProcess
-	26, // 28: weft.v1.CreateTicketsResponse.time_left:type_name -> google.protobuf.Duration
-	18, // 29: weft.v1.Ticket.agent:type_name -> weft.v1.AgentProcess
-	15, // 30: weft.v1.Ticket.caller:type_name -> weft.v1.CheckTokenResponse
-	25, // 31: weft.v1.Ticket.create_time:type_name -> google.protobuf.Timestamp
-	25, // 32: weft.v1.Ticket.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 33: weft.v1.TicketSecrets.secrets:type_name -> weft.v1.TicketSecret
-	25, // 34: weft.v1.TicketSecret.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 35: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
-	6,  // 36: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
-	8,  // 37: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
-	10, // 38: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
-	12, // 39: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
-	14, // 40: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
-	19, // 41: weft.v1.TokenService.CreateTickets:input_type -> weft.v1.CreateTicketsRequest
-	5,  // 42: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
-	7,  // 43: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
-	9,  // 44: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
-	11, // 45: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
-	13, // 46: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
-	15, // 47: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
-	20, // 48: weft.v1.TokenService.CreateTickets:output_type -> weft.v1.CreateTicketsResponse
-	42, // [42:49] is the sub-list for method output_type
-	35, // [35:42] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	26, // 2: weft.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	26, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	26, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	26, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
+	26, // 6: weft.v1.Token.member_until:type_name -> google.protobuf.Timestamp
+	1,  // 7: weft.v1.Token.limits:type_name -> weft.v1.CallerLimits
+	2,  // 8: weft.v1.StoredToken.token:type_name -> weft.v1.Token
+	4,  // 9: weft.v1.StoredToken.hashes:type_name -> weft.v1.TokenHash
+	26, // 10: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 11: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
+	0,  // 12: weft.v1.CreateTokenRequest.scope:type_name -> weft.v1.TokenScope
+	27, // 13: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	1,  // 14: weft.v1.CreateTokenRequest.limits:type_name -> weft.v1.CallerLimits
+	2,  // 15: weft.v1.CreateTokenResponse.token:type_name -> weft.v1.Token
+	2,  // 16: weft.v1.ListTokensResponse.tokens:type_name -> weft.v1.Token
+	2,  // 17: weft.v1.GetTokenResponse.token:type_name -> weft.v1.Token
+	27, // 18: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
+	27, // 19: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	2,  // 20: weft.v1.RotateTokenResponse.token:type_name -> weft.v1.Token
+	2,  // 21: weft.v1.RevokeTokenResponse.token:type_name -> weft.v1.Token
+	28, // 22: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
+	25, // 23: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
+	0,  // 24: weft.v1.CheckTokenResponse.scope:type_name -> weft.v1.TokenScope
+	27, // 25: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
+	17, // 26: weft.v1.CheckTokenResponse.rules:type_name -> weft.v1.AccessRules
+	27, // 27: weft.v1.CheckTokenResponse.ends_in:type_name -> google.protobuf.Duration
+	18, // 28: weft.v1.AccessRules.rules:type_name -> weft.v1.AccessRule
+	19, // 29: weft.v1.CreateTicketsRequest.agents:type_name -> weft.v1.AgentProcess
+	27, // 30: weft.v1.CreateTicketsResponse.time_left:type_name -> google.protobuf.Duration
+	19, // 31: weft.v1.Ticket.agent:type_name -> weft.v1.AgentProcess
+	16, // 32: weft.v1.Ticket.caller:type_name -> weft.v1.CheckTokenResponse
+	26, // 33: weft.v1.Ticket.create_time:type_name -> google.protobuf.Timestamp
+	26, // 34: weft.v1.Ticket.expire_time:type_name -> google.protobuf.Timestamp
+	24, // 35: weft.v1.TicketSecrets.secrets:type_name -> weft.v1.TicketSecret
+	26, // 36: weft.v1.TicketSecret.create_time:type_name -> google.protobuf.Timestamp
+	5,  // 37: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
+	7,  // 38: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
+	9,  // 39: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
+	11, // 40: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
+	13, // 41: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
+	15, // 42: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
+	20, // 43: weft.v1.TokenService.CreateTickets:input_type -> weft.v1.CreateTicketsRequest
+	6,  // 44: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
+	8,  // 45: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
+	10, // 46: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
+	12, // 47: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
+	14, // 48: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
+	16, // 49: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
+	21, // 50: weft.v1.TokenService.CreateTickets:output_type -> weft.v1.CreateTicketsResponse
+	44, // [44:51] is the sub-list for method output_type
+	37, // [37:44] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_security_proto_init() }
@@ -1858,13 +1981,14 @@ func file_weft_v1_security_proto_init() {
 		return
 	}
 	file_weft_v1_access_proto_init()
+	file_weft_v1_security_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_security_proto_rawDesc), len(file_weft_v1_security_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -92,6 +92,9 @@ type GetStatsResponse struct {
 	SharedStore bool `protobuf:"varint,4,opt,name=shared_store,json=sharedStore,proto3" json:"shared_store,omitempty"`
 	// Its ports that are open to other machines without TLS or a check of callers: one line for each.
 	InsecurePorts []string `protobuf:"bytes,5,rep,name=insecure_ports,json=insecurePorts,proto3" json:"insecure_ports,omitempty"`
+	// Callers and namespaces that were refused something at their limits within the window, the most refused ones first: at most 20. Operators and
+	// observers see them, unless their scope has a list of namespaces. All namespaces of the coordinator are meant.
+	Limited       []*LimitedCaller `protobuf:"bytes,6,rep,name=limited,proto3" json:"limited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,6 +164,77 @@ func (x *GetStatsResponse) GetInsecurePorts() []string {
 	return nil
 }
 
+func (x *GetStatsResponse) GetLimited() []*LimitedCaller {
+	if x != nil {
+		return x.Limited
+	}
+	return nil
+}
+
+// A caller, or a namespace, that has reached its limits.
+type LimitedCaller struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's subject, or the namespace.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// It is a namespace, and its callers together have reached the limits.
+	IsNamespace bool `protobuf:"varint,2,opt,name=is_namespace,json=isNamespace,proto3" json:"is_namespace,omitempty"`
+	// Calls and tasks refused by this coordinator, by limit (the field's name in `CallerLimits`).
+	Refused       map[string]uint64 `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitedCaller) Reset() {
+	*x = LimitedCaller{}
+	mi := &file_weft_v1_stats_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitedCaller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitedCaller) ProtoMessage() {}
+
+func (x *LimitedCaller) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_stats_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitedCaller.ProtoReflect.Descriptor instead.
+func (*LimitedCaller) Descriptor() ([]byte, []int) {
+	return file_weft_v1_stats_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *LimitedCaller) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LimitedCaller) GetIsNamespace() bool {
+	if x != nil {
+		return x.IsNamespace
+	}
+	return false
+}
+
+func (x *LimitedCaller) GetRefused() map[string]uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
 // What happened to the tasks of one method.
 type MethodStats struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -190,7 +264,7 @@ type MethodStats struct {
 
 func (x *MethodStats) Reset() {
 	*x = MethodStats{}
-	mi := &file_weft_v1_stats_proto_msgTypes[2]
+	mi := &file_weft_v1_stats_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -202,7 +276,7 @@ func (x *MethodStats) String() string {
 func (*MethodStats) ProtoMessage() {}
 
 func (x *MethodStats) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_stats_proto_msgTypes[2]
+	mi := &file_weft_v1_stats_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -215,7 +289,7 @@ func (x *MethodStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodStats.ProtoReflect.Descriptor instead.
 func (*MethodStats) Descriptor() ([]byte, []int) {
-	return file_weft_v1_stats_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_stats_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MethodStats) GetMethod() string {
@@ -311,7 +385,7 @@ type AttemptStats struct {
 
 func (x *AttemptStats) Reset() {
 	*x = AttemptStats{}
-	mi := &file_weft_v1_stats_proto_msgTypes[3]
+	mi := &file_weft_v1_stats_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -323,7 +397,7 @@ func (x *AttemptStats) String() string {
 func (*AttemptStats) ProtoMessage() {}
 
 func (x *AttemptStats) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_stats_proto_msgTypes[3]
+	mi := &file_weft_v1_stats_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -336,7 +410,7 @@ func (x *AttemptStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptStats.ProtoReflect.Descriptor instead.
 func (*AttemptStats) Descriptor() ([]byte, []int) {
-	return file_weft_v1_stats_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_stats_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AttemptStats) GetSucceeded() uint64 {
@@ -405,7 +479,7 @@ type Quantiles struct {
 
 func (x *Quantiles) Reset() {
 	*x = Quantiles{}
-	mi := &file_weft_v1_stats_proto_msgTypes[4]
+	mi := &file_weft_v1_stats_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -417,7 +491,7 @@ func (x *Quantiles) String() string {
 func (*Quantiles) ProtoMessage() {}
 
 func (x *Quantiles) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_stats_proto_msgTypes[4]
+	mi := &file_weft_v1_stats_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -430,7 +504,7 @@ func (x *Quantiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quantiles.ProtoReflect.Descriptor instead.
 func (*Quantiles) Descriptor() ([]byte, []int) {
-	return file_weft_v1_stats_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_stats_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Quantiles) GetCount() uint64 {
@@ -468,13 +542,21 @@ const file_weft_v1_stats_proto_rawDesc = "" +
 	"\x13weft/v1/stats.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14weft/v1/access.proto\"\\\n" +
 	"\x0fGetStatsRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x121\n" +
-	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xe8\x01\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\x9a\x02\n" +
 	"\x10GetStatsResponse\x12.\n" +
 	"\amethods\x18\x01 \x03(\v2\x14.weft.v1.MethodStatsR\amethods\x12%\n" +
 	"\x0ecoordinator_id\x18\x02 \x01(\tR\rcoordinatorId\x123\n" +
 	"\acovered\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\acovered\x12!\n" +
 	"\fshared_store\x18\x04 \x01(\bR\vsharedStore\x12%\n" +
-	"\x0einsecure_ports\x18\x05 \x03(\tR\rinsecurePorts\"\xc8\x02\n" +
+	"\x0einsecure_ports\x18\x05 \x03(\tR\rinsecurePorts\x120\n" +
+	"\alimited\x18\x06 \x03(\v2\x16.weft.v1.LimitedCallerR\alimited\"\xc1\x01\n" +
+	"\rLimitedCaller\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fis_namespace\x18\x02 \x01(\bR\visNamespace\x12=\n" +
+	"\arefused\x18\x03 \x03(\v2#.weft.v1.LimitedCaller.RefusedEntryR\arefused\x1a:\n" +
+	"\fRefusedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xc8\x02\n" +
 	"\vMethodStats\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1c\n" +
 	"\tsubmitted\x18\x02 \x01(\x04R\tsubmitted\x12\x1c\n" +
@@ -518,32 +600,36 @@ func file_weft_v1_stats_proto_rawDescGZIP() []byte {
 	return file_weft_v1_stats_proto_rawDescData
 }
 
-var file_weft_v1_stats_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_weft_v1_stats_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_weft_v1_stats_proto_goTypes = []any{
 	(*GetStatsRequest)(nil),     // 0: weft.v1.GetStatsRequest
 	(*GetStatsResponse)(nil),    // 1: weft.v1.GetStatsResponse
-	(*MethodStats)(nil),         // 2: weft.v1.MethodStats
-	(*AttemptStats)(nil),        // 3: weft.v1.AttemptStats
-	(*Quantiles)(nil),           // 4: weft.v1.Quantiles
-	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
+	(*LimitedCaller)(nil),       // 2: weft.v1.LimitedCaller
+	(*MethodStats)(nil),         // 3: weft.v1.MethodStats
+	(*AttemptStats)(nil),        // 4: weft.v1.AttemptStats
+	(*Quantiles)(nil),           // 5: weft.v1.Quantiles
+	nil,                         // 6: weft.v1.LimitedCaller.RefusedEntry
+	(*durationpb.Duration)(nil), // 7: google.protobuf.Duration
 }
 var file_weft_v1_stats_proto_depIdxs = []int32{
-	5,  // 0: weft.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
-	2,  // 1: weft.v1.GetStatsResponse.methods:type_name -> weft.v1.MethodStats
-	5,  // 2: weft.v1.GetStatsResponse.covered:type_name -> google.protobuf.Duration
-	3,  // 3: weft.v1.MethodStats.attempts:type_name -> weft.v1.AttemptStats
-	4,  // 4: weft.v1.MethodStats.wait:type_name -> weft.v1.Quantiles
-	4,  // 5: weft.v1.MethodStats.run:type_name -> weft.v1.Quantiles
-	5,  // 6: weft.v1.Quantiles.p50:type_name -> google.protobuf.Duration
-	5,  // 7: weft.v1.Quantiles.p90:type_name -> google.protobuf.Duration
-	5,  // 8: weft.v1.Quantiles.p99:type_name -> google.protobuf.Duration
-	0,  // 9: weft.v1.StatsService.GetStats:input_type -> weft.v1.GetStatsRequest
-	1,  // 10: weft.v1.StatsService.GetStats:output_type -> weft.v1.GetStatsResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	7,  // 0: weft.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
+	3,  // 1: weft.v1.GetStatsResponse.methods:type_name -> weft.v1.MethodStats
+	7,  // 2: weft.v1.GetStatsResponse.covered:type_name -> google.protobuf.Duration
+	2,  // 3: weft.v1.GetStatsResponse.limited:type_name -> weft.v1.LimitedCaller
+	6,  // 4: weft.v1.LimitedCaller.refused:type_name -> weft.v1.LimitedCaller.RefusedEntry
+	4,  // 5: weft.v1.MethodStats.attempts:type_name -> weft.v1.AttemptStats
+	5,  // 6: weft.v1.MethodStats.wait:type_name -> weft.v1.Quantiles
+	5,  // 7: weft.v1.MethodStats.run:type_name -> weft.v1.Quantiles
+	7,  // 8: weft.v1.Quantiles.p50:type_name -> google.protobuf.Duration
+	7,  // 9: weft.v1.Quantiles.p90:type_name -> google.protobuf.Duration
+	7,  // 10: weft.v1.Quantiles.p99:type_name -> google.protobuf.Duration
+	0,  // 11: weft.v1.StatsService.GetStats:input_type -> weft.v1.GetStatsRequest
+	1,  // 12: weft.v1.StatsService.GetStats:output_type -> weft.v1.GetStatsResponse
+	12, // [12:13] is the sub-list for method output_type
+	11, // [11:12] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_stats_proto_init() }
@@ -558,7 +644,7 @@ func file_weft_v1_stats_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_stats_proto_rawDesc), len(file_weft_v1_stats_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
