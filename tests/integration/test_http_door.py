@@ -45,6 +45,9 @@ async def test_every_role_and_token_at_the_ports_of_metrics(
         for role in ROLES.values():
             allowed = role_name(role) in ("observer", "operator")
             expected[(await door.create(role)).text] = 200 if allowed else 403
+        elsewhere = await door.create(OPERATOR, scope=security_pb2.TokenScope(namespaces=["team-*"]))
+        expected[elsewhere.text] = 403
+        here = await door.create(OPERATOR, scope=security_pb2.TokenScope(namespaces=["default"]))
         expired = await door.create(OPERATOR, ttl=Duration(seconds=1))
         revoked = await door.create(OPERATOR)
         own = (await door.create(AGENT)).text
@@ -64,6 +67,9 @@ async def test_every_role_and_token_at_the_ports_of_metrics(
             for address in addresses:
                 for text, status in expected.items():
                     assert await asyncio.to_thread(scraped, address, text) == status, text[:20]
+            # A coordinator's are of all namespaces, an agent's of its own one.
+            statuses = [await asyncio.to_thread(scraped, address, here.text) for address in addresses]
+            assert statuses == [403, 200]
             denied = dict(runtime._figures.denied["metrics"]())
             assert denied["TOKEN_MISSING", "none"] == 1
             assert denied["ROLE_NEEDED", "client"] == 1
@@ -85,3 +91,6 @@ def test_where_scrapers_show_tokens() -> None:
         ("https://0.0.0.0:1", Tls("ca", "c", "k"), False, True),
     ):
         assert asks_scrapers(address, tls, insecure=insecure) is asked, address
+    # Each member of a mesh that makes its certificates has one.
+    assert asks_scrapers("https://0.0.0.0:1", mutual, insecure=False, members=True)
+    assert not asks_scrapers("https://127.0.0.1:1", mutual, insecure=False, members=True)

@@ -90,7 +90,10 @@ class Coordinator:
         ask_certificate(self._figures.figures, self._tls.ports)
         ports = {"coordinator": self.identity.edge.denied}
         self._scrapes: HttpDoor | None = None
-        if self.identity.edge.on and asks_scrapers(settings.metrics, tls, insecure=settings.insecure):
+        members = self.identity.tls is not None
+        if self.identity.edge.on and asks_scrapers(
+            settings.metrics, tls, insecure=settings.insecure, members=members
+        ):
             self._scrapes = self.identity.http_door()
             self._figures.admit(self._scrapes)
             ports["metrics"] = self._scrapes.denied

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from google.rpc import status_pb2
@@ -73,11 +74,20 @@ def not_hosted(method: str) -> WeftError:
     return refusals.method_not_hosted(f"this agent does not host {method}")
 
 
-class Endings:
-    """Ends calls on the native context of their RPC: the one place that gives it a status and trailers."""
+# Why a call's task was cancelled, where its caller still waits. None: for no reason that the caller should know.
+WhyEnded = Callable[[asyncio.Task[Any]], WeftError | None]
 
-    def __init__(self, load: LoadReports) -> None:
+
+class Endings:
+    """Ends calls on the native context of their RPC: the one place that gives it a status and trailers.
+
+    Args:
+        why_ended: of calls whose callers may not call any more.
+    """
+
+    def __init__(self, load: LoadReports, why_ended: WhyEnded = lambda _task: None) -> None:
         self._load = load
+        self._why_ended = why_ended
         # The server is being stopped: the calls that it cancels get no answer.
         self.closing = False
 
@@ -96,6 +106,8 @@ class Endings:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             await self._calm(task)
+            if (why := self._why_ended(task)) is not None:
+                await self.refuse(why, native)
         own = context.trailing_metadata()
         if not own and outcome.trailers:
             own = metadata.from_proto(outcome.trailers)

@@ -64,7 +64,7 @@ class DirectServer:
         edge: Edge,
     ) -> None:
         self._slots = parts.slots
-        self._endings = endings = Endings(parts.load)
+        self._endings = endings = Endings(parts.load, edge.why_ended)
         self._hosted = _Hosted(methods, contract)
         self._health = _Health(self._hosted, parts.slots, edge)
         self._server = make_server(server_options(max_message_bytes=parts.max_message_bytes))

@@ -84,6 +84,8 @@ class Edge:
         # By the tokens' texts. Only valid ones are kept: there are no more than tokens have been made.
         self._shown: dict[Proof, ShownProof] = {}
         self._asking = 0
+        # Calls that are being ended, and why.
+        self._ending: dict[asyncio.Task[Any], WeftError] = {}
         self._roles: dict[str, frozenset[int] | None] = {}
         # Calls refused so far, by reason and role.
         self._denied: Counter[tuple[str, str]] = Counter()
@@ -300,10 +302,10 @@ class Edge:
         # Another entry: calls whose requests are being read by the old one's handlers are judged again.
         fresh = self._shown[text] = ShownProof(verdict)
         if shown is not None:
-            fresh.open, fresh.ending = shown.open, shown.ending
+            fresh.open = shown.open
             for task, place in list(fresh.open.items()):
                 if (why := self.why_not(fresh, place)) is not None:
-                    fresh.end(task, why)
+                    self._cut(task, why)
         return fresh
 
     async def _run(
@@ -334,13 +336,13 @@ class Edge:
         try:
             return await behaviour(request, context)
         except asyncio.CancelledError:
-            if task not in shown.ending:
+            if (found := self.why_ended(task)) is None:
                 raise
-            why = shown.ending[task]
+            why = found
             task.uncancel()
         finally:
             shown.open.pop(task, None)
-            shown.ending.pop(task, None)
+            self._ending.pop(task, None)
         return await relay.refuse(why, context)
 
     # -- later ----------------------------------------------------------------------------------------------------
@@ -387,4 +389,12 @@ class Edge:
         if shown.open:
             log.info("token.calls_ended", token_id=shown.verdict.caller.token_id, count=len(shown.open))
         for task in list(shown.open):
-            shown.end(task, refusal)
+            self._cut(task, refusal)
+
+    def _cut(self, task: asyncio.Task[Any], refusal: WeftError) -> None:
+        self._ending[task] = refusal
+        task.cancel()
+
+    def why_ended(self, task: asyncio.Task[Any]) -> WeftError | None:
+        """Why the edge has cancelled a call's task, for handlers that answer when they are cancelled. None: it has not."""
+        return self._ending.get(task)

@@ -32,15 +32,18 @@ class DeniedRequest(NamedTuple):
     text: str
 
 
-def asks_scrapers(address: str, tls: Tls | None, *, insecure: bool) -> bool:
+def asks_scrapers(address: str, tls: Tls | None, *, insecure: bool, members: bool = False) -> bool:
     """Whether who asks for metrics must show a token, where callers must: not on this machine, and not who shows a certificate.
 
     Args:
         address: of the metrics; empty: there are none.
         tls: of the process.
         insecure: it was told to do without checks.
+        members: each client and agent has a certificate, so that it does not say who may read metrics.
     """
-    by_certificate = address.startswith("https://") and tls is not None and bool(tls.client_ca)
+    by_certificate = (
+        address.startswith("https://") and tls is not None and bool(tls.client_ca) and not members
+    )
     return bool(address) and not (insecure or by_certificate or stays_here(address.removeprefix("https://")))
 
 
@@ -81,6 +84,9 @@ class HttpDoor:
             caller = self._verdict(text).caller
             if caller.role not in (OBSERVER, OPERATOR):
                 raise refusals.role_needed(self._what, role_name(caller.role), "observer, operator")
+            if caller.scope.namespaces:
+                # They are of all namespaces that there are.
+                raise refusals.out_of_scope("namespaces", "*")
         except WeftError as error:
             role = "none" if caller is None else role_name(caller.role)
             self._denied[error.reason_name, role] += 1
@@ -101,7 +107,7 @@ class HttpDoor:
         asked = asyncio.run_coroutine_threadsafe(self._judge.judge(text), self._loop)
         try:
             verdict = asked.result(TIMEOUT_S)
-        except Unauthenticated:
+        except (Unauthenticated, PermissionDenied):
             self._known.pop(text, None)
             raise
         except (WeftError, futures.TimeoutError, RuntimeError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from weft.rpc.errors import WeftError
 from weft.rpc.identity.caller import Caller
 from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.identity.shown_text import Pairs
@@ -19,7 +18,7 @@ Place = tuple[str, str]
 class ShownProof:
     """A valid token, or a certificate, that callers have shown here, and their open calls."""
 
-    __slots__ = ("ending", "handlers", "open", "verdict")
+    __slots__ = ("handlers", "open", "verdict")
 
     def __init__(self, verdict: TokenVerdict) -> None:
         self.verdict = verdict
@@ -27,8 +26,6 @@ class ShownProof:
         self.open: dict[asyncio.Task[Any], Place] = {}
         # By namespace and path: a handler, and the same one behind the edge.
         self.handlers: dict[Place, tuple[Handler, Handler]] = {}
-        # Calls that are being ended, and why.
-        self.ending: dict[asyncio.Task[Any], WeftError] = {}
 
     def caller(self, namespace: str) -> Caller:
         """Its holder, as the caller of a call in a namespace."""
@@ -39,8 +36,3 @@ class ShownProof:
         """The namespace of a call. Empty: the default one."""
         named = named_in(pairs) or self.verdict.caller.scope.home
         return "" if named == DEFAULT else named
-
-    def end(self, task: asyncio.Task[Any], refusal: WeftError) -> None:
-        """End an open call."""
-        self.ending[task] = refusal
-        task.cancel()
