@@ -10,6 +10,7 @@ from google.rpc import code_pb2
 from tests.store.support import METHOD, OTHER_METHOD, Harness
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, State, TaskRetryPolicy
+from weft.coordinator.store.run_limits import LimitAction, RunLimitRule
 
 FULL = Submission(
     METHOD,
@@ -229,3 +230,22 @@ async def test_retries_make_no_requirements_of_their_own(h: Harness) -> None:
     assert await h.store.depths() == {}
     await h.submit_many(given[:limit])
     assert await h.store.enqueue([given[limit]]) == [TooManyQueues(METHOD, limit)]
+
+
+async def test_a_task_that_failed_elsewhere_is_stored_as_failed(h: Harness) -> None:
+    """It can be queued again like any other failed task, and no run limit refuses it."""
+    await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1, at_limit=LimitAction.REFUSE)})
+    waiting = await h.submit()
+    task_id = await h.submit(replace(FULL, failed=b"outcome"))
+    record = await h.record(task_id)
+    assert (record.state, record.outcome, record.attempt) == (State.FAILED, b"outcome", 0)
+    assert record.submission == replace(FULL, task_id=task_id)
+    assert record.expires_at == h.clock() + FULL.failure_ttl_s
+    assert h.store.unfinished() == 1
+    repeated = await h.store.enqueue([replace(FULL, failed=b"other")])
+    assert repeated == [Enqueued(task_id, existed=True)]
+    await h.cancel(waiting)
+    again = await h.store.retry(task_id)
+    assert again is not None
+    assert again.state is State.QUEUED
+    assert (await h.record(task_id)).submission.payload == FULL.payload

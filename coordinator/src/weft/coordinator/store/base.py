@@ -99,6 +99,8 @@ class TaskStore(Protocol):
         A cached request (`Submission.cache_ttl_s`) whose request id belongs to a task that has not succeeded, or not lately
         enough, takes the request id over: that task has none any more.
 
+        A task that has failed elsewhere (`Submission.failed`) ends at once; its `failure_ttl_s` begins now.
+
         Args:
             acknowledged: the caller acknowledges the tasks: return when they are durable. If false, the store may return
                 earlier and make them durable with their next change or a moment later. For subscribers, a task that

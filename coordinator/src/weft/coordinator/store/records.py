@@ -89,6 +89,9 @@ class Submission:
     # fallback.
     alternatives: tuple[Alternative, ...] = ()
     alternative: int = 0
+    # The serialized weft.v1.Outcome of a task that has FAILED elsewhere: it is stored as FAILED, and no run limit refuses it. Empty: a
+    # task that is to run. A stored task shows it as its outcome.
+    failed: bytes = b""
 
     @property
     def fallback_of(self) -> str:

@@ -64,7 +64,7 @@ from weft.coordinator.store.records import (
     TooManyQueues,
     Verdict,
 )
-from weft.coordinator.store.rules import ANY_AGENT, QueueKey
+from weft.coordinator.store.rules import ANY_AGENT, QueueKey, State
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.store_refusals import tell_not_stored
@@ -235,7 +235,7 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
                 if refused is not None:
                     results.append(refused)
                     continue
-            if table.gates.counting and submission.request_id not in known:
+            if table.gates.counting and submission.request_id not in known and not submission.failed:
                 decision = at_limit.decide(table, submission, now)
                 if isinstance(decision, AtLimit):
                     results.append(decision)
@@ -251,6 +251,8 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
             self._journal.add_task(task, identity, deferred=not acknowledged)
             if cancels is not None:
                 at_limit.apply(table, task, cancels, now)
+            elif submission.failed:
+                table.end(task, State.FAILED, submission.failed, now)
             fresh.append(submission)
             results.append(Enqueued(task_id))
         table.listener.ready()

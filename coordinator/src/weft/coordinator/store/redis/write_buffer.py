@@ -269,7 +269,7 @@ def _row(
     )
     # Most tasks have none of these.
     gates = packable_gates(submission, group_bounds)
-    if submission.cache_ttl_s or submission.alternatives:
+    if submission.cache_ttl_s or submission.alternatives or submission.failed:
         return (*row, started or False, gates or False, _more(submission))
     if gates is not None:
         return (*row, started or False, gates)
@@ -284,6 +284,8 @@ def _more(submission: Submission) -> dict[str, Any]:
         more["fb"] = packable_alternatives(submission)
     if submission.alternative:
         more["fo"] = submission.alternative + 1
+    if submission.failed:
+        more["failed"] = submission.failed
     return more
 
 

@@ -5,7 +5,8 @@
 --          gates: {limit keys, locks, fairness key, its weight, group or false: {name, most groups, most tasks of it}} or
 --          false,
 --          more, by name: {cache = seconds that a result answers a cached request,
---          fb = alternatives, fo = index of the present one}}…}}; false or absent: unset
+--          fb = alternatives, fo = index of the present one,
+--          failed = outcome of a task that has failed elsewhere}}…}}; false or absent: unset
 -- reads    q:<request id>, last, limited, fair, sets, widths, kept:
 -- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
@@ -109,7 +110,9 @@ local function store(id, t, item, newest)
     store_started(id, t)
   else
     place(id, t, t.d and SCHEDULED or QUEUED)
-    if newest then
+    if item[14] and item[14].failed then
+      finish(id, t, FAILED, nil, item[14].failed)
+    elseif newest then
       finish(id, t, CANCELLED, 'cancelled:' .. reason_of(newest, 'newest'))
     else
       save(id, t)
@@ -178,7 +181,7 @@ for index, item in ipairs(request[2]) do
     if group then
       refused = open_groups().refusal(unpack(group))
     end
-    if not refused and limited and not started then
+    if not refused and limited and not started and not (more and more.failed) then
       local gate
       gate, newest = at_limits(t)
       refused = gate and {4, gate[1], gate[2][1]}

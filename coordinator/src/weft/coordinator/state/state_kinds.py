@@ -1,0 +1,51 @@
+"""The kinds of records of a mesh's state, and how many there were of each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from weft.v1 import state_pb2
+
+# The kinds by the field of `StateRecord`, in the order in which an import needs them.
+KINDS = {
+    "contract": state_pb2.STATE_KIND_CONTRACT,
+    "method": state_pb2.STATE_KIND_METHOD,
+    "agent": state_pb2.STATE_KIND_AGENT,
+    "schedule": state_pb2.STATE_KIND_SCHEDULE,
+    "task": state_pb2.STATE_KIND_TASK,
+}
+FORMAT = 1
+
+
+def name_of(record: state_pb2.StateRecord) -> str:
+    """What a record is about, for people."""
+    kind = record.WhichOneof("record")
+    if kind == "contract":
+        methods = record.contract.methods
+        return f"{methods[0]} and {len(methods) - 1} more" if len(methods) > 1 else "".join(methods)
+    if kind in {"method", "schedule"}:
+        return str(getattr(record, kind).name)
+    return str(getattr(record, kind).id) if kind in {"agent", "task"} else ""
+
+
+class StateCounts:
+    """How many records of each kind were exported or imported, were there already, or could not be taken."""
+
+    def __init__(self) -> None:
+        self._counts = {
+            field: state_pb2.StateCount(kind=kind)
+            for field, kind in KINDS.items()  # type: ignore[arg-type]
+        }
+
+    def done(self, field: str) -> None:
+        self._counts[field].records += 1
+
+    def existed(self, field: str) -> None:
+        self._counts[field].existed += 1
+
+    def refused(self, field: str) -> None:
+        self._counts[field].refused += 1
+
+    def messages(self) -> Iterable[state_pb2.StateCount]:
+        """Those of kinds of which there was any."""
+        return [each for each in self._counts.values() if each.records or each.existed or each.refused]

@@ -1,0 +1,99 @@
+"""The servicer of `weft.v1.StateService`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from grpc import aio
+
+from weft.coordinator import guard
+from weft.coordinator.state.state_kinds import KINDS
+from weft.coordinator.state.state_reader import StateReader
+from weft.coordinator.state.state_writer import MeshState, StateWriter
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
+from weft.rpc.network.channel import BATCH_BYTES
+from weft.v1 import state_pb2, state_pb2_grpc
+
+Context = aio.ServicerContext[Any, Any]
+
+# Records of one message.
+_BATCH = 256
+# An export reads everything: others wait until it has ended.
+_MOST_AT_A_TIME = 2
+
+
+class StateService(state_pb2_grpc.StateServiceServicer):
+    """Each RPC's errors and guarantee are in the contract's comments."""
+
+    def __init__(self, mesh: MeshState, stalled_stream_s: float) -> None:
+        self.stalled_stream_s = stalled_stream_s
+        self._mesh = mesh
+        self._running: set[asyncio.Timeout] = set()
+        self._closed: WeftError | None = None
+
+    def stop(self, error: WeftError) -> None:
+        """End all exports and imports with an error."""
+        self._closed = error
+        now_s = asyncio.get_running_loop().time()
+        for each in self._running:
+            each.reschedule(now_s)
+
+    @guard.stream
+    async def ExportState(
+        self,
+        request: state_pb2.ExportStateRequest,
+        context: Context,  # noqa: ARG002
+    ) -> AsyncIterator[state_pb2.ExportStateResponse]:
+        if unknown := set(request.kinds) - set(KINDS.values()):
+            raise refusals.invalid_field(f"kinds has {min(unknown)}, which is no kind", field="kinds")
+        limit = self._begin()
+        reader = StateReader(self._mesh.store, self._mesh.contracts, request)
+        try:
+            async with limit, aclosing(reader.records()) as records:
+                batch, size_bytes = state_pb2.ExportStateResponse(), 0
+                async for record in records:
+                    batch.records.append(record)
+                    size_bytes += record.ByteSize()
+                    if len(batch.records) >= _BATCH or size_bytes >= BATCH_BYTES:
+                        yield batch
+                        batch, size_bytes = state_pb2.ExportStateResponse(), 0
+                if batch.records:
+                    yield batch
+        except TimeoutError:
+            raise self._closed or refusals.internal("the export was ended") from None
+        finally:
+            self._running.discard(limit)
+
+    @guard.unary
+    async def ImportState(
+        self,
+        requests: AsyncIterator[state_pb2.ImportStateRequest],
+        context: Context,  # noqa: ARG002
+    ) -> state_pb2.ImportStateResponse:
+        limit = self._begin()
+        writer = StateWriter(self._mesh)
+        try:
+            async with limit:
+                async for request in guard.parsed(requests):
+                    await writer.take(request.records)
+                return await writer.finish()
+        except TimeoutError:
+            raise self._closed or refusals.internal("the import was ended") from None
+        finally:
+            self._running.discard(limit)
+
+    def _begin(self) -> asyncio.Timeout:
+        if self._closed is not None:
+            raise self._closed
+        if len(self._running) >= _MOST_AT_A_TIME:
+            raise refusals.overloaded(
+                f"{_MOST_AT_A_TIME} exports and imports are running already; try again later",
+                retry_after_s=5.0,
+            )
+        limit = asyncio.timeout(None)
+        self._running.add(limit)
+        return limit

@@ -1,0 +1,222 @@
+"""Takes records of an export into a mesh. What is there already stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.policy.policy_rows import PolicyRows
+from weft.coordinator.policy.run_limit_sync import RunLimitSync
+from weft.coordinator.schedules.schedule_codec import tick_request
+from weft.coordinator.schedules.schedule_table import ScheduleTable
+from weft.coordinator.sessions.contract_admission import ContractAdmission
+from weft.coordinator.state.schedule_copy import copy_of
+from weft.coordinator.state.state_kinds import FORMAT, KINDS, StateCounts, name_of
+from weft.coordinator.state.task_copy import request_of
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import Submission
+from weft.coordinator.store.rules import MAX_AGENT_ID
+from weft.rpc import refusals
+from weft.rpc.errors import NotFound, Unavailable, WeftError
+from weft.rpc.times import seconds
+from weft.v1 import fleet_pb2, options_pb2, state_pb2, task_pb2
+
+MAX_PROBLEMS = 100
+# Of the reason of one.
+_REASON_CHARS = 1000
+
+
+class MeshState(NamedTuple):
+    """The parts of a mesh that keep its state."""
+
+    store: Store
+    contracts: Contracts
+    admission: ContractAdmission
+    overrides: PolicyRows
+    limits: PolicyRows
+    run_limits: RunLimitSync
+    fleet: FleetView
+    submissions: SubmissionService
+
+
+class StateWriter:
+    """One import. Its records come in the order of an export: tasks and schedules need their contracts."""
+
+    def __init__(self, mesh: MeshState) -> None:
+        self._mesh = mesh
+        self._schedules = ScheduleTable(mesh.store)
+        self._counts = StateCounts()
+        self._problems: list[state_pb2.StateProblem] = []
+        self._begun = False
+        # Contracts that were refused at first: one may need another one, which comes later.
+        self._refused: list[tuple[state_pb2.StateRecord, WeftError]] = []
+        self._takers: dict[str, Callable[[state_pb2.StateRecord], Awaitable[bool]]] = {
+            "contract": self._take_contract,
+            "method": self._take_method,
+            "agent": self._take_agent,
+            "schedule": self._take_schedule,
+        }
+
+    async def take(self, records: Sequence[state_pb2.StateRecord]) -> None:
+        """Take some records in.
+
+        Raises:
+            InvalidArgument: the first one is no header of a known format.
+            Unavailable: the store cannot be written, or the coordinator is stopping.
+        """
+        tasks: list[state_pb2.StateRecord] = []
+        for record in records:
+            kind = record.WhichOneof("record")
+            if not self._begun:
+                _check_header(record)
+                self._begun = True
+            elif kind == "task":
+                tasks.append(record)
+            elif kind in KINDS:
+                await self._take(kind, record)
+        if tasks:
+            await self._settle_contracts()
+            await self._take_tasks(tasks)
+
+    async def finish(self) -> state_pb2.ImportStateResponse:
+        """What was imported. Limits hold when this returns."""
+        await self._settle_contracts()
+        await self._mesh.run_limits.settle()
+        return state_pb2.ImportStateResponse(counts=self._counts.messages(), problems=self._problems)
+
+    async def _take(self, kind: str, record: state_pb2.StateRecord) -> None:
+        if kind != "contract":
+            await self._settle_contracts()
+        try:
+            self._count(kind, new=await self._takers[kind](record))
+        except Unavailable:
+            raise
+        except WeftError as error:
+            if kind == "contract":
+                self._refused.append((record, error))
+            else:
+                self._refuse(kind, record, error)
+
+    async def _settle_contracts(self) -> None:
+        """Try those again that were refused, until none of them is taken any more."""
+        while waiting := self._refused:
+            self._refused = []
+            for record, _ in waiting:
+                await self._take("contract", record)
+            if len(self._refused) == len(waiting):
+                refused, self._refused = self._refused, []
+                for record, error in refused:
+                    self._refuse("contract", record, error)
+
+    # -- each kind: true if it was not there yet --------------------------------------------------------------------
+
+    async def _take_contract(self, record: state_pb2.StateRecord) -> bool:
+        given = record.contract
+        return bool(await self._mesh.admission.admit_imported(given.file_descriptor_set, given.methods))
+
+    async def _take_method(self, record: state_pb2.StateRecord) -> bool:
+        given, mesh = record.method, self._mesh
+        mesh.contracts.method(given.name)
+        new = False
+        if given.paused and given.name not in await mesh.store.paused():
+            await mesh.store.set_paused(given.name, paused=True)
+            new = True
+        limits = options_pb2.TaskPolicy(run_limits=given.limits)
+        for rows, policy in ((mesh.overrides, given.override), (mesh.limits, limits)):
+            (row,) = await mesh.store.get_rows(rows.kind, [given.name])
+            if row is None and policy.ByteSize():
+
+                def edit(
+                    stored: options_pb2.TaskPolicy, wanted: options_pb2.TaskPolicy = policy
+                ) -> None:
+                    mesh.contracts.policies.check_override(given.name, wanted)
+                    stored.CopyFrom(wanted)
+
+                await rows.change(given.name, edit)
+                new = True
+        return new
+
+    async def _take_agent(self, record: state_pb2.StateRecord) -> bool:
+        given = record.agent
+        if not 0 < len(given.id) <= MAX_AGENT_ID:
+            raise refusals.invalid_field(f"an agent's id has 1 to {MAX_AGENT_ID} characters", field="agent.id")
+        if given.desired_state == fleet_pb2.DESIRED_STATE_ACTIVE:
+            return False
+        known = (await self._mesh.store.agents()).get(given.id)
+        if known is not None and known.desired_state == given.desired_state:
+            return False
+        await self._mesh.fleet.update(given.id, given.desired_state)
+        return True
+
+    async def _take_schedule(self, record: state_pb2.StateRecord) -> bool:
+        schedule = copy_of(record.schedule)
+        at = seconds(schedule.create_time)
+        self._mesh.submissions.check(tick_request(schedule, at), own_id=True)
+        known = await self._schedules.create(schedule)
+        if known is not None and known.uid != schedule.uid:
+            raise refusals.schedule_exists(schedule.name)
+        return known is None
+
+    async def _take_tasks(self, records: Iterable[state_pb2.StateRecord]) -> None:
+        now, submissions = self._mesh.store.now(), self._mesh.submissions
+        checked: list[tuple[state_pb2.StateRecord, Submission]] = []
+        for record in records:
+            try:
+                given = submissions.check(request_of(record.task, now), own_id=True)
+            except WeftError as error:
+                self._refuse("task", record, error)
+                continue
+            if record.task.state == task_pb2.TASK_STATE_FAILED:
+                given.failed = record.task.outcome.SerializeToString() or _UNKNOWN
+            checked.append((record, given))
+        if not checked:
+            return
+        for (record, given), result in zip(
+            checked, await submissions.store([each for _, each in checked]), strict=True
+        ):
+            try:
+                self._count("task", new=not accepted(result, given.request_id).existed)
+            except WeftError as error:
+                self._refuse("task", record, error)
+
+    # -- what became of them ------------------------------------------------------------------------------------------
+
+    def _count(self, kind: str, *, new: bool) -> None:
+        if new:
+            self._counts.done(kind)
+        else:
+            self._counts.existed(kind)
+
+    def _refuse(self, kind: str, record: state_pb2.StateRecord, error: WeftError) -> None:
+        self._counts.refused(kind)
+        if len(self._problems) < MAX_PROBLEMS:
+            reason = error.message
+            if kind == "agent" and isinstance(error, NotFound):
+                reason += ": it can be set when the agent has connected"
+            self._problems.append(
+                state_pb2.StateProblem(
+                    kind=KINDS[kind],  # type: ignore[arg-type]
+                    name=name_of(record)[:256],
+                    reason=reason[:_REASON_CHARS],
+                )
+            )
+
+
+# The outcome of a failed task that has none.
+_UNKNOWN = task_pb2.Outcome(
+    status=refusals.internal("it failed before it was imported; its outcome was not kept").status()
+).SerializeToString()
+
+
+def _check_header(record: state_pb2.StateRecord) -> None:
+    if record.WhichOneof("record") != "header":
+        raise refusals.invalid_field("the first record must be the header of an export", field="records")
+    if record.header.format != FORMAT:
+        raise refusals.invalid_field(
+            f"the records have format {record.header.format}; this coordinator knows format {FORMAT}:"
+            " import them with the version of weft that exported them, or a newer one",
+            field="records",
+        )

@@ -1,0 +1,143 @@
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from weft.v1 import access_pb2 as _access_pb2
+from weft.v1 import fleet_pb2 as _fleet_pb2
+from weft.v1 import options_pb2 as _options_pb2
+from weft.v1 import schedule_pb2 as _schedule_pb2
+from weft.v1 import task_pb2 as _task_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class StateKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STATE_KIND_UNSPECIFIED: _ClassVar[StateKind]
+    STATE_KIND_CONTRACT: _ClassVar[StateKind]
+    STATE_KIND_METHOD: _ClassVar[StateKind]
+    STATE_KIND_AGENT: _ClassVar[StateKind]
+    STATE_KIND_SCHEDULE: _ClassVar[StateKind]
+    STATE_KIND_TASK: _ClassVar[StateKind]
+STATE_KIND_UNSPECIFIED: StateKind
+STATE_KIND_CONTRACT: StateKind
+STATE_KIND_METHOD: StateKind
+STATE_KIND_AGENT: StateKind
+STATE_KIND_SCHEDULE: StateKind
+STATE_KIND_TASK: StateKind
+
+class ExportStateRequest(_message.Message):
+    __slots__ = ("kinds", "running")
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    kinds: _containers.RepeatedScalarFieldContainer[StateKind]
+    running: bool
+    def __init__(self, kinds: _Optional[_Iterable[_Union[StateKind, str]]] = ..., running: bool = ...) -> None: ...
+
+class ExportStateResponse(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[StateRecord]
+    def __init__(self, records: _Optional[_Iterable[_Union[StateRecord, _Mapping]]] = ...) -> None: ...
+
+class ImportStateRequest(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[StateRecord]
+    def __init__(self, records: _Optional[_Iterable[_Union[StateRecord, _Mapping]]] = ...) -> None: ...
+
+class ImportStateResponse(_message.Message):
+    __slots__ = ("counts", "problems")
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    counts: _containers.RepeatedCompositeFieldContainer[StateCount]
+    problems: _containers.RepeatedCompositeFieldContainer[StateProblem]
+    def __init__(self, counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[StateProblem, _Mapping]]] = ...) -> None: ...
+
+class StateRecord(_message.Message):
+    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    header: StateHeader
+    contract: StateContract
+    method: StateMethod
+    agent: StateAgent
+    schedule: _schedule_pb2.Schedule
+    task: _task_pb2.Task
+    end: StateEnd
+    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ...) -> None: ...
+
+class StateHeader(_message.Message):
+    __slots__ = ("format", "time", "weft_version")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    WEFT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    format: int
+    time: _timestamp_pb2.Timestamp
+    weft_version: str
+    def __init__(self, format: _Optional[int] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., weft_version: _Optional[str] = ...) -> None: ...
+
+class StateContract(_message.Message):
+    __slots__ = ("file_descriptor_set", "methods")
+    FILE_DESCRIPTOR_SET_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    file_descriptor_set: bytes
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, file_descriptor_set: _Optional[bytes] = ..., methods: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StateMethod(_message.Message):
+    __slots__ = ("name", "paused", "override", "limits")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDE_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    paused: bool
+    override: _options_pb2.TaskPolicy
+    limits: _containers.RepeatedCompositeFieldContainer[_options_pb2.RunLimit]
+    def __init__(self, name: _Optional[str] = ..., paused: bool = ..., override: _Optional[_Union[_options_pb2.TaskPolicy, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[_options_pb2.RunLimit, _Mapping]]] = ...) -> None: ...
+
+class StateAgent(_message.Message):
+    __slots__ = ("id", "desired_state")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    desired_state: _fleet_pb2.DesiredState
+    def __init__(self, id: _Optional[str] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ...) -> None: ...
+
+class StateEnd(_message.Message):
+    __slots__ = ("counts", "running_left_out")
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    counts: _containers.RepeatedCompositeFieldContainer[StateCount]
+    running_left_out: int
+    def __init__(self, counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., running_left_out: _Optional[int] = ...) -> None: ...
+
+class StateCount(_message.Message):
+    __slots__ = ("kind", "records", "existed", "refused")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    EXISTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    kind: StateKind
+    records: int
+    existed: int
+    refused: int
+    def __init__(self, kind: _Optional[_Union[StateKind, str]] = ..., records: _Optional[int] = ..., existed: _Optional[int] = ..., refused: _Optional[int] = ...) -> None: ...
+
+class StateProblem(_message.Message):
+    __slots__ = ("kind", "name", "reason")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    kind: StateKind
+    name: str
+    reason: str
+    def __init__(self, kind: _Optional[_Union[StateKind, str]] = ..., name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
