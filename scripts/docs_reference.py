@@ -45,6 +45,7 @@ CONTRACT = (
     "namespace",
     "provision",
     "payload",
+    "state",
 )
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")

@@ -70,9 +70,9 @@ class StateRecord(_message.Message):
     method: StateMethod
     agent: StateAgent
     schedule: _schedule_pb2.Schedule
-    task: _task_pb2.Task
+    task: StateTask
     end: StateEnd
-    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ...) -> None: ...
+    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ...) -> None: ...
 
 class StateHeader(_message.Message):
     __slots__ = ("format", "time", "weft_version")
@@ -111,6 +111,14 @@ class StateAgent(_message.Message):
     id: str
     desired_state: _fleet_pb2.DesiredState
     def __init__(self, id: _Optional[str] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ...) -> None: ...
+
+class StateTask(_message.Message):
+    __slots__ = ("task", "outcome")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    task: _task_pb2.Task
+    outcome: bytes
+    def __init__(self, task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., outcome: _Optional[bytes] = ...) -> None: ...
 
 class StateEnd(_message.Message):
     __slots__ = ("counts", "running_left_out")

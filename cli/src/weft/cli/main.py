@@ -97,6 +97,17 @@ class _Commands(LazyGroup):
             "Find out what is wrong, and what to do about it.",
             _LOOK,
         ),
+        "export": CommandEntry(
+            "weft.cli.state.state_command:export_state", "Write the state of a mesh to a file.", _LOOK
+        ),
+        "import": CommandEntry(
+            "weft.cli.state.state_command:import_state",
+            "Take the state of another mesh into this one.",
+            _LOOK,
+        ),
+        "backup": CommandEntry(
+            "weft.cli.state.backup_command:backup", "Copy the embedded store of a coordinator.", _LOOK
+        ),
         "init": CommandEntry(
             "weft.cli.configuration.init_command:init", "Write a weft.toml with all settings.", _SET
         ),

@@ -25,6 +25,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.ProvisionService",
         "weft.v1.NamespaceService",
         "weft.v1.ScheduleService",
+        "weft.v1.StateService",
         "weft.v1.StatsService",
         "weft.v1.TokenService",
     }

@@ -11,6 +11,8 @@ from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.schedules.schedule_part import SchedulePart
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.state.state_part import StatePart
+from weft.coordinator.state.state_writer import MeshState
 from weft.coordinator.store.base import Store
 from weft.coordinator.task_logs.log_part import LogPart
 from weft.rpc.identity.edge import Edge
@@ -25,12 +27,13 @@ class MeshTools(NamedTuple):
     submissions: SubmissionService
     sessions: Sessions
     register: AgentRegister
+    state: MeshState
 
 
 def made_parts(tools: MeshTools) -> tuple[LogPart, tuple[MeshPart, ...]]:
     """The logs, which sessions answer to, and all parts, in the order in which they start and stop."""
-    store, settings, edge, submissions, sessions, register = tools
+    store, settings, edge, submissions, sessions, register, state = tools
     logs = LogPart(store, sessions, register, settings, edge)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge)
     groups = GroupPart(store, submissions, settings, edge)
-    return logs, (logs, schedules, groups)
+    return logs, (logs, schedules, groups, StatePart(state, settings.stalled_stream_s))

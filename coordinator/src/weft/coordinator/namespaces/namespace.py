@@ -49,6 +49,7 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.sessions import Sessions
+from weft.coordinator.state.state_writer import MeshState
 from weft.coordinator.statistics.stats_service import StatsService
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
@@ -102,9 +103,10 @@ class Namespace(StoreEvents):
         self._explainer = QueueExplainer(self._store, self._register, self._resources)
         self._index = SessionIndex(self._register.elsewhere)
         self._outcomes = self._make_outcomes()
+        admission = ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle)
         self._sessions = Sessions(
             self._store,
-            ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle),
+            admission,
             settings,
             self.coordinator_id,
             listener=self,
@@ -126,10 +128,7 @@ class Namespace(StoreEvents):
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
         self._submission_service = self._make_submissions()
-        tools = MeshTools(
-            store, settings, self._edge, self._submission_service, self._sessions, self._register
-        )
-        self._logs, self._parts = made_parts(tools)
+        self._logs, self._parts = made_parts(self._tools(admission))
         self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
         self._sweeper = Sweeper(
             self._store,
@@ -137,6 +136,22 @@ class Namespace(StoreEvents):
             lost=self._lease_lost,
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
+        )
+
+    def _tools(self, admission: ContractAdmission) -> MeshTools:
+        store, submissions = self._store, self._submission_service
+        state = MeshState(
+            store,
+            self._contracts,
+            admission,
+            self._overrides,
+            self._operator_limits,
+            self._run_limits,
+            self._fleet,
+            submissions,
+        )
+        return MeshTools(
+            store, self._settings, self._edge, submissions, self._sessions, self._register, state
         )
 
     def _make_outcomes(self) -> AttemptOutcomes:

@@ -7,7 +7,7 @@ until the others are gone, unless it replaces them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts, MethodInfo
@@ -95,6 +95,27 @@ class ContractAdmission:
                 field="contract.file_descriptor_set",
             )
         await self._admit(session.hello, contract)
+
+    async def admit_imported(self, file_descriptor_set: bytes, methods: Iterable[str]) -> Sequence[str]:
+        """Put a contract in force without an agent, for those of its methods that have none yet; returns them.
+
+        Raises:
+            InvalidArgument: it is no contract, or a method is not in it.
+            FailedPrecondition, ResourceExhausted: as `Contracts.check`.
+        """
+        new = [name for name in methods if self._contracts.find(name) is None]
+        if not new:
+            return ()
+        await load_library(file_descriptor_set)
+        async with self._admitting:
+            contract = Contract.load(file_descriptor_set, new)
+            changed = self._contracts.check(contract)
+            if changed:
+                await self._store.put_contract(contract.digest, contract.file_descriptor_set, changed)
+                log.info("contract.imported", methods=len(changed))
+            self._contracts.admit(contract)
+        await self._admitted()
+        return changed
 
     async def _admit(self, hello: session_pb2.Hello, contract: Contract) -> None:
         hosted = contract.hosting([method.name for method in hello.methods])

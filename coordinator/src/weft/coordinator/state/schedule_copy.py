@@ -31,7 +31,9 @@ def copy_of(given: schedule_pb2.Schedule) -> schedule_pb2.Schedule:
     if not _UID.fullmatch(schedule.uid):
         raise refusals.invalid_field("a schedule's uid has 16 hexadecimal digits", field="schedule.uid")
     if not schedule.HasField("create_time"):
-        raise refusals.invalid_field("the schedule does not say when it was made", field="schedule.create_time")
+        raise refusals.invalid_field(
+            "the schedule does not say when it was made", field="schedule.create_time"
+        )
     for name in _TIMES:
         _check_time(getattr(schedule, name), f"schedule.{name}")
     check_spec(schedule.spec, seconds(schedule.create_time))

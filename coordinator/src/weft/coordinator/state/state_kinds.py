@@ -25,17 +25,16 @@ def name_of(record: state_pb2.StateRecord) -> str:
         return f"{methods[0]} and {len(methods) - 1} more" if len(methods) > 1 else "".join(methods)
     if kind in {"method", "schedule"}:
         return str(getattr(record, kind).name)
-    return str(getattr(record, kind).id) if kind in {"agent", "task"} else ""
+    if kind == "task":
+        return record.task.task.id
+    return record.agent.id if kind == "agent" else ""
 
 
 class StateCounts:
     """How many records of each kind were exported or imported, were there already, or could not be taken."""
 
     def __init__(self) -> None:
-        self._counts = {
-            field: state_pb2.StateCount(kind=kind)
-            for field, kind in KINDS.items()  # type: ignore[arg-type]
-        }
+        self._counts = {field: state_pb2.StateCount(kind=kind) for field, kind in KINDS.items()}
 
     def done(self, field: str) -> None:
         self._counts[field].records += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import NamedTuple
 
 from weft.coordinator import codec
@@ -11,6 +11,7 @@ from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, StateCounts
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import State
 from weft.rpc.process.version import VERSION
 from weft.rpc.times import timestamp
@@ -40,7 +41,7 @@ class StateReader:
         self._running = request.running
         self._counts = StateCounts()
 
-    async def records(self) -> AsyncIterator[state_pb2.StateRecord]:
+    async def records(self) -> AsyncGenerator[state_pb2.StateRecord]:
         """All records, from header to end."""
         now = timestamp(self._store.now())
         yield state_pb2.StateRecord(
@@ -120,8 +121,10 @@ class StateReader:
             cursor = stretch.cursor
             while True:
                 page = await self._store.list_tasks(where, limit=_PAGE, cursor=cursor, payloads=True)
-                kept = [each for each in page.records if each.task_id >= stretch.oldest_id and not each.expired]
-                found.extend(state_pb2.StateRecord(task=codec.task(each)) for each in kept)
+                kept = [
+                    each for each in page.records if each.task_id >= stretch.oldest_id and not each.expired
+                ]
+                found.extend(map(_task_record, kept))
                 cursor = page.cursor
                 if not cursor or any(each.task_id <= stretch.oldest_id for each in page.records):
                     break
@@ -138,3 +141,12 @@ class StateReader:
             if not page.cursor:
                 return stretches
             cursor = page.cursor
+
+
+def _task_record(record: TaskRecord) -> state_pb2.StateRecord:
+    task = codec.task(record)
+    task.outcome.status.ClearField("details")
+    failed = record.state is State.FAILED
+    return state_pb2.StateRecord(
+        task=state_pb2.StateTask(task=task, outcome=record.outcome if failed else b"")
+    )

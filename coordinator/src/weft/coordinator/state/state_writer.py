@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.fleet.fleet_view import FleetView
@@ -129,9 +131,7 @@ class StateWriter:
             (row,) = await mesh.store.get_rows(rows.kind, [given.name])
             if row is None and policy.ByteSize():
 
-                def edit(
-                    stored: options_pb2.TaskPolicy, wanted: options_pb2.TaskPolicy = policy
-                ) -> None:
+                def edit(stored: options_pb2.TaskPolicy, wanted: options_pb2.TaskPolicy = policy) -> None:
                     mesh.contracts.policies.check_override(given.name, wanted)
                     stored.CopyFrom(wanted)
 
@@ -142,7 +142,9 @@ class StateWriter:
     async def _take_agent(self, record: state_pb2.StateRecord) -> bool:
         given = record.agent
         if not 0 < len(given.id) <= MAX_AGENT_ID:
-            raise refusals.invalid_field(f"an agent's id has 1 to {MAX_AGENT_ID} characters", field="agent.id")
+            raise refusals.invalid_field(
+                f"an agent's id has 1 to {MAX_AGENT_ID} characters", field="agent.id"
+            )
         if given.desired_state == fleet_pb2.DESIRED_STATE_ACTIVE:
             return False
         known = (await self._mesh.store.agents()).get(given.id)
@@ -165,12 +167,12 @@ class StateWriter:
         checked: list[tuple[state_pb2.StateRecord, Submission]] = []
         for record in records:
             try:
-                given = submissions.check(request_of(record.task, now), own_id=True)
+                given = submissions.check(request_of(record.task.task, now), own_id=True)
             except WeftError as error:
                 self._refuse("task", record, error)
                 continue
-            if record.task.state == task_pb2.TASK_STATE_FAILED:
-                given.failed = record.task.outcome.SerializeToString() or _UNKNOWN
+            if record.task.task.state == task_pb2.TASK_STATE_FAILED:
+                given.failed = _outcome(record.task)
             checked.append((record, given))
         if not checked:
             return
@@ -198,7 +200,7 @@ class StateWriter:
                 reason += ": it can be set when the agent has connected"
             self._problems.append(
                 state_pb2.StateProblem(
-                    kind=KINDS[kind],  # type: ignore[arg-type]
+                    kind=KINDS[kind],
                     name=name_of(record)[:256],
                     reason=reason[:_REASON_CHARS],
                 )
@@ -209,6 +211,14 @@ class StateWriter:
 _UNKNOWN = task_pb2.Outcome(
     status=refusals.internal("it failed before it was imported; its outcome was not kept").status()
 ).SerializeToString()
+
+
+def _outcome(given: state_pb2.StateTask) -> bytes:
+    try:
+        outcome = task_pb2.Outcome.FromString(given.outcome)
+    except DecodeError:
+        outcome = task_pb2.Outcome()
+    return given.outcome if outcome.status.code else _UNKNOWN
 
 
 def _check_header(record: state_pb2.StateRecord) -> None:

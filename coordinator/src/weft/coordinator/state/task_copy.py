@@ -34,7 +34,7 @@ def request_of(task: task_pb2.Task, now: float) -> coordinator_pb2.SubmitTaskReq
     options = task_pb2.TaskOptions()
     options.CopyFrom(task.options)
     for name in ("delay", "group", "no_wait"):
-        options.ClearField(name)  # type: ignore[arg-type]
+        options.ClearField(name)
     if task.state in _UNFINISHED:
         if (left_s := _left(task.ready_time, now)) > 0 and task.state == task_pb2.TASK_STATE_SCHEDULED:
             options.delay.CopyFrom(duration(left_s))

@@ -33,7 +33,7 @@ type SubmitTaskRequest struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// The serialized request message.
 	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
-	// Idempotency key (AIP-155): up to 128 printable ASCII characters, not with "cache:", "group:" or "schedule." first: coordinators make
+	// Idempotency key (AIP-155): up to 128 printable ASCII characters, not with "cache:", "group:", "import:" or "schedule." first: coordinators make
 	// such ids themselves. Empty: none. Kept 24 h unless set otherwise, and never shorter than the task itself.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Options: how the task is to be run.

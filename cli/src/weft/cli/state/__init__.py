@@ -1,0 +1,1 @@
+"""The state of a mesh: exported, imported, backed up."""
