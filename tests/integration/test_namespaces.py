@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -24,9 +25,11 @@ from tests.support.namespaced import Sites, sites_on
 from tests.support.request_places import places
 from weft.coordinator.fleet.service_health import OWN_SERVICES
 from weft.coordinator.namespaces import namespace_upkeep
-from weft.coordinator.namespaces.mesh_services import MeshServices
+from weft.coordinator.server import Coordinator
+from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import WeftError, from_call
 from weft.rpc.identity.caller import concerns_every_namespace
+from weft.rpc.network.routes import Routes
 from weft.v1 import (
     coordinator_pb2,
     coordinator_pb2_grpc,
@@ -117,26 +120,14 @@ BESIDE: dict[str, dict[str, Any]] = {
 ALIKE = {"Report", "GetStats", "ListResources", "ListQueues"}
 
 
-class Added:
-    """Takes services as a server does, and notes their names."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def __getattr__(self, name: str) -> None:
-        """Stands for every servicer, too: none of its methods is called."""
-
-    def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        self.names.update(each.service_name() for each in handlers)
-
-    def add_registered_method_handlers(self, *_: Any) -> None: ...
-
-
-def services_of_each_mesh() -> set[str]:
-    added: Any = Added()
-    MeshServices(*[added] * len(MeshServices._fields)).add_to(added)
-    names: set[str] = added.names
-    return names
+@functools.cache
+def services_of_each_mesh() -> frozenset[str]:
+    """Weft's own services that a mesh adds to its routes."""
+    routes = Routes()
+    settings: Any = CoordinatorSettings
+    Coordinator(settings(listen="127.0.0.1:0", store="never-opened.db")).default.serve_on(routes)
+    services = {path.split("/")[1] for path in routes.paths()}
+    return frozenset(each for each in services if each.startswith("weft.v1."))
 
 
 # What stands once, and takes an id all the same: the id must be in the caller's own scope, or is of the caller's call.

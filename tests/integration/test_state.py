@@ -25,7 +25,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.network.channel import client_options, dial
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import coordinator_pb2_grpc, options_pb2, schedule_pb2, session_pb2, state_pb2, task_pb2
-from weft.v1.method_pb2 import GetMethodRequest, UpdateMethodRequest
+from weft.v1.method_pb2 import GetMethodRequest, ListMethodsRequest, UpdateMethodRequest
 from weft.v1.method_pb2_grpc import MethodServiceStub
 from weft.v1.schedule_pb2_grpc import ScheduleServiceStub
 
@@ -52,10 +52,18 @@ async def submit(sites: Sites, method: str = ECHO, request_id: str = "", **optio
     return str((await stub_of(sites).SubmitTask(request, timeout=10)).task.id)
 
 
+async def hosted(sites: Sites) -> None:
+    methods = MethodServiceStub(sites.channel())
+    async with asyncio.timeout(10):
+        while not (await methods.ListMethods(ListMethodsRequest())).methods:
+            await asyncio.sleep(0.01)
+
+
 async def fill(sites: Sites, file: Path) -> None:
     """A mesh with a failed, a running, two queued and a scheduled task, a pause, an override and a schedule; exported."""
     stub = stub_of(sites)
     async with LightAgent(sites.channel(), "a1", methods=(ECHO, CALL), answer=failing):
+        await hosted(sites)
         failed = await submit(sites, request_id="broken")
         async for _ in stub.WaitTasks(api.WaitTasksRequest(task_ids=[failed]), timeout=10):
             pass
@@ -292,7 +300,7 @@ async def test_a_redis_is_restored_from_its_snapshot(tmp_path: Path) -> None:
     (tmp_path / "from").mkdir()
     async with sites_on("redis", tmp_path / "from") as source:
         async with LightAgent(source.channel(), "a1", methods=(ECHO,)):
-            pass
+            await hosted(source)
         task_id = await submit(source, request_id="kept")
         assert source.redis is not None
         async with source.redis.client() as client:
@@ -303,7 +311,8 @@ async def test_a_redis_is_restored_from_its_snapshot(tmp_path: Path) -> None:
     async with RedisServer(tmp_path / "to", options={"appendonly": "no"}) as redis:
         async with redis.client() as client:
             await client.config_set("appendonly", "yes")
-        coordinator = Coordinator(CoordinatorSettings(listen="127.0.0.1:0", store=redis.url))
+        settings: Any = CoordinatorSettings
+        coordinator = Coordinator(settings(listen="127.0.0.1:0", store=redis.url))
         await coordinator.start()
         try:
             channel = dial(coordinator.address, client_options(own_connection=True))

@@ -34,9 +34,7 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="One JSON record a lin
 Source = Annotated[str, typer.Argument(metavar="FILE", help="A file of weft export; - is standard input.")]
 
 
-@examples(
-    "weft export mesh.jsonl", "weft export mesh.jsonl --running", "weft export - --kind schedule | less"
-)
+@examples("weft export mesh.jsonl", "weft export mesh.jsonl --running", "weft export - --kind schedule")
 def export_state(
     file: File,
     kinds: Annotated[
@@ -80,7 +78,7 @@ def export_state(
 @examples(
     "weft import mesh.jsonl",
     "weft import mesh.jsonl --dry-run",
-    "weft export - | weft import - --target other:7700",
+    "weft import - --target other:7700",
 )
 def import_state(
     file: Source,

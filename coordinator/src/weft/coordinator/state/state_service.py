@@ -71,14 +71,14 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     @guard.unary
     async def ImportState(
         self,
-        requests: AsyncIterator[state_pb2.ImportStateRequest],
+        request_iterator: AsyncIterator[state_pb2.ImportStateRequest],
         context: Context,  # noqa: ARG002
     ) -> state_pb2.ImportStateResponse:
         limit = self._begin()
         writer = StateWriter(self._mesh)
         try:
             async with limit:
-                async for request in guard.parsed(requests):
+                async for request in guard.parsed(request_iterator):
                     await writer.take(request.records)
                 return await writer.finish()
         except TimeoutError:

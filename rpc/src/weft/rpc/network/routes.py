@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import grpc
@@ -36,6 +36,10 @@ class Routes(grpc.GenericRpcHandler):
     def known(self, path: str) -> Any:
         """The handler of a path; None: it is not among these."""
         return self._by_path.get(path)
+
+    def paths(self) -> Collection[str]:
+        """The paths that are served."""
+        return self._by_path.keys()
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Serve the methods of a service, by their short names."""
