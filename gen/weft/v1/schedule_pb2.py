@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
+from weft.v1 import security_pb2 as weft_dot_v1_dot_security__pb2
 from weft.v1 import task_pb2 as weft_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16weft/v1/schedule.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x12weft/v1/task.proto\"\xc2\x03\n\x0cScheduleSpec\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12%\n\x07options\x18\x03 \x01(\x0b\x32\x14.weft.v1.TaskOptions\x12\x0e\n\x04\x63ron\x18\x04 \x01(\tH\x00\x12-\n\x08interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12(\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\ttime_zone\x18\x07 \x01(\t\x12)\n\x06jitter\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x07overlap\x18\t \x01(\x0e\x32\x16.weft.v1.OverlapPolicy\x12\x32\n\x0f\x63\x61tch_up_window\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06timing\"\x90\x01\n\x0cScheduleTick\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.weft.v1.TickOutcome\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06manual\x18\x05 \x01(\x08\"\xbe\x04\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.weft.v1.ScheduleSpec\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x06 \x01(\x08\x12\x14\n\x0cpause_reason\x18\x07 \x01(\t\x12-\n\tnext_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10next_submit_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\nlast_ticks\x18\n \x03(\x0b\x32\x15.weft.v1.ScheduleTick\x12\x17\n\x0fsubmitted_count\x18\x0b \x01(\x04\x12\x15\n\rskipped_count\x18\x0c \x01(\x04\x12\x14\n\x0cmissed_count\x18\r \x01(\x04\x12\x15\n\rrefused_count\x18\x0e \x01(\x04\x12\x1b\n\x13unfinished_task_ids\x18\x0f \x03(\t\x12\x30\n\x0cpending_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nended_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"v\n\x15\x43reateScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.weft.v1.ScheduleSpec\x12\x19\n\x0cpause_reason\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0f\n\r_pause_reason\"N\n\x16\x43reateScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"\"\n\x12GetScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13GetScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\"=\n\x14ListSchedulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x15ListSchedulesResponse\x12$\n\tschedules\x18\x01 \x03(\x0b\x32\x11.weft.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x15UpdateScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.weft.v1.ScheduleSpec\"=\n\x16UpdateScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\"%\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse\"4\n\x14PauseScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x15PauseScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\"%\n\x15ResumeScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x16ResumeScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\"6\n\x12RunScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"C\n\x13RunScheduleResponse\x12\x1b\n\x04task\x18\x01 \x01(\x0b\x32\r.weft.v1.Task\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08*\x97\x01\n\rOverlapPolicy\x12\x1e\n\x1aOVERLAP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13OVERLAP_POLICY_SKIP\x10\x01\x12\x18\n\x14OVERLAP_POLICY_QUEUE\x10\x02\x12\x19\n\x15OVERLAP_POLICY_CANCEL\x10\x03\x12\x18\n\x14OVERLAP_POLICY_ALLOW\x10\x04*\x94\x01\n\x0bTickOutcome\x12\x1c\n\x18TICK_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16TICK_OUTCOME_SUBMITTED\x10\x01\x12\x18\n\x14TICK_OUTCOME_SKIPPED\x10\x02\x12\x17\n\x13TICK_OUTCOME_MISSED\x10\x03\x12\x18\n\x14TICK_OUTCOME_REFUSED\x10\x04\x32\xe3\x05\n\x0fScheduleService\x12[\n\x0e\x43reateSchedule\x12\x1e.weft.v1.CreateScheduleRequest\x1a\x1f.weft.v1.CreateScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12S\n\x0bGetSchedule\x12\x1b.weft.v1.GetScheduleRequest\x1a\x1c.weft.v1.GetScheduleResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12Y\n\rListSchedules\x12\x1d.weft.v1.ListSchedulesRequest\x1a\x1e.weft.v1.ListSchedulesResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12[\n\x0eUpdateSchedule\x12\x1e.weft.v1.UpdateScheduleRequest\x1a\x1f.weft.v1.UpdateScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12[\n\x0e\x44\x65leteSchedule\x12\x1e.weft.v1.DeleteScheduleRequest\x1a\x1f.weft.v1.DeleteScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12X\n\rPauseSchedule\x12\x1d.weft.v1.PauseScheduleRequest\x1a\x1e.weft.v1.PauseScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12[\n\x0eResumeSchedule\x12\x1e.weft.v1.ResumeScheduleRequest\x1a\x1f.weft.v1.ResumeScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12R\n\x0bRunSchedule\x12\x1b.weft.v1.RunScheduleRequest\x1a\x1c.weft.v1.RunScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16weft/v1/schedule.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x16weft/v1/security.proto\x1a\x12weft/v1/task.proto\"\xc2\x03\n\x0cScheduleSpec\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12%\n\x07options\x18\x03 \x01(\x0b\x32\x14.weft.v1.TaskOptions\x12\x0e\n\x04\x63ron\x18\x04 \x01(\tH\x00\x12-\n\x08interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12(\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\ttime_zone\x18\x07 \x01(\t\x12)\n\x06jitter\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x07overlap\x18\t \x01(\x0e\x32\x16.weft.v1.OverlapPolicy\x12\x32\n\x0f\x63\x61tch_up_window\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06timing\"\x90\x01\n\x0cScheduleTick\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.weft.v1.TickOutcome\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06manual\x18\x05 \x01(\x08\"\xdd\x04\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.weft.v1.ScheduleSpec\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x06 \x01(\x08\x12\x14\n\x0cpause_reason\x18\x07 \x01(\t\x12-\n\tnext_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10next_submit_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\nlast_ticks\x18\n \x03(\x0b\x32\x15.weft.v1.ScheduleTick\x12\x17\n\x0fsubmitted_count\x18\x0b \x01(\x04\x12\x15\n\rskipped_count\x18\x0c \x01(\x04\x12\x14\n\x0cmissed_count\x18\r \x01(\x04\x12\x15\n\rrefused_count\x18\x0e \x01(\x04\x12\x1b\n\x13unfinished_task_ids\x18\x0f \x03(\t\x12\x30\n\x0cpending_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nended_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x05maker\x18\x12 \x01(\x0b\x32\x0e.weft.v1.Maker\"v\n\x15\x43reateScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.weft.v1.ScheduleSpec\x12\x19\n\x0cpause_reason\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0f\n\r_pause_reason\"N\n\x16\x43reateScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"\"\n\x12GetScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13GetScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\"=\n\x14ListSchedulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x15ListSchedulesResponse\x12$\n\tschedules\x18\x01 \x03(\x0b\x32\x11.weft.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x15UpdateScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.weft.v1.ScheduleSpec\"=\n\x16UpdateScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\"%\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse\"4\n\x14PauseScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x15PauseScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\"%\n\x15ResumeScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x16ResumeScheduleResponse\x12#\n\x08schedule\x18\x01 \x01(\x0b\x32\x11.weft.v1.Schedule\"6\n\x12RunScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"C\n\x13RunScheduleResponse\x12\x1b\n\x04task\x18\x01 \x01(\x0b\x32\r.weft.v1.Task\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08*\x97\x01\n\rOverlapPolicy\x12\x1e\n\x1aOVERLAP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13OVERLAP_POLICY_SKIP\x10\x01\x12\x18\n\x14OVERLAP_POLICY_QUEUE\x10\x02\x12\x19\n\x15OVERLAP_POLICY_CANCEL\x10\x03\x12\x18\n\x14OVERLAP_POLICY_ALLOW\x10\x04*\x94\x01\n\x0bTickOutcome\x12\x1c\n\x18TICK_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16TICK_OUTCOME_SUBMITTED\x10\x01\x12\x18\n\x14TICK_OUTCOME_SKIPPED\x10\x02\x12\x17\n\x13TICK_OUTCOME_MISSED\x10\x03\x12\x18\n\x14TICK_OUTCOME_REFUSED\x10\x04\x32\xe3\x05\n\x0fScheduleService\x12[\n\x0e\x43reateSchedule\x12\x1e.weft.v1.CreateScheduleRequest\x1a\x1f.weft.v1.CreateScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12S\n\x0bGetSchedule\x12\x1b.weft.v1.GetScheduleRequest\x1a\x1c.weft.v1.GetScheduleResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12Y\n\rListSchedules\x12\x1d.weft.v1.ListSchedulesRequest\x1a\x1e.weft.v1.ListSchedulesResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12[\n\x0eUpdateSchedule\x12\x1e.weft.v1.UpdateScheduleRequest\x1a\x1f.weft.v1.UpdateScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12[\n\x0e\x44\x65leteSchedule\x12\x1e.weft.v1.DeleteScheduleRequest\x1a\x1f.weft.v1.DeleteScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12X\n\rPauseSchedule\x12\x1d.weft.v1.PauseScheduleRequest\x1a\x1e.weft.v1.PauseScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12[\n\x0eResumeSchedule\x12\x1e.weft.v1.ResumeScheduleRequest\x1a\x1f.weft.v1.ResumeScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12R\n\x0bRunSchedule\x12\x1b.weft.v1.RunScheduleRequest\x1a\x1c.weft.v1.RunScheduleResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,48 +52,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULESERVICE'].methods_by_name['ResumeSchedule']._serialized_options = b'\312\341\030\004\n\002\001\002'
   _globals['_SCHEDULESERVICE'].methods_by_name['RunSchedule']._loaded_options = None
   _globals['_SCHEDULESERVICE'].methods_by_name['RunSchedule']._serialized_options = b'\312\341\030\004\n\002\001\002'
-  _globals['_OVERLAPPOLICY']._serialized_start=2314
-  _globals['_OVERLAPPOLICY']._serialized_end=2465
-  _globals['_TICKOUTCOME']._serialized_start=2468
-  _globals['_TICKOUTCOME']._serialized_end=2616
-  _globals['_SCHEDULESPEC']._serialized_start=143
-  _globals['_SCHEDULESPEC']._serialized_end=593
-  _globals['_SCHEDULETICK']._serialized_start=596
-  _globals['_SCHEDULETICK']._serialized_end=740
-  _globals['_SCHEDULE']._serialized_start=743
-  _globals['_SCHEDULE']._serialized_end=1317
-  _globals['_CREATESCHEDULEREQUEST']._serialized_start=1319
-  _globals['_CREATESCHEDULEREQUEST']._serialized_end=1437
-  _globals['_CREATESCHEDULERESPONSE']._serialized_start=1439
-  _globals['_CREATESCHEDULERESPONSE']._serialized_end=1517
-  _globals['_GETSCHEDULEREQUEST']._serialized_start=1519
-  _globals['_GETSCHEDULEREQUEST']._serialized_end=1553
-  _globals['_GETSCHEDULERESPONSE']._serialized_start=1555
-  _globals['_GETSCHEDULERESPONSE']._serialized_end=1613
-  _globals['_LISTSCHEDULESREQUEST']._serialized_start=1615
-  _globals['_LISTSCHEDULESREQUEST']._serialized_end=1676
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1678
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1764
-  _globals['_UPDATESCHEDULEREQUEST']._serialized_start=1766
-  _globals['_UPDATESCHEDULEREQUEST']._serialized_end=1840
-  _globals['_UPDATESCHEDULERESPONSE']._serialized_start=1842
-  _globals['_UPDATESCHEDULERESPONSE']._serialized_end=1903
-  _globals['_DELETESCHEDULEREQUEST']._serialized_start=1905
-  _globals['_DELETESCHEDULEREQUEST']._serialized_end=1942
-  _globals['_DELETESCHEDULERESPONSE']._serialized_start=1944
-  _globals['_DELETESCHEDULERESPONSE']._serialized_end=1968
-  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=1970
-  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=2022
-  _globals['_PAUSESCHEDULERESPONSE']._serialized_start=2024
-  _globals['_PAUSESCHEDULERESPONSE']._serialized_end=2084
-  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=2086
-  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=2123
-  _globals['_RESUMESCHEDULERESPONSE']._serialized_start=2125
-  _globals['_RESUMESCHEDULERESPONSE']._serialized_end=2186
-  _globals['_RUNSCHEDULEREQUEST']._serialized_start=2188
-  _globals['_RUNSCHEDULEREQUEST']._serialized_end=2242
-  _globals['_RUNSCHEDULERESPONSE']._serialized_start=2244
-  _globals['_RUNSCHEDULERESPONSE']._serialized_end=2311
-  _globals['_SCHEDULESERVICE']._serialized_start=2619
-  _globals['_SCHEDULESERVICE']._serialized_end=3358
+  _globals['_OVERLAPPOLICY']._serialized_start=2369
+  _globals['_OVERLAPPOLICY']._serialized_end=2520
+  _globals['_TICKOUTCOME']._serialized_start=2523
+  _globals['_TICKOUTCOME']._serialized_end=2671
+  _globals['_SCHEDULESPEC']._serialized_start=167
+  _globals['_SCHEDULESPEC']._serialized_end=617
+  _globals['_SCHEDULETICK']._serialized_start=620
+  _globals['_SCHEDULETICK']._serialized_end=764
+  _globals['_SCHEDULE']._serialized_start=767
+  _globals['_SCHEDULE']._serialized_end=1372
+  _globals['_CREATESCHEDULEREQUEST']._serialized_start=1374
+  _globals['_CREATESCHEDULEREQUEST']._serialized_end=1492
+  _globals['_CREATESCHEDULERESPONSE']._serialized_start=1494
+  _globals['_CREATESCHEDULERESPONSE']._serialized_end=1572
+  _globals['_GETSCHEDULEREQUEST']._serialized_start=1574
+  _globals['_GETSCHEDULEREQUEST']._serialized_end=1608
+  _globals['_GETSCHEDULERESPONSE']._serialized_start=1610
+  _globals['_GETSCHEDULERESPONSE']._serialized_end=1668
+  _globals['_LISTSCHEDULESREQUEST']._serialized_start=1670
+  _globals['_LISTSCHEDULESREQUEST']._serialized_end=1731
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1733
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1819
+  _globals['_UPDATESCHEDULEREQUEST']._serialized_start=1821
+  _globals['_UPDATESCHEDULEREQUEST']._serialized_end=1895
+  _globals['_UPDATESCHEDULERESPONSE']._serialized_start=1897
+  _globals['_UPDATESCHEDULERESPONSE']._serialized_end=1958
+  _globals['_DELETESCHEDULEREQUEST']._serialized_start=1960
+  _globals['_DELETESCHEDULEREQUEST']._serialized_end=1997
+  _globals['_DELETESCHEDULERESPONSE']._serialized_start=1999
+  _globals['_DELETESCHEDULERESPONSE']._serialized_end=2023
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=2025
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=2077
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_start=2079
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_end=2139
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=2141
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=2178
+  _globals['_RESUMESCHEDULERESPONSE']._serialized_start=2180
+  _globals['_RESUMESCHEDULERESPONSE']._serialized_end=2241
+  _globals['_RUNSCHEDULEREQUEST']._serialized_start=2243
+  _globals['_RUNSCHEDULEREQUEST']._serialized_end=2297
+  _globals['_RUNSCHEDULERESPONSE']._serialized_start=2299
+  _globals['_RUNSCHEDULERESPONSE']._serialized_end=2366
+  _globals['_SCHEDULESERVICE']._serialized_start=2674
+  _globals['_SCHEDULESERVICE']._serialized_end=3413
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import access_pb2 as _access_pb2
+from weft.v1 import security_pb2 as _security_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -80,7 +81,7 @@ class ScheduleTick(_message.Message):
     def __init__(self, time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[TickOutcome, str]] = ..., task_id: _Optional[str] = ..., reason: _Optional[str] = ..., manual: bool = ...) -> None: ...
 
 class Schedule(_message.Message):
-    __slots__ = ("name", "spec", "uid", "create_time", "update_time", "paused", "pause_reason", "next_time", "next_submit_time", "last_ticks", "submitted_count", "skipped_count", "missed_count", "refused_count", "unfinished_task_ids", "pending_time", "ended_time")
+    __slots__ = ("name", "spec", "uid", "create_time", "update_time", "paused", "pause_reason", "next_time", "next_submit_time", "last_ticks", "submitted_count", "skipped_count", "missed_count", "refused_count", "unfinished_task_ids", "pending_time", "ended_time", "maker")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +99,7 @@ class Schedule(_message.Message):
     UNFINISHED_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
     PENDING_TIME_FIELD_NUMBER: _ClassVar[int]
     ENDED_TIME_FIELD_NUMBER: _ClassVar[int]
+    MAKER_FIELD_NUMBER: _ClassVar[int]
     name: str
     spec: ScheduleSpec
     uid: str
@@ -115,7 +117,8 @@ class Schedule(_message.Message):
     unfinished_task_ids: _containers.RepeatedScalarFieldContainer[str]
     pending_time: _timestamp_pb2.Timestamp
     ended_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[ScheduleSpec, _Mapping]] = ..., uid: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_submit_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_ticks: _Optional[_Iterable[_Union[ScheduleTick, _Mapping]]] = ..., submitted_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., missed_count: _Optional[int] = ..., refused_count: _Optional[int] = ..., unfinished_task_ids: _Optional[_Iterable[str]] = ..., pending_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    maker: _security_pb2.Maker
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[ScheduleSpec, _Mapping]] = ..., uid: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_submit_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_ticks: _Optional[_Iterable[_Union[ScheduleTick, _Mapping]]] = ..., submitted_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., missed_count: _Optional[int] = ..., refused_count: _Optional[int] = ..., unfinished_task_ids: _Optional[_Iterable[str]] = ..., pending_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., maker: _Optional[_Union[_security_pb2.Maker, _Mapping]] = ...) -> None: ...
 
 class CreateScheduleRequest(_message.Message):
     __slots__ = ("name", "spec", "pause_reason")

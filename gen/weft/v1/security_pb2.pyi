@@ -246,6 +246,18 @@ class CreateTicketsResponse(_message.Message):
     unchecked: bool
     def __init__(self, texts: _Optional[_Iterable[str]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., unchecked: bool = ...) -> None: ...
 
+class Maker(_message.Message):
+    __slots__ = ("subject", "token_id", "role", "scope")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    token_id: str
+    role: _access_pb2.Role
+    scope: TokenScope
+    def __init__(self, subject: _Optional[str] = ..., token_id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ...) -> None: ...
+
 class Ticket(_message.Message):
     __slots__ = ("agent", "namespace", "caller", "create_time", "expire_time")
     AGENT_FIELD_NUMBER: _ClassVar[int]

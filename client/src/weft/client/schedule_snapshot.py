@@ -160,6 +160,11 @@ class Schedule:
     # The message, with the request and the options (not in a listing).
     proto: schedule_pb2.Schedule
 
+    @property
+    def maker(self) -> str:
+        """Who set its spec last, as policies call that caller. Empty: the coordinator does not ask who calls."""
+        return self.proto.maker.subject
+
     @classmethod
     def of(cls, proto: schedule_pb2.Schedule) -> Schedule:
         spec = proto.spec

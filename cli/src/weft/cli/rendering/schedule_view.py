@@ -62,6 +62,7 @@ def facts(schedule: Schedule, document: dict[str, Any]) -> list[tuple[str, Style
         ("tasks", str(schedule.submitted)),
         ("other ticks", _others(schedule)),
         ("created", _at(schedule.created_at)),
+        ("made by", schedule.maker),
         ("last ticks", Verbatim(ticks) if ticks else ""),
         ("options", Verbatim(json_text(document["options"], indent=2)) if document["options"] else ""),
         ("request", Verbatim(json_text(document["request"], indent=2))),
@@ -93,6 +94,7 @@ def schedule_document(schedule: Schedule, view: PayloadView = PLAIN, *, full: bo
         "skipped": schedule.skipped,
         "missed": schedule.missed,
         "refused": schedule.refused,
+        "maker": schedule.maker,
         "created_at": time_text(schedule.created_at),
         "updated_at": time_text(schedule.updated_at),
         "last_ticks": [

@@ -56,6 +56,10 @@ class PolicyJudge:
         judge = self._own if text.startswith(tokens.PREFIX) else self._outside
         return self.ruled(await judge.judge(text))
 
+    def trusts(self, subject: str) -> bool:
+        """Whether the policy trusts the outside issuer of a subject (`jwt:NAME:...`)."""
+        return any(subject.startswith(f"jwt:{each.name}:") for each in self._policy.present.issuers)
+
     async def judge_certificate(self, shown: PeerCertificate) -> TokenVerdict:
         """
         Raises:

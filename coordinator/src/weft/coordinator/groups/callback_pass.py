@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.groups.group_codec import callback_request, group_message, packed_note
+from weft.coordinator.identity.makers import Makers
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.group_store import GroupChange, GroupRecord
 from weft.coordinator.store.records import Submission
@@ -62,9 +63,14 @@ class PendingCallback:
 
 
 class CallbackPass:
-    """Runs passes over the groups of a store."""
+    """Runs passes over the groups of a store.
 
-    def __init__(self, store: Store, submissions: SubmissionService) -> None:
+    Args:
+        makers: judges who set callbacks. None: nobody asks.
+    """
+
+    def __init__(self, store: Store, submissions: SubmissionService, makers: Makers | None = None) -> None:
+        self._makers = makers
         self._store = store
         self._submissions = submissions
 
@@ -106,6 +112,8 @@ class CallbackPass:
                 continue
             name, uid = callback.record.name, callback.record.uid
             try:
+                if self._makers is not None:
+                    await self._makers.check(callback.group.callback_maker, callback.group.callback.method)
                 submission = self._submissions.check(
                     callback_request(name, uid, callback.group.callback), own_id=True
                 )

@@ -62,6 +62,8 @@ def packed_note(group: group_pb2.Group) -> bytes:
     )
     if group.HasField("callback"):
         note.callback.CopyFrom(group.callback)
+    if group.HasField("callback_maker"):
+        note.callback_maker.CopyFrom(group.callback_maker)
     if group.HasField("callback_pending_time"):
         note.callback_pending_time.CopyFrom(group.callback_pending_time)
     return note.SerializeToString(deterministic=True)

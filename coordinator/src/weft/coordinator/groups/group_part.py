@@ -8,6 +8,7 @@ from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.groups.callback_pass import CallbackPass, callback_methods
 from weft.coordinator.groups.group_ends import GroupEnds
 from weft.coordinator.groups.group_service import GroupService
+from weft.coordinator.identity.makers import Makers
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.settings import CoordinatorSettings
@@ -23,12 +24,17 @@ class GroupPart(MeshPart):
     """The groups of a mesh."""
 
     def __init__(
-        self, store: Store, submissions: SubmissionService, settings: CoordinatorSettings, edge: Edge
+        self,
+        store: Store,
+        submissions: SubmissionService,
+        settings: CoordinatorSettings,
+        edge: Edge,
+        makers: Makers,
     ) -> None:
         self._store = store
         self._ends = GroupEnds(store, settings.max_watchers)
         self._service = GroupService(store, submissions, self._ends, settings.cancel_grace_s, edge)
-        self._passes = PassRunner(store, CallbackPass(store, submissions).run, "callbacks")
+        self._passes = PassRunner(store, CallbackPass(store, submissions, makers).run, "callbacks")
 
     def add_to(self, server: Any) -> None:
         group_pb2_grpc.add_GroupServiceServicer_to_server(self._service, server)

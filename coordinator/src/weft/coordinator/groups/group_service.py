@@ -15,6 +15,7 @@ from weft.coordinator.groups.group_codec import (
     packed_note,
 )
 from weft.coordinator.groups.group_ends import GroupEnds
+from weft.coordinator.identity.makers import maker_of
 from weft.coordinator.request_checks import (
     MAX_PAGE,
     check_page_size,
@@ -66,7 +67,8 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
         if request.HasField("callback"):
             self._edge.check_method(context, request.callback.method)
             self._check(request)
-            note = packed_note(group_pb2.Group(callback=request.callback))
+            maker = maker_of(self._edge.caller(context))
+            note = packed_note(group_pb2.Group(callback=request.callback, callback_maker=maker))
         for _ in range(_TRIES):
             result = await self._store.create_group(request.name, note, AT_END if note else None)
             if isinstance(result, TooManyGroups):

@@ -12,6 +12,7 @@ from weft.coordinator.identity.agent_binding import admit_agent
 from weft.coordinator.identity.certificate_judge import CertificateJudge
 from weft.coordinator.identity.certificate_service import CertificateService
 from weft.coordinator.identity.first_operator import make_first_operator
+from weft.coordinator.identity.makers import Makers
 from weft.coordinator.identity.own_authority import OwnAuthority
 from weft.coordinator.identity.ticket_office import KIND as SECRETS
 from weft.coordinator.identity.ticket_office import TicketOffice
@@ -87,6 +88,10 @@ class Identity:
     def table(self) -> TokenTable:
         """The tokens."""
         return self._table
+
+    def makers(self, namespace: str) -> Makers:
+        """Judges who gave orders in a namespace (empty: the default one)."""
+        return Makers(self._table, self._judge, self.edge, namespace)
 
     def rows_changed(self, kind: str) -> bool:
         """Some coordinator has changed rows of a kind. True: these are tokens, and `keep_house` looks at them."""

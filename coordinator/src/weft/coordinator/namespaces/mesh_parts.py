@@ -7,6 +7,7 @@ from typing import NamedTuple
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.groups.group_part import GroupPart
+from weft.coordinator.identity.makers import Makers
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.schedules.schedule_part import SchedulePart
 from weft.coordinator.sessions.sessions import Sessions
@@ -30,10 +31,10 @@ class MeshTools(NamedTuple):
     state: MeshState
 
 
-def made_parts(tools: MeshTools) -> tuple[LogPart, tuple[MeshPart, ...]]:
+def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, tuple[MeshPart, ...]]:
     """The logs, which sessions answer to, and all parts, in the order in which they start and stop."""
     store, settings, edge, submissions, sessions, register, state = tools
     logs = LogPart(store, sessions, register, settings, edge)
-    schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge)
-    groups = GroupPart(store, submissions, settings, edge)
+    schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
+    groups = GroupPart(store, submissions, settings, edge, makers)
     return logs, (logs, schedules, groups, StatePart(state, settings.stalled_stream_s))

@@ -128,7 +128,7 @@ class Namespace(StoreEvents):
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
         self._submission_service = self._make_submissions()
-        self._logs, self._parts = made_parts(self._tools(admission))
+        self._logs, self._parts = made_parts(self._tools(admission), self._identity.makers(name))
         self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
         self._sweeper = Sweeper(
             self._store,

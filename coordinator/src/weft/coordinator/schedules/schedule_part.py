@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.identity.makers import Makers
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.schedules.schedule_codec import KIND
@@ -21,11 +22,17 @@ class SchedulePart(MeshPart):
     """The schedules of a mesh."""
 
     def __init__(
-        self, store: Store, submissions: SubmissionService, cancel_grace_s: float, edge: Edge
+        self,
+        store: Store,
+        submissions: SubmissionService,
+        cancel_grace_s: float,
+        edge: Edge,
+        makers: Makers,
     ) -> None:
         self._service = ScheduleService(store, submissions, edge)
         self._table = ScheduleTable(store)
-        self._passes = PassRunner(store, TickPass(store, submissions, cancel_grace_s).run, "schedules")
+        passes = TickPass(store, submissions, cancel_grace_s, makers)
+        self._passes = PassRunner(store, passes.run, "schedules")
 
     def add_to(self, server: Any) -> None:
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(self._service, server)

@@ -10,6 +10,7 @@ from grpc import aio
 
 from weft.coordinator import codec, guard
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.identity.makers import maker_of
 from weft.coordinator.request_checks import (
     check_page_size,
     check_page_token,
@@ -32,7 +33,7 @@ from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument, NotFound, TooLarge
 from weft.rpc.identity.edge import Edge
 from weft.rpc.times import timestamp
-from weft.v1 import errors_pb2, schedule_pb2, schedule_pb2_grpc, task_pb2
+from weft.v1 import errors_pb2, schedule_pb2, schedule_pb2_grpc, security_pb2, task_pb2
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -68,6 +69,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
                 update_time=timestamp(now),
                 paused=request.HasField("pause_reason"),
                 pause_reason=request.pause_reason,
+                maker=maker_of(self._edge.caller(context)),
             )
             self._check(schedule, now)
             if not schedule.paused:
@@ -109,11 +111,15 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         check_resource_name(request.name)
         await self._check_seen(request.name, context)
         self._edge.check_method(context, request.spec.method)
-        now = self._store.now()
+        now, maker = self._store.now(), maker_of(self._edge.caller(context)) or security_pb2.Maker()
 
         def update(schedule: schedule_pb2.Schedule) -> bool:
             if schedule.spec == request.spec:
-                return False
+                if schedule.maker == maker:
+                    return False
+                schedule.maker.CopyFrom(maker)
+                return True
+            schedule.maker.CopyFrom(maker)
             schedule.spec.CopyFrom(request.spec)
             self._check(schedule, now)
             schedule.update_time.CopyFrom(timestamp(now))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.identity.makers import Makers
 from weft.coordinator.schedules.schedule_codec import (
     KIND,
     next_tick_of,
@@ -88,10 +89,21 @@ class PendingTick:
 
 
 class TickPass:
-    """Runs passes over the schedules of a store."""
+    """Runs passes over the schedules of a store.
 
-    def __init__(self, store: Store, submissions: SubmissionService, cancel_grace_s: float) -> None:
+    Args:
+        makers: judges who made them. None: nobody asks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        submissions: SubmissionService,
+        cancel_grace_s: float,
+        makers: Makers | None = None,
+    ) -> None:
         self._store = store
+        self._makers = makers
         self._table = ScheduleTable(store)
         self._submissions = submissions
         self._cancel_grace_s = cancel_grace_s
@@ -187,6 +199,8 @@ class TickPass:
                 )
                 continue
             try:
+                if self._makers is not None:
+                    await self._makers.check(tick.schedule.maker, tick.schedule.spec.method)
                 submission = self._submissions.check(tick_request(tick.schedule, tick.time), own_id=True)
             except WeftError as error:
                 self._refused(tick, error, now)

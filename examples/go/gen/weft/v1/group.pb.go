@@ -206,8 +206,10 @@ type Group struct {
 	CallbackError string `protobuf:"bytes,9,opt,name=callback_error,json=callbackError,proto3" json:"callback_error,omitempty"`
 	// The callback's task is being submitted since then.
 	CallbackPendingTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=callback_pending_time,json=callbackPendingTime,proto3" json:"callback_pending_time,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Who set the callback. It is refused if that caller may not call its method any more when the group ends.
+	CallbackMaker *Maker `protobuf:"bytes,11,opt,name=callback_maker,json=callbackMaker,proto3" json:"callback_maker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Group) Reset() {
@@ -306,6 +308,13 @@ func (x *Group) GetCallbackError() string {
 func (x *Group) GetCallbackPendingTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CallbackPendingTime
+	}
+	return nil
+}
+
+func (x *Group) GetCallbackMaker() *Maker {
+	if x != nil {
+		return x.CallbackMaker
 	}
 	return nil
 }
@@ -1021,7 +1030,7 @@ var File_weft_v1_group_proto protoreflect.FileDescriptor
 
 const file_weft_v1_group_proto_rawDesc = "" +
 	"\n" +
-	"\x13weft/v1/group.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x12weft/v1/task.proto\"q\n" +
+	"\x13weft/v1/group.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x16weft/v1/security.proto\x1a\x12weft/v1/task.proto\"q\n" +
 	"\rGroupCallback\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12.\n" +
@@ -1032,7 +1041,7 @@ const file_weft_v1_group_proto_rawDesc = "" +
 	"\arunning\x18\x03 \x01(\x04R\arunning\x12\x1c\n" +
 	"\tsucceeded\x18\x04 \x01(\x04R\tsucceeded\x12\x16\n" +
 	"\x06failed\x18\x05 \x01(\x04R\x06failed\x12\x1c\n" +
-	"\tcancelled\x18\x06 \x01(\x04R\tcancelled\"\xdf\x03\n" +
+	"\tcancelled\x18\x06 \x01(\x04R\tcancelled\"\x96\x04\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12,\n" +
@@ -1046,7 +1055,8 @@ const file_weft_v1_group_proto_rawDesc = "" +
 	"\x10callback_task_id\x18\b \x01(\tR\x0ecallbackTaskId\x12%\n" +
 	"\x0ecallback_error\x18\t \x01(\tR\rcallbackError\x12N\n" +
 	"\x15callback_pending_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x13callbackPendingTime\"\\\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x13callbackPendingTime\x125\n" +
+	"\x0ecallback_maker\x18\v \x01(\v2\x0e.weft.v1.MakerR\rcallbackMaker\"\\\n" +
 	"\x12CreateGroupRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\bcallback\x18\x02 \x01(\v2\x16.weft.v1.GroupCallbackR\bcallback\"U\n" +
@@ -1136,7 +1146,8 @@ var file_weft_v1_group_proto_goTypes = []any{
 	(*DeleteGroupResponse)(nil),   // 16: weft.v1.DeleteGroupResponse
 	(*TaskOptions)(nil),           // 17: weft.v1.TaskOptions
 	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*Maker)(nil),                 // 19: weft.v1.Maker
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
 }
 var file_weft_v1_group_proto_depIdxs = []int32{
 	17, // 0: weft.v1.GroupCallback.options:type_name -> weft.v1.TaskOptions
@@ -1146,34 +1157,35 @@ var file_weft_v1_group_proto_depIdxs = []int32{
 	18, // 4: weft.v1.Group.end_time:type_name -> google.protobuf.Timestamp
 	0,  // 5: weft.v1.Group.callback:type_name -> weft.v1.GroupCallback
 	18, // 6: weft.v1.Group.callback_pending_time:type_name -> google.protobuf.Timestamp
-	0,  // 7: weft.v1.CreateGroupRequest.callback:type_name -> weft.v1.GroupCallback
-	2,  // 8: weft.v1.CreateGroupResponse.group:type_name -> weft.v1.Group
-	2,  // 9: weft.v1.GetGroupResponse.group:type_name -> weft.v1.Group
-	2,  // 10: weft.v1.ListGroupsResponse.groups:type_name -> weft.v1.Group
-	19, // 11: weft.v1.WaitGroupRequest.timeout:type_name -> google.protobuf.Duration
-	2,  // 12: weft.v1.WaitGroupResponse.group:type_name -> weft.v1.Group
-	2,  // 13: weft.v1.CloseGroupResponse.group:type_name -> weft.v1.Group
-	19, // 14: weft.v1.CancelGroupRequest.grace:type_name -> google.protobuf.Duration
-	2,  // 15: weft.v1.CancelGroupResponse.group:type_name -> weft.v1.Group
-	3,  // 16: weft.v1.GroupService.CreateGroup:input_type -> weft.v1.CreateGroupRequest
-	5,  // 17: weft.v1.GroupService.GetGroup:input_type -> weft.v1.GetGroupRequest
-	7,  // 18: weft.v1.GroupService.ListGroups:input_type -> weft.v1.ListGroupsRequest
-	9,  // 19: weft.v1.GroupService.WaitGroup:input_type -> weft.v1.WaitGroupRequest
-	11, // 20: weft.v1.GroupService.CloseGroup:input_type -> weft.v1.CloseGroupRequest
-	13, // 21: weft.v1.GroupService.CancelGroup:input_type -> weft.v1.CancelGroupRequest
-	15, // 22: weft.v1.GroupService.DeleteGroup:input_type -> weft.v1.DeleteGroupRequest
-	4,  // 23: weft.v1.GroupService.CreateGroup:output_type -> weft.v1.CreateGroupResponse
-	6,  // 24: weft.v1.GroupService.GetGroup:output_type -> weft.v1.GetGroupResponse
-	8,  // 25: weft.v1.GroupService.ListGroups:output_type -> weft.v1.ListGroupsResponse
-	10, // 26: weft.v1.GroupService.WaitGroup:output_type -> weft.v1.WaitGroupResponse
-	12, // 27: weft.v1.GroupService.CloseGroup:output_type -> weft.v1.CloseGroupResponse
-	14, // 28: weft.v1.GroupService.CancelGroup:output_type -> weft.v1.CancelGroupResponse
-	16, // 29: weft.v1.GroupService.DeleteGroup:output_type -> weft.v1.DeleteGroupResponse
-	23, // [23:30] is the sub-list for method output_type
-	16, // [16:23] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	19, // 7: weft.v1.Group.callback_maker:type_name -> weft.v1.Maker
+	0,  // 8: weft.v1.CreateGroupRequest.callback:type_name -> weft.v1.GroupCallback
+	2,  // 9: weft.v1.CreateGroupResponse.group:type_name -> weft.v1.Group
+	2,  // 10: weft.v1.GetGroupResponse.group:type_name -> weft.v1.Group
+	2,  // 11: weft.v1.ListGroupsResponse.groups:type_name -> weft.v1.Group
+	20, // 12: weft.v1.WaitGroupRequest.timeout:type_name -> google.protobuf.Duration
+	2,  // 13: weft.v1.WaitGroupResponse.group:type_name -> weft.v1.Group
+	2,  // 14: weft.v1.CloseGroupResponse.group:type_name -> weft.v1.Group
+	20, // 15: weft.v1.CancelGroupRequest.grace:type_name -> google.protobuf.Duration
+	2,  // 16: weft.v1.CancelGroupResponse.group:type_name -> weft.v1.Group
+	3,  // 17: weft.v1.GroupService.CreateGroup:input_type -> weft.v1.CreateGroupRequest
+	5,  // 18: weft.v1.GroupService.GetGroup:input_type -> weft.v1.GetGroupRequest
+	7,  // 19: weft.v1.GroupService.ListGroups:input_type -> weft.v1.ListGroupsRequest
+	9,  // 20: weft.v1.GroupService.WaitGroup:input_type -> weft.v1.WaitGroupRequest
+	11, // 21: weft.v1.GroupService.CloseGroup:input_type -> weft.v1.CloseGroupRequest
+	13, // 22: weft.v1.GroupService.CancelGroup:input_type -> weft.v1.CancelGroupRequest
+	15, // 23: weft.v1.GroupService.DeleteGroup:input_type -> weft.v1.DeleteGroupRequest
+	4,  // 24: weft.v1.GroupService.CreateGroup:output_type -> weft.v1.CreateGroupResponse
+	6,  // 25: weft.v1.GroupService.GetGroup:output_type -> weft.v1.GetGroupResponse
+	8,  // 26: weft.v1.GroupService.ListGroups:output_type -> weft.v1.ListGroupsResponse
+	10, // 27: weft.v1.GroupService.WaitGroup:output_type -> weft.v1.WaitGroupResponse
+	12, // 28: weft.v1.GroupService.CloseGroup:output_type -> weft.v1.CloseGroupResponse
+	14, // 29: weft.v1.GroupService.CancelGroup:output_type -> weft.v1.CancelGroupResponse
+	16, // 30: weft.v1.GroupService.DeleteGroup:output_type -> weft.v1.DeleteGroupResponse
+	24, // [24:31] is the sub-list for method output_type
+	17, // [17:24] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_group_proto_init() }
@@ -1182,6 +1194,7 @@ func file_weft_v1_group_proto_init() {
 		return
 	}
 	file_weft_v1_access_proto_init()
+	file_weft_v1_security_proto_init()
 	file_weft_v1_task_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -458,7 +458,10 @@ type Schedule struct {
 	// A tick whose task is being submitted.
 	PendingTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=pending_time,json=pendingTime,proto3" json:"pending_time,omitempty"`
 	// When it had its last tick, of a schedule that has no more. It is deleted 7 days later.
-	EndedTime     *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=ended_time,json=endedTime,proto3" json:"ended_time,omitempty"`
+	EndedTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=ended_time,json=endedTime,proto3" json:"ended_time,omitempty"`
+	// Who set its spec last. A tick is refused if that caller may not call the method any more: its token was revoked or has ended, or the policy
+	// denies it. UpdateSchedule makes its caller the maker, also with the same spec.
+	Maker         *Maker `protobuf:"bytes,18,opt,name=maker,proto3" json:"maker,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +611,13 @@ func (x *Schedule) GetPendingTime() *timestamppb.Timestamp {
 func (x *Schedule) GetEndedTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.EndedTime
+	}
+	return nil
+}
+
+func (x *Schedule) GetMaker() *Maker {
+	if x != nil {
+		return x.Maker
 	}
 	return nil
 }
@@ -1425,7 +1435,7 @@ var File_weft_v1_schedule_proto protoreflect.FileDescriptor
 
 const file_weft_v1_schedule_proto_rawDesc = "" +
 	"\n" +
-	"\x16weft/v1/schedule.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x12weft/v1/task.proto\"\xae\x04\n" +
+	"\x16weft/v1/schedule.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x16weft/v1/security.proto\x1a\x12weft/v1/task.proto\"\xae\x04\n" +
 	"\fScheduleSpec\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12.\n" +
@@ -1447,7 +1457,7 @@ const file_weft_v1_schedule_proto_rawDesc = "" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x14.weft.v1.TickOutcomeR\aoutcome\x12\x17\n" +
 	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06manual\x18\x05 \x01(\bR\x06manual\"\x85\x06\n" +
+	"\x06manual\x18\x05 \x01(\bR\x06manual\"\xab\x06\n" +
 	"\bSchedule\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.weft.v1.ScheduleSpecR\x04spec\x12\x10\n" +
@@ -1470,7 +1480,8 @@ const file_weft_v1_schedule_proto_rawDesc = "" +
 	"\x13unfinished_task_ids\x18\x0f \x03(\tR\x11unfinishedTaskIds\x12=\n" +
 	"\fpending_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\vpendingTime\x129\n" +
 	"\n" +
-	"ended_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tendedTime\"\x8f\x01\n" +
+	"ended_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tendedTime\x12$\n" +
+	"\x05maker\x18\x12 \x01(\v2\x0e.weft.v1.MakerR\x05maker\"\x8f\x01\n" +
 	"\x15CreateScheduleRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.weft.v1.ScheduleSpecR\x04spec\x12&\n" +
@@ -1584,7 +1595,8 @@ var file_weft_v1_schedule_proto_goTypes = []any{
 	(*TaskOptions)(nil),            // 21: weft.v1.TaskOptions
 	(*durationpb.Duration)(nil),    // 22: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil),  // 23: google.protobuf.Timestamp
-	(*Task)(nil),                   // 24: weft.v1.Task
+	(*Maker)(nil),                  // 24: weft.v1.Maker
+	(*Task)(nil),                   // 25: weft.v1.Task
 }
 var file_weft_v1_schedule_proto_depIdxs = []int32{
 	21, // 0: weft.v1.ScheduleSpec.options:type_name -> weft.v1.TaskOptions
@@ -1605,36 +1617,37 @@ var file_weft_v1_schedule_proto_depIdxs = []int32{
 	3,  // 15: weft.v1.Schedule.last_ticks:type_name -> weft.v1.ScheduleTick
 	23, // 16: weft.v1.Schedule.pending_time:type_name -> google.protobuf.Timestamp
 	23, // 17: weft.v1.Schedule.ended_time:type_name -> google.protobuf.Timestamp
-	2,  // 18: weft.v1.CreateScheduleRequest.spec:type_name -> weft.v1.ScheduleSpec
-	4,  // 19: weft.v1.CreateScheduleResponse.schedule:type_name -> weft.v1.Schedule
-	4,  // 20: weft.v1.GetScheduleResponse.schedule:type_name -> weft.v1.Schedule
-	4,  // 21: weft.v1.ListSchedulesResponse.schedules:type_name -> weft.v1.Schedule
-	2,  // 22: weft.v1.UpdateScheduleRequest.spec:type_name -> weft.v1.ScheduleSpec
-	4,  // 23: weft.v1.UpdateScheduleResponse.schedule:type_name -> weft.v1.Schedule
-	4,  // 24: weft.v1.PauseScheduleResponse.schedule:type_name -> weft.v1.Schedule
-	4,  // 25: weft.v1.ResumeScheduleResponse.schedule:type_name -> weft.v1.Schedule
-	24, // 26: weft.v1.RunScheduleResponse.task:type_name -> weft.v1.Task
-	5,  // 27: weft.v1.ScheduleService.CreateSchedule:input_type -> weft.v1.CreateScheduleRequest
-	7,  // 28: weft.v1.ScheduleService.GetSchedule:input_type -> weft.v1.GetScheduleRequest
-	9,  // 29: weft.v1.ScheduleService.ListSchedules:input_type -> weft.v1.ListSchedulesRequest
-	11, // 30: weft.v1.ScheduleService.UpdateSchedule:input_type -> weft.v1.UpdateScheduleRequest
-	13, // 31: weft.v1.ScheduleService.DeleteSchedule:input_type -> weft.v1.DeleteScheduleRequest
-	15, // 32: weft.v1.ScheduleService.PauseSchedule:input_type -> weft.v1.PauseScheduleRequest
-	17, // 33: weft.v1.ScheduleService.ResumeSchedule:input_type -> weft.v1.ResumeScheduleRequest
-	19, // 34: weft.v1.ScheduleService.RunSchedule:input_type -> weft.v1.RunScheduleRequest
-	6,  // 35: weft.v1.ScheduleService.CreateSchedule:output_type -> weft.v1.CreateScheduleResponse
-	8,  // 36: weft.v1.ScheduleService.GetSchedule:output_type -> weft.v1.GetScheduleResponse
-	10, // 37: weft.v1.ScheduleService.ListSchedules:output_type -> weft.v1.ListSchedulesResponse
-	12, // 38: weft.v1.ScheduleService.UpdateSchedule:output_type -> weft.v1.UpdateScheduleResponse
-	14, // 39: weft.v1.ScheduleService.DeleteSchedule:output_type -> weft.v1.DeleteScheduleResponse
-	16, // 40: weft.v1.ScheduleService.PauseSchedule:output_type -> weft.v1.PauseScheduleResponse
-	18, // 41: weft.v1.ScheduleService.ResumeSchedule:output_type -> weft.v1.ResumeScheduleResponse
-	20, // 42: weft.v1.ScheduleService.RunSchedule:output_type -> weft.v1.RunScheduleResponse
-	35, // [35:43] is the sub-list for method output_type
-	27, // [27:35] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	24, // 18: weft.v1.Schedule.maker:type_name -> weft.v1.Maker
+	2,  // 19: weft.v1.CreateScheduleRequest.spec:type_name -> weft.v1.ScheduleSpec
+	4,  // 20: weft.v1.CreateScheduleResponse.schedule:type_name -> weft.v1.Schedule
+	4,  // 21: weft.v1.GetScheduleResponse.schedule:type_name -> weft.v1.Schedule
+	4,  // 22: weft.v1.ListSchedulesResponse.schedules:type_name -> weft.v1.Schedule
+	2,  // 23: weft.v1.UpdateScheduleRequest.spec:type_name -> weft.v1.ScheduleSpec
+	4,  // 24: weft.v1.UpdateScheduleResponse.schedule:type_name -> weft.v1.Schedule
+	4,  // 25: weft.v1.PauseScheduleResponse.schedule:type_name -> weft.v1.Schedule
+	4,  // 26: weft.v1.ResumeScheduleResponse.schedule:type_name -> weft.v1.Schedule
+	25, // 27: weft.v1.RunScheduleResponse.task:type_name -> weft.v1.Task
+	5,  // 28: weft.v1.ScheduleService.CreateSchedule:input_type -> weft.v1.CreateScheduleRequest
+	7,  // 29: weft.v1.ScheduleService.GetSchedule:input_type -> weft.v1.GetScheduleRequest
+	9,  // 30: weft.v1.ScheduleService.ListSchedules:input_type -> weft.v1.ListSchedulesRequest
+	11, // 31: weft.v1.ScheduleService.UpdateSchedule:input_type -> weft.v1.UpdateScheduleRequest
+	13, // 32: weft.v1.ScheduleService.DeleteSchedule:input_type -> weft.v1.DeleteScheduleRequest
+	15, // 33: weft.v1.ScheduleService.PauseSchedule:input_type -> weft.v1.PauseScheduleRequest
+	17, // 34: weft.v1.ScheduleService.ResumeSchedule:input_type -> weft.v1.ResumeScheduleRequest
+	19, // 35: weft.v1.ScheduleService.RunSchedule:input_type -> weft.v1.RunScheduleRequest
+	6,  // 36: weft.v1.ScheduleService.CreateSchedule:output_type -> weft.v1.CreateScheduleResponse
+	8,  // 37: weft.v1.ScheduleService.GetSchedule:output_type -> weft.v1.GetScheduleResponse
+	10, // 38: weft.v1.ScheduleService.ListSchedules:output_type -> weft.v1.ListSchedulesResponse
+	12, // 39: weft.v1.ScheduleService.UpdateSchedule:output_type -> weft.v1.UpdateScheduleResponse
+	14, // 40: weft.v1.ScheduleService.DeleteSchedule:output_type -> weft.v1.DeleteScheduleResponse
+	16, // 41: weft.v1.ScheduleService.PauseSchedule:output_type -> weft.v1.PauseScheduleResponse
+	18, // 42: weft.v1.ScheduleService.ResumeSchedule:output_type -> weft.v1.ResumeScheduleResponse
+	20, // 43: weft.v1.ScheduleService.RunSchedule:output_type -> weft.v1.RunScheduleResponse
+	36, // [36:44] is the sub-list for method output_type
+	28, // [28:36] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_schedule_proto_init() }
@@ -1643,6 +1656,7 @@ func file_weft_v1_schedule_proto_init() {
 		return
 	}
 	file_weft_v1_access_proto_init()
+	file_weft_v1_security_proto_init()
 	file_weft_v1_task_proto_init()
 	file_weft_v1_schedule_proto_msgTypes[0].OneofWrappers = []any{
 		(*ScheduleSpec_Cron)(nil),

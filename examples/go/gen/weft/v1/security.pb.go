@@ -1533,6 +1533,80 @@ func (x *CreateTicketsResponse) GetUnchecked() bool {
 	return false
 }
 
+// Who gave an order that coordinators carry out later: a schedule, or the callback of a group. Each time, they ask whether its maker may still
+// call the method.
+type Maker struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What policies and lists call the maker. Empty: coordinators did not ask who it was, and do not ask later.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// The token of the mesh's own that it showed, or that its certificate stands for: the order ends with this token. Empty: an outside issuer's.
+	TokenId string `protobuf:"bytes,2,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// What the claims of an outside issuer's token granted.
+	Role Role `protobuf:"varint,3,opt,name=role,proto3,enum=weft.v1.Role" json:"role,omitempty"`
+	// How far that went.
+	Scope         *TokenScope `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Maker) Reset() {
+	*x = Maker{}
+	mi := &file_weft_v1_security_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Maker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Maker) ProtoMessage() {}
+
+func (x *Maker) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_security_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Maker.ProtoReflect.Descriptor instead.
+func (*Maker) Descriptor() ([]byte, []int) {
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Maker) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Maker) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *Maker) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Maker) GetScope() *TokenScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
 // What a ticket says. Its text is "weft_ticket.", this message and an HMAC-SHA256 of it, each in base64url.
 type Ticket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1552,7 +1626,7 @@ type Ticket struct {
 
 func (x *Ticket) Reset() {
 	*x = Ticket{}
-	mi := &file_weft_v1_security_proto_msgTypes[22]
+	mi := &file_weft_v1_security_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1638,7 @@ func (x *Ticket) String() string {
 func (*Ticket) ProtoMessage() {}
 
 func (x *Ticket) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[22]
+	mi := &file_weft_v1_security_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1651,7 @@ func (x *Ticket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
 func (*Ticket) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Ticket) GetAgent() *AgentProcess {
@@ -1626,7 +1700,7 @@ type TicketSecrets struct {
 
 func (x *TicketSecrets) Reset() {
 	*x = TicketSecrets{}
-	mi := &file_weft_v1_security_proto_msgTypes[23]
+	mi := &file_weft_v1_security_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1712,7 @@ func (x *TicketSecrets) String() string {
 func (*TicketSecrets) ProtoMessage() {}
 
 func (x *TicketSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[23]
+	mi := &file_weft_v1_security_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1725,7 @@ func (x *TicketSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketSecrets.ProtoReflect.Descriptor instead.
 func (*TicketSecrets) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TicketSecrets) GetSecrets() []*TicketSecret {
@@ -1674,7 +1748,7 @@ type TicketSecret struct {
 
 func (x *TicketSecret) Reset() {
 	*x = TicketSecret{}
-	mi := &file_weft_v1_security_proto_msgTypes[24]
+	mi := &file_weft_v1_security_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1760,7 @@ func (x *TicketSecret) String() string {
 func (*TicketSecret) ProtoMessage() {}
 
 func (x *TicketSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_security_proto_msgTypes[24]
+	mi := &file_weft_v1_security_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1773,7 @@ func (x *TicketSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketSecret.ProtoReflect.Descriptor instead.
 func (*TicketSecret) Descriptor() ([]byte, []int) {
-	return file_weft_v1_security_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_security_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TicketSecret) GetSecret() []byte {
@@ -1838,7 +1912,12 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\x15CreateTicketsResponse\x12\x14\n" +
 	"\x05texts\x18\x01 \x03(\tR\x05texts\x126\n" +
 	"\ttime_left\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12\x1c\n" +
-	"\tunchecked\x18\x03 \x01(\bR\tunchecked\"\x82\x02\n" +
+	"\tunchecked\x18\x03 \x01(\bR\tunchecked\"\x8a\x01\n" +
+	"\x05Maker\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x19\n" +
+	"\btoken_id\x18\x02 \x01(\tR\atokenId\x12!\n" +
+	"\x04role\x18\x03 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
+	"\x05scope\x18\x04 \x01(\v2\x13.weft.v1.TokenScopeR\x05scope\"\x82\x02\n" +
 	"\x06Ticket\x12+\n" +
 	"\x05agent\x18\x01 \x01(\v2\x15.weft.v1.AgentProcessR\x05agent\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x123\n" +
@@ -1884,7 +1963,7 @@ func file_weft_v1_security_proto_rawDescGZIP() []byte {
 	return file_weft_v1_security_proto_rawDescData
 }
 
-var file_weft_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_weft_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_weft_v1_security_proto_goTypes = []any{
 	(*TokenScope)(nil),            // 0: weft.v1.TokenScope
 	(*CallerLimits)(nil),          // 1: weft.v1.CallerLimits
@@ -1908,71 +1987,74 @@ var file_weft_v1_security_proto_goTypes = []any{
 	(*AgentProcess)(nil),          // 19: weft.v1.AgentProcess
 	(*CreateTicketsRequest)(nil),  // 20: weft.v1.CreateTicketsRequest
 	(*CreateTicketsResponse)(nil), // 21: weft.v1.CreateTicketsResponse
-	(*Ticket)(nil),                // 22: weft.v1.Ticket
-	(*TicketSecrets)(nil),         // 23: weft.v1.TicketSecrets
-	(*TicketSecret)(nil),          // 24: weft.v1.TicketSecret
-	(Role)(0),                     // 25: weft.v1.Role
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
-	(*status.Status)(nil),         // 28: google.rpc.Status
+	(*Maker)(nil),                 // 22: weft.v1.Maker
+	(*Ticket)(nil),                // 23: weft.v1.Ticket
+	(*TicketSecrets)(nil),         // 24: weft.v1.TicketSecrets
+	(*TicketSecret)(nil),          // 25: weft.v1.TicketSecret
+	(Role)(0),                     // 26: weft.v1.Role
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
+	(*status.Status)(nil),         // 29: google.rpc.Status
 }
 var file_weft_v1_security_proto_depIdxs = []int32{
-	25, // 0: weft.v1.Token.role:type_name -> weft.v1.Role
+	26, // 0: weft.v1.Token.role:type_name -> weft.v1.Role
 	0,  // 1: weft.v1.Token.scope:type_name -> weft.v1.TokenScope
-	26, // 2: weft.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	26, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	26, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
-	26, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
-	26, // 6: weft.v1.Token.member_until:type_name -> google.protobuf.Timestamp
+	27, // 2: weft.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	27, // 3: weft.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	27, // 4: weft.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	27, // 5: weft.v1.Token.rotate_time:type_name -> google.protobuf.Timestamp
+	27, // 6: weft.v1.Token.member_until:type_name -> google.protobuf.Timestamp
 	1,  // 7: weft.v1.Token.limits:type_name -> weft.v1.CallerLimits
 	2,  // 8: weft.v1.StoredToken.token:type_name -> weft.v1.Token
 	4,  // 9: weft.v1.StoredToken.hashes:type_name -> weft.v1.TokenHash
-	26, // 10: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 11: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
+	27, // 10: weft.v1.TokenHash.expire_time:type_name -> google.protobuf.Timestamp
+	26, // 11: weft.v1.CreateTokenRequest.role:type_name -> weft.v1.Role
 	0,  // 12: weft.v1.CreateTokenRequest.scope:type_name -> weft.v1.TokenScope
-	27, // 13: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	28, // 13: weft.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 14: weft.v1.CreateTokenRequest.limits:type_name -> weft.v1.CallerLimits
 	2,  // 15: weft.v1.CreateTokenResponse.token:type_name -> weft.v1.Token
 	2,  // 16: weft.v1.ListTokensResponse.tokens:type_name -> weft.v1.Token
 	2,  // 17: weft.v1.GetTokenResponse.token:type_name -> weft.v1.Token
-	27, // 18: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
-	27, // 19: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	28, // 18: weft.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
+	28, // 19: weft.v1.RotateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	2,  // 20: weft.v1.RotateTokenResponse.token:type_name -> weft.v1.Token
 	2,  // 21: weft.v1.RevokeTokenResponse.token:type_name -> weft.v1.Token
-	28, // 22: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
-	25, // 23: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
+	29, // 22: weft.v1.CheckTokenResponse.refusal:type_name -> google.rpc.Status
+	26, // 23: weft.v1.CheckTokenResponse.role:type_name -> weft.v1.Role
 	0,  // 24: weft.v1.CheckTokenResponse.scope:type_name -> weft.v1.TokenScope
-	27, // 25: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
+	28, // 25: weft.v1.CheckTokenResponse.time_left:type_name -> google.protobuf.Duration
 	17, // 26: weft.v1.CheckTokenResponse.rules:type_name -> weft.v1.AccessRules
-	27, // 27: weft.v1.CheckTokenResponse.ends_in:type_name -> google.protobuf.Duration
+	28, // 27: weft.v1.CheckTokenResponse.ends_in:type_name -> google.protobuf.Duration
 	18, // 28: weft.v1.AccessRules.rules:type_name -> weft.v1.AccessRule
 	19, // 29: weft.v1.CreateTicketsRequest.agents:type_name -> weft.v1.AgentProcess
-	27, // 30: weft.v1.CreateTicketsResponse.time_left:type_name -> google.protobuf.Duration
-	19, // 31: weft.v1.Ticket.agent:type_name -> weft.v1.AgentProcess
-	16, // 32: weft.v1.Ticket.caller:type_name -> weft.v1.CheckTokenResponse
-	26, // 33: weft.v1.Ticket.create_time:type_name -> google.protobuf.Timestamp
-	26, // 34: weft.v1.Ticket.expire_time:type_name -> google.protobuf.Timestamp
-	24, // 35: weft.v1.TicketSecrets.secrets:type_name -> weft.v1.TicketSecret
-	26, // 36: weft.v1.TicketSecret.create_time:type_name -> google.protobuf.Timestamp
-	5,  // 37: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
-	7,  // 38: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
-	9,  // 39: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
-	11, // 40: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
-	13, // 41: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
-	15, // 42: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
-	20, // 43: weft.v1.TokenService.CreateTickets:input_type -> weft.v1.CreateTicketsRequest
-	6,  // 44: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
-	8,  // 45: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
-	10, // 46: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
-	12, // 47: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
-	14, // 48: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
-	16, // 49: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
-	21, // 50: weft.v1.TokenService.CreateTickets:output_type -> weft.v1.CreateTicketsResponse
-	44, // [44:51] is the sub-list for method output_type
-	37, // [37:44] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	28, // 30: weft.v1.CreateTicketsResponse.time_left:type_name -> google.protobuf.Duration
+	26, // 31: weft.v1.Maker.role:type_name -> weft.v1.Role
+	0,  // 32: weft.v1.Maker.scope:type_name -> weft.v1.TokenScope
+	19, // 33: weft.v1.Ticket.agent:type_name -> weft.v1.AgentProcess
+	16, // 34: weft.v1.Ticket.caller:type_name -> weft.v1.CheckTokenResponse
+	27, // 35: weft.v1.Ticket.create_time:type_name -> google.protobuf.Timestamp
+	27, // 36: weft.v1.Ticket.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 37: weft.v1.TicketSecrets.secrets:type_name -> weft.v1.TicketSecret
+	27, // 38: weft.v1.TicketSecret.create_time:type_name -> google.protobuf.Timestamp
+	5,  // 39: weft.v1.TokenService.CreateToken:input_type -> weft.v1.CreateTokenRequest
+	7,  // 40: weft.v1.TokenService.ListTokens:input_type -> weft.v1.ListTokensRequest
+	9,  // 41: weft.v1.TokenService.GetToken:input_type -> weft.v1.GetTokenRequest
+	11, // 42: weft.v1.TokenService.RotateToken:input_type -> weft.v1.RotateTokenRequest
+	13, // 43: weft.v1.TokenService.RevokeToken:input_type -> weft.v1.RevokeTokenRequest
+	15, // 44: weft.v1.TokenService.CheckToken:input_type -> weft.v1.CheckTokenRequest
+	20, // 45: weft.v1.TokenService.CreateTickets:input_type -> weft.v1.CreateTicketsRequest
+	6,  // 46: weft.v1.TokenService.CreateToken:output_type -> weft.v1.CreateTokenResponse
+	8,  // 47: weft.v1.TokenService.ListTokens:output_type -> weft.v1.ListTokensResponse
+	10, // 48: weft.v1.TokenService.GetToken:output_type -> weft.v1.GetTokenResponse
+	12, // 49: weft.v1.TokenService.RotateToken:output_type -> weft.v1.RotateTokenResponse
+	14, // 50: weft.v1.TokenService.RevokeToken:output_type -> weft.v1.RevokeTokenResponse
+	16, // 51: weft.v1.TokenService.CheckToken:output_type -> weft.v1.CheckTokenResponse
+	21, // 52: weft.v1.TokenService.CreateTickets:output_type -> weft.v1.CreateTicketsResponse
+	46, // [46:53] is the sub-list for method output_type
+	39, // [39:46] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_security_proto_init() }
@@ -1988,7 +2070,7 @@ func file_weft_v1_security_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_security_proto_rawDesc), len(file_weft_v1_security_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
