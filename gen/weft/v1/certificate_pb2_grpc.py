@@ -62,6 +62,9 @@ class CertificateServiceServicer(object):
 
         Guarantee: none is needed; a repetition makes another certificate, and both are good. An agent's use of a join token is noted
         before its certificate is made.
+        A caller whom an outside issuer's token proves gets a certificate that opens connections alone, and ends with that token: each call shows the
+        token, too.
+
         Errors: INVALID_ARGUMENT (INVALID_FIELD: the signing request, the agent's id), PERMISSION_DENIED (OUT_OF_SCOPE, ROLE_NEEDED,
         TOKEN_USED_UP).
         """

@@ -82,9 +82,9 @@ class Joining:
 
         settings = self._settings
         assert settings.tls is not None
-        tls, _ = await asyncio.to_thread(joined, settings.tls, settings.target, self._token, settings.id)
-        # The certificate stands for the token.
-        return {"tls": tls, "token": "", "token_file": ""}
+        tls, shown = await asyncio.to_thread(joined, settings.tls, settings.target, self._token, settings.id)
+        # Unless it is shown all the same, the certificate stands for the token.
+        return {"tls": tls} if shown is not None else {"tls": tls, "token": "", "token_file": ""}
 
     def _is_final(self, error: WeftError) -> bool:
         if error.code is grpc.StatusCode.UNAUTHENTICATED:

@@ -47,15 +47,22 @@ class CertificateService(certificate_pb2_grpc.CertificateServiceServicer):
         agent_id = request.agent_id
         if agent_id:
             _check_agent(caller, agent_id)
-        token = await self._joined(caller, agent_id)
-        if agent_id:
-            names = Names(token.id, [mesh_names.agent_port(agent_id)], uris=[mesh_names.agent_uri(agent_id)])
-        else:
-            names = Names(token.id, uris=[mesh_names.client_uri(token.id)])
         is_agent = bool(agent_id)
-        left_s = end_of_membership(token, is_agent=is_agent) - self._table.now()
+        if caller.token_id:
+            token = await self._joined(caller, agent_id)
+            name, uri = token.id, mesh_names.client_uri(token.id)
+            ends_at = end_of_membership(token, is_agent=is_agent)
+        else:
+            # Its token proves it with each call: the certificate opens connections alone, as long as that one is valid.
+            name, uri = mesh_names.OUTSIDE_NAME, mesh_names.outside_uri(caller.subject)
+            ends_at = self._edge.verdict(context).ends_at
+        if agent_id:
+            names = Names(name, [mesh_names.agent_port(agent_id)], uris=[mesh_names.agent_uri(agent_id)])
+        else:
+            names = Names(name, uris=[uri])
+        left_s = ends_at - self._table.now()
         made = authority.sign(request.signing_request, names, left_s, serves=is_agent)
-        log.info("certificate.issued", subject=names.uris[0], token_id=token.id)
+        log.info("certificate.issued", subject=names.uris[0], token_id=caller.token_id)
         return certificate_pb2.IssueCertificateResponse(
             certificate=made.certificate,
             authorities=authority.present.certificate,
@@ -84,13 +91,10 @@ class CertificateService(certificate_pb2_grpc.CertificateServiceServicer):
         """The caller's token, with its use noted.
 
         Raises:
-            FailedPrecondition: NO_AUTHORITY: something else than a token of this mesh proves who the caller is.
             PermissionDenied: TOKEN_USED_UP.
             NotFound: it was deleted meanwhile.
         """
         assert self._authority is not None
-        if not caller.token_id:
-            raise refusals.no_certificate()
         lifetime_s = self._authority.lifetime_s
         ends_at = self._table.now() + lifetime_s
         return await self._table.change(

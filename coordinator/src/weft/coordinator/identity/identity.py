@@ -63,7 +63,9 @@ class Identity:
         # Callers have limits, and nobody is asked who calls.
         self._meters_open = bool(limits) and not checked
         self._office = TicketOffice(store, self._table)
-        self.service = TokenService(self._table, judge, self.edge, self._office)
+        self.service = TokenService(
+            self._table, judge, self.edge, self._office, takes_subjects=self._authority is None
+        )
         self.certificates = CertificateService(self._table, self.edge, self._authority)
         # The tickets of this mesh. None: agents ask for nothing.
         self.tickets = self._office if self.edge.on else None

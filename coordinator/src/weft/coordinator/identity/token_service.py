@@ -35,7 +35,20 @@ Context = aio.ServicerContext[Any, Any]
 class TokenService(security_pb2_grpc.TokenServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, table: TokenTable, judge: PolicyJudge, edge: Edge, office: TicketOffice) -> None:
+    def __init__(
+        self,
+        table: TokenTable,
+        judge: PolicyJudge,
+        edge: Edge,
+        office: TicketOffice,
+        *,
+        takes_subjects: bool = True,
+    ) -> None:
+        """
+        Args:
+            takes_subjects: certificates of other authorities may stand for tokens.
+        """
+        self._takes_subjects = takes_subjects
         self._table = table
         self._judge = judge
         self._edge = edge
@@ -46,6 +59,12 @@ class TokenService(security_pb2_grpc.TokenServiceServicer):
         self, request: security_pb2.CreateTokenRequest, context: Context
     ) -> security_pb2.CreateTokenResponse:
         maker = _name(self._edge.caller(context))
+        if request.subjects and not self._takes_subjects:
+            raise refusals.invalid_field(
+                "subjects are for certificates of other authorities, and the ports of this mesh take those of its own alone (--ca auto):"
+                " make a token without subjects, and let its holder join with it",
+                field="subjects",
+            )
         token = new_token(request, tokens.generate_id(), maker, self._table.now())
         text = await self._table.create(token)
         log.info("token.created", token_id=token.id, role=role_name(token.role), by=maker)

@@ -512,9 +512,9 @@ type CreateTokenRequest struct {
 	MaxUses uint32 `protobuf:"varint,6,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
 	// What policies and lists call its holder: at most 64 letters, digits, dots, dashes and underscores. Several tokens may share a name.
 	Name string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
-	// Instead of a text, certificates stand for the token: patterns of their subjects, which are their SPIFFE id, or else their first
-	// host name: "spiffe://prod.example/shop/*". Where ports want certificates of their callers (mTLS), a call with such a certificate
-	// needs no token. If several tokens fit a subject, the one with the longest pattern counts. An agent whose SPIFFE id has the
+	// Instead of a text, certificates of another authority stand for the token (not where the mesh makes certificates): patterns of
+	// their subjects, which are their SPIFFE id, or else their first host name: "spiffe://prod.example/shop/*". Where ports want
+	// certificates of their callers (mTLS), a call with such a certificate needs no token. If several tokens fit a subject, the one with the longest pattern counts. An agent whose SPIFFE id has the
 	// form "spiffe://DOMAIN/agent/ID" may have that id alone. At most 64.
 	Subjects []string `protobuf:"bytes,8,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// Most of what its holder may use at a time. Numbers must be at most 1e15, and rates 0 or at least 0.001.

@@ -23,6 +23,7 @@ from weft.rpc.membership.identity_folder import IdentityFolder
 from weft.rpc.network.targets import parse
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security import tokens
+from weft.rpc.security.jwt_form import is_jwt
 from weft.rpc.security.mesh_names import COORDINATOR
 from weft.rpc.security.tls import Tls
 
@@ -46,8 +47,8 @@ _joining = threading.Lock()
 def joined(
     tls: Tls, targets: Sequence[str], token: TokenSource | None, agent_id: str = ""
 ) -> tuple[Tls, TokenSource | None]:
-    """The files of this process' own certificate, and no token to show: the certificate stands for it. Blocks for some seconds at
-    most, if the process has not joined yet.
+    """The files of this process' own certificate, and no token to show: the certificate stands for it. But for an outside issuer's token: that
+    one is shown, too. Blocks for some seconds at most, if the process has not joined yet.
 
     Args:
         targets: the coordinators.
@@ -75,7 +76,7 @@ def joined(
                 member.folder.remove()
                 raise
             _members[key] = member
-    return member.tls, None
+    return member.tls, token if member.shows_token else None
 
 
 class Membership:
@@ -88,6 +89,8 @@ class Membership:
         self._token = token
         # The digest of the token that the certificate stands for.
         self._joined_by = b""
+        # An outside issuer's, which proves the caller with each call: certificates stand for tokens of the mesh alone.
+        self.shows_token = is_jwt(token.text())
         self._agent_id = agent_id
         self.folder = IdentityFolder()
         self.tls = self.folder.tls(server_name=COORDINATOR, serves=bool(agent_id))
@@ -138,7 +141,7 @@ class Membership:
                 return self._by_token()
             except WeftError as error:
                 _log.warning("tls.token_not_taken", error=error.message, effect="renewed by the certificate")
-        for target in self._targets:
+        for target in () if self.shows_token else self._targets:
             try:
                 return ask(target, self.tls, None, self._agent_id)
             except WeftError as error:

@@ -43,7 +43,6 @@ from weft.rpc.refusals.caller_refusals import (
 from weft.rpc.refusals.certificate_refusals import (
     certificate_unknown,
     no_authority,
-    no_certificate,
     not_joined,
     pin_mismatch,
 )
@@ -148,7 +147,6 @@ __all__ = [
     "no_agent",
     "no_agent_matches",
     "no_authority",
-    "no_certificate",
     "not_implemented",
     "not_joined",
     "options_conflict",

@@ -29,14 +29,6 @@ def certificate_unknown(subject: str) -> Unauthenticated:
     )
 
 
-def no_certificate() -> FailedPrecondition:
-    """The caller has no token that a certificate could stand for."""
-    return FailedPrecondition(
-        "only a token of this mesh gets a certificate, and something else proves who the caller is",
-        reason=pb.ERROR_REASON_NO_AUTHORITY,
-    )
-
-
 def no_authority() -> FailedPrecondition:
     """The coordinator makes no certificates."""
     return FailedPrecondition(

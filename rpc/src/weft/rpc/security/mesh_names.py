@@ -2,6 +2,7 @@
 
     spiffe://mesh/agent/worker-1        an agent; the rest of the path is its id
     spiffe://mesh/client/3fKq9ZpL0aBc   any other caller; the rest is the id of the token with which it joined
+    spiffe://mesh/outside/corp/alice    a caller with a token of an outside issuer, which shows it with each call, too
     coordinator.weft                    the port of each coordinator, whatever its address
 
 gRPC verifies host names only, and an agent's id need not be one: an agent's port is verified by a name that is made from the id.
@@ -11,12 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from urllib.parse import quote
 
 COORDINATOR = "coordinator.weft"
 _DOMAIN = "spiffe://mesh"
 COORDINATOR_URI = f"{_DOMAIN}/coordinator"
 _AGENT = "/agent/"
 _CLIENT = f"{_DOMAIN}/client/"
+_OUTSIDE = f"{_DOMAIN}/outside"
+# In the place of a token's id: it is none.
+OUTSIDE_NAME = "outside-issuer"
 _AGENT_ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 
 
@@ -33,6 +38,16 @@ def agent_uri(agent_id: str) -> str:
 def client_uri(token_id: str) -> str:
     """The identity of a caller that is no agent."""
     return f"{_CLIENT}{token_id}"
+
+
+def outside_uri(subject: str) -> str:
+    """The identity of a caller that another token than the mesh's own proves.
+
+    Args:
+        subject: as policies call the caller: "jwt:corp:alice".
+    """
+    issuer, _, name = subject.removeprefix("jwt:").partition(":")
+    return f"{_OUTSIDE}/{issuer}/{quote(name, safe='')}"
 
 
 def agent_port(agent_id: str) -> str:
