@@ -12,7 +12,9 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from tests.support.lightweight import CONTRACT, ECHO
 from tests.support.token_door import Door, reason, shown, token_door
+from weft.coordinator.contracts.contract_catalogue import Contract
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import WeftError, from_call
@@ -165,3 +167,87 @@ async def test_without_tokens_each_machine_is_a_caller(tmp_path: Path) -> None:
             assert (reason(error), error.metadata["subject"]) == ("CALLER_LIMIT", "peer:127.0.0.1")
     finally:
         await coordinator.stop(0.0)
+
+
+# -- unfinished tasks -----------------------------------------------------------------------------------------------------
+
+
+def admit(coordinator: Coordinator) -> None:
+    """Let a method be submitted that no agent hosts."""
+    coordinator.default._contracts.admit(Contract.load(CONTRACT, [ECHO]))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_unfinished_tasks_are_refused_by_every_way(door: Door) -> None:
+    admit(door.coordinator)
+    text = await token(door, name="full", queued_tasks=3, open_streams=0)
+    stub = CoordinatorServiceStub(door.channel)
+    task = coordinator_pb2.SubmitTaskRequest(method=ECHO)
+    made = [(await stub.SubmitTask(task, metadata=shown(text))).task for _ in range(2)]
+    # A transparent call that waits is a task, too.
+    echo = door.channel.unary_unary(f"/{ECHO}")
+    waiting = echo(b"", metadata=shown(text))
+    await _queued(door, 3)
+    for refused in (stub.SubmitTask(task, metadata=shown(text)), echo(b"", metadata=shown(text))):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await refused
+        error = from_call(raised.value)
+        assert (reason(error), error.metadata["limit"], error.metadata["value"]) == (
+            "CALLER_LIMIT",
+            "queued_tasks",
+            "3",
+        )
+        assert error.retry_after_s
+    # In a stream each task for itself; another caller's are taken.
+    waiting.cancel()
+    await _queued(door, 2)
+    request = coordinator_pb2.SubmitTasksRequest(tasks=[task] * 3)
+    (response,) = [each async for each in stub.SubmitTasks(iter([request]), metadata=shown(text))]
+    assert [bool(each.task_id) for each in response.acks] == [True, False, False]
+    assert "queued_tasks" in response.acks[1].error.message
+    other = await token(door)
+    made.append((await stub.SubmitTask(task, metadata=shown(other))).task)
+    assert dict(door.coordinator.identity.metering.refused())["queued_tasks", "caller"] == 4
+    for each in (*made, response.acks[0]):
+        task_id = getattr(each, "task_id", "") or each.id
+        await stub.CancelTask(
+            coordinator_pb2.CancelTaskRequest(task_id=task_id), metadata=shown(door.operator)
+        )
+    assert (await stub.SubmitTask(task, metadata=shown(text))).task.id
+
+
+async def _queued(door: Door, count: int) -> None:
+    for _ in range(200):
+        if door.coordinator.default.unfinished() == count:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(door.coordinator.default.unfinished())
+
+
+async def test_a_namespace_has_limits_of_its_own(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[[namespace_limits]]\nnamespaces = ['default']\nqueued_tasks = 3\n")
+    async with token_door(tmp_path, policy=policy) as door:
+        admit(door.coordinator)
+        stub = CoordinatorServiceStub(door.channel)
+        task = coordinator_pb2.SubmitTaskRequest(method=ECHO)
+        texts = [await token(door) for _ in range(2)]
+        request = coordinator_pb2.SubmitTasksRequest(tasks=[task] * 2)
+        acks = []
+        for text in texts:
+            async for response in stub.SubmitTasks(iter([request]), metadata=shown(text)):
+                acks += response.acks
+        assert [bool(each.task_id) for each in acks] == [True, True, True, False]
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.SubmitTask(task, metadata=shown(texts[0]))
+        error = from_call(raised.value)
+        assert reason(error) == "NAMESPACE_LIMIT"
+        assert error.metadata == {"namespace": "default", "limit": "queued_tasks", "value": "3"}
+        # The file is followed, also by callers that are known already.
+        policy.write_text("[[namespace_limits]]\ncalls_per_s = 0.1\nqueued_tasks = 9\n")
+        for _ in range(200):
+            answers = [reason(await door.call(AGENTS, shown(text))) for text in texts]
+            if "NAMESPACE_LIMIT" in answers:
+                break
+            await asyncio.sleep(0.02)
+        assert "NAMESPACE_LIMIT" in answers

@@ -38,6 +38,7 @@ class ModelTask:
     close_at: float | None
     close_s: float | None
     group: str = ""
+    submitter: str = ""
     # The methods that may run it, and the present one.
     methods: tuple[str, ...] = (METHOD,)
     at: int = 0
@@ -153,6 +154,10 @@ class Model:
     def counts(self, group: str) -> Counter[State]:
         """The tasks of a group by state, counted anew."""
         return Counter(task.state for task in self.tasks.values() if task.group == group)
+
+    def unfinished_of(self, submitter: str) -> int:
+        """The unfinished tasks of a submitter, counted anew."""
+        return sum(task.submitter == submitter and not task.state.terminal for task in self.tasks.values())
 
     def held_by(self, owner: Owner) -> list[ModelTask]:
         return [task for task in self.tasks.values() if task.state is State.RUNNING and task.owner == owner]

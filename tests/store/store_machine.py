@@ -36,6 +36,7 @@ from weft.coordinator.store.records import (
     Owner,
     RequestIdReused,
     Submission,
+    TooManyTasks,
     Verdict,
 )
 from weft.coordinator.store.rules import QueueKey, State, TaskRetryPolicy
@@ -45,6 +46,8 @@ T = TypeVar("T")
 
 POLICY = TaskRetryPolicy(MAX_ATTEMPTS, 4.0, 4.0, 1.0, frozenset({code_pb2.UNAVAILABLE}), MAX_CRASHES)
 GROUPS = ("g", "h")
+# Of the one submitter that has a limit.
+MOST_UNFINISHED = 5
 AGENTS = st.sampled_from(["a", "b", "c"])
 CODES = st.sampled_from([code_pb2.OK, code_pb2.UNAVAILABLE, code_pb2.INTERNAL, code_pb2.CANCELLED])
 
@@ -96,6 +99,7 @@ class StoreMachine(OpenStoreMachine):
         delay_s=st.sampled_from([0.0, 0.0, 0.0, 3.0]),
         close_s=st.sampled_from([None, None, 9.0]),
         group=st.sampled_from(["", "", *GROUPS]),
+        submitter=st.sampled_from(["", "", "s"]),
         acknowledged=st.booleans(),
     )
     def enqueue(
@@ -105,6 +109,7 @@ class StoreMachine(OpenStoreMachine):
         delay_s: float,
         close_s: float | None,
         group: str,
+        submitter: str,
         *,
         acknowledged: bool,
     ) -> None:
@@ -116,6 +121,8 @@ class StoreMachine(OpenStoreMachine):
             schedule_to_close_s=close_s,
             retry=POLICY,
             group=group,
+            submitter=submitter,
+            most_unfinished=MOST_UNFINISHED if submitter else 0,
         )
         closed = group in self.model.closed_groups
         # The embedded store counts one that nobody was told of until it is written; only who waits hears of a closed group.
@@ -123,6 +130,9 @@ class StoreMachine(OpenStoreMachine):
         for result in self.do(self.h.store.enqueue([submission] * count, acknowledged=acknowledged)):
             if closed:
                 assert result == GroupClosed(group)
+                continue
+            if submitter and self.model.unfinished_of(submitter) >= MOST_UNFINISHED:
+                assert result == TooManyTasks(submitter, MOST_UNFINISHED)
                 continue
             assert isinstance(result, Enqueued)
             self._stored(result.task_id, submission)
@@ -148,6 +158,7 @@ class StoreMachine(OpenStoreMachine):
             None if close_s is None else self.now + close_s,
             close_s,
             submission.group,
+            submission.submitter,
             tuple(each.method for each in submission.alternatives) or (METHOD,),
         )
         if submission.delay_s > 0:

@@ -10,7 +10,7 @@ from grpc import aio
 
 from weft.coordinator import codec, guard
 from weft.coordinator.audit.audited_calls import AuditedCalls
-from weft.coordinator.caller_limits.call_metering import CallMetering
+from weft.coordinator.caller_limits.submitter import submitter_of
 from weft.coordinator.calls.bulk_stream import BulkStream
 from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.submission import SubmissionService, accepted
@@ -55,7 +55,6 @@ class TaskParts(NamedTuple):
     explainer: QueueExplainer
     settings: CoordinatorSettings
     audited: AuditedCalls
-    metering: CallMetering
     # None: no traces are exported.
     tracer: SpanTracer | None = None
 
@@ -82,7 +81,6 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self._explainer,
             self._settings,
             self._audited,
-            self._metering,
             self._tracer,
         ) = tasks
         self._fleet, self._discovery, self._queues, self._resources, self._contracts = fleet
@@ -99,7 +97,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self._edge.check_method(context, request.method)
         with submit_call(self._tracer, request, context):
             submission = self._submission_service.check(request)
-            result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)
+            results = await self._submission_service.store([submission], submitter=submitter_of(context))
+            result = accepted(results[0], submission.request_id)
         record = await self._record(result.task_id)
         return coordinator_pb2.SubmitTaskResponse(
             task=codec.task(record, task_pb2.TASK_VIEW_BASIC), existed=result.existed, cached=result.cached
@@ -117,7 +116,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self._settings,
             traceparent,
             self._audited.method_check(_SUBMIT_TASKS, context, self._edge.method_check(context)),
-            self._metering.pace(context),
+            submitter_of(context),
         )
         async for response in stream.run(guard.parsed(requests)):
             yield response

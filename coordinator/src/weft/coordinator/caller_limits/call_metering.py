@@ -9,25 +9,23 @@ the meter of a caller that has not been seen for long is forgotten, and begins f
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 from weft.coordinator.caller_limits.measured_call import (
-    MeasuredContext,
+    LimitedContext,
     measured_requests,
     take_bytes,
 )
-from weft.coordinator.caller_limits.use_meter import LimitHit, UseMeter
-from weft.rpc import refusals
+from weft.coordinator.caller_limits.use_meter import Totals, UseMeter
 from weft.rpc.calls import relay
 from weft.rpc.errors import WeftError
 from weft.rpc.handler_shape import behaviour_of, with_behaviour
 from weft.rpc.identity.caller import ANYBODY, Caller, has_limits
-from weft.rpc.identity.caller_limits import CallerLimits, number
+from weft.rpc.identity.caller_limits import CallerLimits
 from weft.rpc.security.namespace_names import DEFAULT
 
 # Meters that are kept of callers without open calls.
@@ -35,9 +33,6 @@ KEPT = 4096
 # Callers that were refused lately, in a report.
 REPORTED = 20
 _Key = tuple[str, CallerLimits, bool]
-
-# Waits until so many further tasks of a stream may be taken.
-Pace = Callable[[int], Awaitable[None]]
 
 
 class CallMetering:
@@ -56,19 +51,26 @@ class CallMetering:
         self._known: WeakValueDictionary[_Key, UseMeter] = WeakValueDictionary()
         self._recent: OrderedDict[_Key, UseMeter] = OrderedDict()
         # Refused calls and tasks so far, by limit, and by whose limit it is.
-        self._refused: Counter[tuple[str, str]] = Counter()
+        self._refused: Totals = Counter()
 
     def meters(self, caller: Caller) -> tuple[UseMeter, ...]:
         """Those of a call. Empty: it has no limits."""
         found = (self._meter(caller.subject, caller.limits),) if any(caller.limits) else ()
-        limits = self._of_namespace(namespace := caller.namespace or DEFAULT)
-        return (*found, self._meter(namespace, limits, of_namespace=True)) if any(limits) else found
+        common = self.namespace_meter(caller.namespace)
+        return found if common is None else (*found, common)
+
+    def namespace_meter(self, namespace: str) -> UseMeter | None:
+        """That of all callers of a namespace together (empty: the default one). None: it has no limits."""
+        limits = self._of_namespace(namespace := namespace or DEFAULT)
+        return self._meter(namespace, limits, of_namespace=True) if any(limits) else None
 
     def _meter(self, name: str, limits: CallerLimits, *, of_namespace: bool = False) -> UseMeter:
         key = name, limits, of_namespace
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = UseMeter(name, limits, time.monotonic(), of_namespace=of_namespace)
+            found = self._known[key] = UseMeter(
+                name, limits, time.monotonic(), of_namespace=of_namespace, totals=self._refused
+            )
         self._recent[key] = found
         self._recent.move_to_end(key)
         if len(self._recent) > KEPT:
@@ -103,6 +105,7 @@ class CallMetering:
             return await relay.refuse(why, context)
         try:
             measuring = [meter for meter in meters if meter.measures_bytes]
+            context = LimitedContext(context, meters, measuring)
             if measuring:
                 return await _measured(measuring, behaviour, request, context)
             return await behaviour(request, context)
@@ -115,36 +118,10 @@ class CallMetering:
         now_s = time.monotonic()
         for meter in meters:
             if (hit := meter.hit(now_s, stream=stream)) is not None:
-                return self.refusal(meter, hit)
+                return meter.refusal(hit, now_s)
         for meter in meters:
             meter.begin(now_s, stream=stream)
         return None
-
-    def refusal(self, meter: UseMeter, hit: LimitHit, count: int = 1) -> WeftError:
-        """The error for calls or tasks that a limit refuses; they are counted."""
-        meter.note_refused(hit.limit, count, time.monotonic())
-        self._refused[hit.limit, "namespace" if meter.of_namespace else "caller"] += count
-        make = refusals.namespace_limit if meter.of_namespace else refusals.caller_limit
-        return make(meter.name, hit.limit, number(hit.value), hit.wait_s)
-
-    def pace(self, context: Any) -> Pace | None:
-        """What slows a call's stream of submissions to its caller's rate: each task counts as a call. None: there is no such limit.
-
-        Raises:
-            Unauthenticated: the caller's token has ended meanwhile.
-        """
-        rated = [meter for meter in self.meters(self.caller_of(context)) if meter.limits.calls_per_s]
-        if not rated:
-            return None
-
-        async def pace(count: int) -> None:
-            for meter in rated:
-                left = count
-                # Others of the same caller may take the room meanwhile.
-                while left := left - meter.take_calls(left, time.monotonic()):  # noqa: ASYNC110
-                    await asyncio.sleep(meter.calls_wait_s(left, time.monotonic()))
-
-        return pace
 
     # -- what is told -------------------------------------------------------------------------------------------------
 
@@ -176,6 +153,6 @@ async def _measured(
         request = measured_requests(meters, request)
     else:
         take_bytes(meters, request)
-    response = await behaviour(request, MeasuredContext(context, meters))
+    response = await behaviour(request, context)
     take_bytes(meters, response)
     return response

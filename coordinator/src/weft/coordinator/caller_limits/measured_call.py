@@ -1,4 +1,4 @@
-"""One call whose bytes are counted: its requests as they are read, its responses as they are written."""
+"""One call of a caller with limits: its bytes are counted, requests as they are read and responses as they are written."""
 
 from __future__ import annotations
 
@@ -42,24 +42,27 @@ async def measured_requests(meters: Sequence[UseMeter], requests: AsyncIterator[
         await wait_for_bytes(meters)
 
 
-class MeasuredContext:
-    """A call's context in all but that the bytes of its messages are counted."""
+class LimitedContext:
+    """A call's context that knows the meters of its caller, and counts the bytes of its messages."""
 
-    def __init__(self, context: Any, meters: Sequence[UseMeter]) -> None:
+    def __init__(self, context: Any, meters: Sequence[UseMeter], measuring: Sequence[UseMeter]) -> None:
         self._context = context
-        self._meters = meters
+        self.use_meters = meters
+        self._measuring = measuring
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
     async def write(self, message: Any) -> None:
         """Write a response. It counts, and does not wait: a slow stream would seem not to be read."""
-        take_bytes(self._meters, message)
+        if self._measuring:
+            take_bytes(self._measuring, message)
         await self._context.write(message)
 
     async def read(self) -> Any:
-        await wait_for_bytes(self._meters)
+        if self._measuring:
+            await wait_for_bytes(self._measuring)
         message = await self._context.read()
-        if message is not aio.EOF:
-            take_bytes(self._meters, message)
+        if self._measuring and message is not aio.EOF:
+            take_bytes(self._measuring, message)
         return message

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from weft.coordinator.caller_limits.rate_bucket import RateBucket
-from weft.rpc.identity.caller_limits import CallerLimits
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
+from weft.rpc.identity.caller_limits import CallerLimits, number
 
-# Nobody knows when a call ends: try again after so long.
+# Nobody knows when a call or a task ends: try again after so long.
 OPEN_RETRY_S = 0.5
+TASKS_RETRY_S = 1.0
+Totals = Counter[tuple[str, str]]
 
 
 class LimitHit(NamedTuple):
@@ -25,12 +30,14 @@ class UseMeter:
     Args:
         name: a caller's subject, or a namespace.
         of_namespace: which of these it is.
+        totals: what was refused so far to all, by limit, and by whose it is ("caller" or "namespace").
     """
 
     __slots__ = (
         "__weakref__",
         "_bytes",
         "_calls",
+        "_totals",
         "limits",
         "name",
         "of_namespace",
@@ -40,7 +47,16 @@ class UseMeter:
         "refused_at_s",
     )
 
-    def __init__(self, name: str, limits: CallerLimits, now_s: float, *, of_namespace: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: CallerLimits,
+        now_s: float,
+        *,
+        of_namespace: bool = False,
+        totals: Totals | None = None,
+    ) -> None:
+        self._totals = Counter() if totals is None else totals
         self.name = name
         self.limits = limits
         self.of_namespace = of_namespace
@@ -69,10 +85,18 @@ class UseMeter:
             return LimitHit("bytes_per_s", limits.bytes_per_s, wait_s)
         return None
 
-    def note_refused(self, limit: str, count: int, now_s: float) -> None:
-        """Calls or tasks were refused at a limit."""
-        self.refused[limit] = self.refused.get(limit, 0) + count
+    def refusal(self, hit: LimitHit, now_s: float, count: int = 1) -> WeftError:
+        """The error for calls or tasks that a limit refuses. They are counted."""
+        self.refused[hit.limit] = self.refused.get(hit.limit, 0) + count
         self.refused_at_s = now_s
+        self._totals[hit.limit, "namespace" if self.of_namespace else "caller"] += count
+        make = refusals.namespace_limit if self.of_namespace else refusals.caller_limit
+        return make(self.name, hit.limit, number(hit.value), hit.wait_s)
+
+    def task_refusal(self, now_s: float, count: int = 1) -> WeftError:
+        """The error for tasks that the limit of unfinished tasks refuses. They are counted."""
+        hit = LimitHit("queued_tasks", self.limits.queued_tasks, TASKS_RETRY_S)
+        return self.refusal(hit, now_s, count)
 
     def begin(self, now_s: float, *, stream: bool) -> None:
         """A call begins. It ends with `end`."""

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from weft.coordinator import codec
-from weft.coordinator.caller_limits.call_metering import Pace
+from weft.coordinator.caller_limits.submitter import Submitter
 from weft.coordinator.calls.ended_tasks import EndedTasks
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
@@ -47,10 +47,10 @@ class BulkStream:
         settings: CoordinatorSettings,
         traceparent: str = "",
         check_method: Callable[[str], None] = ANYBODY.check_method,
-        pace: Pace | None = None,
+        submitter: Submitter | None = None,
     ) -> None:
         self._check_method = check_method
-        self._pace = pace
+        self._submitter = submitter
         self._submission_service = submission_service
         self._store = store
         self._subscriptions = subscriptions
@@ -105,8 +105,8 @@ class BulkStream:
                         field="tasks",
                     )
                 if message.tasks:
-                    if self._pace is not None:
-                        await self._pace(len(message.tasks))
+                    if self._submitter is not None:
+                        await self._submitter.pace(len(message.tasks))
                     size_bytes = message.ByteSize()
                     self._storing_bytes += size_bytes
                     self._storing.append(loop.create_task(self._take(message.tasks)))
@@ -150,7 +150,9 @@ class BulkStream:
             for submission in submissions:
                 self._await(submission.task_id)
         try:
-            results = await self._submission_service.store(submissions, traceparent=self._traceparent)
+            results = await self._submission_service.store(
+                submissions, traceparent=self._traceparent, submitter=self._submitter
+            )
         except WeftError as error:
             status = error.status()
             for submission in submissions:

@@ -7,6 +7,7 @@ import asyncio
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.caller_limits.submitter import submitter_of
 from weft.coordinator.calls.call_options import CallOptions, from_metadata
 from weft.coordinator.calls.deadlines import Deadline
 from weft.coordinator.calls.submission import SubmissionService, accepted
@@ -73,18 +74,21 @@ class CallTasks:
             Deadline.of(left_s if answered_early else None, asyncio.get_running_loop().time()),
         )
 
-    async def store_awaited(self, submission: Submission) -> Enqueued:
+    async def store_awaited(self, submission: Submission, context: Context) -> Enqueued:
         """Store a task whose caller waits here: the end is acknowledged, and one commit makes task and end durable."""
-        results = await self._submission_service.store([submission], acknowledged=False)
+        results = await self._submission_service.store(
+            [submission], acknowledged=False, submitter=submitter_of(context)
+        )
         return accepted(results[0], submission.request_id)
 
-    async def store(self, submission: Submission) -> Enqueued:
+    async def store(self, submission: Submission, context: Context) -> Enqueued:
         """Store a task durably."""
-        return accepted((await self._submission_service.store([submission]))[0], submission.request_id)
+        results = await self._submission_service.store([submission], submitter=submitter_of(context))
+        return accepted(results[0], submission.request_id)
 
     async def store_detached(self, submission: Submission, context: Context) -> None:
         """Store a task without a waiting caller; its id goes into the trailers."""
-        stored = await self.store(submission)
+        stored = await self.store(submission, context)
         trailers: metadata.Pairs = (("weft-task-id", stored.task_id),)
         context.set_trailing_metadata((*trailers, metadata.CACHED_TRAILER) if stored.cached else trailers)
 

@@ -113,7 +113,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         shared = False
         span = None if self._tracer is None else span_of(context)
         try:
-            enqueued = await self._tasks.store_awaited(submission)
+            enqueued = await self._tasks.store_awaited(submission, context)
             if span is not None:
                 span.set(attributes.TASK_ID, enqueued.task_id)
             if enqueued.existed:
@@ -183,7 +183,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         follower = self._subscriptions.follow(task_id, most_unread_bytes=self._max_unread_bytes)
         try:
             # Stored first, since `follow` reads the task.
-            enqueued = await self._tasks.store(submission)
+            enqueued = await self._tasks.store(submission, context)
             if (span := span_of(context)) is not None:
                 span.set(attributes.TASK_ID, enqueued.task_id)
             attempt = 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from weft.coordinator import codec
+from weft.coordinator.caller_limits.submitter import Submitter
+from weft.coordinator.caller_limits.use_meter import UseMeter
 from weft.coordinator.calls.submit_spans import SubmitSpans
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.fleet.matching import Matching
@@ -18,6 +21,7 @@ from weft.coordinator.store.records import (
     RequestIdReused,
     Submission,
     TooManyQueues,
+    TooManyTasks,
 )
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.coordinator.store.store_refusals import refusal_of
@@ -28,7 +32,11 @@ from weft.v1 import coordinator_pb2, task_pb2
 
 
 class SubmissionService:
-    """Checks and stores submissions."""
+    """Checks and stores submissions.
+
+    Args:
+        namespace_meter: has the limits of all callers of the namespace together; None: there are none.
+    """
 
     def __init__(
         self,
@@ -37,7 +45,9 @@ class SubmissionService:
         matching: Matching,
         settings: CoordinatorSettings,
         spans: SubmitSpans | None = None,
+        namespace_meter: Callable[[], UseMeter | None] = lambda: None,
     ) -> None:
+        self._namespace_meter = namespace_meter
         self._store = store
         self._matching = matching
         # None: no traces are exported.
@@ -109,13 +119,19 @@ class SubmissionService:
         )
 
     async def store(
-        self, submissions: Sequence[Submission], *, acknowledged: bool = True, traceparent: str = ""
+        self,
+        submissions: Sequence[Submission],
+        *,
+        acknowledged: bool = True,
+        traceparent: str = "",
+        submitter: Submitter | None = None,
     ) -> Sequence[EnqueueResult | WeftError]:
         """Store submissions. An error is the result of one that is not to wait, and that no agent can run.
 
         Args:
             acknowledged: they are durable when this returns.
             traceparent: the span that submits them together; that of a single one is in its context.
+            submitter: whose limits hold for them. None: nobody's.
 
         Raises:
             Unavailable: the coordinator is stopping, or the store cannot be written.
@@ -126,12 +142,18 @@ class SubmissionService:
         try:
             if self.stopping or self._store.unfinished() + len(submissions) > self._max_queued:
                 raise self._no_room(len(submissions))
-            for each in submissions:
-                if each.no_wait or each.agent_id or each.alternatives:
-                    results = await self._store_matching(submissions, acknowledged=acknowledged)
-                    break
+            counted = None if submitter is None else submitter.counted
+            if counted is not None:
+                for each in submissions:
+                    each.submitter = counted.name
+                    each.most_unfinished = int(counted.limits.queued_tasks)
+            common = self._namespace_meter()
+            if common is None:
+                results = await self._store_checked(submissions, acknowledged=acknowledged)
             else:
-                results = self._counted(await self._store.enqueue(submissions, acknowledged=acknowledged))
+                results = await self._store_within(common, submissions, acknowledged=acknowledged)
+            if counted is not None:
+                results = _told(counted, results)
         except WeftError as error:
             if spans is not None and span is not None:
                 spans.fail(span, error)
@@ -161,6 +183,27 @@ class SubmissionService:
                 self.limits_hit["queues_per_method"] += 1
         return results
 
+    async def _store_within(
+        self, meter: UseMeter, submissions: Sequence[Submission], *, acknowledged: bool
+    ) -> Sequence[EnqueueResult | WeftError]:
+        """Store as many of them as the namespace has room for."""
+        room = len(submissions)
+        if most := int(meter.limits.queued_tasks):
+            room = min(room, max(0, most - self._store.unfinished()))
+        taken, rest = submissions[:room], submissions[room:]
+        results = await self._store_checked(taken, acknowledged=acknowledged) if taken else ()
+        if not rest:
+            return results
+        return [*results, *[meter.task_refusal(time.monotonic(), len(rest))] * len(rest)]
+
+    async def _store_checked(
+        self, submissions: Sequence[Submission], *, acknowledged: bool
+    ) -> Sequence[EnqueueResult | WeftError]:
+        for each in submissions:
+            if each.no_wait or each.agent_id or each.alternatives:
+                return await self._store_matching(submissions, acknowledged=acknowledged)
+        return self._counted(await self._store.enqueue(submissions, acknowledged=acknowledged))
+
     async def _store_matching(
         self, submissions: Sequence[Submission], *, acknowledged: bool
     ) -> Sequence[EnqueueResult | WeftError]:
@@ -174,6 +217,15 @@ class SubmissionService:
         return [refused.get(each.task_id) or next(stored) for each in submissions]
 
 
+def _told(
+    meter: UseMeter, results: Sequence[EnqueueResult | WeftError]
+) -> Sequence[EnqueueResult | WeftError]:
+    """The results, and the submitter's meter told of the tasks that it may not have."""
+    return [
+        meter.task_refusal(time.monotonic()) if isinstance(each, TooManyTasks) else each for each in results
+    ]
+
+
 def accepted(result: EnqueueResult | WeftError, request_id: str) -> Enqueued:
     """The result of storing one submission.
 
@@ -182,7 +234,8 @@ def accepted(result: EnqueueResult | WeftError, request_id: str) -> Enqueued:
         NotFound: AGENT_NOT_FOUND.
         Unimplemented: METHOD_NOT_HOSTED, by the agent that it is for.
         AlreadyExists: REQUEST_ID_REUSED.
-        ResourceExhausted: its method has too many queues, a run limit refuses it, or its group has too many tasks.
+        ResourceExhausted: its method has too many queues, a run limit refuses it, its group has too many tasks, or its submitter or
+            namespace has.
         FailedPrecondition: GROUP_CLOSED.
     """
     if isinstance(result, WeftError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 
 from grpc_health.v1 import health_pb2_grpc
 
@@ -127,7 +128,7 @@ class Namespace(StoreEvents):
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
-        self._submission_service = self._make_submissions()
+        self._submission_service = self._make_submissions(name)
         self._logs, self._parts = made_parts(self._tools(admission), self._identity.makers(name))
         self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
         self._sweeper = Sweeper(
@@ -172,10 +173,11 @@ class Namespace(StoreEvents):
         waits, passes = WaitSpans.of(self._tracer), self.figures.passes
         return Dispatcher(self._store, self._index, waits=waits, passes=passes)
 
-    def _make_submissions(self) -> SubmissionService:
+    def _make_submissions(self, name: str) -> SubmissionService:
         matching = Matching(self._store, self._register, self._fleet_sync.look_now)
         spans = SubmitSpans.of(self._tracer, shared=self._store.shared)
-        return SubmissionService(self._store, self._contracts, matching, self._settings, spans)
+        meter = partial(self._identity.metering.namespace_meter, name)
+        return SubmissionService(self._store, self._contracts, matching, self._settings, spans, meter)
 
     def _make_unserved(self) -> UnservedQueues:
         policies, look = self._contracts.policies, self._fleet_sync.look_now
@@ -250,7 +252,7 @@ class Namespace(StoreEvents):
         )
         common = self._store, subscriptions, submissions, explainer
         service = CoordinatorService(
-            TaskParts(*common, settings, audited, self._identity.metering, self._tracer),
+            TaskParts(*common, settings, audited, self._tracer),
             FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
             edge,

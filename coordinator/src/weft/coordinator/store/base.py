@@ -96,6 +96,9 @@ class TaskStore(Protocol):
         stores the new one. A task that exists already under its request id is at no limit; nor is a
         task that is queued again (`retry`), but it counts. Nor does it join a group.
 
+        A submission with a submitter is refused (`TooManyTasks`) if that one has `most_unfinished` unfinished tasks: of those that said
+        it, at all coordinators. Its other tasks, and those that exist already, are not refused.
+
         A cached request (`Submission.cache_ttl_s`) whose request id belongs to a task that has not succeeded, or not lately
         enough, takes the request id over: that task has none any more.
 

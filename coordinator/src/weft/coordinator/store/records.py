@@ -92,6 +92,9 @@ class Submission:
     # The serialized weft.v1.Outcome of a task that has FAILED elsewhere: it is stored as FAILED, and no run limit refuses it. Empty: a
     # task that is to run. A stored task shows it as its outcome.
     failed: bytes = b""
+    # Who submitted it, if that caller may have only so many unfinished tasks. Empty: nobody counts them.
+    submitter: str = ""
+    most_unfinished: int = 0
 
     @property
     def fallback_of(self) -> str:
@@ -130,8 +133,15 @@ class AtLimit(NamedTuple):
     limit: int
 
 
+class TooManyTasks(NamedTuple):
+    """A refused submission: its submitter has as many unfinished tasks as it may have."""
+
+    submitter: str
+    limit: int
+
+
 # A submission that the store does not take.
-Refused = TooManyQueues | AtLimit | GroupRefusal
+Refused = TooManyQueues | AtLimit | TooManyTasks | GroupRefusal
 EnqueueResult = Enqueued | RequestIdReused | Refused
 
 

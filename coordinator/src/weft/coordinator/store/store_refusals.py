@@ -6,11 +6,21 @@ from collections.abc import Iterable, Sequence
 
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.group_store import GroupClosed, GroupFull, TooManyGroups
-from weft.coordinator.store.records import AtLimit, Refused, Submission, TaskRecord, TooManyQueues
+from weft.coordinator.store.records import (
+    AtLimit,
+    Refused,
+    Submission,
+    TaskRecord,
+    TooManyQueues,
+    TooManyTasks,
+)
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.store_listener import StoreListener
 from weft.rpc import refusals
 from weft.rpc.errors import FailedPrecondition, LimitReached, NotFound, ResourceExhausted, WeftError
+
+# Nobody knows when a caller's task ends: try again after so long.
+TASKS_RETRY_S = 1.0
 
 
 def not_retryable(state: State) -> FailedPrecondition:
@@ -32,6 +42,8 @@ def refusal_of(result: Refused) -> WeftError:
             return _too_many_queues(result)
         case AtLimit():
             return _at_limit(result)
+        case TooManyTasks():
+            return refusals.caller_limit(result.submitter, "queued_tasks", str(result.limit), TASKS_RETRY_S)
         case GroupClosed():
             return refusals.group_closed(result.name)
         case GroupFull():

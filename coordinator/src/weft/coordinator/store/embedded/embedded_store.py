@@ -58,10 +58,12 @@ from weft.coordinator.store.records import (
     ProgressItem,
     ProgressRow,
     ProgressVerdict,
+    Refused,
     Submission,
     SweepReport,
     TaskRecord,
     TooManyQueues,
+    TooManyTasks,
     Verdict,
 )
 from weft.coordinator.store.rules import ANY_AGENT, QueueKey, State
@@ -224,17 +226,12 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
                 results.append(answer)
                 continue
             if (
-                submission.requirements is not ANY_AGENT
+                (submission.requirements is not ANY_AGENT or submission.group or submission.submitter)
                 and submission.request_id not in known
-                and table.backlog.is_full(submission, self._limits.max_queues)
+                and (refused := self._no_room(submission)) is not None
             ):
-                results.append(TooManyQueues(submission.method, self._limits.max_queues))
+                results.append(refused)
                 continue
-            if submission.group and submission.request_id not in known:
-                refused = table.groups.refusal(submission.group, self.max_groups, self.max_members)
-                if refused is not None:
-                    results.append(refused)
-                    continue
             if table.gates.counting and submission.request_id not in known and not submission.failed:
                 decision = at_limit.decide(table, submission, now)
                 if isinstance(decision, AtLimit):
@@ -261,6 +258,24 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
         elif fresh:
             self._journal.written().add_done_callback(partial(self._tell_refused, fresh))
         return results
+
+    def _no_room(self, submission: Submission) -> Refused | None:
+        """Why a new task is one too many. None: it is not."""
+        table = self._table
+        if submission.requirements is not ANY_AGENT and table.backlog.is_full(
+            submission, self._limits.max_queues
+        ):
+            return TooManyQueues(submission.method, self._limits.max_queues)
+        if submission.group:
+            refused = table.groups.refusal(submission.group, self.max_groups, self.max_members)
+            if refused is not None:
+                return refused
+        if (
+            submission.submitter
+            and table.submitted.get(submission.submitter, 0) >= submission.most_unfinished
+        ):
+            return TooManyTasks(submission.submitter, submission.most_unfinished)
+        return None
 
     def _cached(self, submission: Submission, known: dict[str, KnownRequest], now: float) -> Enqueued | None:
         """The task whose result answers a cached request. Any other ended task gives the request id away."""

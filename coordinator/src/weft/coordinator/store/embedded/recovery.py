@@ -9,6 +9,7 @@ in another epoch. No crash is counted: it is unknown whether the attempts ever s
 from __future__ import annotations
 
 import gc
+import json
 import sqlite3
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -127,8 +128,10 @@ def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) ->
         elif not ready_at:
             # The task was ready when its row was written.
             ready_at = min(created_at, now)
-        options, demand, alternatives = split_options(options)
+        options, demand, alternatives, submitter = split_options(options)
         spec = table.specs.stored(method, priority, options)
+        if submitter:
+            spec = table.specs.by(spec, json.loads(submitter))
         task = UnfinishedTask(number, spec, request_id or "", created_at, ready_at, None, None)
         task.saved = Saved.STORED
         if demand:

@@ -6,11 +6,13 @@ event loop waits up to the switch interval (5 ms) to get it back.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from weft.coordinator.store.embedded.stored_alternatives import encode as encode_alternatives
+from weft.coordinator.store.embedded.task_spec import joined_options
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.history import encode as encode_history
 from weft.coordinator.store.rules import State
@@ -80,11 +82,14 @@ def changed_row(task: UnfinishedTask) -> tuple[str, *tuple[Any, ...]]:
 
 
 def _options(task: UnfinishedTask) -> str:
-    """Options and requirements; in a second line the demand, in a third one the alternatives."""
-    text, demand = task.spec.options, task.demand
-    if task.alternatives is not None:
-        return f"{text}\n{'' if demand is None else demand.text}\n{encode_alternatives(task.alternatives)}"
-    return text if demand is None else f"{text}\n{demand.text}"
+    """Options and requirements; then in lines of their own the demand, the alternatives, and whose task it is."""
+    spec, demand, alternatives = task.spec, task.demand, task.alternatives
+    return joined_options(
+        spec.options,
+        "" if demand is None else demand.text,
+        "" if alternatives is None else encode_alternatives(alternatives),
+        json.dumps(spec.submitter) if spec.submitter else "",
+    )
 
 
 # Of a request with an id: the key of the id, and the digest of the request.
@@ -106,7 +111,7 @@ def task_row(task: UnfinishedTask, identity: RequestIdentity | None) -> tuple[An
         task.request_id or None,
         digest,
         spec.options
-        if task.demand is None and (limits is None or limits.alternatives is None)
+        if task.demand is None and (limits is None or limits.alternatives is None) and not spec.submitter
         else _options(task),
         task.context or None,
         task.payload or None,

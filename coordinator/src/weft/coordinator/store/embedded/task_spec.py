@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from weft.coordinator.store import stored_options
 from weft.coordinator.store.embedded.ready import ReadyQueue
@@ -32,6 +32,8 @@ class TaskSpec:
     # All options, as stored.
     options: str
     group: TaskGroup | None = None
+    # Whose unfinished tasks are counted. Empty: nobody's.
+    submitter: str = ""
 
     def ttl_s(self, state: State) -> float:
         return self.failure_ttl_s if state is State.FAILED else self.result_ttl_s
@@ -47,9 +49,15 @@ class SpecTable:
         self._avoiding: dict[tuple[TaskSpec, str], TaskSpec] = {}
         self._last: TaskSpec | None = None
         self._in_group: dict[tuple[TaskSpec, TaskGroup], TaskSpec] = {}
+        self._by: dict[tuple[TaskSpec, str], TaskSpec] = {}
 
     def of(self, submission: Submission) -> TaskSpec:
-        """The spec of a new task. Most are like the one before: their options are the same objects, and need no hash."""
+        """The spec of a task, without its group."""
+        spec = self._plain(submission)
+        return self.by(spec, submission.submitter) if submission.submitter else spec
+
+    def _plain(self, submission: Submission) -> TaskSpec:
+        """The spec of a task that nobody counts. Most are like the one before: their options are the same objects, and need no hash."""
         last = self._last
         if (
             last is not None
@@ -104,12 +112,21 @@ class SpecTable:
             found = self._in_group[spec, group] = replace(spec, group=group)
         return found
 
+    def by(self, spec: TaskSpec, submitter: str) -> TaskSpec:
+        """The same spec, for the tasks of a submitter."""
+        found = self._by.get((spec, submitter))
+        if found is None:
+            if len(self._by) >= self._limit:
+                self._by.clear()
+            found = self._by[spec, submitter] = replace(spec, submitter=submitter)
+        return found
+
     def stored(self, method: str, priority: int, options: str | None) -> TaskSpec:
         """The spec of a stored task."""
         key = (method, priority, options)
         spec = self._known.get(key)
         if spec is None:
-            spec = self.of(Submission(method, priority=priority, **decode_options(options)))
+            spec = self._plain(Submission(method, priority=priority, **decode_options(options)))
             self._known[key] = spec
         return spec
 
@@ -126,7 +143,7 @@ def encode_options(submission: Submission) -> str:
 
 def decode_options(text: str | None) -> dict[str, Any]:
     """The keyword arguments of `Submission` behind stored options, with the demand."""
-    text, demand, alternatives = split_options(text)
+    text, demand, alternatives, submitter = split_options(text)
     if text is None or text.startswith("{"):
         # Layouts up to 6 left out the defaults, which are those of then.
         given: dict[str, Any] = json.loads(text) if text else {}
@@ -142,13 +159,26 @@ def decode_options(text: str | None) -> dict[str, Any]:
         decoded |= decode_demand(demand)
     if alternatives:
         decoded["alternatives"], decoded["alternative"], _ = decode_alternatives(alternatives)
+    if submitter:
+        decoded["submitter"] = json.loads(submitter)
     return decoded
 
 
-def split_options(text: str | None) -> tuple[str | None, str, str]:
-    """Stored options, and the demand and the alternatives behind them; empty: none."""
-    if text is None:
-        return None, "", ""
-    options, _, more = text.partition("\n")
-    demand, _, alternatives = more.partition("\n")
-    return options, demand, alternatives
+class SplitOptions(NamedTuple):
+    """Stored options, a line each; empty: none."""
+
+    options: str | None
+    demand: str = ""
+    alternatives: str = ""
+    # As JSON: callers have names of any characters.
+    submitter: str = ""
+
+
+def split_options(text: str | None) -> SplitOptions:
+    """Stored options, and the lines behind them."""
+    return SplitOptions(None) if text is None else SplitOptions(*text.split("\n", 3))
+
+
+def joined_options(options: str, *more: str) -> str:
+    """Options with lines behind them, as `split_options` reads them."""
+    return "\n".join((options, *more)).rstrip("\n")

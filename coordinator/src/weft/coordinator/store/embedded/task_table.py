@@ -64,6 +64,8 @@ class TaskTable:
         self.groups = GroupTable(journal, listener.rows_changed)
         self.timers = Timers(self.tasks)
         self.leases = Leases()
+        # Unfinished tasks of each submitter that has some.
+        self.submitted: dict[str, int] = {}
         self._body_limit = body_bytes
         self._body_bytes = 0
 
@@ -115,6 +117,8 @@ class TaskTable:
             self.gates.count(task, now)
         if task.spec.group is not None:
             self.groups.moved(task.spec.group, None, state)
+        if task.spec.submitter:
+            self._count_submitted(task.spec.submitter, 1)
         queue = task.spec.queue
         self.backlog.open(queue)
         task.state = state
@@ -160,10 +164,19 @@ class TaskTable:
         elif state is _SCHEDULED:
             queue.scheduled += 1
         else:
+            if task.spec.submitter:
+                self._count_submitted(task.spec.submitter, -1)
             self.timers.disarm(task)
             queue.tidy(self.claimable)
             if not queue.unfinished:
                 self.backlog.close(queue)
+
+    def _count_submitted(self, submitter: str, by: int) -> None:
+        left = self.submitted.get(submitter, 0) + by
+        if left:
+            self.submitted[submitter] = left
+        else:
+            del self.submitted[submitter]
 
     # -- moves --------------------------------------------------------------------------------------------------
 

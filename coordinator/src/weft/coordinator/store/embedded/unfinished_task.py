@@ -335,6 +335,8 @@ class UnfinishedTask:
             self.demand.describe(record.submission)
         if self.spec.group is not None:
             record.submission.group = self.spec.group.name
+        if self.spec.submitter:
+            record.submission.submitter = self.spec.submitter
         if limits is not None and limits.alternatives is not None:
             record.submission.alternatives = limits.alternatives.all
             record.submission.alternative = limits.alternatives.at

@@ -167,7 +167,7 @@ def task(
 
 
 # Fields of a record that only few tasks have, and that `_fill_in` reads.
-_OF_FEW = ("fb", "fk", "fw", "g", "gr", "l")
+_OF_FEW = ("by", "fb", "fk", "fw", "g", "gr", "l")
 # Calls of an enum take ten times as long.
 _STATES = {int(state): state for state in State}
 
@@ -181,6 +181,7 @@ def _fill_in(submission: Submission, record: Record) -> None:
     submission.locks = _lock_claims(record.get("l", ()))
     submission.alternatives = tuple(_alternative(*each) for each in record.get("fb", ()))
     submission.alternative = int(record.get("fo", 1)) - 1
+    submission.submitter = record.get("by", "")
 
 
 def claimed(  # claim.lua's result, in its order

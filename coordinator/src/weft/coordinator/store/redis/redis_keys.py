@@ -47,6 +47,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `widths`          | hash   | method → how many of these sets it has                                                   |
 | `scheduled`       | hash   | queue → tasks that are SCHEDULED                                                         |
 | `running`         | hash   | queue → tasks that are RUNNING                                                           |
+| `submitted`       | hash   | submitter whose tasks are counted → its unfinished tasks                                 |
 | `moved`           | zset   | queues that hold ready tasks, by the revision of their last change                       |
 | `moves`           | string | revision of the queues: grows with every change of how many tasks are ready in one       |
 | `unfinished`      | string | how many tasks have not ended                                                            |
@@ -107,7 +108,7 @@ own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `
 value, …), `l` locks (entries), `fk` fairness key, `fw` its weight, `pk` entry of the gate that it is parked at, `rt` gate that let it
 return, `tg` entries of taken gates, `ug` where it is in `kept:`, `gr` name of its group, `gu` the group's uid, `fb`
 alternatives: [queue, options, schedule_to_start, limit keys, locks] each, `fo` index of the present one, from 1 (absent: the first),
-`ff` since when it has that, if it fell back.
+`ff` since when it has that, if it fell back, `by` submitter, if its tasks are counted.
 """
 
 from __future__ import annotations

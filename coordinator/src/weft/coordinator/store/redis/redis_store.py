@@ -179,7 +179,8 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups):
         if not submissions:
             return []
         ids = [submission.task_id or self.new_task_id(submission.method) for submission in submissions]
-        if acknowledged or any(submission.request_id for submission in submissions):
+        # Redis alone knows whether a request id is known, and how many tasks a submitter has.
+        if acknowledged or any(each.request_id or each.submitter for each in submissions):
             return await self._buffer.enqueue(ids, submissions)
         return self._buffer.enqueue_deferred(ids, submissions)
 

@@ -20,6 +20,7 @@ from weft.coordinator.store.records import (
     RequestIdReused,
     Submission,
     TooManyQueues,
+    TooManyTasks,
 )
 from weft.coordinator.store.redis.deferred_writes import DeferredTask, DeferredTasks
 from weft.coordinator.store.redis.encoding import (
@@ -38,7 +39,7 @@ from weft.rpc.errors import Unavailable
 _LEASES_KEPT = 1024
 # Results of enqueue.lua.
 _EXISTED, _REUSED, _TOO_MANY_QUEUES, _AT_LIMIT, _GROUP_CLOSED, _GROUP_FULL, _TOO_MANY_GROUPS = range(1, 8)
-_CACHED = 8
+_CACHED, _TOO_MANY_TASKS = 8, 9
 
 
 class WriteBuffer:
@@ -84,6 +85,8 @@ class WriteBuffer:
             return TooManyQueues(submission.method, self._max_queues)
         if kind == _AT_LIMIT:
             return AtLimit(gate_key(raw.decode(errors="surrogateescape")), *map(int, most))
+        if kind == _TOO_MANY_TASKS:
+            return TooManyTasks(submission.submitter, submission.most_unfinished)
         text = raw.decode()
         if kind == _GROUP_CLOSED:
             return GroupClosed(text)
@@ -269,7 +272,7 @@ def _row(
     )
     # Most tasks have none of these.
     gates = packable_gates(submission, group_bounds)
-    if submission.cache_ttl_s or submission.alternatives or submission.failed:
+    if submission.cache_ttl_s or submission.alternatives or submission.submitter or submission.failed:
         return (*row, started or False, gates or False, _more(submission))
     if gates is not None:
         return (*row, started or False, gates)
@@ -286,6 +289,8 @@ def _more(submission: Submission) -> dict[str, Any]:
         more["fo"] = submission.alternative + 1
     if submission.failed:
         more["failed"] = submission.failed
+    if submission.submitter:
+        more["by"], more["most"] = submission.submitter, submission.most_unfinished
     return more
 
 

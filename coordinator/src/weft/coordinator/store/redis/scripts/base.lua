@@ -20,8 +20,8 @@ if now < 0 then
 end
 
 local touched, changed, revoked, woke, soonest = {}, {}, {}, false, false
--- What a script adds to the counts of tasks, by queue, and to that of all unfinished ones: written once, by `reply`.
-local sums, unfinished = {queues = {}, scheduled = {}, running = {}}, 0
+-- What a script adds to the counts of tasks, by queue or submitter, and to that of all unfinished ones: written once, by `reply`.
+local sums, unfinished = {queues = {}, scheduled = {}, running = {}, submitted = {}}, 0
 -- What happened to tasks, by method and TaskEvent (task_figures.py).
 local noted = false
 -- Kinds of changed rows, for the event; false: none.

@@ -6,13 +6,14 @@
 --          false,
 --          more, by name: {cache = seconds that a result answers a cached request,
 --          fb = alternatives, fo = index of the present one,
---          failed = outcome of a task that has failed elsewhere}}…}}; false or absent: unset
--- reads    q:<request id>, last, limited, fair, sets, widths, kept:
+--          failed = outcome of a task that has failed elsewhere,
+--          by = submitter, most = unfinished tasks that it may have}}…}}; false or absent: unset
+-- reads    q:<request id>, last, limited, fair, sets, widths, kept:, submitted
 -- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
 --          3 this would be one queue more than the method may have; 4 a run limit refuses it {4, the limit's gate, most};
 --          its group is {5, name} closed, {6, name, most} full, {7, name, most} one too many;
---          8 this task's result answers the cached request
+--          8 this task's result answers the cached request; {9, submitter, most} that one has as many unfinished tasks
 
 -- Most tasks that one submission cancels: a limit may have become much smaller.
 local MOST_CANCELLED = 256
@@ -174,12 +175,16 @@ for index, item in ipairs(request[2]) do
       set_gates(t, item[13])
     end
     if more then
-      t.fb, t.fo = more.fb, more.fo
+      t.fb, t.fo, t.by = more.fb, more.fo, more.by
     end
     local started, refused, newest = item[12], nil, nil
     local group = item[13] and item[13][5]
     if group then
       refused = open_groups().refusal(unpack(group))
+    end
+    if not refused and t.by and not started then
+      local count = tonumber(call('HGET', all('submitted'), t.by) or '0') + (sums.submitted[t.by] or 0)
+      refused = count >= more.most and {9, t.by, more.most}
     end
     if not refused and limited and not started and not (more and more.failed) then
       local gate

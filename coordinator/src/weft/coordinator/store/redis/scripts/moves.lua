@@ -81,6 +81,9 @@ end
 local function place(id, t, state)
   tally(t.q, 1)
   unfinished = unfinished + 1
+  if t.by then
+    add('submitted', t.by, 1)
+  end
   enter(id, t, state)
   if is_limited() then
     open_gates().keep(id, t)
@@ -125,6 +128,9 @@ local function finish(id, t, state, named, outcome)
   enter(id, t, state)
   tally(t.q, -1)
   unfinished = unfinished - 1
+  if t.by then
+    add('submitted', t.by, -1)
+  end
   if t.ug then
     open_gates().unkeep(id, t)
   end
