@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
+from weft.rpc import refusals
 from weft.rpc.contracts.descriptors import method_kind, method_name
 from weft.v1 import fleet_pb2
 
@@ -68,6 +69,25 @@ class Incompatibility:
     def __str__(self) -> str:
         where = f"{self.method}, field {self.field}" if self.field else self.method
         return f"{where} is incompatible with the contract in force: {self.why}"
+
+
+# Pairs of message types that are compatible, by the digest of the contract in force.
+Compared = dict[str, set[tuple[str, str]]]
+
+
+def check_compatible(
+    in_force: MethodDescriptor, offered: MethodDescriptor, compared: set[tuple[str, str]]
+) -> None:
+    """Raises:
+    FailedPrecondition: the two versions of a method are incompatible (CONTRACT_INCOMPATIBLE).
+    """
+    found = find_incompatibility(in_force, offered, compared)
+    if found is not None:
+        raise refusals.contract_incompatible(
+            f"{found}; a changed method needs a new name or package version",
+            method=found.method,
+            field=found.field,
+        )
 
 
 def find_incompatibility(

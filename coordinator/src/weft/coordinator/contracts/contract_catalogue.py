@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from weft.coordinator.contracts.canonical import canonical_form, needs_ordering
 from weft.coordinator.contracts.coded_request import CodedRequest
-from weft.coordinator.contracts.compatibility import find_incompatibility
+from weft.coordinator.contracts.compatibility import Compared, check_compatible
 from weft.coordinator.contracts.inner_types import has_required_field, types_holding
 from weft.coordinator.contracts.nesting import DeepRequest, read_deep
 from weft.coordinator.contracts.wire import Malformed
@@ -157,16 +157,17 @@ class Contract:
         contract.methods = {name: self._infos[name] for name in methods}
         return contract
 
-    def find(self, name: str) -> MethodInfo | None:
-        """A method, hosted or not. None: the contract does not have it, or it is invalid."""
-        if name not in self._infos:
-            if descriptors.find_method(self.pool, name) is None:
-                return None
-            try:
-                self._look_up([name])
-            except InvalidArgument:
-                return None
-        return self._infos[name]
+    def knows(self, methods: Sequence[str]) -> bool:
+        """Whether `hosting` has these methods ready, so that it takes no time."""
+        return self._infos.keys() >= set(methods)
+
+    def policy_of(self, name: str) -> MethodPolicy | None:
+        """The options of a method, hosted or not. None: it has none, they are invalid, or the contract does not have it."""
+        method = descriptors.find_method(self.pool, name)
+        try:
+            return None if method is None else self._policies.read(method)
+        except InvalidArgument:
+            return None
 
     def _look_up(self, names: Sequence[str]) -> None:
         found = {name: self._find(name) for name in names}
@@ -245,8 +246,7 @@ class Contracts:
     def in_force(self) -> Sequence[Contract]:
         """The contracts in force for some method, newest first."""
         digests = {method.contract for method in self._methods.values()}
-        newest_first = sorted(digests, key=self._ages.__getitem__, reverse=True)
-        return [self._contracts[digest] for digest in newest_first]
+        return [self._contracts[each] for each in sorted(digests, key=self._ages.__getitem__, reverse=True)]
 
     def of_service(self, service: str) -> Contract | None:
         """The newest contract in force for a method of this service."""
@@ -254,8 +254,15 @@ class Contracts:
         digests = [info.contract for name, info in self._methods.items() if name.startswith(prefix)]
         return self._contracts[max(digests, key=self._ages.__getitem__)] if digests else None
 
-    def check(self, contract: Contract, *, replace_options: bool = False) -> Sequence[str]:
-        """The methods that `admit` would put in force by this contract. Changes nothing.
+    def pairs(self, contract: Contract) -> list[tuple[MethodInfo, MethodInfo]]:
+        """The methods in force by other contracts, each with that of this contract: they must be compatible."""
+        current = ((self._methods.get(name), offered) for name, offered in contract.methods.items())
+        return [(info, offered) for info, offered in current if info and info.contract != contract.digest]
+
+    def check(
+        self, contract: Contract, *, replace_options: bool = False, compared: Compared | None = None
+    ) -> Sequence[str]:
+        """The methods that `admit` would put in force by this contract. Changes nothing but `compared`.
 
         Args:
             replace_options: its methods with other options than those in force come into force, also before a newer contract.
@@ -267,13 +274,15 @@ class Contracts:
         """
         age = self._ages.get(contract.digest, self._arrivals)
         changed: list[str] = []
-        compared: dict[str, set[tuple[str, str]]] = {}
+        compared = {} if compared is None else compared
         for name, offered in contract.methods.items():
             current = self._methods.get(name)
             if current is None:
                 changed.append(name)
             elif current.contract != contract.digest:
-                _check_compatible(current, offered, compared.setdefault(current.contract, set()))
+                check_compatible(
+                    current.descriptor, offered.descriptor, compared.setdefault(current.contract, set())
+                )
                 if self._ages[current.contract] < age or (
                     replace_options and offered.policy != current.policy
                 ):
@@ -301,7 +310,9 @@ class Contracts:
             if fault := fallback_fault(offered.descriptor, offered.policy.fallback, find):
                 raise _invalid(f"{name}: option fallback: {fault}")
 
-    def admit(self, contract: Contract, *, replace_options: bool = False) -> Sequence[str]:
+    def admit(
+        self, contract: Contract, *, replace_options: bool = False, compared: Compared | None = None
+    ) -> Sequence[str]:
         """Put a contract's methods in force, without those that a newer contract has; returns these methods.
 
         A known contract keeps its age: an agent that comes back with it displaces no newer contract. With `replace_options`
@@ -310,18 +321,18 @@ class Contracts:
         Raises:
             InvalidArgument, FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
         """
-        changed = self.check(contract, replace_options=replace_options)
+        changed = self.check(contract, replace_options=replace_options, compared=compared)
         self.admissions += bool(changed)
         self._put(contract, changed)
         return changed
 
-    def load(self, contract: Contract) -> None:
+    def load(self, contract: Contract, compared: Compared | None = None) -> None:
         """Put all methods of a contract in force, as the store says.
 
         Raises:
             FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
         """
-        self.check(contract)
+        self.check(contract, compared=compared)
         self._put(contract, list(contract.methods))
 
     def _put(self, contract: Contract, changed: Sequence[str]) -> None:
@@ -377,20 +388,10 @@ class Contracts:
         return sorted({name.rpartition("/")[0] for name in self._methods})
 
 
-def _check_compatible(current: MethodInfo, offered: MethodInfo, compared: set[tuple[str, str]]) -> None:
-    found = find_incompatibility(current.descriptor, offered.descriptor, compared)
-    if found is not None:
-        raise refusals.contract_incompatible(
-            f"{found}; a changed method needs a new name or package version",
-            method=found.method,
-            field=found.field,
-        )
-
-
 def _missing_fields(message: Message) -> str:
     try:
         message.SerializeToString()
-    except EncodeError as error:  # the one public way to have them named
+    except EncodeError as error:  # it names them
         return str(error)
     return "required fields are missing"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
@@ -14,6 +15,10 @@ log = get_logger(__name__)
 
 # How often to look for contracts that are not needed.
 FORGET_EVERY_S = 60.0
+
+_Key = tuple[str, tuple[str, ...]]
+# A contract, or why it cannot be loaded.
+_Built = Contract | WeftError
 
 
 class ContractSync:
@@ -43,35 +48,44 @@ class ContractSync:
 
     async def load(self) -> None:
         """Take in the store's contracts that are new, or in force for other methods."""
-        stored = await self._read()
+        stored, built = await self._read()
         for digest in [digest for digest in self._loaded if digest not in stored]:
             self._drop(digest)
-        for digest, (descriptor_set, methods) in stored.items():
+        for digest, (_, methods) in stored.items():
             if self._loaded.get(digest) == methods:
                 continue
             self._loaded[digest] = methods
+            contract = built[digest, tuple(methods)]
             try:
-                self._contracts.load(Contract.load(descriptor_set, methods))
+                if isinstance(contract, WeftError):
+                    raise contract
+                self._contracts.load(contract)
             except WeftError as error:
                 # Its agents send it again, and get the error.
                 log.warning("contract.skipped", digest=digest[:12], error=error.message)
 
-    async def _read(self) -> Mapping[str, tuple[bytes, Sequence[str]]]:
-        """The store's contracts. What was read while an agent's contract came into force may be older than that: it is read again."""
+    async def _read(self) -> tuple[Mapping[str, tuple[bytes, Sequence[str]]], Mapping[_Key, _Built]]:
+        """The store's contracts, and those that are new, built. What was read while an agent's contract came into force may be
+        older than that: it is read again."""
         moved: set[str] = set()
+        built: dict[_Key, _Built] = {}
         while True:
             admissions = self._contracts.admissions
             # Those that are in force for other methods now come with their files.
-            stored = await self._store.contracts(self._loaded.keys() - moved)
-            for descriptor_set, _ in stored.values():
-                await load_library(descriptor_set)
+            known = self._loaded.keys() - moved
+            stored = await self._store.contracts(known)
+            for digest, (descriptor_set, methods) in stored.items():
+                key = (digest, tuple(methods))
+                if digest not in known and key not in built:
+                    await load_library(descriptor_set)
+                    built[key] = await asyncio.to_thread(_build, descriptor_set, methods)
             others = {
                 each
                 for each, methods in self._loaded.items()
                 if each in stored and stored[each][1] != methods
             }
             if others <= moved and admissions == self._contracts.admissions:
-                return stored
+                return stored, built
             moved |= others
 
     async def forget(self, hosted: Sequence[str], methods: Sequence[str], now_s: float) -> None:
@@ -98,3 +112,11 @@ class ContractSync:
     def _drop(self, digest: str) -> None:
         self._loaded.pop(digest, None)
         self._contracts.forget(digest)
+
+
+def _build(descriptor_set: bytes, methods: Sequence[str]) -> _Built:
+    """A contract of the store: the coordinator that stored it has vetted it."""
+    try:
+        return Contract.load(descriptor_set, methods)
+    except WeftError as error:
+        return error

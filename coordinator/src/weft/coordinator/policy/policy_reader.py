@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import unknown_fields
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
@@ -81,16 +81,17 @@ class PolicyReader:
     ) -> tuple[options_pb2.TaskPolicy | None, options_pb2.TaskPolicy | None]:
         """A method's options with those of its service below them, and its own."""
         service = method.containing_service
-        self._read_file(service.file.name, service.file.serialized_pb)
+        self._read_file(service.file)
         shared = self._parse(method, SERVICE_OPTION, service.full_name)
         own = self._parse(method, METHOD_OPTION, f"{service.full_name}.{method.name}")
         return in_force(shared, own, method), own
 
-    def _read_file(self, name: str, serialized: bytes) -> None:
-        if name in self._read_files:
+    def _read_file(self, described: FileDescriptor) -> None:
+        if described.name in self._read_files:
             return
-        self._read_files.add(name)
-        file = PlainFileProto.FromString(serialized)
+        self._read_files.add(described.name)
+        # Only now: protobuf serializes the file anew each time.
+        file = PlainFileProto.FromString(described.serialized_pb)
         prefix = f"{file.package}." if file.package else ""
         for service in file.service:
             self._keep(f"{prefix}{service.name}", service.options, SERVICE_OPTION)

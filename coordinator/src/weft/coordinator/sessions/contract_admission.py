@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts, MethodInfo
+from weft.coordinator.contracts.contract_loading import ContractLoading, compare
+from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_differences import differing_option, shown
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.rpc import refusals
-from weft.rpc.contracts.payload_rules import load_library
+from weft.rpc.contracts import descriptors
 from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2, session_pb2
 
@@ -61,6 +63,7 @@ class ContractAdmission:
         self._contracts = contracts
         self._hosts = hosts
         self._admitted = admitted
+        self._loading = ContractLoading()
         self._admitting = asyncio.Lock()
         # By digest.
         self._refused: dict[str, Contract] = {}
@@ -69,11 +72,12 @@ class ContractAdmission:
         """Admit the contract that `hello` names; False: the coordinator does not have it, the agent must send it.
 
         Raises:
-            InvalidArgument: a hosted method is not in the contract.
+            InvalidArgument: a hosted method is not in the contract, or the contract has been refused before.
             FailedPrecondition: a method is incompatible with the one in force.
             Unavailable: OPTIONS_CONFLICT.
         """
         digest = hello.contract_hash
+        self._loading.check_refused(digest, [method.name for method in hello.methods])
         contract = self._contracts.get(digest) or self._refused.get(digest)
         if contract is not None:
             await self._admit(hello, contract)
@@ -87,13 +91,12 @@ class ContractAdmission:
             FailedPrecondition: a method is incompatible with the one in force.
             Unavailable: OPTIONS_CONFLICT.
         """
-        await load_library(message.file_descriptor_set)
-        contract = Contract.load(message.file_descriptor_set, list(session.methods))
-        if contract.digest != session.hello.contract_hash:
+        if descriptors.digest(message.file_descriptor_set) != session.hello.contract_hash:
             raise refusals.contract_invalid(
                 "the contract's hash is not the one that `hello` announced",
                 field="contract.file_descriptor_set",
             )
+        contract = await self._loading.load(message.file_descriptor_set, list(session.methods))
         await self._admit(session.hello, contract)
 
     async def admit_imported(self, file_descriptor_set: bytes, methods: Iterable[str]) -> Sequence[str]:
@@ -118,18 +121,19 @@ class ContractAdmission:
         return changed
 
     async def _admit(self, hello: session_pb2.Hello, contract: Contract) -> None:
-        hosted = contract.hosting([method.name for method in hello.methods])
+        hosted = await self._loading.hosting(contract, [method.name for method in hello.methods])
         # Stored before it is in force: the next coordinator must check by the same contract.
         async with self._admitting:
             # A process that was accepted once stays accepted when its stream breaks, whatever has replaced its options since.
             replaces = not self._is_back(hello)
-            changed = self._contracts.check(hosted, replace_options=replaces)
+            compared = await compare(self._contracts, hosted)
+            changed = self._contracts.check(hosted, replace_options=replaces, compared=compared)
             if replaces and not hello.replace_options:
                 self._check_options(hello, hosted)
             if changed:
                 await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
                 log.info("contract.accepted", agent_id=hello.agent_id, methods=len(changed))
-            self._contracts.admit(hosted, replace_options=replaces)
+            self._contracts.admit(hosted, replace_options=replaces, compared=compared)
             self._refused.pop(hosted.digest, None)
         await self._admitted()
 
@@ -149,10 +153,10 @@ class ContractAdmission:
             if other is None:
                 continue
             for method in hosted.methods.values():
-                theirs = other.find(method.name)
-                option = "" if theirs is None else differing_option(method.policy, theirs.policy)
+                theirs = other.policy_of(method.name)
+                option = differing_option(method.policy, theirs)
                 agent_id = self._other_host(hello.agent_id, method.name, digest) if option else ""
-                if theirs is not None and agent_id:
+                if agent_id:
                     self._keep_refused(hosted)
                     _refuse(method, theirs, option, agent_id)
 
@@ -170,10 +174,10 @@ class ContractAdmission:
             del self._refused[next(iter(self._refused))]
 
 
-def _refuse(method: MethodInfo, theirs: MethodInfo, option: str, agent_id: str) -> None:
+def _refuse(method: MethodInfo, theirs: MethodPolicy | None, option: str, agent_id: str) -> None:
     raise refusals.options_conflict(
         f"{method.name}: the option {option} differs. In this agent's contract: {shown(method.policy, option)}. In that of agent"
-        f" {agent_id!r}, which is connected: {shown(theirs.policy, option)}. Stop the agents with the other contract, or start this one with --replace-options (Agent(replace_options=True)): then its options hold for all",
+        f" {agent_id!r}, which is connected: {shown(theirs, option)}. Stop the agents with the other contract, or start this one with --replace-options (Agent(replace_options=True)): then its options hold for all",
         method=method.name,
         option=option,
         agent_id=agent_id,

@@ -91,7 +91,8 @@ class MessageRules:
         large = size_bytes > ALL_UP_TO_BYTES
         try:
             found = self._collect(message, fail_fast=large)
-        except Exception as error:  # that of protovalidate, which is not imported here
+        except BaseException as error:  # those of protovalidate, which is not imported here
+            _check_own(error)
             return _single("", f"a rule cannot be evaluated: {_one_line(error)}", "")
         if not found:
             return None
@@ -142,9 +143,14 @@ class PayloadRules:
         return MessageRules(message_type, self._validator, ruled)
 
 
+def has_rules(file_descriptor_set: bytes) -> bool:
+    """Whether these files may have rules. False: `PayloadRules` finds none, and the library is not used."""
+    return RULES_TAG in file_descriptor_set
+
+
 async def load_library(file_descriptor_set: bytes) -> None:
     """Import the library in a thread if these files may have rules, so that reading them does not hold up the event loop for that."""
-    if RULES_TAG in file_descriptor_set and LIBRARY not in sys.modules:
+    if has_rules(file_descriptor_set) and LIBRARY not in sys.modules:
         await asyncio.to_thread(importlib.import_module, LIBRARY)
 
 
@@ -189,7 +195,8 @@ def _fault(validator: Any, message_type: Descriptor) -> str:
     """Why the rules of a type do not compile; empty: they do."""
     try:
         validator.collect_violations(_empty(message_type))
-    except Exception as error:
+    except BaseException as error:
+        _check_own(error)
         text = _one_line(error)
         # Another error of evaluation may be that of an empty message alone, as a division by a field.
         mistaken = any(each in text for each in _MISTAKES) and _OF_MESSAGE not in text
@@ -198,6 +205,12 @@ def _fault(validator: Any, message_type: Descriptor) -> str:
             return ""
         return text
     return ""
+
+
+def _check_own(error: BaseException) -> None:
+    """Raise an error that is not one of the library. What it calls a panic is no Exception."""
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
 
 
 def _holds_values(message_type: Descriptor, seen: set[str]) -> bool:
@@ -305,6 +318,6 @@ def _rules(total: int) -> str:
     return "a rule" if total == 1 else f"{total} rules"
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """An error's text, without the drawing of its place in an expression."""
     return str(error).partition("\n")[0][:_MAX_TEXT_CHARS]

@@ -1,0 +1,157 @@
+"""Loads contracts of agents: vetted first, where loading may harm, and then in a thread. The event loop does not wait for it.
+
+    agent's files ─► small, no rules ───────────────────────────────► Contract.load, in a thread
+                  └► vetting_process: limits of time and memory ─► taken ─┘
+                                                             └► refused, or ended by what it loaded: CONTRACT_INVALID
+
+Libraries that are not Python build the descriptors and compile the rules (`buf.validate`). They hold the interpreter meanwhile, and a
+fault of theirs ends the process. So what strangers send is given to another process first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+
+from weft.coordinator.contracts import vetting_process
+from weft.coordinator.contracts.compatibility import Compared, check_compatible
+from weft.coordinator.contracts.contract_catalogue import MAX_CONTRACT_BYTES, Contract, Contracts
+from weft.rpc import errors, refusals
+from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.payload_rules import has_rules, load_library
+from weft.rpc.process.logs import get_logger
+
+log = get_logger(__name__)
+
+# Contracts without rules that are no larger load in 0.1 s, whatever is in them.
+FREE_BYTES = 128 * 1024
+# Refused contracts that are remembered: their agents dial again.
+MAX_REFUSED = 64
+# Waited for the process; it ends itself before, unless the machine is very busy.
+_TIMEOUT_S = 60.0
+_COMMAND = ("-P", "-m", "weft.coordinator.contracts.vetting_process")
+_LOGGED_CHARS = 300
+
+_Key = tuple[str, frozenset[str]]
+
+
+class ContractLoading:
+    """Loads contracts, one at a time: their memory and CPU time add up to that of one."""
+
+    def __init__(self) -> None:
+        self._loading = asyncio.Lock()
+        # By digest and methods: why it was refused.
+        self._refused: dict[_Key, status_pb2.Status] = {}
+
+    async def load(self, files: bytes, methods: Sequence[str]) -> Contract:
+        """As `Contract.load`.
+
+        Raises:
+            InvalidArgument: as there, or loading takes too much time or memory, or ends a process (CONTRACT_INVALID).
+        """
+        async with self._loading:
+            await self._vet(files, methods)
+            await load_library(files)
+            return await asyncio.to_thread(Contract.load, files, methods)
+
+    async def hosting(self, contract: Contract, methods: Sequence[str]) -> Contract:
+        """As `Contract.hosting`.
+
+        Raises:
+            InvalidArgument: as `load`.
+        """
+        if contract.knows(methods):
+            return contract.hosting(methods)
+        async with self._loading:
+            await self._vet(contract.file_descriptor_set, methods)
+            return await asyncio.to_thread(contract.hosting, methods)
+
+    def check_refused(self, digest: str, methods: Sequence[str]) -> None:
+        """
+        Raises:
+            InvalidArgument: this contract has been refused before (CONTRACT_INVALID).
+        """
+        if known := self._refused.get((digest, frozenset(methods))):
+            raise errors.from_status(known)
+
+    async def _vet(self, files: bytes, methods: Sequence[str]) -> None:
+        if len(files) > MAX_CONTRACT_BYTES or not (len(files) > FREE_BYTES or has_rules(files)):
+            return
+        digest = descriptors.digest(files)
+        # Another session may have sent it meanwhile.
+        self.check_refused(digest, methods)
+        status = await asyncio.to_thread(_verdict, files, methods, digest)
+        if status is not None:
+            self._refused[digest, frozenset(methods)] = status
+            if len(self._refused) > MAX_REFUSED:
+                del self._refused[next(iter(self._refused))]
+            raise errors.from_status(status)
+
+
+async def compare(contracts: Contracts, contract: Contract) -> Compared:
+    """Compare a contract with those in force in a thread, so that `Contracts.check` has little left to do.
+
+    Raises:
+        FailedPrecondition: a method is incompatible with the one in force (CONTRACT_INCOMPATIBLE).
+    """
+    compared: Compared = {}
+    pairs = [
+        (in_force, offered)
+        for name, offered in contract.methods.items()
+        if (in_force := contracts.find(name)) and in_force.contract != contract.digest
+    ]
+
+    def check() -> None:
+        for in_force, offered in pairs:
+            check_compatible(
+                in_force.descriptor, offered.descriptor, compared.setdefault(in_force.contract, set())
+            )
+
+    if pairs:
+        await asyncio.to_thread(check)
+    return compared
+
+
+def _verdict(files: bytes, methods: Sequence[str], digest: str) -> status_pb2.Status | None:
+    """Load a contract in another process; the error if it is refused."""
+    given = json.dumps(list(methods)).encode() + b"\n" + files
+    try:
+        ended = subprocess.run(  # noqa: S603 - this program
+            [sys.executable, *_COMMAND], input=given, capture_output=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        code, told = None, b""
+    else:
+        if ended.returncode == 0:
+            return None
+        if ended.returncode == vetting_process.REFUSED and (status := _status(ended.stdout)):
+            return status
+        code, told = ended.returncode, ended.stderr
+    lines = told.decode(errors="replace").strip().splitlines()
+    log.warning(
+        "contract.vetting_ended",
+        digest=digest[:12],
+        exit_code=code,
+        error=next((each for each in lines if "Check failed" in each), lines[-1] if lines else "")[
+            :_LOGGED_CHARS
+        ],
+        effect="the contract is refused",
+    )
+    return refusals.contract_invalid(
+        "loading it ends a process, or takes too much time or memory there: its descriptors or rules of buf.validate are at"
+        " fault; the coordinator's log says how the process ended"
+    ).status()
+
+
+def _status(serialized: bytes) -> status_pb2.Status | None:
+    try:
+        status = status_pb2.Status.FromString(serialized)
+    except DecodeError:
+        return None
+    return status if status.code else None

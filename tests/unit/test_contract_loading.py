@@ -1,0 +1,146 @@
+"""Contracts of agents are vetted in a process of their own: what takes too long or ends a process is refused, and the loop goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+import pytest
+from buf.validate import validate_pb2
+from google.protobuf.descriptor_pb2 import FieldOptions
+
+from tests.support import schema
+from tests.support.schema import METHOD, PACKAGE
+from weft.coordinator.contracts import contract_loading
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.contracts.contract_loading import FREE_BYTES, ContractLoading, compare
+from weft.rpc.contracts.payload_rules import RULES_TAG
+from weft.rpc.errors import FailedPrecondition, InvalidArgument
+from weft.v1 import errors_pb2
+
+# Ends at once, as at a failed assertion in a library.
+ABORTS = ("-c", "import os, sys; print('Check failed: no', file=sys.stderr); sys.stderr.flush(); os.abort()")
+LISTENS = ("-c", "raise SystemExit('a process was started')")
+
+
+def ruled(rules: validate_pb2.FieldRules, *, fields: int = 1, weak: bool = False) -> bytes:
+    """A contract whose request has string fields with these rules."""
+    file = schema.file()
+    options = FieldOptions(weak=weak)
+    options.Extensions[validate_pb2.field].CopyFrom(rules)
+    for number in range(1, fields + 1):
+        field = file.message_type[0].field.add(name=f"f{number}", number=number, type=9, label=1)
+        field.options.CopyFrom(options)
+    return schema.file_set(file)
+
+
+def costly(expressions: int) -> bytes:
+    rules = validate_pb2.FieldRules()
+    rules.cel.add(id="x", message="m", expression=" && ".join(["true"] * 400))
+    return ruled(rules, fields=expressions)
+
+
+@functools.cache
+def harmless() -> bytes:
+    return ruled(validate_pb2.FieldRules(string=validate_pb2.StringRules(min_len=1)))
+
+
+async def test_a_contract_with_rules_is_taken():
+    contract = await ContractLoading().load(harmless(), [METHOD])
+    assert contract.methods[METHOD].request_rules is not None
+
+
+async def test_a_refusal_of_the_other_process_is_that_of_this_one():
+    bad = ruled(validate_pb2.FieldRules(string=validate_pb2.StringRules(pattern="(")))
+    with pytest.raises(InvalidArgument) as here:
+        Contract.load(bad, [METHOD])
+    with pytest.raises(InvalidArgument) as there:
+        await ContractLoading().load(bad, [METHOD])
+    assert there.value.status() == here.value.status()
+    assert there.value.violations[0].field == f"{PACKAGE}.Request.f1"
+
+
+async def test_a_process_that_ends_refuses_the_contract_which_is_remembered(monkeypatch: pytest.MonkeyPatch):
+    loading = ContractLoading()
+    monkeypatch.setattr(contract_loading, "_COMMAND", ABORTS)
+    with pytest.raises(InvalidArgument, match="ends a process") as raised:
+        await loading.load(harmless(), [METHOD])
+    assert raised.value.reason == errors_pb2.ERROR_REASON_CONTRACT_INVALID
+    monkeypatch.setattr(contract_loading, "_COMMAND", LISTENS)
+    digest = Contract.load(harmless(), [METHOD]).digest
+    with pytest.raises(InvalidArgument, match="ends a process"):
+        loading.check_refused(digest, [METHOD])
+    # With other methods it may be harmless.
+    loading.check_refused(digest, [])
+
+
+async def test_one_long_step_is_refused_and_the_loop_goes_on():
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    turning = asyncio.create_task(turn())
+    with pytest.raises(InvalidArgument, match="nothing else can run in that time"):
+        await ContractLoading().load(costly(100), [METHOD])
+    turning.cancel()
+    assert turns > 50
+
+
+async def test_small_contracts_without_rules_start_no_process(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(contract_loading, "_COMMAND", LISTENS)
+    small = schema.file_set(schema.file())
+    assert METHOD in (await ContractLoading().load(small, [METHOD])).methods
+    large = schema.file_set(schema.file(messages={f"M{'x' * 300}{n}": "" for n in range(FREE_BYTES // 300)}))
+    assert len(large) > FREE_BYTES
+    with pytest.raises(InvalidArgument, match="ends a process"):
+        await ContractLoading().load(large, [METHOD])
+
+
+async def test_methods_that_are_hosted_later_are_vetted_too(monkeypatch: pytest.MonkeyPatch):
+    contract = Contract.load(harmless(), [])
+    monkeypatch.setattr(contract_loading, "_COMMAND", ABORTS)
+    with pytest.raises(InvalidArgument, match="ends a process"):
+        await ContractLoading().hosting(contract, [METHOD])
+    # Its options can be asked for all the same.
+    assert contract.policy_of(METHOD) is None
+    assert not contract.knows([METHOD])
+
+
+def test_a_weak_field_beside_rules_is_refused():
+    """The library ends the process at it: protobuf's C++ classes have no such fields."""
+    with pytest.raises(InvalidArgument, match=rf"{PACKAGE}\.Request\.f1: the field has the option weak"):
+        Contract.load(ruled(validate_pb2.FieldRules(required=True), weak=True), [METHOD])
+
+
+def test_a_rule_whose_tag_is_written_at_length_is_none():
+    """Whether a contract is vetted goes by the shortest form of the tag: so must its rules."""
+    short, long = bytes(RULES_TAG), bytes([RULES_TAG[0], RULES_TAG[1] | 0x80, 0])
+    file = schema.file()
+    field = file.message_type[0].field.add(name="a", number=1, type=9, label=1)
+    field.options.ParseFromString(
+        FieldOptions.FromString(harmless_options().replace(short, long)).SerializeToString()
+    )
+    assert Contract.load(schema.file_set(file), [METHOD]).methods[METHOD].request_rules is None or (
+        short in schema.file_set(file)
+    )
+
+
+def harmless_options() -> bytes:
+    options = FieldOptions()
+    options.Extensions[validate_pb2.field].string.min_len = 1
+    return options.SerializeToString()
+
+
+async def test_contracts_are_compared_before_they_are_checked():
+    before, after = schema.contract({"Request": "int32 a = 1"}), schema.contract({"Request": "int64 a = 1"})
+    contracts = Contracts()
+    contracts.admit(before)
+    compared = await compare(contracts, after)
+    assert (f"{PACKAGE}.Request", f"{PACKAGE}.Request") in compared[before.digest]
+    assert contracts.check(after, compared=compared) == [METHOD]
+    with pytest.raises(FailedPrecondition):
+        await compare(contracts, schema.contract({"Request": "string a = 1"}))
