@@ -13,11 +13,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
+import weft.coordinator.server  # noqa: F401 - the code of the services below
 from probe.v1 import probe_pb2
 from tests.support.reflecting import serving
 from tests.support.schema import many_files
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
-from weft.rpc.contracts import descriptors
+from weft.rpc.contracts import contract_reader, descriptors
 from weft.rpc.contracts.contract_reader import ContractReader
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import (
@@ -222,4 +223,24 @@ async def test_a_server_whose_files_need_ever_more_files():
 
     async with serving(Scripted(answer)) as target, reader_of(target, timeout_s=60) as reader:
         with pytest.raises(Internal, match="more than 4096 files"):
+            await reader.resolve(CALL)
+
+
+async def test_a_server_whose_files_are_ever_larger(monkeypatch):
+    monkeypatch.setattr(contract_reader, "MAX_FILES_BYTES", 3_000_000)
+
+    async def answer(questions, context):
+        number = 0
+        async for question in questions:
+            number += 1
+            name = question.file_by_filename or "0.proto"
+            file = FileDescriptorProto(name=name, package="p" * 1_000_000, dependency=[f"{number}.proto"])
+            yield pb.ServerReflectionResponse(
+                file_descriptor_response=pb.FileDescriptorResponse(
+                    file_descriptor_proto=[file.SerializeToString()]
+                )
+            )
+
+    async with serving(Scripted(answer)) as target, reader_of(target) as reader:
+        with pytest.raises(Internal, match="more than 3000000 bytes"):
             await reader.resolve(CALL)

@@ -26,7 +26,8 @@ from tests.support.policies import Options, policy_file
 from tests.support.processes import Process, until
 from tests.support.reflecting import find_grpcurl, grpcurl
 from tests.support.shared_redis import two_coordinators
-from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contract
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.rpc.errors import error_info, status_of_call
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2 as api

@@ -5,6 +5,7 @@ In a process of its own, so that it takes no time of whoever measures. Prints wh
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,8 +16,13 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 
+import grpc.aio
+
+from tests.support import lightweight
 from tests.support import raw_http2 as http2
+from tests.support.hostile_contracts import HOSTILE, METHOD, renamed
 from tests.support.raw_http2 import RawConnection, call_headers, frame
+from weft.v1 import session_pb2
 
 MIB = 1 << 20
 ECHO = "/probe.v1.ProbeService/Echo"
@@ -225,6 +231,34 @@ def oversize(target: str, seconds: float) -> Done:
         return 3
 
     return _floods(target, seconds, burst, reads=False)
+
+
+@attack
+def contracts(target: str, seconds: float) -> Done:
+    """Agents with contracts that are made to harm who loads them."""
+
+    async def send_each(ends_at: float) -> int:
+        sent = 0
+        async with grpc.aio.insecure_channel(target) as channel:
+            while time.monotonic() < ends_at:
+                for name, make in HOSTILE.items():
+                    contract, sent = renamed(make(), sent), sent + 1
+                    hello = lightweight.hello(f"hostile-{name}", methods=[METHOD], contract=contract)
+                    messages = (
+                        session_pb2.ConnectRequest(hello=hello),
+                        session_pb2.ConnectRequest(
+                            contract=session_pb2.Contract(file_descriptor_set=contract)
+                        ),
+                    )
+                    left_s = max(0.1, ends_at - time.monotonic())
+                    # One that is taken stays until its time is over.
+                    with contextlib.suppress(AssertionError):
+                        await lightweight.refusal(channel, *messages, timeout_s=min(left_s, 10.0))
+                    if time.monotonic() > ends_at:
+                        break
+        return sent
+
+    return {"sent": asyncio.run(send_each(time.monotonic() + seconds))}
 
 
 def main() -> None:

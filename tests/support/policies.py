@@ -10,7 +10,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from tests.support.schema import METHOD, PACKAGE, file
 from tests.support.wire_format import delimited
-from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contract
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.rpc.contracts.descriptors import PlainFileProto, PlainFileSet
 from weft.v1 import options_pb2

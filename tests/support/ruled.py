@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 from grpc_tools import protoc
 
 from tests.support.schema import METHOD, PACKAGE
-from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contract
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.rpc.contracts import descriptors
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from tests.support.schema import METHOD, file, file_set
 from tests.support.wire_format import delimited, number, varint
 from weft.coordinator import codec
-from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contract
+from weft.coordinator.contracts.method_info import MethodInfo
 
 # The kinds of a message's fields: number, varint-coded numbers, text, list of texts, map, message, list of messages, Any.
 FIELDS = {1: "number", 2: "numbers", 3: "text", 4: "texts", 5: "map", 6: "sub", 7: "subs", 8: "any"}

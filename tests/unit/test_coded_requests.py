@@ -11,7 +11,7 @@ import pytest
 from tests.support.ruled import ruled_method
 from tests.support.schema import METHOD
 from weft.coordinator import codec
-from weft.coordinator.contracts.contract_catalogue import MethodInfo
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.store.records import Submission
 from weft.rpc.errors import DataLoss, FailedPrecondition, InvalidArgument
 from weft.rpc.payloads import key_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 
 import pytest
@@ -10,28 +11,18 @@ from buf.validate import validate_pb2
 from google.protobuf.descriptor_pb2 import FieldOptions
 
 from tests.support import schema
+from tests.support.hostile_contracts import HOSTILE, ruled
 from tests.support.schema import METHOD, PACKAGE
-from weft.coordinator.contracts import contract_loading
+from weft.coordinator.contracts import contract_catalogue, contract_loading
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.contracts.contract_loading import FREE_BYTES, ContractLoading, compare
 from weft.rpc.contracts.payload_rules import RULES_TAG
-from weft.rpc.errors import FailedPrecondition, InvalidArgument
+from weft.rpc.errors import FailedPrecondition, InvalidArgument, Overloaded
 from weft.v1 import errors_pb2
 
 # Ends at once, as at a failed assertion in a library.
 ABORTS = ("-c", "import os, sys; print('Check failed: no', file=sys.stderr); sys.stderr.flush(); os.abort()")
 LISTENS = ("-c", "raise SystemExit('a process was started')")
-
-
-def ruled(rules: validate_pb2.FieldRules, *, fields: int = 1, weak: bool = False) -> bytes:
-    """A contract whose request has string fields with these rules."""
-    file = schema.file()
-    options = FieldOptions(weak=weak)
-    options.Extensions[validate_pb2.field].CopyFrom(rules)
-    for number in range(1, fields + 1):
-        field = file.message_type[0].field.add(name=f"f{number}", number=number, type=9, label=1)
-        field.options.CopyFrom(options)
-    return schema.file_set(file)
 
 
 def costly(expressions: int) -> bytes:
@@ -144,3 +135,34 @@ async def test_contracts_are_compared_before_they_are_checked():
     assert contracts.check(after, compared=compared) == [METHOD]
     with pytest.raises(FailedPrecondition):
         await compare(contracts, schema.contract({"Request": "string a = 1"}))
+
+
+def test_superseded_contracts_are_kept_as_far_as_they_are_small(monkeypatch: pytest.MonkeyPatch):
+    versions = [schema.contract({"Request": f"int32 a{number} = 1"}) for number in range(4)]
+    monkeypatch.setattr(contract_catalogue, "MAX_SUPERSEDED_BYTES", len(versions[0].file_descriptor_set) * 2)
+    contracts = Contracts()
+    for each in versions:
+        contracts.admit(each)
+    assert [contracts.known(each.digest) for each in versions] == [False, True, True, True]
+    monkeypatch.setattr(contract_catalogue, "MAX_IN_FORCE_BYTES", len(versions[0].file_descriptor_set) * 3)
+    with pytest.raises(Overloaded, match="the limit"):
+        contracts.admit(schema.contract({"Request": "int32 b = 1"}))
+
+
+# Those that take seconds are in `tests/integration/test_attacks.py`.
+QUICK = (
+    "very_many_fields",
+    "files_in_a_circle",
+    "maps_by_hand",
+    "messages_a_hundred_deep",
+    "deep_expression",
+    "weak_field",
+    "names_of_weft",
+    "names_that_occur_twice",
+)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_hostile_contracts_are_refused_or_loaded(name: str):
+    with contextlib.suppress(InvalidArgument):
+        Contract.load(HOSTILE[name](), [METHOD])

@@ -13,7 +13,8 @@ from tests.support.billing_agent import Billing
 from tests.support.policies import task_policy
 from weft.agent import Agent, HostingError, MethodOptions, RetryPolicy, RunLimit
 from weft.agent.hosting.hosted_policies import contract_of
-from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contract
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.rpc.contracts import descriptors
 from weft.v1 import options_pb2
 

@@ -16,7 +16,8 @@ from tests.support.deep import LIMIT, unlimited
 from tests.support.schema import METHOD, file, file_set
 from tests.support.trees import INFO, PLAIN, TREES, digest, encode, without_any
 from tests.support.wire_format import delimited
-from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contract
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.contracts.nesting import MAX_FIELDS, DeepRequest
 from weft.rpc.errors import InvalidArgument
 

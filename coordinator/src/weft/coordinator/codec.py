@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from weft.coordinator.contracts.coded_request import CodedRequest
-from weft.coordinator.contracts.contract_catalogue import MethodInfo
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.policy.cached_requests import may_share, share
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_values import requirements, retry_policy

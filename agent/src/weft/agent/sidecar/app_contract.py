@@ -5,6 +5,7 @@ weft's own services, health and reflection are left out: every server of weft ha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ async def by_reflection(channel: grpc.aio.Channel) -> AppContract:
             "--descriptors FILE"
         ) from None
     try:
-        return _contract(files)
+        # A large one takes a while: heartbeats go on.
+        return await asyncio.to_thread(_contract, files)
     except WeftError as error:
         raise HostingError(
             f"the app's reflection gives no valid contract ({error.message}): correct it, or pass --descriptors FILE"

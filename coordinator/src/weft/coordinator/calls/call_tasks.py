@@ -12,7 +12,7 @@ from weft.coordinator.calls.call_options import CallOptions, from_metadata
 from weft.coordinator.calls.deadlines import Deadline
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
-from weft.coordinator.contracts.contract_catalogue import MethodInfo
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, Submission, TaskRecord

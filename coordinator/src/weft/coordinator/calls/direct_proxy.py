@@ -16,7 +16,7 @@ from typing import Any, cast
 import grpc
 
 from weft.coordinator.calls.call_options import check_direct
-from weft.coordinator.contracts.contract_catalogue import MethodInfo
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission

@@ -25,7 +25,8 @@ from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.task_subscriptions import Follower, TaskSubscriptions
 from weft.coordinator.codec import not_durable, result_expired
-from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord

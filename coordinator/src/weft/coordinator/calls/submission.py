@@ -9,7 +9,8 @@ from weft.coordinator import codec
 from weft.coordinator.caller_limits.submitter import Submitter
 from weft.coordinator.caller_limits.use_meter import UseMeter
 from weft.coordinator.calls.submit_spans import SubmitSpans
-from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.request_checks import bad_request_id, is_callers_id
 from weft.coordinator.settings import CoordinatorSettings

@@ -12,18 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message import DecodeError
 
-from weft.coordinator.contracts.canonical import canonical_form, needs_ordering
-from weft.coordinator.contracts.coded_request import CodedRequest
+from weft.coordinator.contracts.canonical import needs_ordering
 from weft.coordinator.contracts.compatibility import Compared, check_compatible
 from weft.coordinator.contracts.inner_types import has_required_field, types_holding
-from weft.coordinator.contracts.nesting import DeepRequest, read_deep
-from weft.coordinator.contracts.wire import Malformed
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.policy.fallbacks import fallback_fault
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.policy_reader import PolicyReader
@@ -31,88 +28,16 @@ from weft.coordinator.policy.policy_table import PolicyTable
 from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.names import is_reserved, unknown_method
-from weft.rpc.contracts.payload_rules import MessageRules, PayloadRules, request_refusal, too_deep
+from weft.rpc.contracts.payload_rules import MessageRules, PayloadRules
 from weft.rpc.errors import InvalidArgument
-from weft.rpc.payloads.envelope import is_coded, opened
 
 MAX_CONTRACT_BYTES = 8 * 1024 * 1024
 # Contracts in force for some method; and older contracts, which are kept for agents that are not upgraded yet.
 MAX_IN_FORCE = 4096
 MAX_SUPERSEDED = 64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MethodInfo:
-    """A hosted method, by one contract."""
-
-    # "pkg.Service/Method".
-    name: str
-    # A number of weft.v1.MethodKind.
-    kind: int
-    # A task can call it.
-    durable: bool
-    request_class: type[Message]
-    response_class: type[Message]
-    descriptor: MethodDescriptor
-    # Digest of its contract.
-    contract: str
-    # Its request or an inner message has proto2 required fields.
-    has_required: bool
-    # Neither its request nor an inner message `needs_ordering`.
-    ordered: bool
-    # Its options in this contract; None: there are none. Calls use those in force (`PolicyTable`).
-    policy: MethodPolicy | None
-    # The rules of its request; None: there are none.
-    request_rules: MessageRules | None
-
-    def check_request(self, payload: bytes) -> Message | DeepRequest | CodedRequest:
-        """Parse the request.
-
-        Raises:
-            InvalidArgument: the payload does not parse as the request message (PAYLOAD_MALFORMED).
-            DataLoss: it is coded, and no request of the method (PAYLOAD_CORRUPT).
-        """
-        try:
-            message = self.request_class.FromString(payload)
-        except DecodeError as error:
-            if is_coded(payload):
-                envelope = opened(payload)
-                return (
-                    self.check_request(envelope.body) if envelope.plain else CodedRequest(envelope, self.name)
-                )
-            try:
-                return read_deep(payload, self.descriptor.input_type, has_required=self.has_required)
-            except Malformed:
-                raise self._malformed(f"({len(payload)} bytes): {error}") from None
-        if self.has_required and not message.IsInitialized():
-            raise self._malformed(f"({len(payload)} bytes): {_missing_fields(message)}")
-        return message
-
-    def check_rules(self, request: Message | DeepRequest | CodedRequest, size_bytes: int) -> None:
-        """Check a request by the contract's rules; a coded one is checked at its agent. Only for a method with `request_rules`.
-
-        Raises:
-            InvalidArgument: it breaks some, or nests deeper than rules can be checked (RULES_VIOLATED).
-        """
-        assert self.request_rules is not None
-        if isinstance(request, CodedRequest):
-            return
-        if isinstance(request, DeepRequest):
-            raise request_refusal(self.name, too_deep())
-        if broken := self.request_rules.broken_request(request, size_bytes):
-            raise request_refusal(self.name, broken)
-
-    def request_form(self, request: Message | DeepRequest | CodedRequest) -> bytes:
-        """The canonical form of a request (`canonical`). The request is used up."""
-        if isinstance(request, DeepRequest | CodedRequest):
-            return request.form()
-        return canonical_form(request, ordered=self.ordered)
-
-    def _malformed(self, why: str) -> InvalidArgument:
-        return refusals.payload_malformed(
-            f"the payload for {self.name} does not parse as {self.descriptor.input_type.full_name} {why}",
-            field="payload",
-        )
+# Of their files. Loaded, a file takes up to forty times its size.
+MAX_IN_FORCE_BYTES = 128 * 1024 * 1024
+MAX_SUPERSEDED_BYTES = 16 * 1024 * 1024
 
 
 class Contract:
@@ -254,11 +179,6 @@ class Contracts:
         digests = [info.contract for name, info in self._methods.items() if name.startswith(prefix)]
         return self._contracts[max(digests, key=self._ages.__getitem__)] if digests else None
 
-    def pairs(self, contract: Contract) -> list[tuple[MethodInfo, MethodInfo]]:
-        """The methods in force by other contracts, each with that of this contract: they must be compatible."""
-        current = ((self._methods.get(name), offered) for name, offered in contract.methods.items())
-        return [(info, offered) for info, offered in current if info and info.contract != contract.digest]
-
     def check(
         self, contract: Contract, *, replace_options: bool = False, compared: Compared | None = None
     ) -> Sequence[str]:
@@ -291,6 +211,8 @@ class Contracts:
         is_new = contract.digest not in self._contracts
         if is_new and len(self._contracts) >= MAX_IN_FORCE + MAX_SUPERSEDED:
             raise refusals.overloaded(f"{MAX_IN_FORCE} contracts are in force: the limit")
+        if is_new and _size_bytes([contract, *self._contracts.values()]) > MAX_IN_FORCE_BYTES:
+            raise refusals.overloaded(f"contracts of {MAX_IN_FORCE_BYTES} bytes are in force: the limit")
         return changed
 
     def _check_fallbacks(self, contract: Contract, changed: Sequence[str]) -> None:
@@ -358,9 +280,10 @@ class Contracts:
 
     def _forget_superseded(self) -> None:
         in_force = {method.contract for method in self._methods.values()}
-        superseded = [digest for digest in self._contracts if digest not in in_force]
-        for digest in superseded[:-MAX_SUPERSEDED]:
-            del self._contracts[digest], self._ages[digest]
+        superseded = [each for digest, each in self._contracts.items() if digest not in in_force]
+        while len(superseded) > MAX_SUPERSEDED or _size_bytes(superseded) > MAX_SUPERSEDED_BYTES:
+            oldest = superseded.pop(0)
+            del self._contracts[oldest.digest], self._ages[oldest.digest]
 
     # -- methods ----------------------------------------------------------------------------------------------
 
@@ -388,12 +311,8 @@ class Contracts:
         return sorted({name.rpartition("/")[0] for name in self._methods})
 
 
-def _missing_fields(message: Message) -> str:
-    try:
-        message.SerializeToString()
-    except EncodeError as error:  # it names them
-        return str(error)
-    return "required fields are missing"
+def _size_bytes(contracts: Sequence[Contract]) -> int:
+    return sum(len(each.file_descriptor_set) for each in contracts)
 
 
 def _invalid(message: str) -> InvalidArgument:

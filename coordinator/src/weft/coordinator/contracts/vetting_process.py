@@ -25,11 +25,11 @@ from weft.rpc.errors import WeftError
 
 REFUSED = 3
 # What loading a contract may take: CPU time in all; CPU time of one step that no other thread can interrupt; memory.
-MAX_CPU_S = 3.0
+MAX_CPU_S = 2.0
 MAX_STEP_S = 0.1
 MAX_MEMORY_BYTES = 256 * 1024 * 1024
 # The operating system ends the process at these, in the middle of a step.
-_HARD_CPU_S = 6
+_HARD_CPU_S = 4
 _HARD_MEMORY_BYTES = 1024 * 1024 * 1024
 _TICK_S = 0.005
 

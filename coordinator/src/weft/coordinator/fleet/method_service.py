@@ -9,7 +9,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import aio
 
 from weft.coordinator import guard
-from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync

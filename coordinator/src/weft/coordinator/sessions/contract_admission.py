@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
-from weft.coordinator.contracts.contract_catalogue import Contract, Contracts, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.contracts.contract_loading import ContractLoading, compare
+from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_differences import differing_option, shown
 from weft.coordinator.sessions.agent_session import AgentSession

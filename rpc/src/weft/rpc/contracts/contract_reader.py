@@ -33,6 +33,8 @@ _PATHS = (
 _CODEC: Mapping[str, Any] = {"request_serializer": pb.ServerReflectionRequest.SerializeToString}
 # No real service has more files than this.
 MAX_FILES = 4096
+# Nor more bytes: the files of all its services together, with what they share counted for each.
+MAX_FILES_BYTES = 64 * 1024 * 1024
 
 _T = TypeVar("_T")
 
@@ -217,6 +219,7 @@ class _ReflectionStream:
 
     def __init__(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
         self._call = call
+        self._read_bytes = 0
 
     async def services(self) -> list[str]:
         answer = await self._ask(pb.ServerReflectionRequest(list_services="*"))
@@ -248,6 +251,11 @@ class _ReflectionStream:
         serialized = await self._call.read()
         if not isinstance(serialized, bytes):
             raise ReflectionFailed("the server ended the reflection stream without an answer")
+        self._read_bytes += len(serialized)
+        if self._read_bytes > MAX_FILES_BYTES:
+            raise ReflectionFailed(
+                f"reflection answers with more than {MAX_FILES_BYTES} bytes: the most that are read"
+            )
         try:
             answer = pb.ServerReflectionResponse.FromString(serialized)
         except DecodeError:
