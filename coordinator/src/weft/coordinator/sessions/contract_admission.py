@@ -24,8 +24,10 @@ from weft.v1 import fleet_pb2, session_pb2
 
 log = get_logger(__name__)
 
-# Contracts that were refused for their options. They are kept, so that their agents, which dial again, need not send them.
+# Contracts that were refused for their options. They are kept, so that their agents, which dial again, need not send them; larger
+# ones are sent again.
 MAX_REFUSED = 16
+MAX_REFUSED_BYTES = 512 * 1024
 
 
 class Hosts(Protocol):
@@ -110,9 +112,8 @@ class ContractAdmission:
         new = [name for name in methods if self._contracts.find(name) is None]
         if not new:
             return ()
-        await load_library(file_descriptor_set)
+        contract = await self._loading.load(file_descriptor_set, new)
         async with self._admitting:
-            contract = Contract.load(file_descriptor_set, new)
             changed = self._contracts.check(contract)
             if changed:
                 await self._store.put_contract(contract.digest, contract.file_descriptor_set, changed)
@@ -167,7 +168,7 @@ class ContractAdmission:
         return next((each for each in found if each != agent_id), "")
 
     def _keep_refused(self, contract: Contract) -> None:
-        if self._contracts.known(contract.digest):
+        if self._contracts.known(contract.digest) or len(contract.file_descriptor_set) > MAX_REFUSED_BYTES:
             return
         self._refused.pop(contract.digest, None)
         self._refused[contract.digest] = contract
