@@ -33,6 +33,7 @@ CONTRACT = (
     "fleet",
     "method",
     "schedule",
+    "event",
     "group",
     "logs",
     "stats",

@@ -22,6 +22,8 @@ from weft.coordinator.store.store_config import StoreLimits
 
 # Most bytes of the responses of one task.
 MAX_PROGRESS_BYTES = 4 * 1024 * 1024
+# Most bytes of the events of one topic.
+EVENT_KEEP_BYTES = 1024 * 1024
 
 
 class EmbeddedFactory:
@@ -61,7 +63,7 @@ class EmbeddedFactory:
             path,
             clock=self.clock,
             rng=random.Random(7),
-            limits=EmbeddedLimits(max_progress_bytes=MAX_PROGRESS_BYTES),
+            limits=EmbeddedLimits(max_progress_bytes=MAX_PROGRESS_BYTES, event_keep_bytes=EVENT_KEEP_BYTES),
         )
         listener = RecordingListener()
         await store.open(listener)
@@ -104,7 +106,7 @@ class RedisFactory:
             prefix=prefix,
             clock=self.clock,
             rng=random.Random(7),
-            limits=StoreLimits(max_progress_bytes=MAX_PROGRESS_BYTES),
+            limits=StoreLimits(max_progress_bytes=MAX_PROGRESS_BYTES, event_keep_bytes=EVENT_KEEP_BYTES),
         )
         listener = RecordingListener()
         await store.open(listener)

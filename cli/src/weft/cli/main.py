@@ -84,6 +84,9 @@ class _Commands(LazyGroup):
             "Create, list, show, pause, resume, run and delete schedules.",
             _LOOK,
         ),
+        "events": CommandEntry(
+            "weft.cli.events.events_command:app", "Publish, follow and list events.", _LOOK
+        ),
         "groups": CommandEntry(
             "weft.cli.commands.groups_command:app",
             "List, show, wait for, close, cancel and delete groups.",

@@ -22,6 +22,7 @@ asyncio; `weft.agent` is for programs that host methods.
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.api import Unreachable
 from weft.client.bulk_progress import BulkProgress
+from weft.client.events import Event, Events, NewEvent, Published, Topic
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.fleet_calls import AgentOutcome
 from weft.client.group_handle import GroupHandle
@@ -100,6 +101,8 @@ __all__ = [
     "DeadlineExceeded",
     "DesiredState",
     "DirectState",
+    "Event",
+    "Events",
     "Every",
     "Failed",
     "FailedPrecondition",
@@ -125,6 +128,7 @@ __all__ = [
     "Methods",
     "MissingLog",
     "MissingLogReason",
+    "NewEvent",
     "NewToken",
     "NotFound",
     "Once",
@@ -134,6 +138,7 @@ __all__ = [
     "Payloads",
     "PermissionDenied",
     "Progress",
+    "Published",
     "Queue",
     "ResourceExhausted",
     "ResourceUse",
@@ -159,6 +164,7 @@ __all__ = [
     "TokenScope",
     "Tokens",
     "TooLarge",
+    "Topic",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",

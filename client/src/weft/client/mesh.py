@@ -13,6 +13,7 @@ import grpc.aio
 
 from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
 from weft.client.direct_calls import Direct
+from weft.client.events import Events
 from weft.client.fleet import Fleet
 from weft.client.group_handle import GroupHandle
 from weft.client.groups import Groups, Then
@@ -209,6 +210,11 @@ class Mesh:
     def schedules(self) -> Schedules:
         """Tasks that the mesh submits by itself."""
         return Schedules(self._api, self.tasks)
+
+    @cached_property
+    def events(self) -> Events:
+        """Messages that are published to all who subscribe."""
+        return Events(self._api, self._patience_s)
 
     @cached_property
     def groups(self) -> Groups:

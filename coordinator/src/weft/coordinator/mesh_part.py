@@ -37,6 +37,13 @@ class MeshPart:
     def session_ended(self, session: Any) -> None:
         """The session of an agent here has ended. `session`: an `AgentSession`."""
 
+    async def keep_house(self, now_s: float) -> None:
+        """A part of each pass of the sweeper, several times a second: it must cost nothing while there is nothing to do.
+
+        Args:
+            now_s: by the monotonic clock.
+        """
+
     async def methods(self) -> set[str]:
         """The methods of the tasks that it will submit: their contracts are needed."""
         return set()

@@ -13,6 +13,7 @@ from weft.coordinator.caller_limit_settings import CallerLimitSettings
 from weft.coordinator.door_settings import DoorSettings
 from weft.coordinator.limit_settings import LimitSettings
 from weft.coordinator.store.store_config import (
+    EVENT_KEEP_BYTES,
     StoreConfig,
     StoreLimits,
     is_url,
@@ -127,6 +128,14 @@ class CoordinatorSettings(CallerLimitSettings, LimitSettings, DoorSettings):
         le=10_000,
         description="methods with figures of their own; all others share `_OTHER`",
     )
+    event_keep_s: float = Field(
+        86400.0, ge=1, le=MAX_DURATION_S, description="published events are kept so long"
+    )
+    event_keep_bytes: int = Field(
+        EVENT_KEEP_BYTES,
+        ge=1024 * 1024,
+        description="largest total of the kept events of one topic, about; the oldest go first",
+    )
     payload_store: str = Field(
         "",
         description="store of large payloads of clients and agents, a folder or a URL of fsspec: the coordinator deletes there, every"
@@ -183,7 +192,9 @@ class CoordinatorSettings(CallerLimitSettings, LimitSettings, DoorSettings):
             durability=self.durability or "",
             recovery_grace_s=self.recovery_grace_s,
             limits=StoreLimits(
-                max_queues=self.max_queues_per_method, max_progress_bytes=self.max_progress_bytes
+                max_queues=self.max_queues_per_method,
+                max_progress_bytes=self.max_progress_bytes,
+                event_keep_bytes=self.event_keep_bytes,
             ),
             prefix=self.store_prefix,
             credentials=self.store_credentials,

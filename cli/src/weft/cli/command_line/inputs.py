@@ -17,7 +17,7 @@ from weft.cli.terminal.streams import as_utf8
 
 if TYPE_CHECKING:
     from weft.client import Lock, Mesh
-    from weft.rpc.contracts.contract_reader import ResolvedMethod
+    from weft.rpc.contracts.contract_reader import ResolvedMessage, ResolvedMethod
 
 MethodName = Annotated[
     str,
@@ -196,6 +196,34 @@ async def resolve(mesh: Mesh, name: str, *, durable: bool = True) -> ResolvedMet
             status=2,
         )
     return method
+
+
+async def resolve_message(mesh: Mesh, name: str) -> ResolvedMessage:
+    """Resolve a message type by the coordinator's reflection.
+
+    Raises:
+        Failure: no message type of a hosted contract has this name or this end of a name, or several have.
+    """
+    from weft.rpc.contracts.contract_reader import ContractReader
+    from weft.rpc.errors import NotFound
+
+    reader = ContractReader(mesh.channel())
+    try:
+        return await reader.resolve_message(name)
+    except NotFound:
+        known = await reader.message_types()
+    found = [each for each in known if f".{each}".endswith(f".{name}")]
+    if len(found) == 1:
+        return await reader.resolve_message(found[0])
+    if found:
+        raise Failure(f"{name!r} stands for {' and '.join(sorted(found))}: give the full name", status=2)
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise Failure(
+        f"there is no message type {name!r} in the contracts that agents have registered{hint}", status=2
+    )
 
 
 def one_of(name: str, known: Collection[str]) -> str:

@@ -26,6 +26,7 @@ the library: it gets an error.
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.sync.background_loop import WrongProcess, WrongThread
 from weft.client.sync.sync_direct_calls import SyncDirect
+from weft.client.sync.sync_events import SyncEvents
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
 from weft.client.sync.sync_groups import SyncGroups
@@ -39,6 +40,7 @@ from weft.client.sync.sync_tasks_by_id import SyncTasksById
 
 __all__ = [
     "SyncDirect",
+    "SyncEvents",
     "SyncFleet",
     "SyncGroupHandle",
     "SyncGroups",

@@ -21,6 +21,7 @@ from weft.client.stats_snapshot import CoordinatorStats
 from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.sync.sync_channel import SyncChannel
 from weft.client.sync.sync_direct_calls import SyncDirect
+from weft.client.sync.sync_events import SyncEvents
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
 from weft.client.sync.sync_groups import SyncGroups
@@ -149,6 +150,11 @@ class SyncMesh:
     def schedules(self) -> SyncSchedules:
         """Tasks that the mesh submits by itself."""
         return SyncSchedules(self._loop.call(lambda: self._mesh.schedules), self._loop)
+
+    @cached_property
+    def events(self) -> SyncEvents:
+        """Messages that are published to all who subscribe."""
+        return SyncEvents(self._loop.call(lambda: self._mesh.events), self._loop)
 
     @cached_property
     def groups(self) -> SyncGroups:

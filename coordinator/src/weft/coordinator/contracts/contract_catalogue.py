@@ -147,12 +147,13 @@ class Contracts:
         policies: the policies of the methods in force.
         admissions: how often `admit` has put methods in force.
         forgotten: how many contracts were forgotten: what others keep by method has had its day when it grows.
+        changes: how often contracts came or went, or came into force.
     """
 
     def __init__(self) -> None:
         self.policies = PolicyTable()
         self.admissions = 0
-        self.forgotten = 0
+        self.forgotten = self.changes = 0
         self._contracts: dict[str, Contract] = {}
         # A contract's age: its place in the order of first arrival.
         self._ages: dict[str, int] = {}
@@ -258,7 +259,7 @@ class Contracts:
         self._put(contract, list(contract.methods))
 
     def _put(self, contract: Contract, changed: Sequence[str]) -> None:
-        digest, ages = contract.digest, self._ages
+        digest, ages, self.changes = contract.digest, self._ages, self.changes + 1
         displaced = [self._methods[name].contract for name in changed if name in self._methods]
         if digest not in self._contracts or any(ages[each] > ages[digest] for each in displaced):
             self._contracts.setdefault(digest, contract)
@@ -272,7 +273,7 @@ class Contracts:
         """Forget a contract that is not needed: its methods are unknown now. Harmless for an unknown contract."""
         if self._contracts.pop(digest, None) is not None:
             del self._ages[digest]
-            self.forgotten += 1
+            self.forgotten, self.changes = self.forgotten + 1, self.changes + 1
             gone = [name for name, info in self._methods.items() if info.contract == digest]
             for name in gone:
                 del self._methods[name]

@@ -19,6 +19,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.AuditService",
         "weft.v1.CertificateService",
         "weft.v1.CoordinatorService",
+        "weft.v1.EventService",
         "weft.v1.GroupService",
         "weft.v1.LogService",
         "weft.v1.MethodService",

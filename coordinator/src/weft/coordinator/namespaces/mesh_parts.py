@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.events.event_part import EventPart
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.groups.group_part import GroupPart
 from weft.coordinator.identity.makers import Makers
@@ -37,4 +38,5 @@ def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, tuple[MeshPar
     logs = LogPart(store, sessions, register, settings, edge)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
     groups = GroupPart(store, submissions, settings, edge, makers)
-    return logs, (logs, schedules, groups, StatePart(state, settings.stalled_stream_s))
+    events = EventPart(store, state.contracts, settings, edge)
+    return logs, (logs, schedules, groups, events, StatePart(state, settings.stalled_stream_s))

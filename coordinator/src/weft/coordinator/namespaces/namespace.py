@@ -209,6 +209,8 @@ class Namespace(StoreEvents):
         await self._fleet_sync.run_once(now_s)
         await self._unserved.run_once(now_s)
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
+        for part in self._parts:
+            await part.keep_house(now_s)
 
     # -- what sessions ask and tell (SessionListener) ---------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from weft.coordinator.store.event_store import EventStore
 from weft.coordinator.store.group_store import GroupStore
 from weft.coordinator.store.paging import ListFilter, Page
 from weft.coordinator.store.records import (
@@ -341,6 +342,6 @@ class FleetStore(Protocol):
         ...
 
 
-class Store(TaskStore, FleetStore, TableStore, GroupStore, Protocol):
-    """Keeps tasks, the fleet, the table and groups. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
+class Store(TaskStore, FleetStore, TableStore, GroupStore, EventStore, Protocol):
+    """Keeps tasks, the fleet, the table, groups and events. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
     STORE_UNAVAILABLE) if the store cannot be written; then nothing of the call has been acknowledged."""

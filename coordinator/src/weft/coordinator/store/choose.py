@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 from weft.coordinator.store.base import Store
@@ -26,7 +27,7 @@ def store_of(config: StoreConfig) -> Store:
             durability="full" if config.durability == "full" else "process",
             recovery_grace_s=config.recovery_grace_s,
             rng=rng,
-            limits=EmbeddedLimits(limits.max_queues, limits.max_progress, limits.max_progress_bytes),
+            limits=EmbeddedLimits(**asdict(limits)),
         )
     try:
         from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore

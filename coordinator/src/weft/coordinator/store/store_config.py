@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 # Default bound on the stored responses of one task.
 MAX_PROGRESS_BYTES = 256 * 1024 * 1024
+# Default bound on the kept events of one topic.
+EVENT_KEEP_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class StoreLimits:
     # Responses that one task may store, and their bytes.
     max_progress: int = 1_000_000
     max_progress_bytes: int = MAX_PROGRESS_BYTES
+    # Bytes of the kept events of one topic, about.
+    event_keep_bytes: int = EVENT_KEEP_BYTES
 
 
 @dataclass(frozen=True, slots=True)

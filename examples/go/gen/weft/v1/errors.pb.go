@@ -208,6 +208,11 @@ const (
 	// RESOURCE_EXHAUSTED: all callers of a namespace together have reached one of its limits, which the policy file sets. Try again after the time in
 	// RetryInfo. Metadata: limit, value and namespace.
 	ErrorReason_ERROR_REASON_NAMESPACE_LIMIT ErrorReason = 145
+	// NOT_FOUND: no contract that an agent has registered has a message type of this name. Metadata: topic.
+	ErrorReason_ERROR_REASON_EVENT_TYPE_UNKNOWN ErrorReason = 102
+	// FAILED_PRECONDITION: the cursor is ahead of the topic: it is of another mesh, or the store has lost events. Metadata: topic, and last,
+	// the topic's last sequence.
+	ErrorReason_ERROR_REASON_CURSOR_AHEAD ErrorReason = 103
 )
 
 // Enum value maps for ErrorReason.
@@ -291,6 +296,8 @@ var (
 		93:  "ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE",
 		144: "ERROR_REASON_CALLER_LIMIT",
 		145: "ERROR_REASON_NAMESPACE_LIMIT",
+		102: "ERROR_REASON_EVENT_TYPE_UNKNOWN",
+		103: "ERROR_REASON_CURSOR_AHEAD",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -371,6 +378,8 @@ var (
 		"ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE": 93,
 		"ERROR_REASON_CALLER_LIMIT":              144,
 		"ERROR_REASON_NAMESPACE_LIMIT":           145,
+		"ERROR_REASON_EVENT_TYPE_UNKNOWN":        102,
+		"ERROR_REASON_CURSOR_AHEAD":              103,
 	}
 )
 
@@ -405,7 +414,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xc8\x14\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\x8c\x15\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -485,7 +494,9 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_REQUEST_UNREADABLE\x10\\\x12*\n" +
 	"&ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE\x10]\x12\x1e\n" +
 	"\x19ERROR_REASON_CALLER_LIMIT\x10\x90\x01\x12!\n" +
-	"\x1cERROR_REASON_NAMESPACE_LIMIT\x10\x91\x01By\n" +
+	"\x1cERROR_REASON_NAMESPACE_LIMIT\x10\x91\x01\x12#\n" +
+	"\x1fERROR_REASON_EVENT_TYPE_UNKNOWN\x10f\x12\x1d\n" +
+	"\x19ERROR_REASON_CURSOR_AHEAD\x10gBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
@@ -110,6 +110,23 @@ class ResolvedMethod:
         return json_form.render(payload, self.response_class, self.pool, secrets)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ResolvedMessage:
+    """A message type with its class, which is of a descriptor pool of its own."""
+
+    name: str
+    message_class: type[Message]
+    pool: DescriptorPool
+
+    def from_json(self, text: str) -> bytes:
+        """A serialized message from JSON text, as `ResolvedMethod.request_from_json`."""
+        return json_form.parse(text, self.message_class, self.pool)
+
+    def to_json(self, payload: bytes, secrets: SecretFields | None = None) -> Any:
+        """A serialized message as a JSON value, as `ResolvedMethod.request_to_json`."""
+        return json_form.render(payload, self.message_class, self.pool, secrets)
+
+
 class ContractReader:
     """Reads a server's contract, over a channel that the caller owns.
 
@@ -167,6 +184,32 @@ class ContractReader:
             response_class=descriptors.message_class(method.output_type),
             pool=pool,
         )
+
+    async def resolve_message(self, name: str) -> ResolvedMessage:
+        """A message type, by its full name.
+
+        Raises:
+            weft.rpc.errors.NotFound: there is none of this name.
+        """
+
+        async def read(stream: _ReflectionStream) -> list[FileDescriptorProto]:
+            return await stream.files(name)
+
+        pool = descriptors.build_pool(await self._on_stream(read))
+        try:
+            found = pool.FindMessageTypeByName(name)
+        except KeyError:
+            raise refusals.event_type_unknown(name) from None
+        return ResolvedMessage(name, descriptors.message_class(found), pool)
+
+    async def message_types(self) -> set[str]:
+        """Full names of the message types in the files of hosted services, without those of protobuf itself."""
+        found: set[str] = set()
+        for files in (await self.files()).values():
+            for file in files:
+                if not file.package.startswith("google."):
+                    found.update(_message_names(file.message_type, file.package))
+        return found
 
     async def _unknown(self, name: str) -> errors.NotFound:
         known = [entry.name for entry in await self.methods()]
@@ -266,6 +309,14 @@ class _ReflectionStream:
                 status_pb2.Status(code=failure.error_code, message=failure.error_message)
             )
         return answer
+
+
+def _message_names(types: Iterable[DescriptorProto], scope: str) -> Iterator[str]:
+    for each in types:
+        if not each.options.map_entry:
+            name = f"{scope}.{each.name}" if scope else each.name
+            yield name
+            yield from _message_names(each.nested_type, name)
 
 
 def _by_name(answer: pb.ServerReflectionResponse) -> dict[str, FileDescriptorProto]:

@@ -46,6 +46,7 @@ from weft.rpc.refusals.certificate_refusals import (
     not_joined,
     pin_mismatch,
 )
+from weft.rpc.refusals.event_refusals import cursor_ahead, event_type_unknown
 from weft.rpc.refusals.group_refusals import (
     group_closed,
     group_exists,
@@ -124,6 +125,8 @@ __all__ = [
     "contract_incompatible",
     "contract_invalid",
     "crash_loop",
+    "cursor_ahead",
+    "event_type_unknown",
     "group_closed",
     "group_exists",
     "group_not_found",

@@ -31,6 +31,7 @@ from weft.coordinator.store.embedded.checkpoint import Checkpointer
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.contract_table import ContractTable
 from weft.coordinator.store.embedded.core import ReaderPool, StoreCore
+from weft.coordinator.store.embedded.embedded_events import EmbeddedEvents
 from weft.coordinator.store.embedded.embedded_fleet import EmbeddedFleet
 from weft.coordinator.store.embedded.embedded_groups import EmbeddedGroups
 from weft.coordinator.store.embedded.embedded_rows import EmbeddedRows
@@ -85,7 +86,7 @@ class EmbeddedLimits(StoreLimits):
     claim_bytes: int = 4 * 1024 * 1024
 
 
-class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
+class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents):
     """A `Store` in one file. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -115,6 +116,7 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
         self._recovery_grace_s = recovery_grace_s
         self._patience_s = patience_s
         self._limits = limits or EmbeddedLimits()
+        self.event_keep_bytes = self._limits.event_keep_bytes
         self.figures = StoreFigures()
 
     shared = False

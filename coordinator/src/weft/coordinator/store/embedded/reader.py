@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from weft.coordinator.store.embedded.rows import MAX_ROWS, within
 from weft.coordinator.store.embedded.task_spec import decode_options
+from weft.coordinator.store.event_store import PAGE_BYTES as EVENT_PAGE_BYTES
+from weft.coordinator.store.event_store import EventPage, EventRow, TopicRecord
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import AttemptReport, ProgressRow, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rules import State
@@ -232,6 +234,54 @@ class Reader:
         """Groups whose note has a time, earliest first."""
         text = f"{_GROUP} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
         return self._connection.execute(text, (limit,)).fetchall()
+
+    def events_after(self, topic: str, after: int, limit: int) -> EventPage:
+        """Events of a topic: at least one if there is any, and not many large ones."""
+        known = self._connection.execute(
+            "SELECT id, first, last FROM topics WHERE name = ?", (topic,)
+        ).fetchone()
+        if known is None:
+            return EventPage([], 1, 0)
+        number, first, last = known
+        found: list[EventRow] = []
+        if after < last:
+            size_bytes = 0
+            rows = self._connection.execute(
+                "SELECT sequence, at, body FROM events WHERE topic = ? AND sequence > ?"
+                " ORDER BY sequence LIMIT ?",
+                (number, after, limit),
+            )
+            for row in rows:
+                found.append(EventRow(*row))
+                size_bytes += len(row[2])
+                if size_bytes > EVENT_PAGE_BYTES:
+                    break
+        # Events may have come in between.
+        return EventPage(found, first, max(last, found[-1].sequence if found else 0))
+
+    def event_before(self, topic: str, at: float) -> int:
+        """The sequence after which all events of a topic were stored at a time or later."""
+        known = self._connection.execute(
+            "SELECT id, first, last FROM topics WHERE name = ?", (topic,)
+        ).fetchone()
+        if known is None:
+            return 0
+        number, low, high = known[0], known[1] - 1, known[2]
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = self._connection.execute(
+                "SELECT at FROM events WHERE topic = ? AND sequence = ?", (number, middle)
+            ).fetchone()
+            low, high = (middle, high) if found is None or found[0] < at else (low, middle - 1)
+        return int(low)
+
+    def topics_after(self, after: str, limit: int) -> list[TopicRecord]:
+        """Topics in the order of their names."""
+        rows = self._connection.execute(
+            "SELECT name, first, last, size_bytes, last_at FROM topics WHERE name > ? ORDER BY name LIMIT ?",
+            (after, limit),
+        )
+        return [TopicRecord(*row) for row in rows]
 
     def first_expiry(self) -> float | None:
         row: tuple[float | None] = self._connection.execute("SELECT min(expires_at) FROM ends").fetchone()

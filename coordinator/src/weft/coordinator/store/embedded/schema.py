@@ -14,7 +14,7 @@ from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: marks the file as a store of weft.
 APPLICATION_ID = 0x77656674
-VERSION = 10
+VERSION = 11
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -152,6 +152,30 @@ CREATE TABLE groups (
 );
 CREATE UNIQUE INDEX groups_by_name ON groups (name) WHERE NOT deleted;
 CREATE INDEX groups_by_due ON groups (due_at) WHERE due_at IS NOT NULL;
+CREATE TABLE topics (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  -- The oldest kept event (one more than `last`, if none is kept) and the newest one, their bytes, and when the newest was stored.
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  size_bytes INTEGER NOT NULL,
+  last_at REAL NOT NULL
+);
+CREATE TABLE events (
+  topic INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  at REAL NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (topic, sequence)
+) WITHOUT ROWID;
+-- Ids of events, for some minutes (event_store.bucket_of).
+CREATE TABLE event_ids (
+  bucket INTEGER NOT NULL,
+  topic INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  PRIMARY KEY (bucket, topic, id)
+) WITHOUT ROWID;
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """
 
@@ -242,6 +266,31 @@ CREATE TABLE groups (
 );
 CREATE UNIQUE INDEX groups_by_name ON groups (name) WHERE NOT deleted;
 CREATE INDEX groups_by_due ON groups (due_at) WHERE due_at IS NOT NULL;
+""",
+    # Version 10 had no events.
+    10: """
+CREATE TABLE topics (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  size_bytes INTEGER NOT NULL,
+  last_at REAL NOT NULL
+);
+CREATE TABLE events (
+  topic INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  at REAL NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (topic, sequence)
+) WITHOUT ROWID;
+CREATE TABLE event_ids (
+  bucket INTEGER NOT NULL,
+  topic INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  PRIMARY KEY (bucket, topic, id)
+) WITHOUT ROWID;
 """,
 }
 

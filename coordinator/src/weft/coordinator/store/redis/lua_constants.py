@@ -9,6 +9,7 @@ from functools import cache
 from google.rpc import code_pb2
 
 from weft.coordinator.store import stored_options
+from weft.coordinator.store.event_store import EVENT_BYTES, IDS_S
 from weft.coordinator.store.fairness import MAX_TAG, MAX_WEIGHT, MIN_WEIGHT, MOST_KEYS, TAG_UNIT
 from weft.coordinator.store.group_store import ENDED_KEPT_S, OPEN_KEPT_S
 from weft.coordinator.store.history import MAX_ATTEMPTS
@@ -24,6 +25,8 @@ from weft.coordinator.store.rules import (
 from weft.coordinator.store.run_limits import MAX_PARKED, LimitAction
 from weft.coordinator.store.task_figures import END_OF_STATE, TaskEvent
 
+# Events that a script reads together: each may have a large body.
+EVENT_STEP = 32
 # Comments and strings stay as they are.
 _TOKEN = re.compile(r"--[^\n]*|'[^'\n]*'|\b[A-Z][A-Z_]+\b")
 
@@ -59,6 +62,9 @@ def _values() -> Mapping[str, str]:
         **{f"LIMIT_{action.name}": int(action) for action in LimitAction},
         "GROUP_OPEN_KEPT_S": OPEN_KEPT_S,
         "GROUP_ENDED_KEPT_S": ENDED_KEPT_S,
+        "EVENT_IDS_S": int(IDS_S),
+        "EVENT_BYTES": EVENT_BYTES,
+        "EVENT_STEP": EVENT_STEP,
         "TAG_UNIT": TAG_UNIT,
         "MAX_TAG": MAX_TAG,
         "MIN_WEIGHT": MIN_WEIGHT,

@@ -73,7 +73,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `rows:<kind>`     | hash   | key → a row of the table: [revision, when it is due or false, value]                     |
 | `row_order:<kind>`| zset   | keys of the kind's rows (score 0), for listing                                           |
 | `row_due:<kind>`  | zset   | keys of rows with a time, by that                                                        |
-| `row_kinds`       | zset   | kinds of rows, by the revision of the last change                                        |
+| `row_kinds`       | zset   | kinds of rows, `groups` and `events:<topic>`, by the revision of the last change         |
 | `row_revision`    | string | the last revision that a row got                                                         |
 | `group_ids`       | hash   | name of a group → its uid                                                                |
 | `groups`          | zset   | names of groups (score 0), for listing                                                   |
@@ -82,6 +82,11 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `note:<uid>`      | string | its note (group_store.py)                                                                |
 | `group_dues`      | zset   | uids of groups whose note has a time, by that; infinite: when the group ends             |
 | `group_looks`     | zset   | uids of groups without tasks, by when to look whether they are kept                      |
+| `topics`          | zset   | topics that have had events (score 0), for listing                                       |
+| `topic:<topic>`   | hash   | first: the oldest kept event; last: the newest; size: bytes of the kept ones; at: when   |
+|                   |        | the newest was stored                                                                    |
+| `log:<topic>`     | stream | its kept events; id `<sequence>-0`; b: body, t: when it was stored                       |
+| `event_ids:<span>`| hash   | `<topic>\n<id>` → sequence, of the events stored in this span of two minutes             |
 | `fence`           | string | written before a WAIT for replicas                                                       |
 | `layout`          | string | version of this layout                                                                   |
 | `live`            | zset   | numbers of live coordinators, by when that ends                                          |

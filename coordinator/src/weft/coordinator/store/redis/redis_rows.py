@@ -16,7 +16,6 @@ from weft.coordinator.store.table_store import (
     RowPut,
     TableRow,
     TooManyRows,
-    changed_kinds,
     check_changes,
 )
 
@@ -44,7 +43,6 @@ class RedisRows:
                 results.append(TooManyRows(put.kind, self.max_rows))
             else:
                 results.append(revision)
-        self._link.rows_changed(changed_kinds(puts, results))
         return results
 
     async def delete_rows(self, deletes: Sequence[RowDelete]) -> Sequence[bool | RowConflict]:
@@ -54,7 +52,6 @@ class RedisRows:
             RowConflict(revision) if how == _CONFLICT else how == _DONE
             for how, revision in await self._change(changes)
         ]
-        self._link.rows_changed(changed_kinds(deletes, results))
         return results
 
     async def _change(self, changes: Sequence[Any]) -> Sequence[tuple[int, int]]:

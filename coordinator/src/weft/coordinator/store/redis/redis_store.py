@@ -36,6 +36,7 @@ from weft.coordinator.store.redis import redis_checks, shared_fleet, task_reads
 from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_key, queue_name
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.layout_upgrade import upgrade
+from weft.coordinator.store.redis.redis_events import RedisEvents
 from weft.coordinator.store.redis.redis_fleet import RedisFleet
 from weft.coordinator.store.redis.redis_gates import RedisGates
 from weft.coordinator.store.redis.redis_groups import RedisGroups
@@ -73,7 +74,7 @@ class RedisOptions:
     recovery_grace_s: float = 5.0
 
 
-class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups):
+class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents):
     """A `Store` in Redis. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -102,6 +103,7 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups):
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self._limits = limits or StoreLimits()
+        self.event_keep_bytes = self._limits.event_keep_bytes
         self._options = options or RedisOptions()
         self.figures = StoreFigures()
         # A test's own clock jumps: no agent or coordinator was away.

@@ -48,7 +48,7 @@ class Reply(NamedTuple):
     due_at: float | bool
     # What happened to tasks: how often, by method and TaskEvent. False: nothing.
     tally: dict[bytes, dict[int, int]] | bool = False
-    # Kinds of changed rows, if groups have changed.
+    # Kinds of changed rows.
     kinds: Sequence[bytes] = ()
 
 
@@ -59,8 +59,18 @@ class _ScriptCall(NamedTuple):
 
 
 # Files that every script begins with, and the files whose functions are scripts.
-_SHARED = ("base", "fairness", "gate_states", "gates", "groups", "task_times", "moves", "sessions")
-_OF_FUNCTIONS = ("fleet", "group_calls", "limits", "rows")
+_SHARED = (
+    "base",
+    "fairness",
+    "gate_states",
+    "gates",
+    "groups",
+    "event_log",
+    "task_times",
+    "moves",
+    "sessions",
+)
+_OF_FUNCTIONS = ("events", "fleet", "group_calls", "limits", "rows")
 
 
 @cache

@@ -8,7 +8,7 @@
 -- ARGV[3]  the request, msgpack
 -- reply    msgpack {result, changed tasks {id, record}…, ready depths of touched queues {queue, count}…, unfinished tasks,
 --          whether something became ready, revoked attempts, when time will change something that this script changed or
---          false, {method = {event = times}} or false, kinds of changed rows if groups have changed}
+--          false, {method = {event = times}} or false, kinds of changed rows if any have changed}
 
 local P = KEYS[1]
 local call = redis.call
@@ -92,6 +92,18 @@ local function count(kind, queue, by)
   end
 end
 
+-- A change of rows of a kind, or of something else that is told like that: its revision. First among the writes: without memory, Redis
+-- refuses this one.
+local function next_revision(kind)
+  local revision = call('INCR', all('row_revision'))
+  call('ZADD', all('row_kinds'), revision, kind)
+  row_kinds = row_kinds or {}
+  if row_kinds[#row_kinds] ~= kind then
+    row_kinds[#row_kinds + 1] = kind
+  end
+  return revision
+end
+
 -- Count tasks of a queue at the end of the script: they may come by the hundred. Nothing reads these counts before.
 local function add(kind, queue, by)
   local of = sums[kind]
@@ -150,5 +162,5 @@ local function reply(result)
       end
     end
   end
-  return cmsgpack.pack({result, changed, depths, total, woke, revoked, soonest, noted, groups and row_kinds or nil})
+  return cmsgpack.pack({result, changed, depths, total, woke, revoked, soonest, noted, row_kinds or nil})
 end

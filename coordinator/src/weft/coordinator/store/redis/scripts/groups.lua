@@ -31,8 +31,7 @@ function open_groups()
 
   -- Coordinators hear that groups have changed.
   function self.announce()
-    call('ZADD', all('row_kinds'), call('INCR', all('row_revision')), 'groups')
-    row_kinds = {'groups'}
+    next_revision('groups')
   end
 
   local function kept_until(s)

@@ -6,17 +6,6 @@ local function row_of(kind, name)
   return raw and cmsgpack.unpack(raw)
 end
 
--- A change of a kind's rows: its revision. First among the writes: without memory, Redis refuses this one.
-local function next_revision(kind)
-  local revision = call('INCR', all('row_revision'))
-  call('ZADD', all('row_kinds'), revision, kind)
-  row_kinds = row_kinds or {}
-  if row_kinds[#row_kinds] ~= kind then
-    row_kinds[#row_kinds + 1] = kind
-  end
-  return revision
-end
-
 -- Write rows and delete rows, each by itself if it has the expected revision.
 --
 -- request  {most rows of a kind, {{kind, key, value or false (delete it), when it is due or false, expected revision or false}…}}

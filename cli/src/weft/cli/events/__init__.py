@@ -1,0 +1,1 @@
+"""`weft events`: messages that are published to all who subscribe."""

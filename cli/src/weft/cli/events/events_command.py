@@ -1,0 +1,197 @@
+"""`weft events ...`: publish events, follow and list them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli.command_line import completion, inputs
+from weft.cli.command_line.examples import examples, with_examples
+from weft.cli.command_line.lazy_group import SETTINGS
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target, key_values
+from weft.cli.terminal.failure import Failure
+from weft.cli.terminal.output import json_text, line, remark
+from weft.cli.terminal.tables import print_rows
+
+if TYPE_CHECKING:
+    from weft.client import Event, Mesh, Topic
+    from weft.rpc.contracts.contract_reader import ResolvedMessage
+
+_HELP = with_examples(
+    "Publish events, follow and list them: messages that go to all who subscribe.",
+    'weft events publish acme.shop.v1.OrderPlaced \'{"order_id": "o-1"}\'',
+    "weft events tail acme.shop.v1.OrderPlaced",
+)
+app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
+
+_TYPE_HELP = "The message type: its full name, or the end of that name if it is unique."
+Type = Annotated[str, typer.Argument(metavar="TYPE", help=_TYPE_HELP, autocompletion=completion.topics)]
+After = Annotated[
+    int | None,
+    typer.Option(metavar="SEQUENCE", min=0, help="Begin after this event; 0: with the oldest kept one."),
+]
+
+
+@app.command()
+@examples(
+    'weft events publish acme.shop.v1.OrderPlaced \'{"order_id": "o-1"}\' --key o-1',
+    "weft events publish OrderPlaced @order.json --id o-1-placed",
+)
+def publish(
+    kind: Type,
+    message: Annotated[
+        str,
+        typer.Argument(
+            metavar="JSON|@FILE|-", help="The message as JSON, a file with it, or - for standard input."
+        ),
+    ],
+    key: Annotated[
+        str,
+        typer.Option(metavar="KEY", help="What the event is about: events of one key stay in order."),
+    ] = "",
+    event_id: Annotated[
+        str,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="Within two minutes, events with the same id are one. [default: generated]",
+        ),
+    ] = "",
+    attributes: Annotated[
+        list[str] | None,
+        typer.Option("--attribute", metavar="NAME=VALUE", help="An attribute of the event; repeatable."),
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Publish an event, and print its sequence."""
+    from weft.cli.process.command_runner import run
+
+    given = dict(key_values(attributes or [], "--attribute"))
+    text = inputs.read_text(message)
+
+    async def work(mesh: Mesh) -> tuple[str, int, bool]:
+        resolved = await inputs.resolve_message(mesh, kind)
+        payload = resolved.message_class.FromString(resolved.from_json(text))
+        published = await mesh.events.publish(payload, key=key, event_id=event_id, attributes=given)
+        return published.id, published.sequence, published.existed
+
+    event_id, sequence, existed = run(target, work)
+    document = {"sequence": sequence, "id": event_id, "existed": existed}
+    line(json_text(document) if as_json else str(sequence))
+
+
+@app.command()
+@examples(
+    "weft events tail acme.shop.v1.OrderPlaced",
+    "weft events tail OrderPlaced --after 0 --json",
+    "weft events tail OrderPlaced --since 2030-01-31T12:00 --count 10",
+)
+def tail(
+    kind: Type,
+    after: After = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Begin with the first kept event of this time or later.")
+    ] = "",
+    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="End after so many events.")] = None,
+    target: Target = DEFAULT_TARGET,
+    show_secrets: ShowSecrets = False,
+    as_json: Json = False,
+) -> None:
+    """Follow a topic: print each event as it is published.
+
+    Until interrupted. If this command cannot keep up, events are left out, which is said on standard error; with --after or --since, none is.
+    """
+    from weft.cli.events.event_view import EventView
+    from weft.cli.process.command_runner import run
+
+    if after is not None and since:
+        raise Failure("say where to begin: by --after or by --since, not both", status=2)
+    moment = _moment(since) if since else None
+
+    async def work(mesh: Mesh) -> None:
+        resolved = await inputs.resolve_message(mesh, kind)
+        view, left = EventView(resolved, show_secrets=show_secrets), count
+        async for event in mesh.events.subscribe(resolved.name, after=after, since=moment):
+            if event.missed:
+                remark(f"{event.missed} events are left out")
+            line(json_text(view.document(event)) if as_json else view.words(event))
+            if left is not None and (left := left - 1) == 0:
+                return
+
+    run(target, work)
+
+
+@app.command("list")
+@examples(
+    "weft events list",
+    "weft events list acme.shop.v1.OrderPlaced",
+    "weft events list OrderPlaced --after 120 --limit 50 --json",
+)
+def list_events(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="[TYPE]", help=f"{_TYPE_HELP} None: list the topics.", autocompletion=completion.topics
+        ),
+    ] = "",
+    after: After = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Most events.")] = 100,
+    target: Target = DEFAULT_TARGET,
+    show_secrets: ShowSecrets = False,
+    as_json: Json = False,
+) -> None:
+    """List topics, or the kept events of one.
+
+    Topics are listed if they have had events. Events come oldest first.
+    """
+    from weft.cli.events import event_view
+    from weft.cli.process.command_runner import run
+
+    if not kind:
+        if after is not None:
+            raise Failure("--after is for the events of one topic: give a TYPE", status=2)
+        topics = run(target, _topics)
+        if as_json:
+            line(json_text([event_view.topic_document(topic) for topic in topics]))
+        else:
+            print_rows(
+                event_view.TOPIC_COLUMNS, [event_view.topic_row(topic) for topic in topics], "no topics"
+            )
+        return
+
+    async def work(mesh: Mesh) -> tuple[ResolvedMessage, list[Event[bytes]]]:
+        resolved = await inputs.resolve_message(mesh, kind)
+        found: list[Event[bytes]] = []
+        async for event in mesh.events.list(resolved.name, after=after or 0):
+            found.append(event)
+            if len(found) == limit:
+                break
+        return resolved, found
+
+    resolved, found = run(target, work)
+    view = event_view.EventView(resolved, show_secrets=show_secrets)
+    if as_json:
+        line(json_text([view.document(event) for event in found]))
+        return
+    for event in found:
+        line(view.words(event))
+    if not found:
+        remark("no events")
+
+
+async def _topics(mesh: Mesh) -> list[Topic]:
+    return [topic async for topic in mesh.events.topics()]
+
+
+def _moment(text: str) -> datetime:
+    try:
+        # A time without a zone is local time.
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise Failure(
+            f"--since is {text!r}; it must be a time, such as 2030-12-31T23:00 or 2030-12-31T23:00+01:00",
+            status=2,
+        ) from None

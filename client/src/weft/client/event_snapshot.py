@@ -1,0 +1,148 @@
+"""Events as Python values: one to publish, a published one, and a topic."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar, cast
+
+from google.protobuf.message import Message
+
+from weft.client.task_snapshot import moment
+from weft.rpc.telemetry import trace_headers
+from weft.v1 import event_pb2
+
+M = TypeVar("M")
+
+_TRACE = ("traceparent", "tracestate")
+
+
+def topic_of(kind: type[Message] | str) -> str:
+    """The topic of a message type, or of its full name."""
+    return kind if isinstance(kind, str) else kind.DESCRIPTOR.full_name
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to publish.
+
+    Attributes:
+        message: its type is the topic.
+        key: what it is about: events of one key stay in order wherever events are spread. At most 256 bytes.
+        id: unique in the topic, of 1 to 128 printable ASCII characters. Unset: generated.
+        attributes: those of CloudEvents and others: names of lower-case letters and digits, values of at most 1024 bytes.
+    """
+
+    message: Message
+    key: str = ""
+    id: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def proto(self) -> event_pb2.NewEvent:
+        """The event as it is sent, with the present trace."""
+        trace = {name: text for name, text in trace_headers.current().items() if name in _TRACE}
+        return event_pb2.NewEvent(
+            topic=self.message.DESCRIPTOR.full_name,
+            payload=self.message.SerializeToString(),
+            # So that it can be repeated when the answer was lost.
+            id=self.id or uuid.uuid4().hex,
+            key=self.key,
+            attributes={**trace, **self.attributes},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where an event is stored. `existed`: it was there already, under its id."""
+
+    sequence: int
+    id: str
+    existed: bool
+
+
+class Event(Generic[M]):
+    """A published event.
+
+    Attributes:
+        proto: the event as it came.
+        missed: so many events before this one were left out: they were not kept any more, or the subscriber was slow.
+    """
+
+    __slots__ = ("_kind", "_message", "missed", "proto")
+
+    def __init__(self, proto: event_pb2.Event, kind: type[Message] | None, missed: int = 0) -> None:
+        self.proto = proto
+        self.missed = missed
+        self._kind = kind
+        self._message: Any = None
+
+    @property
+    def message(self) -> M:
+        """Its message; bytes, where the topic was given by name."""
+        if self._message is None:
+            payload = self.proto.payload
+            self._message = payload if self._kind is None else self._kind.FromString(payload)
+        return cast("M", self._message)
+
+    @property
+    def topic(self) -> str:
+        return self.proto.topic
+
+    @property
+    def sequence(self) -> int:
+        """Its place in the topic, from 1: a cursor."""
+        return self.proto.sequence
+
+    @property
+    def id(self) -> str:
+        return self.proto.id
+
+    @property
+    def key(self) -> str:
+        return self.proto.key
+
+    @property
+    def published_at(self) -> datetime | None:
+        """When it was stored, by the store's clock."""
+        return moment(self.proto, "publish_time")
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        return self.proto.attributes
+
+    def __repr__(self) -> str:
+        return f"<Event {self.topic} {self.sequence}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic that has had events, at one moment.
+
+    Attributes:
+        first: the sequence of the oldest kept event; one more than `last` if none is kept.
+        last: the sequence of the newest event.
+        size_bytes: of the kept events, about.
+    """
+
+    name: str
+    first: int
+    last: int
+    size_bytes: int
+    last_published_at: datetime | None
+
+    @property
+    def kept(self) -> int:
+        """How many events are kept."""
+        return self.last + 1 - self.first
+
+    @classmethod
+    def of(cls, topic: event_pb2.Topic) -> Topic:
+        return cls(
+            topic.name,
+            topic.first_sequence,
+            topic.last_sequence,
+            topic.size_bytes,
+            moment(topic, "last_publish_time"),
+        )

@@ -1,0 +1,178 @@
+"""Events on the wire and in the store: requests are checked here, and nowhere else.
+
+The store keeps an event as a serialized `weft.v1.Event` without topic, sequence and time. Fields of a message may come in any order: so a
+stored event gets these in front, and goes out without being parsed.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from weft.coordinator.events.event_types import EventTypes, is_own
+from weft.coordinator.store.event_store import MAX_EVENTS, EventRow, NewEventRow, TopicRecord
+from weft.rpc import refusals
+from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
+from weft.rpc.times import timestamp
+from weft.v1 import event_pb2
+
+MAX_EVENT_BYTES = 1024 * 1024
+MAX_TOPIC_CHARS = 256
+MAX_KEY_BYTES = 256
+MAX_ATTRIBUTES = 32
+MAX_ATTRIBUTE_BYTES = 1024
+# Those of CloudEvents that follow from the rest of an event.
+DERIVED = frozenset({"id", "type", "specversion", "datacontenttype", "data"})
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_ATTRIBUTE = re.compile(r"[a-z0-9]{1,32}")
+# The tag of `events` in a response.
+_EVENTS_TAG = b"\x0a"
+# The years 1970 to 9999, as a Timestamp may have them.
+_LAST_TIME_S = 253_402_300_799
+
+
+def check_topic(topic: str, field: str = "topic") -> str:
+    """Refuse a name that no message type can have; returns it.
+
+    Raises:
+        InvalidArgument
+    """
+    if len(topic) > MAX_TOPIC_CHARS or not _NAME.fullmatch(topic):
+        raise refusals.invalid_field(
+            f"{field} is {topic[:64]!r}; it must be the full name of a message type, such as acme.shop.v1.OrderPlaced",
+            field=field,
+        )
+    return topic
+
+
+def check_time(value: Timestamp, field: str) -> float:
+    """A request's time in seconds.
+
+    Raises:
+        InvalidArgument
+    """
+    if not 0 <= value.seconds <= _LAST_TIME_S or not 0 <= value.nanos <= 999_999_999:
+        raise refusals.invalid_field(f"{field} must be a valid time of the years 1970 to 9999", field=field)
+    return value.seconds + value.nanos / 1e9
+
+
+def new_rows(
+    events: Sequence[event_pb2.NewEvent], types: EventTypes, field: str = "events"
+) -> list[NewEventRow]:
+    """The events of a request, checked, as the store keeps them.
+
+    Raises:
+        InvalidArgument, TooLarge, NotFound: as `PublishEvents` says.
+    """
+    if not 1 <= len(events) <= MAX_EVENTS:
+        raise refusals.invalid_field(
+            f"{field} must be 1 to {MAX_EVENTS} events; there are {len(events)}", field=field
+        )
+    size = sum(len(event.payload) for event in events)
+    if size > MAX_PAYLOAD_BYTES:
+        raise refusals.payload_too_large(
+            f"the events have {size} bytes together, the most are {MAX_PAYLOAD_BYTES}: publish them in several calls",
+            size,
+            MAX_PAYLOAD_BYTES,
+            field=field,
+        )
+    return [_new_row(event, types, f"{field}[{index}]") for index, event in enumerate(events)]
+
+
+def _new_row(event: event_pb2.NewEvent, types: EventTypes, field: str) -> NewEventRow:
+    topic = check_topic(event.topic, f"{field}.topic")
+    if is_own(topic):
+        raise refusals.invalid_field(
+            f"{field}.topic is {topic}, to which coordinators alone publish: use a message type of your own",
+            field=f"{field}.topic",
+        )
+    if (size := len(event.payload)) > MAX_EVENT_BYTES:
+        raise refusals.payload_too_large(
+            f"{field}.payload has {size} bytes, the most are {MAX_EVENT_BYTES}: put large data elsewhere, and name it in the event",
+            size,
+            MAX_EVENT_BYTES,
+            field=f"{field}.payload",
+        )
+    if event.id and not _ID.fullmatch(event.id):
+        raise refusals.invalid_field(
+            f"{field}.id must be 1 to 128 printable ASCII characters without spaces", field=f"{field}.id"
+        )
+    if len(event.key.encode()) > MAX_KEY_BYTES:
+        raise refusals.invalid_field(f"{field}.key has more than {MAX_KEY_BYTES} bytes", field=f"{field}.key")
+    _check_attributes(event, f"{field}.attributes")
+    types.get(topic).check(event.payload, f"{field}.payload")
+    return row_of(topic, event.payload, event.id, event.key, dict(event.attributes))
+
+
+def row_of(
+    topic: str, payload: bytes, event_id: str = "", key: str = "", attributes: dict[str, str] | None = None
+) -> NewEventRow:
+    """An event as the store keeps it."""
+    body = event_pb2.Event(
+        id=event_id or secrets.token_hex(16), key=key, payload=payload, attributes=attributes or {}
+    ).SerializeToString()
+    return NewEventRow(topic, body, event_id)
+
+
+def _check_attributes(event: event_pb2.NewEvent, field: str) -> None:
+    if len(event.attributes) > MAX_ATTRIBUTES:
+        raise refusals.invalid_field(f"{field} are more than {MAX_ATTRIBUTES}", field=field)
+    for name, value in event.attributes.items():
+        if name in DERIVED or not _ATTRIBUTE.fullmatch(name):
+            raise refusals.invalid_field(
+                f"{field} have the name {name[:64]!r}; names are 1 to 32 lower-case letters and digits, and not"
+                f" {', '.join(sorted(DERIVED))}",
+                field=field,
+            )
+        if len(value.encode()) > MAX_ATTRIBUTE_BYTES:
+            raise refusals.invalid_field(
+                f"{field}: the value of {name} has more than {MAX_ATTRIBUTE_BYTES} bytes", field=field
+            )
+
+
+class SentEvent(NamedTuple):
+    """A stored event on its way to subscribers: `wire` is its part of a `SubscribeEventsResponse`."""
+
+    sequence: int
+    body: bytes
+    wire: bytes
+
+
+def sent(topic: str, row: EventRow) -> SentEvent:
+    event = serialized(topic, row)
+    return SentEvent(row.sequence, row.body, b"".join((_EVENTS_TAG, _varint(len(event)), event)))
+
+
+def serialized(topic: str, row: EventRow) -> bytes:
+    """A stored event as a serialized `Event`."""
+    head = event_pb2.Event(topic=topic, sequence=row.sequence, publish_time=timestamp(row.at))
+    return head.SerializeToString() + row.body
+
+
+def event_of(topic: str, row: EventRow) -> event_pb2.Event:
+    """A stored event as a message."""
+    return event_pb2.Event.FromString(serialized(topic, row))
+
+
+def topic_message(record: TopicRecord) -> event_pb2.Topic:
+    return event_pb2.Topic(
+        name=record.name,
+        first_sequence=record.first,
+        last_sequence=record.last,
+        size_bytes=max(0, record.size_bytes),
+        last_publish_time=timestamp(record.last_at),
+    )
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

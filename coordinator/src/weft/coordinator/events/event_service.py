@@ -1,0 +1,171 @@
+"""The servicer of `weft.v1.EventService`: publishes events, and gives them to those who ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from grpc import aio
+
+from weft.coordinator import guard
+from weft.coordinator.events.event_codec import (
+    check_time,
+    check_topic,
+    event_of,
+    new_rows,
+    topic_message,
+)
+from weft.coordinator.events.event_types import EventTypes
+from weft.coordinator.events.topic_feed import Portion, TopicFeed, TopicFeeds
+from weft.coordinator.request_checks import check_page_size, check_page_token
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.event_store import TooManyTopics
+from weft.rpc import refusals
+from weft.rpc.identity.edge import Edge
+from weft.v1 import event_pb2, event_pb2_grpc
+
+Context = aio.ServicerContext[Any, Any]
+
+# A subscriber's first event goes out at once; those that follow it within this time go together. With many subscribers of a topic it is
+# longer: a response costs the same with one event or a hundred.
+PACE_S = 0.002
+PACE_EACH_S = 0.0004
+# As sequences may be: more would not fit the stores' integers.
+MAX_SEQUENCE = 2**53
+_METHOD = "SubscribeEvents"
+
+
+class EventService(event_pb2_grpc.EventServiceServicer):
+    """Each RPC's errors and guarantee are in the contract's comments.
+
+    Args:
+        stalled_stream_s: a subscriber that does not read for so long is ended.
+    """
+
+    def __init__(
+        self, store: Store, types: EventTypes, feeds: TopicFeeds, edge: Edge, stalled_stream_s: float
+    ) -> None:
+        self._store = store
+        self._types = types
+        self._feeds = feeds
+        self._edge = edge
+        self.stalled_stream_s = stalled_stream_s
+
+    def add_to(self, server: Any) -> None:
+        """Serve it, with responses of subscriptions that are serialized already."""
+        event_pb2_grpc.add_EventServiceServicer_to_server(self, _Serialized(server))
+
+    @guard.unary
+    async def PublishEvents(
+        self, request: event_pb2.PublishEventsRequest, context: Context
+    ) -> event_pb2.PublishEventsResponse:
+        for topic in {event.topic for event in request.events}:
+            self._edge.check_method(context, topic)
+        rows = new_rows(request.events, self._types)
+        results = await self._store.append_events(rows)
+        if isinstance(results, TooManyTopics):
+            raise refusals.overloaded(f"there are {results.limit} topics, the most that are allowed")
+        return event_pb2.PublishEventsResponse(
+            events=[
+                event_pb2.PublishedEvent(sequence=each.sequence, existed=each.existed) for each in results
+            ]
+        )
+
+    @guard.stream
+    async def SubscribeEvents(
+        self, request: event_pb2.SubscribeEventsRequest, context: Context
+    ) -> AsyncGenerator[bytes]:
+        topic = self._checked(request.topic, context)
+        async with self._feeds.subscribed(topic) as feed:
+            position = await self._start(request, feed)
+            # Up to here it is a replay, which leaves nothing out.
+            replayed = feed.last
+            yield _response(Portion([], position, 0))
+            while True:
+                portion = await feed.after(position, keep_up=request.keep_up and position >= replayed)
+                position = portion.position
+                yield _response(portion)
+                await asyncio.sleep(max(PACE_S, PACE_EACH_S * feed.subscribers))
+
+    @guard.unary
+    async def ListEvents(
+        self, request: event_pb2.ListEventsRequest, context: Context
+    ) -> event_pb2.ListEventsResponse:
+        check_page_size(request.page_size)
+        topic, after = self._checked(request.topic, context), _checked_sequence(request.after)
+        page = await self._store.read_events(topic, after, limit=request.page_size or 100)
+        if after > page.last:
+            raise refusals.cursor_ahead(topic, after, page.last)
+        more = page.rows and page.rows[-1].sequence < page.last
+        return event_pb2.ListEventsResponse(
+            events=[event_of(topic, row) for row in page.rows],
+            next_after=page.rows[-1].sequence if more else 0,
+        )
+
+    @guard.unary
+    async def ListTopics(
+        self, request: event_pb2.ListTopicsRequest, context: Context
+    ) -> event_pb2.ListTopicsResponse:
+        check_page_size(request.page_size)
+        check_page_token(request.page_token, check_topic)
+        page = await self._store.list_topics(limit=request.page_size or 100, cursor=request.page_token)
+        caller = self._edge.caller(context)
+        return event_pb2.ListTopicsResponse(
+            topics=[topic_message(each) for each in page.topics if caller.sees(each.name)],
+            next_page_token=page.cursor,
+        )
+
+    def _checked(self, topic: str, context: Context) -> str:
+        """A topic that the caller may read.
+
+        Raises:
+            InvalidArgument, NotFound, PermissionDenied
+        """
+        check_topic(topic)
+        self._edge.check_method(context, topic)
+        self._types.get(topic)
+        return topic
+
+    async def _start(self, request: event_pb2.SubscribeEventsRequest, feed: TopicFeed) -> int:
+        """The sequence after which a subscriber begins."""
+        kind = request.WhichOneof("start")
+        if kind == "since":
+            # Events have times to the microsecond, which floats hold only nearly.
+            at = check_time(request.since, "since") - 5e-7
+            return await self._store.event_before(feed.topic, at)
+        if kind is None:
+            return feed.last
+        after = _checked_sequence(request.after)
+        if after > feed.last:
+            # News of the last events may be on its way here.
+            last = (await self._store.read_events(feed.topic, after, limit=1)).last
+            if after > last:
+                raise refusals.cursor_ahead(feed.topic, after, last)
+        return after
+
+
+def _checked_sequence(after: int) -> int:
+    if after > MAX_SEQUENCE:
+        raise refusals.invalid_field(f"after is at most {MAX_SEQUENCE}", field="after")
+    return after
+
+
+def _response(portion: Portion) -> bytes:
+    """A `SubscribeEventsResponse`, serialized: its events are serialized already, once for all subscribers."""
+    rest = event_pb2.SubscribeEventsResponse(cursor=portion.position, missed=portion.missed)
+    return b"".join([*(event.wire for event in portion.events), rest.SerializeToString()])
+
+
+class _Serialized:
+    """A server for generated code that sends the responses of subscriptions as they are."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        own = {_METHOD: handlers[_METHOD]._replace(response_serializer=None)}
+        self._server.add_registered_method_handlers(service, {**handlers, **own})
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Generated code calls this with the same handlers; nothing to do."""
