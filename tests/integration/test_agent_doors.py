@@ -156,7 +156,7 @@ async def test_every_rpc_with_every_role_and_proof(doors: Doors) -> None:
         *(proofs.check(doors.at_egress, path, at_egress(path)) for path in [*RPCS, *OTHERS, CALL]),
     )
     assert await called(doors.at_agent, "/grpc.health.v1.Health/Check", (), 20.0) is None
-    denied = dict(doors.agent._runtime._direct.callers.edge.denied())  # type: ignore[union-attr]
+    denied = dict(doors.agent._runtime._direct.callers.edge.refused.counts())  # type: ignore[union-attr]
     assert denied["TOKEN_MISSING", "none"] == len(at_agent)
     assert denied["ROLE_NEEDED", "observer"] >= 1
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14weft/v1/access.proto\x12\x07weft.v1\x1a google/protobuf/descriptor.proto\"d\n\x06\x41\x63\x63\x65ss\x12\x1c\n\x05roles\x18\x01 \x03(\x0e\x32\r.weft.v1.Role\x12\x17\n\x0f\x65very_namespace\x18\x02 \x01(\x08\x12\x10\n\x08\x66requent\x18\x03 \x01(\x08\x12\x11\n\tunlimited\x18\x04 \x01(\x08*c\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_CLIENT\x10\x01\x12\x0e\n\nROLE_AGENT\x10\x02\x12\x11\n\rROLE_OBSERVER\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04:A\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x99\x8c\x03 \x01(\x0b\x32\x0f.weft.v1.Accessb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14weft/v1/access.proto\x12\x07weft.v1\x1a google/protobuf/descriptor.proto\"u\n\x06\x41\x63\x63\x65ss\x12\x1c\n\x05roles\x18\x01 \x03(\x0e\x32\r.weft.v1.Role\x12\x17\n\x0f\x65very_namespace\x18\x02 \x01(\x08\x12\x10\n\x08\x66requent\x18\x03 \x01(\x08\x12\x11\n\tunlimited\x18\x04 \x01(\x08\x12\x0f\n\x07\x61udited\x18\x05 \x01(\x08*c\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_CLIENT\x10\x01\x12\x0e\n\nROLE_AGENT\x10\x02\x12\x11\n\rROLE_OBSERVER\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04:A\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x99\x8c\x03 \x01(\x0b\x32\x0f.weft.v1.Accessb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=169
-  _globals['_ROLE']._serialized_end=268
+  _globals['_ROLE']._serialized_start=186
+  _globals['_ROLE']._serialized_end=285
   _globals['_ACCESS']._serialized_start=67
-  _globals['_ACCESS']._serialized_end=167
+  _globals['_ACCESS']._serialized_end=184
 # @@protoc_insertion_point(module_scope)

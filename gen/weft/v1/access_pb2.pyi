@@ -24,13 +24,15 @@ ACCESS_FIELD_NUMBER: _ClassVar[int]
 access: _descriptor.FieldDescriptor
 
 class Access(_message.Message):
-    __slots__ = ("roles", "every_namespace", "frequent", "unlimited")
+    __slots__ = ("roles", "every_namespace", "frequent", "unlimited", "audited")
     ROLES_FIELD_NUMBER: _ClassVar[int]
     EVERY_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     FREQUENT_FIELD_NUMBER: _ClassVar[int]
     UNLIMITED_FIELD_NUMBER: _ClassVar[int]
+    AUDITED_FIELD_NUMBER: _ClassVar[int]
     roles: _containers.RepeatedScalarFieldContainer[Role]
     every_namespace: bool
     frequent: bool
     unlimited: bool
-    def __init__(self, roles: _Optional[_Iterable[_Union[Role, str]]] = ..., every_namespace: bool = ..., frequent: bool = ..., unlimited: bool = ...) -> None: ...
+    audited: bool
+    def __init__(self, roles: _Optional[_Iterable[_Union[Role, str]]] = ..., every_namespace: bool = ..., frequent: bool = ..., unlimited: bool = ..., audited: bool = ...) -> None: ...

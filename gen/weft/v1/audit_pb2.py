@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/audit.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"\xfa\x02\n\nAuditEvent\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x1b\n\x04role\x18\x05 \x01(\x0e\x32\r.weft.v1.Role\x12\x10\n\x08token_id\x18\x06 \x01(\t\x12\x11\n\tnamespace\x18\x07 \x01(\t\x12\x0c\n\x04peer\x18\x08 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\t \x01(\t\x12\x31\n\x07\x64\x65tails\x18\n \x03(\x0b\x32 .weft.v1.AuditEvent.DetailsEntry\x12\x0c\n\x04\x63ode\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\r\n\x05\x63ount\x18\r \x01(\x04\x12\x10\n\x08previous\x18\x0e \x01(\t\x12\x0e\n\x06\x64igest\x18\x0f \x01(\t\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"j\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x17ListAuditEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.weft.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61ults\x18\x03 \x03(\t\"D\n\x17WatchAuditEventsRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x18WatchAuditEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.weft.v1.AuditEvent2\xd5\x01\n\x0c\x41uditService\x12_\n\x0fListAuditEvents\x12\x1f.weft.v1.ListAuditEventsRequest\x1a .weft.v1.ListAuditEventsResponse\"\t\xca\xe1\x18\x05\n\x01\x03\x10\x01\x12\x64\n\x10WatchAuditEvents\x12 .weft.v1.WatchAuditEventsRequest\x1a!.weft.v1.WatchAuditEventsResponse\"\t\xca\xe1\x18\x05\n\x01\x03\x10\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/audit.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"\xfa\x02\n\nAuditEvent\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x1b\n\x04role\x18\x05 \x01(\x0e\x32\r.weft.v1.Role\x12\x10\n\x08token_id\x18\x06 \x01(\t\x12\x11\n\tnamespace\x18\x07 \x01(\t\x12\x0c\n\x04peer\x18\x08 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\t \x01(\t\x12\x31\n\x07\x64\x65tails\x18\n \x03(\x0b\x32 .weft.v1.AuditEvent.DetailsEntry\x12\x0c\n\x04\x63ode\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\r\n\x05\x63ount\x18\r \x01(\x04\x12\x10\n\x08previous\x18\x0e \x01(\t\x12\x0e\n\x06\x64igest\x18\x0f \x01(\t\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"j\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x17ListAuditEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.weft.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61ults\x18\x03 \x03(\t\x12\x0c\n\x04lost\x18\x04 \x01(\x04\"D\n\x17WatchAuditEventsRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x18WatchAuditEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.weft.v1.AuditEvent2\xd5\x01\n\x0c\x41uditService\x12_\n\x0fListAuditEvents\x12\x1f.weft.v1.ListAuditEventsRequest\x1a .weft.v1.ListAuditEventsResponse\"\t\xca\xe1\x18\x05\n\x01\x03\x10\x01\x12\x64\n\x10WatchAuditEvents\x12 .weft.v1.WatchAuditEventsRequest\x1a!.weft.v1.WatchAuditEventsResponse\"\t\xca\xe1\x18\x05\n\x01\x03\x10\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,11 +46,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=468
   _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=574
   _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=576
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=679
-  _globals['_WATCHAUDITEVENTSREQUEST']._serialized_start=681
-  _globals['_WATCHAUDITEVENTSREQUEST']._serialized_end=749
-  _globals['_WATCHAUDITEVENTSRESPONSE']._serialized_start=751
-  _globals['_WATCHAUDITEVENTSRESPONSE']._serialized_end=814
-  _globals['_AUDITSERVICE']._serialized_start=817
-  _globals['_AUDITSERVICE']._serialized_end=1030
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=693
+  _globals['_WATCHAUDITEVENTSREQUEST']._serialized_start=695
+  _globals['_WATCHAUDITEVENTSREQUEST']._serialized_end=763
+  _globals['_WATCHAUDITEVENTSRESPONSE']._serialized_start=765
+  _globals['_WATCHAUDITEVENTSRESPONSE']._serialized_end=828
+  _globals['_AUDITSERVICE']._serialized_start=831
+  _globals['_AUDITSERVICE']._serialized_end=1044
 # @@protoc_insertion_point(module_scope)

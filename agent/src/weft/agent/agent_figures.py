@@ -143,7 +143,7 @@ class AgentFigures:
     def shut(self) -> None:
         """Let nobody scrape until `judge_scrapes`."""
         if self._endpoint is not None:
-            self._endpoint.admit = lambda _authorization: (503, "the agent is starting")
+            self._endpoint.admit = lambda _authorization, _peer: (503, "the agent is starting")
         self._shut = True
 
     def judge_scrapes(self, judge: Judge) -> None:
@@ -152,7 +152,7 @@ class AgentFigures:
             door = HttpDoor(judge, "metrics")
             door.open()
             self._endpoint.admit = door.refusal
-            self.denied["metrics"] = door.denied
+            self.denied["metrics"] = door.refused.counts
 
     def bind(self) -> None:
         """Open the endpoint, if there is one.

@@ -128,7 +128,7 @@ class Runtime:
         parts = DirectParts(self._runners, self._slots, self._load, settings.id, bound, self._figures.calls)
         users = PortUsers(self._methods, parts, self._describe, lambda: self._session.channel)
         made = DirectPort(settings, self._instance_id, self._tls, users)
-        self._figures.denied["agent"] = made.callers.edge.denied
+        self._figures.denied["agent"] = made.callers.edge.refused.counts
         self._figures.judge_scrapes(made.callers)
         return made
 

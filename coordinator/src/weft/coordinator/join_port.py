@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 
 from weft.coordinator import guard
+from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.server_port import bind, write_whole
 from weft.coordinator.settings import CoordinatorSettings
@@ -27,16 +28,19 @@ class JoinPort:
 
     Args:
         files: with the coordinator's certificate.
+        audited: its calls are told to the audit.
     """
 
-    def __init__(self, settings: CoordinatorSettings, identity: Identity, files: TlsFiles) -> None:
+    def __init__(
+        self, settings: CoordinatorSettings, identity: Identity, files: TlsFiles, audited: AuditedCalls
+    ) -> None:
         self._settings = settings
         self._identity = identity
         self._files = files
         self._server = make_server(server_options(stalled_s=settings.stalled_stream_s))
         routes = Routes(identity.edge.behind(self._server))
         certificate_pb2_grpc.add_CertificateServiceServicer_to_server(
-            identity.certificates, guard.Lenient(routes, lambda handler, _method: handler)
+            identity.certificates, guard.Lenient(routes, audited.handler)
         )
         self.address = ""
 

@@ -12,6 +12,7 @@ from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.audit.audit import Audit
+from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.coordinator_figures import CoordinatorFigures
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.join_port import JoinPort
@@ -78,17 +79,19 @@ class Coordinator:
     ) -> None:
         self._settings, self.coordinator_id = settings, settings.process_name
         store = store or store_of(settings.store_config)
-        self.identity = Identity(store, settings)
+        self._audit = Audit(store, settings)
+        self.identity = Identity(store, settings, self._audit)
+        self._audited = AuditedCalls(self._audit.log, self.identity.edge)
         tls = self.identity.tls or settings.tls
         self._tls = process_tls(tls)
         self._join: JoinPort | None = None
         if self.identity.tls is not None and self._tls.ports is not None:
-            self._join = JoinPort(settings, self.identity, self._tls.ports)
+            self._join = JoinPort(settings, self.identity, self._tls.ports, self._audited)
         self._payload_sweeps = PayloadSweeps(settings.payload_store)
         self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, tls)
         ask_certificate(self._figures.figures, self._tls.ports)
-        ports = {"coordinator": self.identity.edge.denied}
+        ports = {"coordinator": self.identity.edge.refused.counts}
         self._scrapes: HttpDoor | None = None
         members = self.identity.tls is not None
         if self.identity.edge.on and asks_scrapers(
@@ -96,12 +99,11 @@ class Coordinator:
         ):
             self._scrapes = self.identity.http_door()
             self._figures.admit(self._scrapes)
-            ports["metrics"] = self._scrapes.denied
+            ports["metrics"] = self._scrapes.refused.counts
         ask_denied(self._figures.figures, ports)
         self._figures.figures.ask(CALLERS_LIMITED, self.identity.metering.refused)
         self._exposure = Exposure(allowed=settings.insecure)
-        self._audit = Audit(store, settings, self.identity.edge.caller)
-        once = self.coordinator_id, self._tls, self.identity, tracer, self._exposure, self._audit.calls
+        once = self.coordinator_id, self._tls, self.identity, tracer, self._exposure, self._audited
         self._parts = CoordinatorParts(settings, *once)
         # The mesh of those who name none.
         self.default = Namespace(store, self._parts, self)
@@ -131,11 +133,12 @@ class Coordinator:
         return self.identity.rows_changed(kind) or self._upkeep.rows_changed(kind)
 
     async def keep_house(self, now_s: float) -> None:
-        await self._audit.keep_house(now_s)
+        self._audit.tick(now_s)
         if await self.identity.keep_house(now_s):
             for mesh in (self.default, *(each.mesh for each in self.namespaces.present().values())):
                 mesh.tell_tokens_changed()
         await self._upkeep.keep_house(now_s)
+        await self._audit.forget(now_s)
 
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
@@ -152,8 +155,8 @@ class Coordinator:
         self._figures.bind()
         await self._channelz.start()
         await self.default.open()
-        await self.identity.start()
         await self._audit.start()
+        await self.identity.start()
         await self.default.start()
         await self._figures.start()
         await server.start()
@@ -184,7 +187,7 @@ class Coordinator:
         )
         common, own, identity = Routes(), Routes(), self.identity
         timing = CallFigures(self.figures)
-        edge, services = identity.edge, guard.Lenient(common, self._audit.calls.around(timing.timed_handler))
+        edge, services = identity.edge, guard.Lenient(common, self._audited.around(timing.timed_handler))
         security_pb2_grpc.add_TokenServiceServicer_to_server(identity.service, services)
         namespace_pb2_grpc.add_NamespaceServiceServicer_to_server(
             NamespaceService(self.namespaces, edge), services

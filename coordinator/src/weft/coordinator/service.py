@@ -115,8 +115,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self._subscriptions,
             self._settings,
             traceparent,
-            self._audited.method_check(_SUBMIT_TASKS, context, self._edge.method_check(context)),
+            self._edge.method_check(context),
             submitter_of(context),
+            self._audited.submissions(_SUBMIT_TASKS, context),
         )
         async for response in stream.run(guard.parsed(requests)):
             yield response
@@ -285,8 +286,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def Connect(
         self, request_iterator: AsyncIterator[session_pb2.ConnectRequest], context: Context
     ) -> None:
-        opened = self._audited.session_opened(_CONNECT, context)
-        await self._sessions.serve(request_iterator, context, self._edge.caller(context), opened)
+        opening = self._audited.session(_CONNECT, context)
+        await self._sessions.serve(request_iterator, context, self._edge.caller(context), opening)
 
     @guard.unary
     async def Report(

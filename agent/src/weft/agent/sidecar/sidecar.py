@@ -108,7 +108,7 @@ class Sidecar(Agent):
             max_calls=self._sidecar.max_calls,
         )
         figures.ask_egress(egress.admission, egress.balancer)
-        figures.denied["egress"] = egress.rights.edge.denied
+        figures.denied["egress"] = egress.rights.edge.refused.counts
         egress.observe = figures.calls_made.observe
         try:
             await egress.start(tls.ports if self._sidecar.egress_tls else None)

@@ -34,6 +34,15 @@ def read_policy(path: Path) -> AccessPolicy:
     Raises:
         PolicyFault
     """
+    return parse_policy(policy_text(path), path)
+
+
+def policy_text(path: Path) -> str:
+    """What is in a policy file.
+
+    Raises:
+        PolicyFault
+    """
     try:
         with path.open("rb") as file:
             found = file.read(MAX_BYTES + 1)
@@ -44,7 +53,7 @@ def read_policy(path: Path) -> AccessPolicy:
     if len(found) > MAX_BYTES:
         raise PolicyFault(f"{path} has more than {MAX_BYTES} bytes: it is no policy file")
     try:
-        return parse_policy(found.decode(), path)
+        return found.decode()
     except UnicodeDecodeError as error:
         raise PolicyFault(f"{path} is not UTF-8 text, at byte {error.start}: save it as UTF-8") from None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
-from weft.coordinator.access.access_file import read_policy
+from weft.coordinator.access.access_file import parse_policy, policy_text
 from weft.coordinator.access.access_policy import NO_POLICY, AccessPolicy
 from weft.coordinator.access.policy_entries import PolicyFault
+from weft.coordinator.access.policy_news import PolicyNews, ToldOfPolicy
 from weft.rpc import refusals
 from weft.rpc.process.logs import get_logger
 
@@ -18,21 +20,24 @@ class PolicySource:
 
     Args:
         path: None: there is none, and everything is allowed that roles and scopes allow.
+        told: told of each other policy that comes into force, and of each state of the file that cannot be used.
 
     Raises:
         InvalidArgument: the file cannot be used.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, told: ToldOfPolicy = lambda _: None) -> None:
         self._path = path
+        self._told = told
         self._seen: tuple[int, ...] | None = None
         self.present: AccessPolicy = NO_POLICY
         # Why the file, as it is now, is not in force; empty: it is.
         self.fault = ""
+        self._digest = ""
         if path is not None:
             self._seen = _state(path)
             try:
-                self.present = read_policy(path)
+                self._read(path)
             except PolicyFault as fault:
                 raise refusals.invalid_field(str(fault), field="policy") from None
 
@@ -48,18 +53,35 @@ class PolicySource:
         # Before it is read: a wrong file is mentioned once for each of its states.
         self._seen = state
         try:
-            policy = read_policy(self._path)
+            changed = self._read(self._path)
         except PolicyFault as fault:
             self.fault = str(fault)
             log.error(  # noqa: TRY400
                 "policy.not_read", error=self.fault, effect="the last good policy stays in force"
             )
+            self._tell(self._path)
             return False
-        self.fault = ""
-        changed = policy != self.present
-        self.present = policy
-        log.info("policy.read", file=str(self._path), rules=len(policy.rules), changed=changed)
+        log.info("policy.read", file=str(self._path), rules=len(self.present.rules), changed=changed)
         return changed
+
+    def _read(self, path: Path) -> bool:
+        """Read the file. True: another policy is in force.
+
+        Raises:
+            PolicyFault
+        """
+        text = policy_text(path)
+        policy = parse_policy(text, path)
+        changed = policy != self.present
+        self.fault, self.present = "", policy
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if digest != self._digest:
+            self._digest = digest
+            self._tell(path)
+        return changed
+
+    def _tell(self, path: Path) -> None:
+        self._told(PolicyNews(str(path), self._digest, len(self.present.rules), self.fault))
 
 
 def _state(path: Path) -> tuple[int, ...]:

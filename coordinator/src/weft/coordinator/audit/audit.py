@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
-from weft.coordinator.audit.audit_event import NO_DIGEST
+from weft.coordinator.access.policy_news import PolicyNews
+from weft.coordinator.audit.audit_event import NO_DIGEST, NOBODY, AuditFact, Details, who
 from weft.coordinator.audit.audit_file import AuditFile
 from weft.coordinator.audit.audit_log import AuditLog
 from weft.coordinator.audit.audit_service import AuditService
 from weft.coordinator.audit.audit_sink import AuditSink
 from weft.coordinator.audit.audit_table import KIND, AuditTable
-from weft.coordinator.audit.audited_calls import AuditedCalls
+from weft.coordinator.audit.call_facts import peer_of
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.rpc.identity.caller import Caller
+from weft.rpc.errors import PermissionDenied, Unauthenticated
+from weft.rpc.identity.refused_calls import RefusedCall
+from weft.rpc.process.version import VERSION
 from weft.rpc.telemetry.event_export import EventExport
 
 # Old events are deleted so often.
@@ -23,13 +24,10 @@ FORGET_S = 600.0
 
 
 class Audit:
-    """The audit: on if callers must show tokens, or if there is a file for it.
+    """The audit: on if callers must show tokens, or if there is a file for it. It listens to the identity part (`IdentityNews`)."""
 
-    Args:
-        caller: who makes a call.
-    """
-
-    def __init__(self, store: Store, settings: CoordinatorSettings, caller: Callable[[Any], Caller]) -> None:
+    def __init__(self, store: Store, settings: CoordinatorSettings) -> None:
+        self._settings = settings
         self._table = AuditTable(store, settings.audit_keep_s)
         self._file = None if settings.audit_log is None else AuditFile(settings.audit_log)
         sinks: list[AuditSink] = []
@@ -43,11 +41,31 @@ class Audit:
             if self._export is not None:
                 sinks.append(AuditSink("OTLP", self._export.send))
         self.log = AuditLog(settings.process_name, store.now, sinks)
-        self.calls = AuditedCalls(self.log, caller)
         self.service = AuditService(
             self._table, self.log, settings, kept=self.log.on and bool(settings.audit_keep_s)
         )
         self._forget_at_s = 0.0
+
+    # -- what it is told (IdentityNews) -----------------------------------------------------------------------------
+
+    def refused(self, call: RefusedCall) -> None:
+        if isinstance(call.why, Unauthenticated | PermissionDenied):
+            caller = NOBODY if call.caller is None else who(call.caller)
+            outcome = call.why.code.name, call.why.reason_name
+            self.log.denied(AuditFact(call.method, caller, peer_of(call.peer), *outcome))
+
+    def policy_read(self, news: PolicyNews) -> None:
+        details: Details = (("file", news.file), ("digest", news.digest), ("rules", str(news.rules)))
+        if news.fault:
+            fault = (*details, ("fault", news.fault))
+            self.log.record(AuditFact("policy.refused", code="INVALID_ARGUMENT", details=fault))
+        else:
+            self.log.record(AuditFact("policy.in_force", details=details))
+
+    def first_operator(self, token_id: str) -> None:
+        self.log.record(AuditFact("token.first_operator", details=(("token.id", token_id),)))
+
+    # -- life -------------------------------------------------------------------------------------------------------
 
     def rows_changed(self, kind: str) -> None:
         """Some coordinator has changed rows of a kind."""
@@ -66,16 +84,23 @@ class Audit:
             digest = await asyncio.to_thread(self._file.open)
             if digest != NO_DIGEST:
                 self.log.chain.follow(digest)
-        self.log.start()
+        settings = self._settings
+        checks = ("tokens", settings.tokens), ("tls", str(settings.tls is not None)), ("ca", settings.ca)
+        self.log.start((("version", VERSION), *checks, ("insecure", str(settings.insecure))))
 
-    async def keep_house(self, now_s: float) -> None:
-        """Turn counts into events, and forget old ones."""
-        if not self.log.on:
-            return
+    def tick(self, now_s: float) -> None:
+        """Turn counts into events, if it is time.
+
+        Args:
+            now_s: monotonic time.
+        """
         self.log.tick(now_s)
-        if now_s >= self._forget_at_s:
-            self._forget_at_s = now_s + FORGET_S
-            await self._table.forget()
+
+    async def forget(self, now_s: float) -> None:
+        """Delete old events from the store, if it is time."""
+        if self.log.on and now_s >= self._forget_at_s:
+            # Soon again, if there were too many to delete at once.
+            self._forget_at_s = now_s if await self._table.forget() else now_s + FORGET_S
 
     async def stop(self) -> None:
         """Write the last events, within some seconds."""

@@ -18,6 +18,8 @@ MAX_TEXT_CHARS = 128
 MAX_DETAILS = 16
 
 Record = Mapping[str, Any]
+# Names and values.
+Details = tuple[tuple[str, str], ...]
 
 # Of a record, but for its time and role, whose forms are others in messages.
 _FIELDS = frozenset(audit_pb2.AuditEvent.DESCRIPTOR.fields_by_name) - {"time", "role"}
@@ -52,8 +54,7 @@ class AuditFact(NamedTuple):
     peer: str = ""
     code: str = "OK"
     reason: str = ""
-    # Names and values.
-    details: tuple[tuple[str, str], ...] = ()
+    details: Details = ()
 
 
 class Chain:

@@ -74,7 +74,10 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
             cursor = cursor_at(seconds(request.since))
         records, cursor = await self._table.page(request.page_size or 100, cursor)
         return audit_pb2.ListAuditEventsResponse(
-            events=map(message_of, records), next_page_token=cursor, faults=self._log.faults
+            events=map(message_of, records),
+            next_page_token=cursor,
+            faults=self._log.faults,
+            lost=self._log.lost,
         )
 
     @guard.stream

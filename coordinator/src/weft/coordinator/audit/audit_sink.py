@@ -52,17 +52,28 @@ class AuditSink:
         self._more.set()
         self._idle.clear()
 
+    @property
+    def waiting(self) -> int:
+        """Events that have not been written."""
+        return len(self._waiting)
+
+    async def idle(self) -> None:
+        """Wait until all events have been written."""
+        await self._idle.wait()
+
     async def stop(self, within_s: float) -> None:
         """Write what waits, within a time."""
         if self._task is None:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await self._idle.wait()
+                await self.idle()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if self._waiting:
+            self.lost += len(self._waiting)
             log.error("audit.not_written", place=self.name, count=len(self._waiting), error=self.fault)
+            self._waiting.clear()
 
     async def _run(self) -> None:
         pause_s = _LEAST_PAUSE_S
@@ -79,9 +90,10 @@ class AuditSink:
                 continue
             pause_s = _LEAST_PAUSE_S
             # While it wrote, some of these may have been given up as lost.
-            for _ in range(len(batch) - (self.lost - lost)):
+            given_up = min(self.lost - lost, len(batch))
+            for _ in range(len(batch) - given_up):
                 self._waiting.popleft()
-            self.lost = lost
+            self.lost -= given_up
             if not self._waiting:
                 self._more.clear()
                 self._idle.set()

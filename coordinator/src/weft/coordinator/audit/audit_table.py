@@ -62,11 +62,12 @@ class AuditTable:
             if not (cursor := page.cursor):
                 return
 
-    async def forget(self) -> None:
-        """Delete events whose time has come."""
+    async def forget(self) -> bool:
+        """Delete events whose time has come, some at a time. True: there may be more."""
         due = await self._store.due_rows(KIND, _DELETED)
         if due.rows:
             await self._store.delete_rows([RowDelete(KIND, row.key, row.revision) for row in due.rows])
+        return len(due.rows) == _DELETED
 
 
 def cursor_at(time: float) -> str:

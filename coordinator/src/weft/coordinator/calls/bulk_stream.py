@@ -34,10 +34,12 @@ PIPELINE = 8
 PIPELINE_BYTES = 4 * 1024 * 1024
 
 _Acks = list[coordinator_pb2.SubmitAck]
+# Told of the tasks of a message and of the answer to each.
+Told = Callable[[Sequence[coordinator_pb2.SubmitTaskRequest], Sequence[coordinator_pb2.SubmitAck]], None]
 
 
 class BulkStream:
-    """The server side of one `SubmitTasks` call. One class, since reader and writer share one stream's bounds."""
+    """The server side of one `SubmitTasks` call. Large because reader and writer share one stream's bounds."""
 
     def __init__(
         self,
@@ -48,9 +50,11 @@ class BulkStream:
         traceparent: str = "",
         check_method: Callable[[str], None] = ANYBODY.check_method,
         submitter: Submitter | None = None,
+        told: Told | None = None,
     ) -> None:
         self._check_method = check_method
         self._submitter = submitter
+        self._told = told
         self._submission_service = submission_service
         self._store = store
         self._subscriptions = subscriptions
@@ -136,6 +140,12 @@ class BulkStream:
         self._filled.set()
 
     async def _take(self, requests: Sequence[coordinator_pb2.SubmitTaskRequest]) -> _Acks:
+        answers = await self._answers(requests)
+        if self._told is not None:
+            self._told(requests, answers)
+        return answers
+
+    async def _answers(self, requests: Sequence[coordinator_pb2.SubmitTaskRequest]) -> _Acks:
         """Store one message's tasks together; each task has its own acknowledgement."""
         acks: list[coordinator_pb2.SubmitAck | None] = []
         submissions: list[Submission] = []

@@ -20,6 +20,8 @@ from weft.v1 import certificate_pb2, certificate_pb2_grpc, security_pb2
 
 log = get_logger(__name__)
 
+_ISSUE = "weft.v1.CertificateService/IssueCertificate"
+
 Context = aio.ServicerContext[Any, Any]
 
 
@@ -39,6 +41,12 @@ class CertificateService(certificate_pb2_grpc.CertificateServiceServicer):
 
     @guard.unary
     async def IssueCertificate(
+        self, request: certificate_pb2.IssueCertificateRequest, context: Context
+    ) -> certificate_pb2.IssueCertificateResponse:
+        with self._edge.counting(context, _ISSUE):
+            return await self._issued(request, context)
+
+    async def _issued(
         self, request: certificate_pb2.IssueCertificateRequest, context: Context
     ) -> certificate_pb2.IssueCertificateResponse:
         from weft.rpc.security.certificates import Names

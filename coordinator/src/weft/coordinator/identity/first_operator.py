@@ -21,15 +21,17 @@ class FirstTokenError(Exception):
     """The file of the first operator's token cannot be written."""
 
 
-async def make_first_operator(table: TokenTable, path: Path) -> None:
+async def make_first_operator(table: TokenTable, path: Path) -> str:
     """Make an operator's token and write it to a file that only this user can read, unless an operator has a valid token.
+
+    Returns its id; empty: none was made.
 
     Raises:
         FirstTokenError
         Unavailable: the store cannot be written.
     """
     if await table.has_operator():
-        return
+        return ""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         # Before the token is stored: one that nobody can read would keep the next start from making another.
@@ -45,3 +47,4 @@ async def make_first_operator(table: TokenTable, path: Path) -> None:
     finally:
         partial.unlink(missing_ok=True)
     log.warning("token.first_operator", file=str(path), token_id=token.id, role="operator")
+    return token.id

@@ -12,6 +12,7 @@ from weft.coordinator.identity.agent_binding import admit_agent
 from weft.coordinator.identity.certificate_judge import CertificateJudge
 from weft.coordinator.identity.certificate_service import CertificateService
 from weft.coordinator.identity.first_operator import make_first_operator
+from weft.coordinator.identity.identity_news import IdentityNews
 from weft.coordinator.identity.makers import Makers
 from weft.coordinator.identity.own_authority import OwnAuthority
 from weft.coordinator.identity.ticket_office import KIND as SECRETS
@@ -38,11 +39,15 @@ FORGET_S = 600.0
 class Identity:
     """Who may call this coordinator.
 
+    Args:
+        news: told of calls that are refused, and of what happens to the checks of callers.
+
     Raises:
         InvalidArgument: the policy file cannot be used.
     """
 
-    def __init__(self, store: Store, settings: CoordinatorSettings) -> None:
+    def __init__(self, store: Store, settings: CoordinatorSettings, news: IdentityNews) -> None:
+        self._news = news
         self._table = TokenTable(store)
         self._file = settings.first_token_file
         # Makes certificates. None: there is none.
@@ -50,7 +55,7 @@ class Identity:
         self._known: CertificateJudge | None = None
         if self._authority is not None or settings.tls_client_ca:
             self._known = CertificateJudge(self._table, automatic=self._authority is not None)
-        policy, limits = PolicySource(settings.policy), settings.caller_limits
+        policy, limits = PolicySource(settings.policy, news.policy_read), settings.caller_limits
         self._judge = judge = PolicyJudge(self._table, policy, self._known, limits)
         checked = settings.tokens == "on"
         self.metering = CallMetering(judge.limits_of_namespace)
@@ -58,6 +63,7 @@ class Identity:
             judge if checked else None,
             judge if checked and self._known else None,
             metering=self.metering,
+            told=news.refused,
         )
         self.metering.caller_of = self.edge.caller
         # Callers have limits, and nobody is asked who calls.
@@ -84,7 +90,7 @@ class Identity:
 
     def http_door(self) -> HttpDoor:
         """Lets requests for metrics in by their tokens."""
-        return HttpDoor(self._judge, "metrics")
+        return HttpDoor(self._judge, "metrics", self._news.refused)
 
     @property
     def table(self) -> TokenTable:
@@ -139,7 +145,8 @@ class Identity:
         if self._authority is not None:
             await self._authority.start()
         if self.edge.on:
-            await make_first_operator(self._table, self._file)
+            if made := await make_first_operator(self._table, self._file):
+                self._news.first_operator(made)
             await self._office.load()
         elif await self._table.any():
             log.warning(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from google.protobuf.message import DecodeError
 from grpc import aio
@@ -141,21 +142,21 @@ class Sessions:
         requests: AsyncIterator[session_pb2.ConnectRequest],
         context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
         caller: Caller = ANYBODY,
-        opened: Callable[[session_pb2.Hello], None] = lambda _: None,
+        opening: Callable[[session_pb2.Hello], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         """Serve one agent's stream until it ends.
 
         Args:
-            opened: called when the agent has been let in.
+            opening: is around the time in which the agent is let in, or not.
 
         Raises:
             WeftError: why this coordinator ended the stream.
         """
         hello = await self._read_hello(requests)
-        await self._listener.admit(caller, hello)
-        session = await self._open(hello, context)
+        with opening(hello):
+            await self._listener.admit(caller, hello)
+            session = await self._open(hello, context)
         session.caller = caller
-        opened(hello)
         reader = asyncio.get_running_loop().create_task(self._read(session, requests))
         task = session.task = asyncio.current_task()
         assert task is not None

@@ -103,7 +103,9 @@ type Access struct {
 	// It is called for each task, or nearly: the audit counts its calls instead of keeping each.
 	Frequent bool `protobuf:"varint,3,opt,name=frequent,proto3" json:"frequent,omitempty"`
 	// Limits of callers (`CallerLimits` in security.proto) do not hold for it: it is an agent's own work, such as its heartbeats and results.
-	Unlimited     bool `protobuf:"varint,4,opt,name=unlimited,proto3" json:"unlimited,omitempty"`
+	Unlimited bool `protobuf:"varint,4,opt,name=unlimited,proto3" json:"unlimited,omitempty"`
+	// It changes something although observers may call it: the audit keeps its calls.
+	Audited       bool `protobuf:"varint,5,opt,name=audited,proto3" json:"audited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +168,13 @@ func (x *Access) GetUnlimited() bool {
 	return false
 }
 
+func (x *Access) GetAudited() bool {
+	if x != nil {
+		return x.Audited
+	}
+	return false
+}
+
 var file_weft_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -189,12 +198,13 @@ var File_weft_v1_access_proto protoreflect.FileDescriptor
 
 const file_weft_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/access.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\"\x90\x01\n" +
+	"\x14weft/v1/access.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\"\xaa\x01\n" +
 	"\x06Access\x12#\n" +
 	"\x05roles\x18\x01 \x03(\x0e2\r.weft.v1.RoleR\x05roles\x12'\n" +
 	"\x0fevery_namespace\x18\x02 \x01(\bR\x0eeveryNamespace\x12\x1a\n" +
 	"\bfrequent\x18\x03 \x01(\bR\bfrequent\x12\x1c\n" +
-	"\tunlimited\x18\x04 \x01(\bR\tunlimited*c\n" +
+	"\tunlimited\x18\x04 \x01(\bR\tunlimited\x12\x18\n" +
+	"\aaudited\x18\x05 \x01(\bR\aaudited*c\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_CLIENT\x10\x01\x12\x0e\n" +

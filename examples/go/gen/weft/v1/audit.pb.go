@@ -1,7 +1,12 @@
-// The audit: who did what. Each coordinator records calls that change something, and what happens to itself.
+// The audit: who did what. Each coordinator records calls that change something, calls that it denies, and what happens to itself.
 //
-// Recorded one by one is every RPC of weft's own that an observer may not call, unless it says `option (access).frequent`. Frequent
-// ones, and calls of methods that agents host, are counted: one event a minute for each caller, method and outcome.
+// Recorded one by one is every RPC of weft's own that an observer may not call, or that says `option (access).audited`, unless it says
+// `option (access).frequent`. Frequent ones, and calls of methods that agents host, are counted: one event a minute for each caller,
+// method and outcome. Denied calls are recorded, too, whatever they call: by HTTP as well, and at the port where certificates are issued.
+//
+// Nobody can fill the audit. Of one caller 100 changes are recorded one by one, and 20 more each minute; of denied calls 10, and one more
+// each minute. All callers who prove nothing are one caller here. What comes beyond is counted by caller and reason: one event a minute,
+// which leaves out what its calls do not have in common, or says `_OTHER`.
 //
 // The events of one coordinator are a chain: each has the digest of the one before, so that none can be changed, removed or put in
 // without a trace. The digest is SHA-256 of the event's JSON form without `digest`: keys sorted, no spaces, ASCII alone.
@@ -37,10 +42,10 @@ type AuditEvent struct {
 	Chain string `protobuf:"bytes,1,opt,name=chain,proto3" json:"chain,omitempty"`
 	// Its place in the chain, from 1.
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// When it ended; of a count: when the last of the calls did.
+	// When it ended; of a count: when the minute did.
 	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
 	// Who did it: `token:NAME`, `jwt:ISSUER:SUBJECT`, a SPIFFE id. The part before the first colon says how that was proved. Empty: the
-	// coordinator does not ask.
+	// coordinator does not ask, or the caller was denied for that.
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The caller's role. UNSPECIFIED: it is not known.
 	Role Role `protobuf:"varint,5,opt,name=role,proto3,enum=weft.v1.Role" json:"role,omitempty"`
@@ -51,7 +56,7 @@ type AuditEvent struct {
 	// Where the call came from: an address without its port; `unix` for a socket.
 	Peer string `protobuf:"bytes,8,opt,name=peer,proto3" json:"peer,omitempty"`
 	// What was done: the full name of the RPC or hosted method, or an event of the coordinator (`coordinator.started`,
-	// `coordinator.stopped`).
+	// `coordinator.stopped`, `policy.in_force`, `policy.refused`, `token.first_operator`). A method that nobody knows is `_OTHER`.
 	Action string `protobuf:"bytes,9,opt,name=action,proto3" json:"action,omitempty"`
 	// On what, by the names of the request's fields: ids, names, states. Never payloads or secrets.
 	Details map[string]string `protobuf:"bytes,10,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -276,7 +281,9 @@ type ListAuditEventsResponse struct {
 	// For the next page; empty: this is the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// Why this coordinator cannot write its events somewhere now, a sentence for each place. Empty: all is well.
-	Faults        []string `protobuf:"bytes,3,rep,name=faults,proto3" json:"faults,omitempty"`
+	Faults []string `protobuf:"bytes,3,rep,name=faults,proto3" json:"faults,omitempty"`
+	// Events of this coordinator that were lost since it began, because somewhere they could not be written for too long.
+	Lost          uint64 `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -330,6 +337,13 @@ func (x *ListAuditEventsResponse) GetFaults() []string {
 		return x.Faults
 	}
 	return nil
+}
+
+func (x *ListAuditEventsResponse) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
 }
 
 // Asks for events as they come.
@@ -454,11 +468,12 @@ const file_weft_v1_audit_proto_rawDesc = "" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x86\x01\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x9a\x01\n" +
 	"\x17ListAuditEventsResponse\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.weft.v1.AuditEventR\x06events\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
-	"\x06faults\x18\x03 \x03(\tR\x06faults\"K\n" +
+	"\x06faults\x18\x03 \x03(\tR\x06faults\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\x04R\x04lost\"K\n" +
 	"\x17WatchAuditEventsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"G\n" +
 	"\x18WatchAuditEventsResponse\x12+\n" +

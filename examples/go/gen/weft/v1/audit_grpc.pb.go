@@ -1,7 +1,12 @@
-// The audit: who did what. Each coordinator records calls that change something, and what happens to itself.
+// The audit: who did what. Each coordinator records calls that change something, calls that it denies, and what happens to itself.
 //
-// Recorded one by one is every RPC of weft's own that an observer may not call, unless it says `option (access).frequent`. Frequent
-// ones, and calls of methods that agents host, are counted: one event a minute for each caller, method and outcome.
+// Recorded one by one is every RPC of weft's own that an observer may not call, or that says `option (access).audited`, unless it says
+// `option (access).frequent`. Frequent ones, and calls of methods that agents host, are counted: one event a minute for each caller,
+// method and outcome. Denied calls are recorded, too, whatever they call: by HTTP as well, and at the port where certificates are issued.
+//
+// Nobody can fill the audit. Of one caller 100 changes are recorded one by one, and 20 more each minute; of denied calls 10, and one more
+// each minute. All callers who prove nothing are one caller here. What comes beyond is counted by caller and reason: one event a minute,
+// which leaves out what its calls do not have in common, or says `_OTHER`.
 //
 // The events of one coordinator are a chain: each has the digest of the one before, so that none can be changed, removed or put in
 // without a trace. The digest is SHA-256 of the event's JSON form without `digest`: keys sorted, no spaces, ASCII alone.

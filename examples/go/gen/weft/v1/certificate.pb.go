@@ -361,10 +361,10 @@ const file_weft_v1_certificate_proto_rawDesc = "" +
 	"\x0fStoredAuthority\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
-	"\x06locked\x18\x03 \x01(\bR\x06locked2\xd0\x01\n" +
-	"\x12CertificateService\x12b\n" +
-	"\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x03\x01\x02\x03\x12V\n" +
+	"\x06locked\x18\x03 \x01(\bR\x06locked2\xd2\x01\n" +
+	"\x12CertificateService\x12d\n" +
+	"\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\v\xca\xe1\x18\a\n" +
+	"\x03\x01\x02\x03(\x01\x12V\n" +
 	"\fGetAuthority\x12\x1c.weft.v1.GetAuthorityRequest\x1a\x1d.weft.v1.GetAuthorityResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x03\x01\x02\x03B~\n" +
 	"\vcom.weft.v1B\x10CertificateProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"

@@ -1931,7 +1931,7 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\fTicketSecret\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\fR\x06secret\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime2\xd9\x04\n" +
+	"createTime2\xdb\x04\n" +
 	"\fTokenService\x12S\n" +
 	"\vCreateToken\x12\x1b.weft.v1.CreateTokenRequest\x1a\x1c.weft.v1.CreateTokenResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x01\x04\x10\x01\x12P\n" +
@@ -1946,9 +1946,10 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\x01\x04\x10\x01\x12R\n" +
 	"\n" +
 	"CheckToken\x12\x1a.weft.v1.CheckTokenRequest\x1a\x1b.weft.v1.CheckTokenResponse\"\v\xca\xe1\x18\a\n" +
-	"\x01\x02\x18\x01 \x01\x12X\n" +
-	"\rCreateTickets\x12\x1d.weft.v1.CreateTicketsRequest\x1a\x1e.weft.v1.CreateTicketsResponse\"\b\xca\xe1\x18\x04\n" +
-	"\x02\x01\x02B{\n" +
+	"\x01\x02\x18\x01 \x01\x12Z\n" +
+	"\rCreateTickets\x12\x1d.weft.v1.CreateTicketsRequest\x1a\x1e.weft.v1.CreateTicketsResponse\"\n" +
+	"\xca\xe1\x18\x06\n" +
+	"\x02\x01\x02\x18\x01B{\n" +
 	"\vcom.weft.v1B\rSecurityProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

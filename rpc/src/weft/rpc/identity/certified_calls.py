@@ -17,9 +17,9 @@ from weft.rpc.calls import relay
 from weft.rpc.calls.late_handler import late_handler
 from weft.rpc.errors import Unauthenticated, WeftError
 from weft.rpc.handler_shape import behaviour_of, with_behaviour
-from weft.rpc.identity.caller import Caller
 from weft.rpc.identity.guarded_server import placed
 from weft.rpc.identity.judges import Proof
+from weft.rpc.identity.refused_calls import RefusedCalls
 from weft.rpc.identity.shown_certificate import certificate_shown
 from weft.rpc.identity.shown_proof import Place, ShownProof
 from weft.rpc.identity.shown_text import check_form, shows_any, token_of
@@ -40,7 +40,8 @@ class Callers(Protocol):
 
     def why_not(self, shown: ShownProof, place: Place) -> WeftError | None: ...
 
-    def count(self, refusal: WeftError, caller: Caller | None = None) -> None: ...
+    @property
+    def refused(self) -> RefusedCalls: ...
 
 
 class CertifiedCalls:
@@ -69,7 +70,7 @@ class CertifiedCalls:
         try:
             proof, shown = await self._proved(details, context)
         except WeftError as why:
-            self._edge.count(why)
+            self._edge.refused.add(why, details.method, context.peer())
             raise
         return self._edge.known(inner, details, proof, shown)
 
@@ -88,7 +89,7 @@ class CertifiedCalls:
         except WeftError as error:
             if details.method in self._open_paths and isinstance(error, Unauthenticated):
                 return await behaviour(request, context)
-            self._edge.count(error)
+            self._edge.refused.add(error, details.method, context.peer())
             return await relay.refuse(error, context)
         place = shown.namespace(details.invocation_metadata or ()), details.method
         if (why := self._edge.why_not(shown, place)) is None:
@@ -100,7 +101,7 @@ class CertifiedCalls:
                 details.method.removeprefix("/"),
                 called=True,
             )
-        self._edge.count(why, shown.verdict.caller)
+        self._edge.refused.add(why, details.method, context.peer(), shown.caller(place[0]))
         return await relay.refuse(why, context)
 
     async def _proved(self, details: grpc.HandlerCallDetails, context: Any) -> tuple[Proof, ShownProof]:

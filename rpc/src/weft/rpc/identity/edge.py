@@ -15,7 +15,7 @@ so that its handler is found in two steps (`certified_calls`).
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -25,13 +25,14 @@ import grpc
 from weft.rpc import refusals
 from weft.rpc.calls import relay
 from weft.rpc.calls.late_handler import late_handler
-from weft.rpc.errors import Unauthenticated, Unavailable, WeftError
+from weft.rpc.errors import PermissionDenied, Unauthenticated, Unavailable, WeftError
 from weft.rpc.handler_shape import with_behaviour
-from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, role_name, roles_of
+from weft.rpc.identity.caller import ANYBODY, Caller, refusal_of, roles_of
 from weft.rpc.identity.certified_calls import CertifiedCalls
 from weft.rpc.identity.guarded_server import GuardedHandlers, GuardedServer, placed
 from weft.rpc.identity.judges import Judge, Metering, PeerJudge, Proof, TokenVerdict
 from weft.rpc.identity.moved_credential import MovedCredential
+from weft.rpc.identity.refused_calls import RefusedCalls, ToldOfRefusal
 from weft.rpc.identity.shown_certificate import certificate_shown, shows_own
 from weft.rpc.identity.shown_proof import Place, ShownProof
 from weft.rpc.identity.shown_text import Pairs, check_form, shows_any, token_of
@@ -63,6 +64,7 @@ class Edge:
         certificates: its ports verify those of callers, which may stand for tokens. None: they do not.
         unnamed: calls that show nothing are judged, too. Otherwise they are refused.
         metering: knows the limits of callers. None: they have none.
+        told: told of each refused call.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Edge:
         *,
         unnamed: bool = False,
         metering: Metering | None = None,
+        told: ToldOfRefusal = lambda _: None,
     ) -> None:
         self._judge = judge
         self._metering = metering
@@ -87,8 +90,7 @@ class Edge:
         # Calls that are being ended, and why.
         self._ending: dict[asyncio.Task[Any], WeftError] = {}
         self._roles: dict[str, frozenset[int] | None] = {}
-        # Calls refused so far, by reason and role.
-        self._denied: Counter[tuple[str, str]] = Counter()
+        self.refused = RefusedCalls(told)
 
     def behind(self, server: Any) -> Any:
         """The server for generated code that adds servicers: all that is added is behind the edge."""
@@ -127,7 +129,7 @@ class Edge:
             PermissionDenied: OUT_OF_SCOPE, POLICY_DENIED.
             Unauthenticated: as `caller` says.
         """
-        self._check(self.caller(context), method)
+        self._check(self.caller(context), method, context)
 
     def method_check(self, context: Any) -> Callable[[str], None]:
         """What refuses methods that the caller of a call may not call, for streams: by what the caller may at that moment.
@@ -145,21 +147,23 @@ class Edge:
 
         def check(method: str) -> None:
             shown = self._shown.get(text)
-            self._check(caller if shown is None else shown.caller(caller.namespace), method)
+            self._check(caller if shown is None else shown.caller(caller.namespace), method, context)
 
         return check
 
-    def _check(self, caller: Caller, method: str) -> None:
+    def _check(self, caller: Caller, method: str, context: Any) -> None:
         if (why := caller.denial(method)) is not None:
-            self.count(why, caller)
+            self.refused.add(why, method, context.peer(), caller)
             raise why
 
-    def denied(self) -> Iterator[tuple[tuple[str, str], float]]:
-        """Calls refused so far: by the reason's name, and by the caller's role, "none" if it is not known."""
-        yield from self._denied.copy().items()
-
-    def count(self, refusal: WeftError, caller: Caller | None = None) -> None:
-        self._denied[refusal.reason_name, "none" if caller is None else role_name(caller.role)] += 1
+    @contextlib.contextmanager
+    def counting(self, context: Any, method: str) -> Iterator[None]:
+        """Count a refusal that a handler itself comes to, by what is in the request."""
+        try:
+            yield
+        except PermissionDenied as why:
+            self.refused.add(why, method, context.peer(), self.caller(context))
+            raise
 
     def _proof_of(self, context: Any) -> Proof:
         """What proves who makes a call that was let in."""
@@ -189,22 +193,22 @@ class Edge:
             if shown is None or not self._is_fresh(shown):
                 if text:
                     check_form(text)
-                return late_handler(lambda _context: self._ask(inner, details, text))
+                return late_handler(partial(self._ask, inner, details, text))
         except WeftError as refusal:
             if details.method in _OPEN_PATHS and not shows_any(pairs):
                 # Of the server as a whole: which namespaces there are is not said.
                 return inner.service(placed(details, ""))
-            return self._refusal(refusal)
+            return self.refused.handler(refusal, details.method)
         return self.known(inner, details, text, shown)
 
     async def _ask(
-        self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails, text: str
+        self, inner: grpc.GenericRpcHandler, details: grpc.HandlerCallDetails, text: str, context: Any
     ) -> Handler:
         """The handler for a call whose token is not known here."""
         try:
             shown = await self._find(text)
         except WeftError as why:
-            self.count(why)
+            self.refused.add(why, details.method, context.peer())
             raise
         return self.known(inner, details, text, shown)
 
@@ -222,7 +226,7 @@ class Edge:
         if known is not None and known[0] is handler:
             return known[1]
         if (why := self.why_not(shown, place)) is not None:
-            return self._refusal(why, shown.verdict.caller)
+            return self.refused.handler(why, details.method, shown.caller(place[0]))
         inner_handler = handler
         if self._metering is not None:
             inner_handler = self._metering.metered(handler, place[1], shown.caller(place[0]))
@@ -247,15 +251,6 @@ class Edge:
             if roles is not None and len(self._roles) < _KEPT:
                 self._roles[path] = roles
         return refusal_of(shown.caller(namespace), path, roles)
-
-    def _refusal(self, why: WeftError, caller: Caller | None = None) -> Handler:
-        async def refuse(_requests: Any, context: Any) -> None:
-            await relay.refuse(why, context)
-
-        self.count(why, caller)
-        # Any shape of call fits this one on the wire.
-        made: Handler = grpc.stream_stream_rpc_method_handler(refuse)
-        return made
 
     async def fresh(self, proof: Proof) -> ShownProof:
         """What is known of a proof now; it is judged if need be.
@@ -326,7 +321,7 @@ class Edge:
             except WeftError as error:
                 why = error
             if why is not None:
-                self.count(why)
+                self.refused.add(why, place[1], context.peer())
                 return await relay.refuse(why, context)
         task = asyncio.current_task()
         assert task is not None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections import Counter
-from collections.abc import Iterator
 from concurrent import futures
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from weft.rpc import refusals
 from weft.rpc.errors import PermissionDenied, Unauthenticated, WeftError
 from weft.rpc.identity.caller import OBSERVER, OPERATOR, Caller, role_name
 from weft.rpc.identity.judges import Judge, TokenVerdict
+from weft.rpc.identity.refused_calls import RefusedCall, RefusedCalls, ToldOfRefusal
 from weft.rpc.identity.shown_text import check_form, token_of
 from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.security.tls import Tls
@@ -53,29 +53,28 @@ class HttpDoor:
     Args:
         judge: belongs to the event loop on which the door is opened.
         what: what is behind it, for messages, such as "metrics".
+        told: told of each refused request, on the judge's event loop.
     """
 
-    def __init__(self, judge: Judge, what: str) -> None:
+    def __init__(self, judge: Judge, what: str, told: ToldOfRefusal = lambda _: None) -> None:
         self._judge = judge
         self._what = what
         self._loop: asyncio.AbstractEventLoop | None = None
         # By the token's text: what it is worth, and until when that is fresh, by the monotonic clock.
         self._known: dict[str, tuple[TokenVerdict, float]] = {}
-        self._denied: Counter[tuple[str, str]] = Counter()
+        self._told = told
+        self.refused = RefusedCalls(self._tell)
 
     def open(self) -> None:
         """Judge from now on. On the judge's event loop."""
         self._loop = asyncio.get_running_loop()
 
-    def denied(self) -> Iterator[tuple[tuple[str, str], float]]:
-        """Requests refused so far, as an edge counts calls."""
-        yield from self._denied.copy().items()
-
-    def refusal(self, authorization: str) -> DeniedRequest | None:
+    def refusal(self, authorization: str, peer: str = "") -> DeniedRequest | None:
         """Why a request is not let in. None: it is. Not on the judge's event loop.
 
         Args:
             authorization: its header; empty: it has none.
+            peer: where it comes from, an address without its port.
         """
         caller: Caller | None = None
         try:
@@ -88,8 +87,7 @@ class HttpDoor:
                 # They are of all namespaces that there are.
                 raise refusals.out_of_scope("namespaces", "*")
         except WeftError as error:
-            role = "none" if caller is None else role_name(caller.role)
-            self._denied[error.reason_name, role] += 1
+            self.refused.add(error, self._what, f"http:{peer}:0", caller)
             status = 503
             if isinstance(error, Unauthenticated):
                 status = 401
@@ -97,6 +95,12 @@ class HttpDoor:
                 status = 403
             return DeniedRequest(status, error.message)
         return None
+
+    def _tell(self, refused: RefusedCall) -> None:
+        # A loop that has ended takes nothing more.
+        with contextlib.suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._told, refused)
 
     def _verdict(self, text: str) -> TokenVerdict:
         known = self._known.get(text)

@@ -57,8 +57,8 @@ class MetricsEndpoint:
         self._tls = tls
         self._server: ScrapeServer | None = None
         self.address = ""
-        # Why a request with this `Authorization` is not let in: status and text; None: it is.
-        self.admit: Callable[[str], tuple[int, str] | None] = lambda _authorization: None
+        # Why a request is not let in, by its `Authorization` and the address that it comes from: status and text; None: it is.
+        self.admit: Callable[[str, str], tuple[int, str] | None] = lambda _authorization, _peer: None
 
     def start(self) -> None:
         """Serve.
@@ -89,8 +89,8 @@ class MetricsEndpoint:
         ).start()
         _log.info("metrics.opened", address=self.address)
 
-    def _admitted(self, authorization: str) -> tuple[int, str] | None:
-        return self.admit(authorization)
+    def _admitted(self, authorization: str, peer: str) -> tuple[int, str] | None:
+        return self.admit(authorization, peer)
 
     def _https(self) -> HttpsContext:
         if self._tls is None or not self._tls.serves:

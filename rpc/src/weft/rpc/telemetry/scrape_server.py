@@ -21,10 +21,11 @@ _TIMEOUT_S = 10.0
 _MOST_AT_A_TIME = 4
 
 
-Admit = Callable[[str], tuple[int, str] | None]
+# By the `Authorization` of a request, and the address that it comes from.
+Admit = Callable[[str, str], tuple[int, str] | None]
 
 
-def _everybody(_authorization: str) -> None:
+def _everybody(_authorization: str, _peer: str) -> None:
     """Let a request in."""
 
 
@@ -45,7 +46,7 @@ class ScrapeServer(ThreadingHTTPServer):
         """
         Args:
             https: None: it has no TLS.
-            admit: why a request with this `Authorization` is not let in: status and text; None: it is.
+            admit: why a request is not let in: status and text; None: it is.
         """
         self._https = https
         self.admit = admit
@@ -87,7 +88,9 @@ class _Scrape(BaseHTTPRequestHandler):
         if self.path.partition("?")[0] != PATH:
             self.send_error(404, f"there is {PATH} alone")
             return
-        refused = cast("ScrapeServer", self.server).admit(self.headers.get("Authorization", ""))
+        refused = cast("ScrapeServer", self.server).admit(
+            self.headers.get("Authorization", ""), str(self.client_address[0])
+        )
         if refused is not None:
             self._refuse(*refused)
             return

@@ -37,7 +37,7 @@ class EmbeddedRows:
         self._journal.check_writable()
         most = self.max_rows
         results: Sequence[int | RowConflict | TooManyRows] = await self._journal.run(
-            lambda connection: [_put(connection, put, most) for put in puts]
+            lambda connection: _put_all(connection, puts, most)
         )
         self._tell(changed_kinds(puts, results))
         return results
@@ -76,16 +76,28 @@ def _revision(connection: sqlite3.Connection, kind: str, key: str) -> int:
     return 0 if found is None else int(found[0])
 
 
-def _put(connection: sqlite3.Connection, put: RowPut, most: int) -> int | RowConflict | TooManyRows:
+def _put_all(
+    connection: sqlite3.Connection, puts: Sequence[RowPut], most: int
+) -> list[int | RowConflict | TooManyRows]:
+    # Rows of each kind: counted once, since that reads all of them.
+    counts: dict[str, int] = {}
+    return [_put(connection, put, most, counts) for put in puts]
+
+
+def _put(
+    connection: sqlite3.Connection, put: RowPut, most: int, counts: dict[str, int]
+) -> int | RowConflict | TooManyRows:
     present = _revision(connection, put.kind, put.key)
     if put.expected is not None and put.expected != present:
         return RowConflict(present)
     if not present:
-        (count,) = connection.execute(
-            "SELECT count(*) FROM table_rows WHERE kind = ?", (put.kind,)
-        ).fetchone()
-        if count >= most:
+        if put.kind not in counts:
+            (counts[put.kind],) = connection.execute(
+                "SELECT count(*) FROM table_rows WHERE kind = ?", (put.kind,)
+            ).fetchone()
+        if counts[put.kind] >= most:
             return TooManyRows(put.kind, most)
+        counts[put.kind] += 1
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'row_revision'")
     (revision,) = connection.execute("SELECT value FROM meta WHERE name = 'row_revision'").fetchone()
     connection.execute(

@@ -1,0 +1,81 @@
+"""Which RPCs the audit records: decided for each, so that a new one needs a decision."""
+
+from __future__ import annotations
+
+from tests.support.token_door import RPCS
+from weft.coordinator.audit.audit_rules import AuditRule, audit_rule
+
+# A new RPC: is it recorded as it should be? If not, see `weft.v1.Access`. Then it has its line here.
+DECIDED = {
+    AuditRule.EACH: """
+        CertificateService/IssueCertificate
+        CoordinatorService/CancelTask
+        CoordinatorService/RetryTask
+        CoordinatorService/UpdateAgent
+        CoordinatorService/UpdateQueue
+        GroupService/CancelGroup
+        GroupService/CloseGroup
+        GroupService/CreateGroup
+        GroupService/DeleteGroup
+        MethodService/UpdateMethod
+        NamespaceService/CreateNamespace
+        NamespaceService/DeleteNamespace
+        ProvisionService/ProvisionAgent
+        ScheduleService/CreateSchedule
+        ScheduleService/DeleteSchedule
+        ScheduleService/PauseSchedule
+        ScheduleService/ResumeSchedule
+        ScheduleService/RunSchedule
+        ScheduleService/UpdateSchedule
+        TokenService/CreateToken
+        TokenService/GetToken
+        TokenService/ListTokens
+        TokenService/RevokeToken
+        TokenService/RotateToken
+        """,
+    # Of Connect, each beginning of a session is recorded, and of SubmitTasks, each task is counted.
+    AuditRule.COUNTED: """
+        CoordinatorService/Connect
+        CoordinatorService/Report
+        CoordinatorService/SubmitTask
+        CoordinatorService/SubmitTasks
+        TokenService/CheckToken
+        TokenService/CreateTickets
+        """,
+    AuditRule.NOT: """
+        AuditService/ListAuditEvents
+        AuditService/WatchAuditEvents
+        CertificateService/GetAuthority
+        CoordinatorService/GetAgent
+        CoordinatorService/GetTask
+        CoordinatorService/ListAgents
+        CoordinatorService/ListQueues
+        CoordinatorService/ListResources
+        CoordinatorService/ListTasks
+        CoordinatorService/WaitTasks
+        CoordinatorService/WatchAgents
+        CoordinatorService/WatchTask
+        GroupService/GetGroup
+        GroupService/ListGroups
+        GroupService/WaitGroup
+        LogService/GetTaskLogs
+        MethodService/GetMethod
+        MethodService/ListMethods
+        NamespaceService/ListNamespaces
+        ProvisionService/ListProvisionKinds
+        ScheduleService/GetSchedule
+        ScheduleService/ListSchedules
+        StatsService/GetStats
+        """,
+}
+
+
+def test_each_rpc_is_decided_on() -> None:
+    found = {path.removeprefix("/weft.v1."): audit_rule(path[1:]) for path in RPCS}
+    assert found == {rpc: how for how, rpcs in DECIDED.items() for rpc in rpcs.split()}
+
+
+def test_what_is_not_wefts_own_has_no_rule() -> None:
+    assert audit_rule("grpc.health.v1.Health/Check") is AuditRule.NOT
+    assert audit_rule("acme.v1.S/M") is AuditRule.NOT
+    assert audit_rule("") is AuditRule.NOT
