@@ -27,6 +27,8 @@ DECIDED = {
         ScheduleService/ResumeSchedule
         ScheduleService/RunSchedule
         ScheduleService/UpdateSchedule
+        StateService/ExportState
+        StateService/ImportState
         TokenService/CreateToken
         TokenService/GetToken
         TokenService/ListTokens

@@ -50,10 +50,11 @@ class AuditedCalls:
     def handler(self, handler: Any, method: str) -> Any:
         """The handler of one of weft's own RPCs, whose calls are recorded or counted if they change something."""
         how = audit_rule(method)
-        # What comes in a stream is told where it is read.
-        if not self._audit.on or how is AuditRule.NOT or handler.request_streaming:
+        frequent = how is AuditRule.COUNTED
+        # Many of them come in one stream: each is told where it is read.
+        if not self._audit.on or how is AuditRule.NOT or (frequent and handler.request_streaming):
             return handler
-        return with_behaviour(handler, _Audited(self, method, frequent=how is AuditRule.COUNTED))
+        return with_behaviour(handler, _Audited(self, method, frequent=frequent))
 
     def around(self, wrapped: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
         """The same wrapper of handlers, with the audit around it."""
