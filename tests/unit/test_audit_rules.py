@@ -41,6 +41,7 @@ DECIDED = {
         CoordinatorService/Report
         CoordinatorService/SubmitTask
         CoordinatorService/SubmitTasks
+        EventService/PublishEvents
         TokenService/CheckToken
         TokenService/CreateTickets
         """,
@@ -57,6 +58,9 @@ DECIDED = {
         CoordinatorService/WaitTasks
         CoordinatorService/WatchAgents
         CoordinatorService/WatchTask
+        EventService/ListEvents
+        EventService/ListTopics
+        EventService/SubscribeEvents
         GroupService/GetGroup
         GroupService/ListGroups
         GroupService/WaitGroup
