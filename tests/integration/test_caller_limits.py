@@ -116,6 +116,25 @@ async def _taken_again(door: Door, text: str) -> bool:
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_rotation_keeps_limits_and_wrong_ones_are_refused(door: Door) -> None:
+    limits = security_pb2.CallerLimits(calls_per_s=0.5, open_calls=0)
+    made = await door.create(CLIENT, limits=limits)
+    rotated = await door.stub.RotateToken(
+        security_pb2.RotateTokenRequest(id=made.token.id), metadata=shown(door.operator)
+    )
+    assert made.token.limits == rotated.token.limits == limits
+    # Both texts are the same caller.
+    assert not await door.call(AGENTS, shown(made.text))
+    assert reason(await door.call(AGENTS, shown(rotated.text))) == "CALLER_LIMIT"
+    for wrong in ({"calls_per_s": -1.0}, {"bytes_per_s": float("nan")}, {"queued_tasks": 10**18}):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await door.create(CLIENT, limits=security_pb2.CallerLimits(**wrong))  # type: ignore[arg-type]
+        error = from_call(raised.value)
+        assert reason(error) == "INVALID_FIELD"
+        assert error.violations[0].field == f"limits.{next(iter(wrong))}"
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_bytes_of_requests_and_responses_count(door: Door) -> None:
     text = await token(door, bytes_per_s=100_000)
     stub = CoordinatorServiceStub(door.channel)

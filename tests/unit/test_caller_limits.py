@@ -10,7 +10,10 @@ import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer import BadParameter
 
+from weft.cli.tokens import token_view
+from weft.cli.tokens.tokens_command import _limits
 from weft.coordinator.access.access_file import parse_policy
 from weft.coordinator.access.limit_entries import limits_of, limits_of_namespace
 from weft.coordinator.access.policy_entries import PolicyFault
@@ -162,6 +165,22 @@ def test_limits_survive_their_message() -> None:
     assert layered({}, {}) is NO_LIMITS
     names = [field.name for field in security_pb2.CallerLimits.DESCRIPTOR.fields]
     assert list(CallerLimits._fields) == names
+
+
+def test_the_command_takes_limits_and_says_what_is_wrong() -> None:
+    made = _limits(["calls-per-s=0.5", "queued_tasks=1e4", "open-calls=none"])
+    assert set_in(made) == {"calls_per_s": 0.5, "queued_tasks": 10_000, "open_calls": 0}
+    shown = token_view.row(security_pb2.Token(id="t", limits=made))
+    assert "calls_per_s 0.5, open_calls none, queued_tasks 10000" in shown
+    for text, said in (
+        ("calls=5", "no limit 'calls'"),
+        ("open-calls=many", "is not LIMIT=N"),
+        ("open-calls", "is not LIMIT=N"),
+        ("open-calls=-1", "open-calls must be 0"),
+        ("bytes-per-s=nan", "bytes-per-s must be 0"),
+    ):
+        with pytest.raises(BadParameter, match=said):
+            _limits([text])
 
 
 # -- the door -----------------------------------------------------------------------------------------------------------

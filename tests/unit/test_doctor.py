@@ -13,7 +13,16 @@ from tests.support.certificates import TestAuthority
 from weft.cli.doctor import environment_checks, mesh_checks, store_checks, tls_checks, token_checks
 from weft.cli.doctor.diagnosis import Diagnosis, Level
 from weft.cli.doctor.environment_checks import Surroundings
-from weft.client import AgentInfo, AgentState, CoordinatorStats, DesiredState, Queue, Token, WaitReason
+from weft.client import (
+    AgentInfo,
+    AgentState,
+    CoordinatorStats,
+    DesiredState,
+    LimitedCaller,
+    Queue,
+    Token,
+    WaitReason,
+)
 from weft.client.fleet import Ejection, SlowMethod
 from weft.coordinator.store.redis.redis_probe import RedisFacts
 from weft.rpc.network.channel import make_server
@@ -182,6 +191,18 @@ def test_a_file(tmp_path: Path) -> None:
     assert store.read_bytes() == b"a letter to a friend"
     assert level_of(tmp_path) == ["problem"]
     assert level_of(tmp_path / "none" / "weft.db") == ["problem"]
+
+
+def test_callers_at_their_limits():
+    limited = (
+        LimitedCaller("token:shop", is_namespace=False, refused={"open_calls": 2, "calls_per_s": 9}),
+        LimitedCaller("team-a", is_namespace=True, refused={"queued_tasks": 1}),
+    )
+    stats = CoordinatorStats((), "c1", 10.0, shared_store=False, limited=limited)
+    one, two = mesh_checks.limited(stats)
+    assert (one.level, one.subject) == ("warning", "caller token:shop")
+    assert "9 at calls_per_s, 2 at open_calls" in one.text
+    assert two.subject == "namespace team-a"
 
 
 def test_ports_that_are_open_to_others():

@@ -44,7 +44,7 @@ from weft.client.schedules import (
     Tick,
     TickOutcome,
 )
-from weft.client.stats_snapshot import AttemptCounts, CoordinatorStats, MethodStats, Times
+from weft.client.stats_snapshot import AttemptCounts, CoordinatorStats, LimitedCaller, MethodStats, Times
 from weft.client.task_handle import TaskHandle
 from weft.client.task_log import LogLine, MissingLog, MissingLogReason
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
@@ -116,6 +116,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "LimitReached",
+    "LimitedCaller",
     "Lock",
     "LockState",
     "LockTask",
