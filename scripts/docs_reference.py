@@ -33,6 +33,7 @@ CONTRACT = (
     "fleet",
     "method",
     "schedule",
+    "pool",
     "event",
     "group",
     "logs",

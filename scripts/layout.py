@@ -100,6 +100,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "weft/coordinator/settings",
         "weft/coordinator/caller_limit_settings",
         "weft/coordinator/door_settings",
+        "weft/coordinator/pool_settings",
         "weft/coordinator/limit_settings",
         "weft/agent",
         "weft/cli",
@@ -107,7 +108,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pydantic_settings": (
         "weft/rpc/process/file_settings",
         "weft/coordinator/settings",
-        "weft/coordinator/door_settings",
+        *("weft/coordinator/door_settings", "weft/coordinator/pool_settings"),
         "weft/agent",
         "weft/cli/process",
     ),

@@ -87,6 +87,11 @@ class _Commands(LazyGroup):
         "events": CommandEntry(
             "weft.cli.events.events_command:app", "Publish, follow and list events.", _LOOK
         ),
+        "pools": CommandEntry(
+            "weft.cli.commands.pools_command:app",
+            "Create, launch, list, scale, pause, restart, stop and delete pools of agents.",
+            _LOOK,
+        ),
         "groups": CommandEntry(
             "weft.cli.commands.groups_command:app",
             "List, show, wait for, close, cancel and delete groups.",

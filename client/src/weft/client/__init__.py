@@ -32,6 +32,15 @@ from weft.client.mesh_tokens import NewToken, Token, Tokens, TokenScope
 from weft.client.method_overrides import Methods, MethodView
 from weft.client.methods import Method, methods
 from weft.client.options import SubmitOptions, call_options
+from weft.client.pools import (
+    MemberState,
+    Pool,
+    PoolMember,
+    PoolProvider,
+    Pools,
+    PoolState,
+    PoolTemplate,
+)
 from weft.client.resource_snapshot import LockState, LockTask, Resources, ResourceUse
 from weft.client.schedules import (
     Cron,
@@ -121,6 +130,7 @@ __all__ = [
     "LockState",
     "LockTask",
     "LogLine",
+    "MemberState",
     "Mesh",
     "MeshClosed",
     "Method",
@@ -138,6 +148,12 @@ __all__ = [
     "PayloadCodec",
     "Payloads",
     "PermissionDenied",
+    "Pool",
+    "PoolMember",
+    "PoolProvider",
+    "PoolState",
+    "PoolTemplate",
+    "Pools",
     "Progress",
     "Published",
     "Queue",

@@ -20,6 +20,7 @@ from weft.client.groups import Groups, Then
 from weft.client.inheriting_channel import InheritingChannel
 from weft.client.mesh_tokens import Tokens
 from weft.client.method_overrides import Methods
+from weft.client.pools import Pools
 from weft.client.schedules import Schedules
 from weft.client.stats_snapshot import CoordinatorStats, stats_of
 from weft.client.tasks import Tasks
@@ -215,6 +216,11 @@ class Mesh:
     def events(self) -> Events:
         """Messages that are published to all who subscribe."""
         return Events(self._api, self._patience_s)
+
+    @cached_property
+    def pools(self) -> Pools:
+        """Agents that coordinators start and keep at their number. For operators."""
+        return Pools(self._api)
 
     @cached_property
     def groups(self) -> Groups:

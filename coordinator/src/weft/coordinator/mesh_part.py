@@ -31,6 +31,9 @@ class MeshPart:
     def rows_changed(self, kind: str) -> None:
         """Some coordinator has changed rows of a kind in the store's table."""
 
+    def fleet_moved(self) -> None:
+        """Agents have joined, changed or gone. Costs nothing if the part has nothing to do with them."""
+
     def posted(self, message: bytes) -> None:
         """A coordinator has told all of them something (`FleetStore.post`)."""
 
@@ -52,6 +55,11 @@ class MeshPart:
     def next_at(self) -> float | None:
         """When something is due next, by the store's clock; None: no time is known."""
         return None
+
+    @property
+    def keeps_open(self) -> bool:
+        """Whether it has something to do though no agent is connected and no task is unfinished."""
+        return False
 
     async def run_due(self) -> None:
         """Do all that is due now."""

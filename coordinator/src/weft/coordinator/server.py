@@ -73,6 +73,7 @@ class Coordinator:
 
     _server: aio.Server | None = None
     address = ""
+    _bound = ""
 
     def __init__(
         self, settings: CoordinatorSettings, store: Store | None = None, tracer: SpanTracer | None = None
@@ -104,7 +105,7 @@ class Coordinator:
         self._figures.figures.ask(CALLERS_LIMITED, self.identity.metering.refused)
         self._exposure = Exposure(allowed=settings.insecure)
         once = self.coordinator_id, self._tls, self.identity, tracer, self._exposure, self._audited
-        self._parts = CoordinatorParts(settings, *once)
+        self._parts = CoordinatorParts(settings, *once, self._where)
         # The mesh of those who name none.
         self.default = Namespace(store, self._parts, self)
         self._figures.add(self.default.figures)
@@ -116,6 +117,9 @@ class Coordinator:
         self._upkeep = NamespaceUpkeep(
             self.namespaces, lambda name: remove(settings.store_config.of_namespace(name))
         )
+
+    def _where(self) -> str:
+        return self._bound
 
     def _make_namespace(self, name: str) -> Namespace:
         """The mesh of another namespace, not open yet."""
@@ -147,7 +151,7 @@ class Coordinator:
         check_ports(self._exposure, self._settings, self._tls.ports.tls if self._tls.ports else None)
         server = self._make_server()
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
-        address = bind(server, self._settings.listen, self._tls.ports)
+        address = self._bound = bind(server, self._settings.listen, self._tls.ports)
         if self._join is not None:
             self._join.bind()
         if self._scrapes is not None:

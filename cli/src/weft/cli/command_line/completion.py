@@ -1,4 +1,4 @@
-"""Completion at Tab: methods, agent ids, task ids, schedules, groups, topics and states, from the coordinator.
+"""Completion at Tab: methods, agent ids, task ids, schedules, groups, pools, topics and states, from the coordinator.
 
 The shell waits for the completion, so it has a time limit. An error or an unreachable coordinator gives no completion and no
 message.
@@ -75,6 +75,15 @@ def topics(ctx: typer.Context, incomplete: str) -> list[str]:
 
     async def known(mesh: Mesh) -> Collection[str]:
         return [topic.name async for topic in mesh.events.topics()]
+
+    return _beginning(_asked(ctx, known), incomplete)
+
+
+def pools(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of pools."""
+
+    async def known(mesh: Mesh) -> Collection[str]:
+        return [pool.name async for pool in mesh.pools.list()]
 
     return _beginning(_asked(ctx, known), incomplete)
 

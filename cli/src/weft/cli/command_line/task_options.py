@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weft.cli.command_line import inputs
+from weft.cli.command_line.option_group import with_option_group
 
 if TYPE_CHECKING:
     from weft.client.options import SubmitOptions
@@ -101,25 +99,5 @@ class TaskOptions:
 
 
 NO_TASK_OPTIONS = TaskOptions()
-
-
-def with_task_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorates a command that has a parameter `tasks: TaskOptions`. In its place the command line has an option for each field."""
-    options = list(inspect.signature(TaskOptions, eval_str=True).parameters.values())
-    signature = inspect.signature(command, eval_str=True)
-    parameters: list[inspect.Parameter] = []
-    for parameter in signature.parameters.values():
-        # Typer passes everything by name.
-        parameters += (
-            options if parameter.name == "tasks" else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-        )
-
-    @functools.wraps(command)
-    def called(**given: Any) -> None:
-        tasks = TaskOptions(**{option.name: given.pop(option.name) for option in options})
-        command(tasks=tasks, **given)
-
-    # Typer reads both.
-    called.__dict__["__signature__"] = signature.replace(parameters=parameters)
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return called
+# Decorates a command that has a parameter `tasks: TaskOptions`.
+with_task_options = with_option_group(TaskOptions, "tasks")

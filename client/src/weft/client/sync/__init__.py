@@ -33,6 +33,7 @@ from weft.client.sync.sync_groups import SyncGroups
 from weft.client.sync.sync_mesh import SyncMesh, connect
 from weft.client.sync.sync_mesh_tokens import SyncTokens
 from weft.client.sync.sync_method_overrides import SyncMethods
+from weft.client.sync.sync_pools import SyncPools
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_task_handle import SyncTaskHandle
 from weft.client.sync.sync_tasks import SyncTasks
@@ -46,6 +47,7 @@ __all__ = [
     "SyncGroups",
     "SyncMesh",
     "SyncMethods",
+    "SyncPools",
     "SyncSchedules",
     "SyncTaskHandle",
     "SyncTasks",

@@ -27,6 +27,7 @@ from weft.client.sync.sync_group_handle import SyncGroupHandle
 from weft.client.sync.sync_groups import SyncGroups
 from weft.client.sync.sync_mesh_tokens import SyncTokens
 from weft.client.sync.sync_method_overrides import SyncMethods
+from weft.client.sync.sync_pools import SyncPools
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_tasks import SyncTasks
 from weft.rpc.balancing import Balancer
@@ -155,6 +156,11 @@ class SyncMesh:
     def events(self) -> SyncEvents:
         """Messages that are published to all who subscribe."""
         return SyncEvents(self._loop.call(lambda: self._mesh.events), self._loop)
+
+    @cached_property
+    def pools(self) -> SyncPools:
+        """Agents that coordinators start and keep at their number. For operators."""
+        return SyncPools(self._loop.call(lambda: self._mesh.pools), self._loop)
 
     @cached_property
     def groups(self) -> SyncGroups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from weft.coordinator.audit.audited_calls import AuditedCalls
@@ -23,3 +24,5 @@ class CoordinatorParts(NamedTuple):
     tracer: SpanTracer | None
     exposure: Exposure
     audited: AuditedCalls
+    # Where it serves; empty before the port is open.
+    address: Callable[[], str]

@@ -10,6 +10,8 @@ from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.groups.group_part import GroupPart
 from weft.coordinator.identity.makers import Makers
 from weft.coordinator.mesh_part import MeshPart
+from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
+from weft.coordinator.pools.pool_part import PoolHome, PoolPart
 from weft.coordinator.schedules.schedule_part import SchedulePart
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
@@ -21,7 +23,7 @@ from weft.rpc.identity.edge import Edge
 
 
 class MeshTools(NamedTuple):
-    """What parts are made with."""
+    """What parts are made with. `name`: of the namespace; empty: the default one."""
 
     store: Store
     settings: CoordinatorSettings
@@ -30,13 +32,17 @@ class MeshTools(NamedTuple):
     sessions: Sessions
     register: AgentRegister
     state: MeshState
+    once: CoordinatorParts
+    name: str
 
 
 def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, tuple[MeshPart, ...]]:
     """The logs, which sessions answer to, and all parts, in the order in which they start and stop."""
-    store, settings, edge, submissions, sessions, register, state = tools
+    store, settings, edge, submissions, sessions, register, state, once, name = tools
     logs = LogPart(store, sessions, register, settings, edge)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
     groups = GroupPart(store, submissions, settings, edge, makers)
     events = EventPart(store, state.contracts, settings, edge)
-    return logs, (logs, schedules, groups, events, StatePart(state, settings.stalled_stream_s))
+    home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
+    pools = PoolPart(store, register, sessions, home)
+    return logs, (logs, schedules, groups, events, pools, StatePart(state, settings.stalled_stream_s))

@@ -82,7 +82,8 @@ class Namespace(StoreEvents):
 
     def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep, name: str = "") -> None:
         self._settings, self.coordinator_id, self._tls, self._identity = parts[:4]
-        self._tracer, exposure, self._audited = parts[4:]
+        self._tracer, exposure, self._audited = parts[4:7]
+        self._once, self._name = parts, name
         self._edge, self.figures = self._identity.edge, MeshFigures(parts.settings.metrics_methods)
         tickets = None if self._identity.tickets is None else self._identity.tickets.within(name)
         self._agent_route = AgentRoute(parts.tls.channels, tickets)
@@ -151,8 +152,17 @@ class Namespace(StoreEvents):
             self._fleet,
             submissions,
         )
+        sessions, register = self._sessions, self._register
         return MeshTools(
-            store, self._settings, self._edge, submissions, self._sessions, self._register, state
+            store,
+            self._settings,
+            self._edge,
+            submissions,
+            sessions,
+            register,
+            state,
+            self._once,
+            self._name,
         )
 
     def _make_outcomes(self) -> AttemptOutcomes:
@@ -236,6 +246,8 @@ class Namespace(StoreEvents):
     def _fleet_moved(self) -> None:
         self._discovery.announce()
         self._health.changed()
+        for part in self._parts:
+            part.fleet_moved()
 
     # -- its services -----------------------------------------------------------------------------------------------
 
@@ -348,8 +360,17 @@ class Namespace(StoreEvents):
 
     @property
     def rests(self) -> bool:
-        """Whether there are no agents, no unfinished tasks, no schedules that go on, and no callbacks to come."""
-        return not self.unfinished() and self.next_pass_at is None and not any(self._connected())
+        """Whether there are no agents, no unfinished tasks, no schedules that go on, and no callbacks to come, and no pools."""
+        return (
+            not self.unfinished()
+            and self.next_pass_at is None
+            and not any(self._connected())
+            and not self._keeps_open
+        )
+
+    @property
+    def _keeps_open(self) -> bool:
+        return any(part.keeps_open for part in self._parts)
 
     async def keeps_tasks(self) -> bool:
         """Whether it has tasks, also ended ones, which are to be forgotten when their time has passed."""

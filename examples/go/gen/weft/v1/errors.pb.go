@@ -213,6 +213,17 @@ const (
 	// FAILED_PRECONDITION: the cursor is ahead of the topic: it is of another mesh, or the store has lost events. Metadata: topic, and last,
 	// the topic's last sequence.
 	ErrorReason_ERROR_REASON_CURSOR_AHEAD ErrorReason = 103
+	// NOT_FOUND: no pool has this name. Metadata: pool.
+	ErrorReason_ERROR_REASON_POOL_NOT_FOUND ErrorReason = 110
+	// ALREADY_EXISTS: a pool of this name has another spec, or is being deleted. Metadata: pool.
+	ErrorReason_ERROR_REASON_POOL_EXISTS ErrorReason = 111
+	// FAILED_PRECONDITION: this coordinator does not know the provider of a pool, may not use it, or it is broken. Metadata: provider, and
+	// providers, those that it may use.
+	ErrorReason_ERROR_REASON_POOL_PROVIDER_UNKNOWN ErrorReason = 112
+	// FAILED_PRECONDITION: the pool is being deleted. Metadata: pool.
+	ErrorReason_ERROR_REASON_POOL_DELETING ErrorReason = 113
+	// FAILED_PRECONDITION: the pool was ephemeral, and has ended. Metadata: pool.
+	ErrorReason_ERROR_REASON_POOL_ENDED ErrorReason = 114
 )
 
 // Enum value maps for ErrorReason.
@@ -298,6 +309,11 @@ var (
 		145: "ERROR_REASON_NAMESPACE_LIMIT",
 		102: "ERROR_REASON_EVENT_TYPE_UNKNOWN",
 		103: "ERROR_REASON_CURSOR_AHEAD",
+		110: "ERROR_REASON_POOL_NOT_FOUND",
+		111: "ERROR_REASON_POOL_EXISTS",
+		112: "ERROR_REASON_POOL_PROVIDER_UNKNOWN",
+		113: "ERROR_REASON_POOL_DELETING",
+		114: "ERROR_REASON_POOL_ENDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -380,6 +396,11 @@ var (
 		"ERROR_REASON_NAMESPACE_LIMIT":           145,
 		"ERROR_REASON_EVENT_TYPE_UNKNOWN":        102,
 		"ERROR_REASON_CURSOR_AHEAD":              103,
+		"ERROR_REASON_POOL_NOT_FOUND":            110,
+		"ERROR_REASON_POOL_EXISTS":               111,
+		"ERROR_REASON_POOL_PROVIDER_UNKNOWN":     112,
+		"ERROR_REASON_POOL_DELETING":             113,
+		"ERROR_REASON_POOL_ENDED":                114,
 	}
 )
 
@@ -414,7 +435,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\x8c\x15\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xb0\x16\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -496,7 +517,12 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x19ERROR_REASON_CALLER_LIMIT\x10\x90\x01\x12!\n" +
 	"\x1cERROR_REASON_NAMESPACE_LIMIT\x10\x91\x01\x12#\n" +
 	"\x1fERROR_REASON_EVENT_TYPE_UNKNOWN\x10f\x12\x1d\n" +
-	"\x19ERROR_REASON_CURSOR_AHEAD\x10gBy\n" +
+	"\x19ERROR_REASON_CURSOR_AHEAD\x10g\x12\x1f\n" +
+	"\x1bERROR_REASON_POOL_NOT_FOUND\x10n\x12\x1c\n" +
+	"\x18ERROR_REASON_POOL_EXISTS\x10o\x12&\n" +
+	"\"ERROR_REASON_POOL_PROVIDER_UNKNOWN\x10p\x12\x1e\n" +
+	"\x1aERROR_REASON_POOL_DELETING\x10q\x12\x1b\n" +
+	"\x17ERROR_REASON_POOL_ENDED\x10rBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -65,6 +65,13 @@ from weft.rpc.refusals.payload_refusals import (
     payload_store_unavailable,
     request_unreadable,
 )
+from weft.rpc.refusals.pool_refusals import (
+    pool_deleting,
+    pool_ended,
+    pool_exists,
+    pool_not_found,
+    pool_provider_unknown,
+)
 from weft.rpc.refusals.provision_refusals import (
     provision_kind_failed,
     provision_kind_not_found,
@@ -162,6 +169,11 @@ __all__ = [
     "payload_too_large",
     "pin_mismatch",
     "policy_denied",
+    "pool_deleting",
+    "pool_ended",
+    "pool_exists",
+    "pool_not_found",
+    "pool_provider_unknown",
     "progress_limit",
     "provision_kind_failed",
     "provision_kind_not_found",

@@ -1,0 +1,190 @@
+"""Pools as Python values: templates, and a pool at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from weft.client.task_snapshot import OpenEnum, moment
+from weft.rpc.times import duration
+from weft.v1 import pool_pb2
+
+
+class PoolState(OpenEnum):
+    """The state of a pool; the numbers are those of `weft.v1.PoolState`."""
+
+    # It has fewer or more ready members than it should have, and gets there.
+    CHANGING = 1
+    READY = 2
+    # Members do not become ready: `problem` says why. It goes on trying.
+    FAILING = 3
+    PAUSED = 4
+    STOPPED = 5
+    DELETING = 6
+    # It was ephemeral, and its members have failed.
+    ENDED = 7
+
+
+class MemberState(OpenEnum):
+    """The state of a pool's member; the numbers are those of `weft.v1.PoolMemberState`."""
+
+    STARTING = 1
+    READY = 2
+    STOPPING = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolTemplate:
+    """What the members of a pool are started from. One of `program`, `app` and `command` says what a member is."""
+
+    # How they are run, as `pools.providers()` names it.
+    provider: str = "process"
+    # The MODULE:OBJECT of a weft.agent.Agent.
+    program: str = ""
+    # The address of a gRPC server beside the agent, for a sidecar.
+    app: str = ""
+    # The words of a command that is an agent in any language: it reads WEFT_TARGET, WEFT_AGENT_ID, WEFT_TOKEN and so on.
+    command: Sequence[str] = ()
+    # Of a container.
+    image: str = ""
+    # 0: the agent's default.
+    slots: int = 0
+    # Beside "weft.pool" and "weft.pool.version".
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # Where members run. Empty: where the coordinator does.
+    folder: str = ""
+    # Of the provider.
+    settings: Mapping[str, str] = field(default_factory=dict)
+    # A member that is not ready after so long counts as failed. None: 60 s.
+    ready_timeout_s: float | None = None
+    # A member that is stopped may finish what it runs for so long. None: 30 s.
+    stop_grace_s: float | None = None
+
+    @property
+    def proto(self) -> pool_pb2.PoolTemplate:
+        ready, grace = self.ready_timeout_s, self.stop_grace_s
+        return pool_pb2.PoolTemplate(
+            provider=self.provider,
+            program=self.program,
+            app=self.app,
+            command=self.command,
+            image=self.image,
+            slots=self.slots,
+            labels=self.labels,
+            resources=self.resources,
+            environment=self.environment,
+            folder=self.folder,
+            settings=self.settings,
+            ready_timeout=None if ready is None else duration(ready),
+            stop_grace=None if grace is None else duration(grace),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMember:
+    """A member of a pool."""
+
+    # The id of its agent.
+    id: str
+    state: MemberState
+    # The version of the template that it was started from.
+    version: int
+    # Where it runs, and what its provider calls it there.
+    place: str
+    handle: str
+    created_at: datetime | None
+    ready_at: datetime | None
+    # Since when its agent has not been connected.
+    away_at: datetime | None
+    # Why it is being stopped.
+    reason: str
+
+    @classmethod
+    def of(cls, proto: pool_pb2.PoolMember) -> PoolMember:
+        return cls(
+            id=proto.id,
+            state=MemberState(proto.state),
+            version=proto.version,
+            place=proto.place,
+            handle=proto.handle,
+            created_at=moment(proto, "create_time"),
+            ready_at=moment(proto, "ready_time"),
+            away_at=moment(proto, "away_time"),
+            reason=proto.reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool at one moment."""
+
+    name: str
+    uid: str
+    state: PoolState
+    # What keeps it from being ready. Empty: nothing.
+    problem: str
+    # Members that it should have, and those that are ready.
+    wanted: int
+    ready: int
+    # Not in a listing.
+    members: Sequence[PoolMember]
+    # Counts its templates and restarts.
+    version: int
+    ephemeral: bool
+    paused: bool
+    pause_reason: str
+    stopped: bool
+    # Members that it has started; of them, those that were ready and ended by themselves, and those that were never ready.
+    started: int
+    lost: int
+    failed: int
+    # After a failure: when the next member is started.
+    retry_at: datetime | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    # The message, with the template.
+    proto: pool_pb2.Pool = field(repr=False)
+
+    @classmethod
+    def of(cls, proto: pool_pb2.Pool) -> Pool:
+        return cls(
+            name=proto.name,
+            uid=proto.uid,
+            state=PoolState(proto.state),
+            problem=proto.problem,
+            wanted=proto.wanted,
+            ready=proto.ready_count,
+            members=tuple(map(PoolMember.of, proto.members)),
+            version=proto.version,
+            ephemeral=proto.spec.ephemeral,
+            paused=proto.paused,
+            pause_reason=proto.pause_reason,
+            stopped=proto.stopped,
+            started=proto.started_count,
+            lost=proto.lost_count,
+            failed=proto.failed_count,
+            retry_at=moment(proto, "retry_time"),
+            created_at=moment(proto, "create_time"),
+            updated_at=moment(proto, "update_time"),
+            proto=proto,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PoolProvider:
+    """A way to run members."""
+
+    name: str
+    description: str
+    # The Python package that it is part of.
+    package: str
+    place: str
+    # Why it cannot be used now. Empty: it can.
+    problem: str
+
+    @classmethod
+    def of(cls, proto: pool_pb2.PoolProvider) -> PoolProvider:
+        return cls(proto.name, proto.description, proto.package, proto.place, proto.problem)

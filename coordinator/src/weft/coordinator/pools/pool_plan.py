@@ -1,0 +1,95 @@
+"""What a reconciler sees of a pool, and what it wants done: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from weft.coordinator.pools.provider import ListedMember
+from weft.v1 import fleet_pb2, pool_pb2
+
+STARTING, READY = pool_pb2.POOL_MEMBER_STATE_STARTING, pool_pb2.POOL_MEMBER_STATE_READY
+STOPPING = pool_pb2.POOL_MEMBER_STATE_STOPPING
+# A member is stored so long before another coordinator takes up its start.
+TAKE_UP_S = 2.0
+# A member whose agent has not been connected for so long is lost.
+LOST_S = 10.0
+# A member elsewhere, where no coordinator looks, has ended by itself so long after its grace.
+ELSEWHERE_S = 120.0
+# A member that ends sooner after it was ready is replaced a moment later.
+STABLE_S = 10.0
+STABLE_RETRY_S = 0.5
+# Pauses between failed starts: doubled each time.
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
+DEFAULT_READY_S, DEFAULT_GRACE_S = 60.0, 30.0
+MAX_SIZE = 200
+# With those that start while others stop.
+MAX_MEMBERS = 256
+MAX_PROBLEM_CHARS = 512
+MAX_REASON_CHARS = 64
+
+
+class SeenAgent(NamedTuple):
+    """The agent of a member, as the register has it.
+
+    Attributes:
+        connected: neither lost nor left.
+        ready: it has a session, its contract was accepted, and it takes calls of its methods.
+        desired: its desired state.
+        in_flight: attempts that it holds, as far as is known here.
+        failing: its attempts keep failing.
+    """
+
+    connected: bool
+    ready: bool
+    desired: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_ACTIVE
+    in_flight: int = 0
+    failing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a coordinator sees of a pool.
+
+    Attributes:
+        coordinator_id: its own.
+        place: of its provider.
+        listed: the members that the provider has there. None: it does not answer.
+        problem: why not.
+        agents: the known agents, by member.
+        faults: starts that have failed since the last plan, by member, and why.
+        busy: members that the provider is being asked to start or stop.
+        alone: no other coordinator shares the store.
+    """
+
+    coordinator_id: str
+    place: str
+    listed: Mapping[str, ListedMember] | None
+    problem: str = ""
+    agents: Mapping[str, SeenAgent] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+    busy: AbstractSet[str] = frozenset()
+    alone: bool = True
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        revoke: tokens to revoke before the pool is stored.
+        start: members to start.
+        stop: members to stop, and their grace.
+        forget: members that have ended, for the provider to forget.
+        desire: desired states of agents.
+        gone: nothing is left of the pool: its row is to be deleted.
+    """
+
+    revoke: list[str] = field(default_factory=list)
+    start: list[str] = field(default_factory=list)
+    stop: dict[str, float] = field(default_factory=dict)
+    forget: list[str] = field(default_factory=list)
+    desire: dict[str, fleet_pb2.DesiredState] = field(default_factory=dict)
+    gone: bool = False

@@ -1,0 +1,226 @@
+"""The keeper: the parent of a mesh's members on this machine. It outlives the coordinators that ask it, and no member outlives it.
+
+    coordinator ──unix socket, a line of JSON each way──► keeper ──► members, each the first process of a session
+
+- A coordinator that is killed leaves the keeper and the members as they are. The next one finds them by the socket.
+- A keeper that is killed takes its members along: the kernel kills each (parent-death signal). What members had started themselves is
+  found by its environment, by the next keeper, and killed.
+- A keeper that no coordinator has asked for some time stops its members, and ends. One without members ends soon.
+
+There is one keeper for a mesh: it holds a lock on a file for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from weft.coordinator.pools.processes.kept_process import MESH, KeptProcess, adopt_orphans, marked
+
+LOCKED = 3
+MAX_LINE_BYTES = 1024 * 1024
+MAX_MEMBERS = 2000
+# Without members and without a coordinator, it ends so soon.
+IDLE_S = 5.0
+_TICK_S = 0.1
+_LOGS_S = 5.0
+_GRACE_ALONE_S = 30.0
+
+
+class Keeper:
+    """The members of one mesh.
+
+    Args:
+        alone_s: without a coordinator, members go on for so long.
+    """
+
+    def __init__(self, mesh: str, folder: Path, alone_s: float) -> None:
+        self._mesh = mesh
+        self._logs = folder / mesh
+        self._alone_s = alone_s
+        self._members: dict[str, KeptProcess] = {}
+        self._coordinators: set[asyncio.StreamWriter] = set()
+        self._asked_at = time.monotonic()
+        self._logs_at = 0.0
+        self._over = asyncio.Event()
+
+    async def run(self, path: Path) -> None:
+        """Serve until there is nothing to do."""
+        adopt_orphans()
+        self._logs.mkdir(mode=0o700, exist_ok=True)
+        self._kill_marked(None)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop_all)
+        server = await asyncio.start_unix_server(self._serve, path, limit=MAX_LINE_BYTES)
+        ticks = loop.create_task(self._tick_for_ever())
+        await self._over.wait()
+        ticks.cancel()
+        server.close()
+
+    # -- what coordinators ask ------------------------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._coordinators.add(writer)
+        try:
+            while line := await reader.readline():
+                self._asked_at = time.monotonic()
+                request = json.loads(line)
+                try:
+                    answer = {"id": request["id"], "answer": self._answer(request)}
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    answer = {"id": request.get("id"), "error": f"{type(error).__name__}: {error}"}
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        except (OSError, ValueError):
+            # The coordinator is gone, or is none.
+            pass
+        finally:
+            self._coordinators.discard(writer)
+            writer.close()
+
+    def _answer(self, request: dict[str, Any]) -> Any:
+        match request["do"]:
+            case "list":
+                self._alone_s = float(request["alone_s"])
+                return {
+                    each.id: [each.pid, each.running, each.ending, each.kill_at is not None]
+                    for each in self._members.values()
+                }
+            case "start":
+                return self._start(request)
+            case "stop":
+                self._stop(request["member"], float(request["grace_s"]))
+            case "forget":
+                member = self._members.get(request["member"])
+                if member is not None and not member.running:
+                    del self._members[member.id]
+                    member.drop_log()
+            case other:
+                raise ValueError(f"cannot {other}")
+        return None
+
+    def _start(self, request: dict[str, Any]) -> None:
+        member_id = request["member"]
+        if member_id in self._members:
+            return
+        if len(self._members) >= MAX_MEMBERS:
+            raise ValueError(f"there are {MAX_MEMBERS} processes already")
+        member = KeptProcess(member_id, self._logs / f"{member_id}.log")
+        member.start(request["words"], request["env"] | {MESH: self._mesh}, request["folder"])
+        self._members[member_id] = member
+
+    def _stop(self, member_id: str, grace_s: float) -> None:
+        member = self._members.get(member_id)
+        if member is None or not member.running:
+            return
+        kill_at = time.monotonic() + grace_s
+        if member.kill_at is None:
+            member.signal(signal.SIGTERM)
+        member.kill_at = kill_at if member.kill_at is None else min(kill_at, member.kill_at)
+
+    def _tell(self) -> None:
+        """Tell the coordinators that members have ended."""
+        for writer in self._coordinators:
+            # One that does not read: it lists every few seconds anyway.
+            if writer.transport.get_write_buffer_size() < MAX_LINE_BYTES:
+                writer.write(b'{"changed": true}\n')
+
+    # -- its children ---------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        """Children have ended: members, and processes that members left behind."""
+        by_pid = {each.pid: each for each in self._members.values() if each.running}
+        changed = False
+        while True:
+            try:
+                # It keeps its pid until it is waited for: so the signal to its group cannot reach another one.
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if found is None:
+                break
+            member = by_pid.pop(found.si_pid, None)
+            if member is not None:
+                member.signal(signal.SIGKILL)
+            _, status = os.waitpid(found.si_pid, 0)
+            if member is not None:
+                member.ended(status)
+                self._kill_marked(member.id)
+                changed = True
+        if changed:
+            self._tell()
+
+    def _kill_marked(self, member_id: str | None) -> None:
+        """Kill what a member has left behind; None: what is left of all members of an earlier keeper."""
+        for pid, member, _ in marked(self._mesh):
+            if pid != os.getpid() and member_id in (None, member):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _stop_all(self, grace_s: float = _GRACE_ALONE_S) -> None:
+        for member in self._members.values():
+            self._stop(member.id, grace_s)
+        # Without members it ends with the next tick.
+        self._asked_at = -1e9
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            self._tick(time.monotonic())
+            await asyncio.sleep(_TICK_S)
+
+    def _tick(self, now: float) -> None:
+        for member in self._members.values():
+            if member.running and member.kill_at is not None and now >= member.kill_at:
+                member.signal(signal.SIGKILL)
+        if now >= self._logs_at:
+            self._logs_at = now + _LOGS_S
+            for member in self._members.values():
+                member.bound_log()
+        running = any(each.running for each in self._members.values())
+        if running and now - self._asked_at > self._alone_s:
+            self._stop_all()
+        elif not running and now - self._asked_at > (self._alone_s if self._members else IDLE_S):
+            self._over.set()
+
+
+def main(mesh: str, folder: str, alone_s: str) -> int:
+    """Become the keeper of a mesh. Returns as soon as it serves, in a process of its own.
+
+    Returns:
+        An exit status; LOCKED: the mesh has one.
+    """
+    place = Path(folder)
+    lock = os.open(place / f"{mesh}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return LOCKED
+    if os.fork():
+        # The lock belongs to the child now, as does the rest.
+        return 0
+    os.setsid()
+    with open(os.devnull, "r+b") as nowhere, open(place / f"{mesh}.keeper.log", "ab") as log:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 0)
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.truncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    path = place / f"{mesh}.sock"
+    path.unlink(missing_ok=True)
+    asyncio.run(Keeper(mesh, place, float(alone_s)).run(path))
+    path.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

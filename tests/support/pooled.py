@@ -1,0 +1,100 @@
+"""Pools of processes in tests: coordinators that may start them, what runs of them, and that nothing is left in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.mesh import PROBE_AGENT, MeshHarness
+from tests.support.processes import ROOT, until
+from tests.support.redis_server import RedisServer
+from weft.client import Mesh, Pool, PoolTemplate
+from weft.coordinator.pools.processes.kept_process import marked
+
+ALONE_S = 8
+PROBE = PoolTemplate(program=PROBE_AGENT, folder=str(ROOT), slots=2, stop_grace_s=5)
+
+
+class PooledMachine:
+    """The folder of the keepers of one test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Of coordinators."""
+        return {"pool_providers": "process", "pool_folder": self.folder, "pool_alone_s": ALONE_S}
+
+    def keepers(self) -> list[int]:
+        """The pids of the keepers that have been started."""
+        texts = [path.read_text().strip() for path in self.folder.glob("*.lock")]
+        return [int(text) for text in texts if text]
+
+    def members(self) -> dict[int, str]:
+        """All processes that members are, or have started: pid, and member."""
+        meshes = [path.stem for path in self.folder.glob("*.lock")]
+        return {pid: member for mesh in meshes for pid, member, _ in marked(mesh)}
+
+    def kill_keepers(self) -> None:
+        for pid in self.keepers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    async def wait_empty(self, timeout_s: float = 10.0) -> None:
+        await until(lambda: not self.members(), "no process of a pool is left", timeout_s=timeout_s)
+
+
+@contextlib.contextmanager
+def machine() -> Iterator[PooledMachine]:
+    """In the end, all is killed."""
+    # A socket's path is short.
+    folder = Path(tempfile.mkdtemp(prefix="wp-"))
+    made = PooledMachine(folder)
+    try:
+        yield made
+    finally:
+        made.kill_keepers()
+        ends_at = time.monotonic() + 5
+        while made.members() and time.monotonic() < ends_at:
+            time.sleep(0.05)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def pooled(
+    folder: Path, store: str = "embedded"
+) -> AsyncIterator[tuple[PooledMachine, list[MeshHarness]]]:
+    """Coordinators that may start processes: one on a file, or two on a Redis."""
+    async with contextlib.AsyncExitStack() as stack:
+        here = stack.enter_context(machine())
+        meshes = [await stack.enter_async_context(MeshHarness(folder))]
+        if store == "redis":
+            (folder / "other").mkdir()
+            server = await stack.enter_async_context(RedisServer(folder / "redis"))
+            meshes.append(await stack.enter_async_context(MeshHarness(folder / "other")))
+            for mesh in meshes:
+                mesh.store = server.url
+        for mesh in meshes:
+            await mesh.coordinator(**here.settings)
+        if store == "redis":
+            targets = ",".join(mesh.target for mesh in meshes)
+            for mesh in meshes:
+                await mesh.restart_coordinator(pool_target=targets)
+        yield here, meshes
+
+
+async def stands(mesh: Mesh, name: str, size: int, *, within_s: float = 20.0) -> Pool:
+    """Wait until a pool has its size, all ready."""
+    ends_at = time.monotonic() + within_s
+    while True:
+        pool = await mesh.pools.wait_ready(name, timeout_s=max(0.1, ends_at - time.monotonic()))
+        if pool.ready == size == len(pool.members):
+            return pool

@@ -1,0 +1,310 @@
+"""The rules of pools: what is done for each thing that is seen, and that any order of kills and changes ends where it should."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.pool_world import PLACE, PoolWorld, new_pool
+from weft.coordinator.pools.pool_plan import LOST_S, MAX_SIZE, Plan, Seen, SeenAgent
+from weft.coordinator.pools.pool_rules import KEEP_ENDED_S, NewMember, plan
+from weft.coordinator.pools.provider import ListedMember
+from weft.rpc.times import seconds
+from weft.v1 import fleet_pb2, pool_pb2
+
+PAUSED, ACTIVE = fleet_pb2.DESIRED_STATE_PAUSED, fleet_pb2.DESIRED_STATE_ACTIVE
+RUNS = ListedMember("1", True)
+
+
+class Case:
+    """One pool, and what is seen of it."""
+
+    def __init__(self, size: int = 2, **spec: object) -> None:
+        self.pool, self.now = new_pool(size, **spec), 100.0
+        self.listed: dict[str, ListedMember] | None = {}
+        self.agents: dict[str, SeenAgent] = {}
+        self._numbers = itertools.count(1)
+
+    def run(
+        self, after_s: float = 0.0, *, faults: Mapping[str, str] | None = None, place: str = PLACE
+    ) -> Plan:
+        self.now += after_s
+        seen = Seen("c", place, self.listed, "hangs", self.agents, faults or {})
+        return plan(self.pool, seen, self.now, lambda: NewMember(f"p-{next(self._numbers)}", "t"))
+
+    def ready(self) -> None:
+        """All members run and are ready."""
+        started = self.run().start
+        self.listed = dict.fromkeys([member.id for member in self.pool.members], RUNS)
+        self.agents = {each: SeenAgent(True, True) for each in self.listed}
+        assert not self.run().start
+        assert started
+
+    @property
+    def states(self) -> list[str]:
+        return [pool_pb2.PoolMemberState.Name(each.state).rpartition("_")[2] for each in self.pool.members]
+
+    @property
+    def state(self) -> str:
+        return pool_pb2.PoolState.Name(self.pool.state).removeprefix("POOL_STATE_")
+
+
+def test_members_are_stored_first_and_started_until_they_are_there() -> None:
+    case = Case()
+    assert case.run().start == ["p-1", "p-2"]
+    assert (case.states, case.state) == (["STARTING", "STARTING"], "CHANGING")
+    # The provider has none of them yet: another coordinator may have been killed before it did it.
+    assert case.run().start == ["p-1", "p-2"]
+    case.listed = {"p-1": RUNS, "p-2": RUNS}
+    case.agents = {"p-1": SeenAgent(True, True), "p-2": SeenAgent(True, False)}
+    assert not case.run().start
+    assert (case.states, case.state) == (["READY", "STARTING"], "CHANGING")
+    case.agents["p-2"] = SeenAgent(True, True)
+    assert case.run() == Plan()
+    assert (case.state, case.pool.ready_count) == ("READY", 2)
+
+
+def test_one_that_has_ended_is_replaced_at_once() -> None:
+    case = Case()
+    case.ready()
+    case.run(60.0)
+    assert case.listed is not None
+    case.listed["p-1"] = ListedMember("1", False, "was ended by SIGKILL")
+    made = case.run()
+    assert (made.start, made.forget, made.revoke) == (["p-3"], ["p-1"], ["t"])
+    assert (case.pool.lost_count, case.pool.failures) == (1, 0)
+
+
+def test_one_whose_agent_is_lost_is_stopped_after_a_while() -> None:
+    case = Case()
+    case.ready()
+    case.agents["p-1"] = SeenAgent(connected=False, ready=False)
+    assert case.run(60.0) == Plan()
+    assert case.state == "CHANGING"
+    made = case.run(LOST_S)
+    assert (case.states[0], made.start, list(made.stop)) == ("STOPPING", ["p-3"], ["p-1"])
+
+
+def test_one_that_is_suspect_stays() -> None:
+    case = Case()
+    case.ready()
+    case.agents = dict.fromkeys(case.agents, SeenAgent(connected=True, ready=False))
+    assert case.run(60.0) == Plan()
+    assert case.run(60.0) == Plan()
+
+
+def test_failed_starts_are_tried_less_and_less_often_and_the_pool_says_why() -> None:
+    case = Case(3)
+    assert len(case.run().start) == 3
+    faults = {member.id: "no such file" for member in case.pool.members}
+    case.run(faults=faults)
+    assert (case.state, case.pool.failures) == ("FAILING", 1)
+    assert case.pool.problem == "p-3 could not be started: no such file"
+    pauses = []
+    for _ in range(10):
+        pause_s = seconds(case.pool.retry_time) - case.now
+        pauses.append(pause_s)
+        assert not case.run(pause_s - 0.01).start
+        made = case.run(0.02)
+        # One tries, for all.
+        assert len(made.start) == 1
+        case.run(faults={made.start[0]: "no such file"})
+    assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60])
+    # It works again.
+    (tries,) = case.run(61.0).start
+    case.listed, case.agents = {tries: RUNS}, {tries: SeenAgent(True, True)}
+    assert len(case.run().start) == 2
+    assert (case.pool.failures, case.state) == (0, "CHANGING")
+
+
+def test_one_that_never_becomes_ready_is_stopped() -> None:
+    case = Case(1)
+    case.run()
+    case.listed = {"p-1": RUNS}
+    assert case.run(59.0) == Plan()
+    made = case.run(1.0)
+    assert list(made.stop) == ["p-1"]
+    assert case.pool.problem == "p-1 was not ready within 60 s: its agent has not connected"
+
+
+def test_a_provider_that_does_not_answer_changes_nothing() -> None:
+    case = Case()
+    case.listed = None
+    assert case.run() == Plan()
+    assert (case.pool.problem, case.states) == ("hangs", [])
+    case.listed = {}
+    case.ready()
+    case.listed = None
+    assert case.run(3600.0) == Plan()
+    assert case.state == "READY"
+
+
+def test_members_elsewhere_are_judged_by_their_agents_alone() -> None:
+    case = Case()
+    case.ready()
+    case.listed = {}
+    assert case.run(60.0, place="there") == Plan()
+    case.agents = {}
+    assert case.run(60.0, place="there") == Plan()
+    made = case.run(LOST_S, place="there")
+    assert len(made.start) == 2
+    assert not made.stop
+    assert [member.place for member in case.pool.members] == [PLACE, PLACE, "there", "there"]
+    # Nobody looks there any more: what was there has ended by itself.
+    case.listed = dict.fromkeys(made.start, RUNS)
+    case.agents = dict.fromkeys(made.start, SeenAgent(True, True))
+    case.run(place="there")
+    made = case.run(3600.0, place="there")
+    assert len(case.pool.members) == 2
+    assert made.revoke == ["t", "t"]
+
+
+def test_a_smaller_pool_stops_the_youngest_of_the_least_busy() -> None:
+    case = Case(4)
+    case.ready()
+    case.agents["p-4"] = SeenAgent(True, True, in_flight=2)
+    case.pool.spec.size = 2
+    case.run()
+    assert case.states == ["READY", "STOPPING", "STOPPING", "READY"]
+
+
+def test_a_paused_pool_pauses_its_agents_and_starts_none() -> None:
+    case = Case()
+    case.ready()
+    case.pool.paused = True
+    assert case.run().desire == {"p-1": PAUSED, "p-2": PAUSED}
+    case.agents = dict.fromkeys(case.agents, SeenAgent(True, True, PAUSED))
+    assert case.run() == Plan()
+    assert case.state == "PAUSED"
+    case.listed = {"p-2": RUNS}
+    assert not case.run().start
+    assert not case.run(10.0).start
+    case.pool.paused = False
+    made = case.run()
+    assert (made.desire, len(made.start)) == ({"p-2": ACTIVE}, 1)
+    # An agent that an operator drained by hand stays so.
+    case.agents["p-2"] = SeenAgent(True, True, fleet_pb2.DESIRED_STATE_DRAINING)
+    assert not case.run().desire
+
+
+def test_a_restart_replaces_members_while_enough_are_ready() -> None:
+    case = Case(4)
+    case.ready()
+    case.pool.version += 1
+    for _ in range(4):
+        (added,) = case.run().start
+        assert "STOPPING" not in case.states
+        assert case.listed is not None
+        case.listed[added] = RUNS
+        case.agents[added] = SeenAgent(True, True)
+        case.run()
+        assert case.states.count("STOPPING") == 1
+        (stopped,) = (
+            each.id for each in case.pool.members if each.state == pool_pb2.POOL_MEMBER_STATE_STOPPING
+        )
+        del case.listed[stopped]
+    case.run()
+    assert {member.version for member in case.pool.members} == {2}
+    assert case.state == "READY"
+
+
+def test_an_ephemeral_pool_ends_with_its_members() -> None:
+    case = Case(2, ephemeral=True)
+    case.ready()
+    case.listed = {"p-2": RUNS}
+    made = case.run()
+    assert (made.start, made.gone, case.pool.wanted) == ([], False, 1)
+    case.listed = {}
+    assert case.run().gone
+
+
+def test_an_ephemeral_pool_that_fails_says_so_and_goes_after_a_while() -> None:
+    case = Case(1, ephemeral=True)
+    case.run()
+    assert not case.run(faults={"p-1": "no"}).gone
+    assert (case.state, case.pool.problem) == ("ENDED", "p-1 could not be started: no")
+    assert case.run(KEEP_ENDED_S + 1).gone
+
+
+def test_a_deleted_pool_goes_when_nothing_is_left() -> None:
+    case = Case()
+    case.ready()
+    case.pool.deleting = True
+    assert not case.run().gone
+    assert list(case.run().stop) == ["p-1", "p-2"]
+    case.listed = {}
+    made = case.run()
+    assert (made.gone, made.revoke) == (True, ["t", "t"])
+
+
+def test_the_largest_pool_fits_its_row() -> None:
+    case = Case(MAX_SIZE)
+    case.pool.spec.template.environment["LARGE"] = "x" * 8000
+    case.ready()
+    case.pool.stopped = True
+    case.run()
+    for member in case.pool.members:
+        member.reason, member.handle, member.place = "r" * 64, "h" * 12, "p" * 64
+    assert case.pool.ByteSize() < 64 * 1024
+
+
+COORDINATORS = st.integers(0, 1)
+CHANGES: dict[str, Callable[[pool_pb2.Pool], None]] = {
+    "delete": lambda pool: setattr(pool, "deleting", True),
+    "stop": lambda pool: setattr(pool, "stopped", True),
+    "resume": lambda pool: (setattr(pool, "stopped", False), setattr(pool, "paused", False))[0],
+    "pause": lambda pool: setattr(pool, "paused", True),
+    "restart": lambda pool: setattr(pool, "version", pool.version + 1),
+}
+STEPS = st.one_of(
+    st.tuples(st.just("look"), COORDINATORS),
+    st.tuples(st.just("act"), COORDINATORS),
+    st.tuples(st.just("crash"), COORDINATORS),
+    st.tuples(st.just("kill"), st.integers(0, 5)),
+    st.tuples(st.just("scale"), st.integers(0, 6)),
+    st.tuples(st.just("time"), st.integers(0, 40)),
+    st.tuples(st.sampled_from(sorted(CHANGES)), st.just(0)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(STEPS, max_size=40), ephemeral=st.booleans())
+def test_whatever_is_killed_the_pool_gets_where_it_should_be(
+    steps: list[tuple[str, int]], ephemeral: bool
+) -> None:
+    world = PoolWorld(new_pool(3, ephemeral=ephemeral))
+    for step, number in steps:
+        match step:
+            case "look":
+                world.look(number)
+            case "act":
+                world.act(number)
+            case "crash":
+                world.crash(number)
+            case "kill":
+                world.kill(number)
+            case "scale" if not ephemeral:
+                world.change(lambda pool, size=number: setattr(pool.spec, "size", size))
+            case "time":
+                world.now += number / 4
+            case name if name in CHANGES and not (ephemeral and name == "restart"):
+                world.change(CHANGES[name])
+        if world.row is not None:
+            # Never more than it should have, and those that are replaced.
+            assert len(world.row.members) <= 256
+    world.change(lambda pool: setattr(pool, "paused", False))
+    world.settle()
+    row = world.row
+    if row is None:
+        assert not world.processes
+        return
+    assert sorted(member.id for member in row.members) == world.running
+    assert not [each for each, runs in world.processes.items() if not runs]
+    if not ephemeral:
+        assert len(row.members) == (0 if row.stopped else row.spec.size)
+        assert {member.version for member in row.members} <= {row.version}
+    assert not {member.token_id for member in row.members} & world.revoked
