@@ -66,6 +66,8 @@ BASES: dict[str, dict[str, Any]] = {
     "UpdateSchedule": {"name": "s", **SCHEDULE},
     "UpdateMethod": {"name": ECHO, "policy": {"priority": 3}, "update_mask": {"paths": ["priority"]}},
     "CreateToken": {"role": 1},
+    "CreatePool": {"name": "p", "spec": {"template": {"provider": "process", "program": "m:agent"}}},
+    "LaunchAgents": {"template": {"provider": "process", "program": "m:agent"}},
     "Report": {"agent_id": "good", "epoch": 1, "message": {}},
     "Execute": {"calls": [{"id": 1, "method": ECHO}]},
     "ProvisionAgent": {"kind": "compose", "name": "x", "dry_run": True},

@@ -37,6 +37,8 @@ from weft.v1 import (
     group_pb2_grpc,
     namespace_pb2,
     namespace_pb2_grpc,
+    pool_pb2,
+    pool_pb2_grpc,
     schedule_pb2,
     schedule_pb2_grpc,
     stats_pb2,
@@ -54,8 +56,8 @@ PAYLOAD = ProbeRequest(text="a secret").SerializeToString()
 async def sites(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Sites]:
-    """Two namespaces beside the default one. In the first: an agent, at the other coordinator, a task, a group and a schedule."""
-    async with sites_on(request.param, tmp_path_factory.mktemp("sites")) as made:
+    """Two namespaces beside the default one. In the first: an agent, at the other coordinator, a task, a group, a schedule and a pool."""
+    async with sites_on(request.param, tmp_path_factory.mktemp("sites"), pool_providers="process") as made:
         await made.create(TEAM)
         await made.create(OTHER)
         async with LightAgent(made.channel(TEAM, at=1), "worker", slots=4):
@@ -91,6 +93,9 @@ async def ids(sites: Sites) -> dict[str, str]:
     await schedules.CreateSchedule(
         schedule_pb2.CreateScheduleRequest(name="secret-schedule", spec=spec), timeout=10
     )
+    template = pool_pb2.PoolTemplate(provider="process", program="m:agent")
+    pool = pool_pb2.CreatePoolRequest(name="secret-pool", spec=pool_pb2.PoolSpec(template=template))
+    await pool_pb2_grpc.FleetServiceStub(channel).CreatePool(pool, timeout=10)
     return {
         "task_id": task.id,
         "task_ids": task.id,
@@ -100,6 +105,7 @@ async def ids(sites: Sites) -> dict[str, str]:
         "group": "secret-group",
         "GroupService.name": "secret-group",
         "ScheduleService.name": "secret-schedule",
+        "FleetService.name": "secret-pool",
         "MethodService.name": ECHO,
         "service": "probe.v1.ProbeService",
     }
@@ -159,7 +165,9 @@ def rpcs() -> list[tuple[str, Any]]:
     for service in sorted(services_of_each_mesh()):
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
             # Who creates takes a name that is free.
-            if not (method.client_streaming or method.name.startswith("Create")) and _id_fields(method):
+            if not (method.client_streaming or method.name.startswith(("Create", "Launch"))) and _id_fields(
+                method
+            ):
                 found.append((method.name, method))
     return sorted(found, key=lambda each: (each[0].startswith(("Delete", "Cancel")), each[0]))
 

@@ -79,10 +79,11 @@ async def gone(home: Home, name: str) -> bool:
 
 
 def template(**fields: Any) -> pb.PoolTemplate:
-    return pb.PoolTemplate(**({"provider": "process", "program": "m:agent"} | fields))
+    given: dict[str, Any] = {"provider": "process", "program": "m:agent"}
+    return pb.PoolTemplate(**(given | fields))
 
 
-BAD = {
+BAD: dict[str, dict[str, Any]] = {
     "provider": {"provider": "No"},
     "program": {"program": "m"},
     "app": {"app": "here", "program": ""},

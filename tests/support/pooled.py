@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.mesh import PROBE_AGENT, MeshHarness
 from tests.support.processes import ROOT, until
@@ -29,7 +30,7 @@ class PooledMachine:
         self.folder = folder
 
     @property
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """Of coordinators."""
         return {"pool_providers": "process", "pool_folder": self.folder, "pool_alone_s": ALONE_S}
 

@@ -61,7 +61,7 @@ def create(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Create a pool: its members are started, and replaced when they end.
+    """Create a pool. Its members are started, and replaced when they end.
 
     The same command again is harmless. Exit status 1 if there is another pool of this name, or with --wait-s, if it is not ready in
     time.
@@ -89,7 +89,10 @@ def launch(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Launch agents that are not replaced when they end, as an ephemeral pool, which ends with them."""
+    """Launch agents that are not replaced when they end.
+
+    They are an ephemeral pool, which is deleted with the last one.
+    """
     made = template.template()
 
     async def work(mesh: Mesh) -> Pool:
@@ -126,7 +129,10 @@ def list_pools(target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
 @app.command()
 @examples("weft pools show workers", "weft pools show workers --json")
 def show(name: Name, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Show a pool: its state, what keeps it from being ready, its template and its members."""
+    """Show a pool and its members.
+
+    Its state, what keeps it from being ready, and its template.
+    """
     from weft.cli.rendering import pool_view
 
     async def work(mesh: Mesh) -> Pool:
@@ -167,7 +173,10 @@ def pause(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Pause pools: their members take no new work until they are resumed, and none is started."""
+    """Pause pools: their members take no new work.
+
+    None is started either, until they are resumed.
+    """
     _change(names, lambda mesh, name: mesh.pools.pause(name, reason), target, as_json=as_json)
 
 
@@ -181,28 +190,31 @@ def resume(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False)
 @app.command()
 @examples("weft pools restart workers")
 def restart(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Replace all members of pools by new ones, some at a time: an old one goes when a new one is ready."""
+    """Replace all members of pools, some at a time.
+
+    An old one goes when a new one is ready.
+    """
     _change(names, lambda mesh, name: mesh.pools.restart(name), target, as_json=as_json)
 
 
 @app.command()
 @examples("weft pools stop workers")
 def stop(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Stop the members of pools, in order. The pools stay, and can be resumed."""
+    """Stop the members of pools, in order. The pools stay, until they are resumed or deleted."""
     _change(names, lambda mesh, name: mesh.pools.stop(name), target, as_json=as_json)
 
 
 @app.command()
 @examples("weft pools delete workers")
 def delete(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Delete pools: their members are stopped in order, and then they are gone."""
+    """Delete pools. Their members are stopped in order first."""
     _change(names, lambda mesh, name: mesh.pools.delete(name), target, as_json=as_json)
 
 
 @app.command()
 @examples("weft pools providers")
 def providers(target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """List the providers that the coordinator may use: ways to run the members of pools."""
+    """List the ways to run members that the coordinator may use."""
     import dataclasses
 
     from weft.cli.rendering import pool_view
