@@ -152,18 +152,8 @@ class Namespace(StoreEvents):
             self._fleet,
             submissions,
         )
-        sessions, register = self._sessions, self._register
-        return MeshTools(
-            store,
-            self._settings,
-            self._edge,
-            submissions,
-            sessions,
-            register,
-            state,
-            self._once,
-            self._name,
-        )
+        own = self._sessions, self._register, state, self._once, self._name
+        return MeshTools(store, self._settings, self._edge, submissions, *own)
 
     def _make_outcomes(self) -> AttemptOutcomes:
         return AttemptOutcomes(
