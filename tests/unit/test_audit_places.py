@@ -35,7 +35,7 @@ async def test_a_file_that_is_moved_away_is_begun_anew_and_the_chain_goes_on(tmp
     path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
     file = AuditFile(path)
     assert file.open() == NO_DIGEST
-    sink = AuditSink("the file", file.write)
+    sink = AuditSink("file", "the file", file.write)
     log = AuditLog("c", lambda: 1e9, [sink])
     log.start()
     log.record(fact(1))
@@ -53,7 +53,7 @@ async def test_a_file_that_is_moved_away_is_begun_anew_and_the_chain_goes_on(tmp
     again = AuditFile(path)
     digest = again.open()
     assert digest == check.last_digest
-    log = AuditLog("c", lambda: 1e9, [AuditSink("the file", again.write)])
+    log = AuditLog("c", lambda: 1e9, [AuditSink("file", "the file", again.write)])
     log.chain.follow(digest)
     log.start()
     await log.stop()
@@ -84,7 +84,7 @@ async def test_a_full_disk_holds_nobody_up_and_loses_nothing(
         path = disk.path / "audit.jsonl"
         file = AuditFile(path)
         file.open()
-        sink = AuditSink("the file", file.write)
+        sink = AuditSink("file", "the file", file.write)
         log = AuditLog("c", lambda: 1e9, [sink])
         log.start()
         await written(sink)
@@ -118,7 +118,7 @@ async def test_events_that_wait_too_long_are_counted_as_lost(monkeypatch: pytest
             raise OSError("away")
         there.extend(records)
 
-    sink = AuditSink("there", write)
+    sink = AuditSink("there", "there", write)
     log = AuditLog("c", lambda: 1e9, [sink])
     log.start()
     # While the first one is being written, more come than may wait: the first is lost only if the write fails.
@@ -145,7 +145,7 @@ async def test_events_are_sent_as_log_records(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
         export = EventExport.of("weft-coordinator", "c-1")
         assert export is not None
-        sink = AuditSink("OTLP", export.send)
+        sink = AuditSink("otlp", "OTLP", export.send)
         log = AuditLog("c-1", lambda: 1e9, [sink])
         log.start()
         log.denied(

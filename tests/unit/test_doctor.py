@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import TestAuthority
-from weft.cli.doctor import environment_checks, mesh_checks, store_checks, tls_checks, token_checks
+from weft.cli.doctor import (
+    audit_checks,
+    environment_checks,
+    mesh_checks,
+    store_checks,
+    tls_checks,
+    token_checks,
+)
 from weft.cli.doctor.diagnosis import Diagnosis, Level
 from weft.cli.doctor.environment_checks import Surroundings
 from weft.client import (
@@ -31,7 +38,7 @@ from weft.rpc.process.version import VERSION
 from weft.rpc.security.channel_credentials import ChannelSecurity
 from weft.rpc.security.process_tls import files_of
 from weft.rpc.security.tls import Tls
-from weft.v1 import access_pb2, fleet_pb2, security_pb2
+from weft.v1 import access_pb2, audit_pb2, fleet_pb2, security_pb2
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 METHOD = "acme.v1.Billing/Charge"
@@ -257,3 +264,14 @@ async def test_certificates_of_servers_that_end_soon(tmp_path: Path):
     assert await tls_checks.served(servers, None) == []
     for server in running:
         await server.stop(None)
+
+
+def test_an_audit_that_cannot_be_written_is_named() -> None:
+    said = audit_pb2.ListAuditEventsResponse(faults=["the file /a: No space left on device"], lost=3)
+    unwritten, lost = audit_checks.findings(said)
+    assert (unwritten.level, lost.level) == (Level.PROBLEM, Level.WARNING)
+    assert "the file /a: No space left on device" in unwritten.text
+    assert "3 of its events were lost" in lost.text
+    assert unwritten.do
+    assert lost.do
+    assert not list(audit_checks.findings(audit_pb2.ListAuditEventsResponse()))

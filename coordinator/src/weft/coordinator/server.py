@@ -103,6 +103,7 @@ class Coordinator:
             ports["metrics"] = self._scrapes.refused.counts
         ask_denied(self._figures.figures, ports)
         self._figures.figures.ask(CALLERS_LIMITED, self.identity.metering.refused)
+        self._audit.measure(self._figures.figures)
         self._exposure = Exposure(allowed=settings.insecure)
         once = self.coordinator_id, self._tls, self.identity, tracer, self._exposure, self._audited
         self._parts = CoordinatorParts(settings, *once, self._where)

@@ -17,7 +17,9 @@ from weft.coordinator.store.base import Store
 from weft.rpc.errors import PermissionDenied, Unauthenticated
 from weft.rpc.identity.refused_calls import RefusedCall
 from weft.rpc.process.version import VERSION
+from weft.rpc.telemetry.coordinator_metrics import AUDIT_LOST, AUDIT_WAITING
 from weft.rpc.telemetry.event_export import EventExport
+from weft.rpc.telemetry.figures import Figures
 
 # Old events are deleted so often.
 FORGET_S = 600.0
@@ -34,17 +36,23 @@ class Audit:
         self._export: EventExport | None = None
         if settings.tokens == "on" or self._file is not None:
             if self._file is not None:
-                sinks.append(AuditSink(f"the file {settings.audit_log}", self._file.write))
+                sinks.append(AuditSink("file", f"the file {settings.audit_log}", self._file.write))
             if settings.audit_keep_s:
-                sinks.append(AuditSink("the store", self._table.write))
+                sinks.append(AuditSink("store", "the store", self._table.write))
             self._export = EventExport.of("weft-coordinator", settings.process_name)
             if self._export is not None:
-                sinks.append(AuditSink("OTLP", self._export.send))
+                sinks.append(AuditSink("otlp", "OTLP", self._export.send))
         self.log = AuditLog(settings.process_name, store.now, sinks)
         self.service = AuditService(
             self._table, self.log, settings, kept=self.log.on and bool(settings.audit_keep_s)
         )
         self._forget_at_s = 0.0
+
+    def measure(self, figures: Figures) -> None:
+        """Export how well its places take events."""
+        sinks = self.log.sinks
+        figures.ask(AUDIT_LOST, lambda: [((each.place,), each.lost) for each in sinks])
+        figures.ask(AUDIT_WAITING, lambda: [((each.place,), each.waiting) for each in sinks])
 
     # -- what it is told (IdentityNews) -----------------------------------------------------------------------------
 

@@ -24,11 +24,13 @@ class AuditSink:
     """One place.
 
     Args:
-        name: what it is, for people.
+        place: what kind of a place it is, for figures.
+        name: which one it is, for people.
         write: writes events, or raises.
     """
 
-    def __init__(self, name: str, write: Callable[[Sequence[Record]], Awaitable[None]]) -> None:
+    def __init__(self, place: str, name: str, write: Callable[[Sequence[Record]], Awaitable[None]]) -> None:
+        self.place = place
         self.name = name
         self._write = write
         self._waiting: deque[Record] = deque()

@@ -129,6 +129,20 @@ LIMITS_HIT = MetricSpec(
     "Calls and tasks refused at a limit: run_limit, queued_tasks, queues_per_method, calls or watchers.",
     (LIMIT,),
 )
+AUDIT_LOST = MetricSpec(
+    "weft.audit.lost",
+    "counter",
+    "{event}",
+    "Events of the audit that were never written, by place (file, store or otlp): for too long it could not be written.",
+    ("place",),
+)
+AUDIT_WAITING = MetricSpec(
+    "weft.audit.waiting",
+    "gauge",
+    "{event}",
+    "Events of the audit that have not been written yet, by place (file, store or otlp): many, if it cannot be written.",
+    ("place",),
+)
 CALLERS_LIMITED = MetricSpec(
     "weft.callers.limited",
     "counter",
@@ -170,6 +184,8 @@ COORDINATOR_METRICS = (
     WRITABLE,
     LIMITS_HIT,
     CALLERS_LIMITED,
+    AUDIT_LOST,
+    AUDIT_WAITING,
     WATCHERS,
     CALLS,
     LAG,
