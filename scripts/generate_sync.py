@@ -22,6 +22,7 @@ MODULES = (
     "tasks_by_id",
     "tasks",
     "fleet",
+    "selected_agents",
     "schedules",
     "pools",
     "events",
@@ -38,6 +39,7 @@ CLASSES = {
     "TasksById": "_by_id",
     "Tasks": "_tasks",
     "Fleet": "_fleet",
+    "SelectedAgents": "_selected",
     "Methods": "_methods",
     "Tokens": "_tokens",
     "Schedules": "_schedules",
@@ -266,7 +268,10 @@ def _passed(node: ast.FunctionDef | ast.AsyncFunctionDef, copied: list[str]) -> 
     """The arguments, passed on. `_signature` has translated their types. A thread feeds arguments that can be
     asynchronous."""
     named = {each.arg for each in node.args.kwonlyargs}
-    for each in _arguments(node):
+    arguments = _arguments(node)
+    if node.args.vararg is not None:
+        arguments.insert(len(arguments) - len(node.args.kwonlyargs), ast.arg(f"*{node.args.vararg.arg}"))
+    for each in arguments:
         value = f"copied_{each.arg}" if each.arg in copied else each.arg
         if each.arg == FED:
             value = f"self._loop.feed({FED})"

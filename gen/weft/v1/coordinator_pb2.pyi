@@ -2,6 +2,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from weft.v1 import access_pb2 as _access_pb2
+from weft.v1 import command_pb2 as _command_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
 from weft.v1 import options_pb2 as _options_pb2
 from weft.v1 import session_pb2 as _session_pb2
@@ -335,5 +336,7 @@ class ReportRequest(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., message: _Optional[_Union[_session_pb2.ConnectRequest, _Mapping]] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("commands",)
+    COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    commands: _containers.RepeatedCompositeFieldContainer[_command_pb2.AgentCommand]
+    def __init__(self, commands: _Optional[_Iterable[_Union[_command_pb2.AgentCommand, _Mapping]]] = ...) -> None: ...

@@ -1,5 +1,6 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from weft.v1 import command_pb2 as _command_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
 from weft.v1 import logs_pb2 as _logs_pb2
 from weft.v1 import task_pb2 as _task_pb2
@@ -26,7 +27,7 @@ RERUN_CAUSE_RELEASED: RerunCause
 RERUN_CAUSE_REQUESTED: RerunCause
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "contract", "state", "progress", "results", "released", "goodbye", "log_replies")
+    __slots__ = ("hello", "contract", "state", "progress", "results", "released", "goodbye", "log_replies", "command_replies")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +36,7 @@ class ConnectRequest(_message.Message):
     RELEASED_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     LOG_REPLIES_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_REPLIES_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     contract: Contract
     state: AgentReport
@@ -43,10 +45,11 @@ class ConnectRequest(_message.Message):
     released: _containers.RepeatedCompositeFieldContainer[Released]
     goodbye: bool
     log_replies: _containers.RepeatedCompositeFieldContainer[_logs_pb2.LogReply]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., state: _Optional[_Union[AgentReport, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[AttemptResult, _Mapping]]] = ..., released: _Optional[_Iterable[_Union[Released, _Mapping]]] = ..., goodbye: bool = ..., log_replies: _Optional[_Iterable[_Union[_logs_pb2.LogReply, _Mapping]]] = ...) -> None: ...
+    command_replies: _containers.RepeatedCompositeFieldContainer[_command_pb2.CommandReply]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., state: _Optional[_Union[AgentReport, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[AttemptResult, _Mapping]]] = ..., released: _Optional[_Iterable[_Union[Released, _Mapping]]] = ..., goodbye: bool = ..., log_replies: _Optional[_Iterable[_Union[_logs_pb2.LogReply, _Mapping]]] = ..., command_replies: _Optional[_Iterable[_Union[_command_pb2.CommandReply, _Mapping]]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "assignments", "cancels", "result_acks", "progress_acks", "desired_state", "echo_sequence", "direct_problem", "log_requests", "tokens_changed")
+    __slots__ = ("welcome", "assignments", "cancels", "result_acks", "progress_acks", "desired_state", "echo_sequence", "direct_problem", "log_requests", "tokens_changed", "commands")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +60,7 @@ class ConnectResponse(_message.Message):
     DIRECT_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     LOG_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    COMMANDS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
     cancels: _containers.RepeatedCompositeFieldContainer[Cancel]
@@ -67,10 +71,11 @@ class ConnectResponse(_message.Message):
     direct_problem: str
     log_requests: _containers.RepeatedCompositeFieldContainer[_logs_pb2.LogRequest]
     tokens_changed: bool
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ..., direct_problem: _Optional[str] = ..., log_requests: _Optional[_Iterable[_Union[_logs_pb2.LogRequest, _Mapping]]] = ..., tokens_changed: bool = ...) -> None: ...
+    commands: _containers.RepeatedCompositeFieldContainer[_command_pb2.AgentCommand]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ..., direct_problem: _Optional[str] = ..., log_requests: _Optional[_Iterable[_Union[_logs_pb2.LogRequest, _Mapping]]] = ..., tokens_changed: bool = ..., commands: _Optional[_Iterable[_Union[_command_pb2.AgentCommand, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent_id", "instance_id", "labels", "resources", "contract_hash", "methods", "slots", "prefetch", "advertised_address", "held", "version", "draining", "replace_options", "keeps_logs", "tls_name")
+    __slots__ = ("agent_id", "instance_id", "labels", "resources", "contract_hash", "methods", "slots", "prefetch", "advertised_address", "held", "version", "draining", "replace_options", "keeps_logs", "tls_name", "takes_commands")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +105,7 @@ class Hello(_message.Message):
     REPLACE_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     KEEPS_LOGS_FIELD_NUMBER: _ClassVar[int]
     TLS_NAME_FIELD_NUMBER: _ClassVar[int]
+    TAKES_COMMANDS_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     instance_id: str
     labels: _containers.ScalarMap[str, str]
@@ -115,7 +121,8 @@ class Hello(_message.Message):
     replace_options: bool
     keeps_logs: bool
     tls_name: str
-    def __init__(self, agent_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., contract_hash: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[_fleet_pb2.HostedMethod, _Mapping]]] = ..., slots: _Optional[int] = ..., prefetch: _Optional[int] = ..., advertised_address: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., version: _Optional[str] = ..., draining: bool = ..., replace_options: bool = ..., keeps_logs: bool = ..., tls_name: _Optional[str] = ...) -> None: ...
+    takes_commands: bool
+    def __init__(self, agent_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., contract_hash: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[_fleet_pb2.HostedMethod, _Mapping]]] = ..., slots: _Optional[int] = ..., prefetch: _Optional[int] = ..., advertised_address: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., version: _Optional[str] = ..., draining: bool = ..., replace_options: bool = ..., keeps_logs: bool = ..., tls_name: _Optional[str] = ..., takes_commands: bool = ...) -> None: ...
 
 class HeldAttempt(_message.Message):
     __slots__ = ("task_id", "attempt", "epoch", "finished")

@@ -18,6 +18,7 @@ from weft.agent.operators_ports import operators_ports
 from weft.agent.payload_settings import with_payloads
 from weft.agent.process import event_loop
 from weft.agent.process.patched import refuse_patched
+from weft.agent.process.replacement import end_and_replace, take_kept_id
 from weft.agent.runtime import Runtime, run_here
 from weft.agent.session.joining import Joining
 from weft.agent.settings import AgentSettings, with_files
@@ -87,6 +88,10 @@ class Agent(AgentParts):
     settings_type: ClassVar[type[AgentSettings]] = AgentSettings
     # While it joins its mesh.
     _joining: Joining | None = None
+    # Its id, if that was generated.
+    _generated_id: str | None = None
+    # An operator restarts it.
+    _restarts = False
 
     def __init__(
         self,
@@ -120,6 +125,9 @@ class Agent(AgentParts):
         self.figures = Figures()
         self._given: dict[str, Any] = {}
         self.settings = self.settings_type.model_construct()
+        if agent_id is None:
+            # The process was restarted by an operator: it is the same agent to them.
+            agent_id = self._generated_id = take_kept_id()
         self.configure(
             agent_id=agent_id,
             target=target,
@@ -160,6 +168,8 @@ class Agent(AgentParts):
             faults = self.settings_type.faults(error, given)
             text = "; ".join(map(str, faults))
             raise SettingsError(f"agent setting {text}", field=faults[0].name) from None
+        if "id" not in self.settings.model_fields_set:
+            self._generated_id = self.settings.id
         # A generated id stays when other settings are changed later.
         self._given = given | {"id": self.settings.id}
 
@@ -212,6 +222,8 @@ class Agent(AgentParts):
         second ends it at once, unless it is SIGHUP, which closed terminals send more than once. If SIGHUP is ignored,
         as under `nohup`, it stays ignored.
 
+        If an operator restarts it (`weft agents restart`), the process ends in order, by SystemExit, and the same command begins anew in its place.
+
         Raises:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
             HostingError: there is nothing to host.
@@ -228,6 +240,12 @@ class Agent(AgentParts):
             event_loop.run_to_end(loop, self._join_and_serve(own_process=main))
         finally:
             event_loop.close(loop)
+        if self._restarts:
+            end_and_replace(self._kept_id)
+
+    @property
+    def _kept_id(self) -> str | None:
+        return self.id if self.id == self._generated_id else None
 
     async def serve(self) -> None:
         """As `run`, on the application's own event loop: async handlers run on it, and signals are left alone.
@@ -271,10 +289,12 @@ class Agent(AgentParts):
 
     async def _run(self, figures: AgentFigures, *, own_process: bool) -> None:
         runtime = self._runtime = self._make_runtime(figures, exit_when_blocked=own_process)
+        runtime.commands.generated_id = self._kept_id
         try:
             await run_here(runtime, self.stop, own_process=own_process)
         finally:
             self._runtime = None
+            self._restarts = runtime.commands.restarts
 
     def _make_runtime(self, figures: AgentFigures, *, exit_when_blocked: bool) -> Runtime:
         parts = self.settings, self._methods, self._hooks, figures, self._gauges

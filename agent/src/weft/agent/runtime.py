@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from weft.agent.agent_clients import clients_of
 from weft.agent.agent_figures import AgentFigures
+from weft.agent.commands.agent_commands import AgentCommands, CommandParts
 from weft.agent.direct.direct_handlers import DirectParts
 from weft.agent.direct.direct_port import DirectPort, PortUsers
 from weft.agent.direct.direct_server import LEAVE_GRACE_S
@@ -20,6 +23,7 @@ from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
+from weft.agent.handlers.stack_dump import StackDumper
 from weft.agent.handlers.threads import Threads
 from weft.agent.hooks import HookRun, Hooks
 from weft.agent.hosting.hosted_methods import HostedMethod
@@ -33,6 +37,7 @@ from weft.agent.session.executor import CancelRequest, Executor
 from weft.agent.session.host_reports import HostReports
 from weft.agent.session.log_answers import Answer, LogAnswers
 from weft.agent.session.outbox import Outbox
+from weft.agent.session.session_stream import CommandAnswer
 from weft.agent.settings import AgentSettings
 from weft.agent.shutdown import HURRY_TIMEOUT_S, Shutdown, ShutdownParts
 from weft.rpc.contracts import descriptors
@@ -42,7 +47,7 @@ from weft.rpc.payloads.process_payloads import payload_coder
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import process_tls
 from weft.rpc.telemetry.process_metering import ask_certificate
-from weft.v1 import fleet_pb2, logs_pb2, session_pb2
+from weft.v1 import command_pb2, fleet_pb2, logs_pb2, session_pb2
 
 _log = get_logger("weft.agent")
 
@@ -104,6 +109,7 @@ class Runtime:
         self._unavailable: frozenset[str] = frozenset()
         self._host = HostReports(gauges)
         self._blocked_loop = BlockedLoopWatch(self._loop, self._executor.running_async)
+        self.commands = self._make_commands(own_process=exit_when_blocked)
         self._session = SessionConnector(
             settings.target,
             self,
@@ -140,6 +146,14 @@ class Runtime:
         made = LogAnswers(self._loop, settings.log_lines, settings.log_kept_s, executor.runs)
         executor.awaited, executor.on_gone = made.waiting, made.attempt_ended
         return made
+
+    def _make_commands(self, *, own_process: bool) -> AgentCommands:
+        dumper = StackDumper(
+            self._loop, threading.get_ident(), os.getpid(), self._pool, self._executor.began_s
+        )
+        at_hand = self._settings.id, self._threads, self._shutdown, dumper, self._pool
+        parts = CommandParts(*at_hand, lambda: self._hello, self._blocked_loop.blocked_s)
+        return AgentCommands(parts, own_process=own_process)
 
     # -- for the agent ------------------------------------------------------------------------------------------
 
@@ -239,9 +253,9 @@ class Runtime:
     # -- for the stream: see weft.agent.session.session_stream.Agent ------------------------------------------------------------
 
     def hello(self) -> session_pb2.Hello:
-        return hello_now(
-            self._hello, self._unavailable, self._outbox.held(), draining=self._shutdown.draining
-        )
+        held = self._outbox.held()
+        hello = hello_now(self._hello, self._unavailable, held, draining=self._shutdown.draining)
+        return self.commands.labels.put_into(hello)
 
     def contract(self, digest: str) -> bytes:
         return self._contracts[digest]
@@ -293,6 +307,9 @@ class Runtime:
         if self._log_answers is not None:
             self._log_answers.ask(requests, answer)
 
+    def commanded(self, commands: Sequence[command_pb2.AgentCommand], answer: CommandAnswer) -> None:
+        self.commands.take(commands, answer)
+
     def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         self._executor.handle(assigned, cancellations)
 
@@ -313,7 +330,7 @@ class Runtime:
 
     def _describe(self) -> fleet_pb2.Agent:
         hello = hello_now(self._hello, self._unavailable, draining=self._shutdown.draining)
-        return described(hello, self._slots.used, self._load.host)
+        return described(self.commands.labels.put_into(hello), self._slots.used, self._load.host)
 
     def _direct_ended(self) -> None:
         self._executor.start_waiting()

@@ -80,6 +80,10 @@ class Shutdown:
         self.finished: asyncio.Future[None] = loop.create_future()
         # The agent is closed.
         self.closed = threading.Event()
+        # It was told to stop.
+        self.begun = False
+        # Replaces the process, where it would be ended; None: it is to end.
+        self.replace: Callable[[], None] | None = None
         self._loop = loop
         self._drain_grace_s = drain_grace_s
         self._closing_s = closing_s
@@ -95,7 +99,18 @@ class Shutdown:
 
     def stop(self) -> None:
         """Drain and end; a second time: without waiting. From any thread, and from signal handlers."""
+        self.begun = True
         self._events.put(_Event.STOP)
+
+    def begin(self, grace_s: float | None) -> None:
+        """As the first `stop`; a later one does nothing. From any thread.
+
+        Args:
+            grace_s: for running handlers; None: the agent's own.
+        """
+        if not self.begun:
+            self._drain_grace_s = self._drain_grace_s if grace_s is None else grace_s
+            self.stop()
 
     def hurry(self) -> None:
         """End without waiting. From any thread."""
@@ -122,6 +137,8 @@ class Shutdown:
             if self._exit_when_blocked and not self.closed.wait(CANCEL_GRACE_S + self._closing_s):
                 _log.error("loop.never_free", effect="a handler blocks it: the process ends all the same")
                 drain()
+                if self.replace is not None:
+                    self.replace()
                 os._exit(1)
 
     def _finish(self) -> None:

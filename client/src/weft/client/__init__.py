@@ -20,6 +20,7 @@ asyncio; `weft.agent` is for programs that host methods.
 """
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
+from weft.client.agent_stacks import AgentStacks, ChildProcess, ProgramStack, StackFrame, StackKind
 from weft.client.api import Unreachable
 from weft.client.bulk_progress import BulkProgress
 from weft.client.events import Event, Events, NewEvent, Published, Topic
@@ -53,6 +54,7 @@ from weft.client.schedules import (
     Tick,
     TickOutcome,
 )
+from weft.client.selected_agents import CommandOutcome, GarbageCollection, SelectedAgents
 from weft.client.stats_snapshot import AttemptCounts, CoordinatorStats, LimitedCaller, MethodStats, Times
 from weft.client.task_handle import TaskHandle
 from weft.client.task_log import LogLine, MissingLog, MissingLogReason
@@ -98,12 +100,15 @@ __all__ = [
     "Aborted",
     "AgentInfo",
     "AgentOutcome",
+    "AgentStacks",
     "AgentState",
     "AlreadyExists",
     "Attempt",
     "AttemptCounts",
     "BulkProgress",
     "Cancelled",
+    "ChildProcess",
+    "CommandOutcome",
     "CoordinatorStats",
     "Cron",
     "DataLoss",
@@ -119,6 +124,7 @@ __all__ = [
     "Finished",
     "FixRequest",
     "Fleet",
+    "GarbageCollection",
     "Group",
     "GroupHandle",
     "Groups",
@@ -154,6 +160,7 @@ __all__ = [
     "PoolState",
     "PoolTemplate",
     "Pools",
+    "ProgramStack",
     "Progress",
     "Published",
     "Queue",
@@ -166,6 +173,9 @@ __all__ = [
     "Schedule",
     "ScheduleOptions",
     "Schedules",
+    "SelectedAgents",
+    "StackFrame",
+    "StackKind",
     "SubmitOptions",
     "Task",
     "TaskHandle",

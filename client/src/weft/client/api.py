@@ -24,8 +24,8 @@ from weft.rpc import refusals
 from weft.rpc.errors import RetryLater, Unavailable, WeftError, from_status, status_of_call
 from weft.rpc.process.home_loop import HomeLoop
 from weft.rpc.telemetry import trace_headers
+from weft.v1 import command_pb2, errors_pb2, logs_pb2, task_pb2
 from weft.v1 import coordinator_pb2 as pb
-from weft.v1 import errors_pb2, logs_pb2, task_pb2
 
 if TYPE_CHECKING:
     from weft.rpc.payloads.payload_coder import PayloadCoder
@@ -49,6 +49,11 @@ GET_TASK_LOGS = Method.of(
 LIST_AGENTS = Method.of(f"{_SERVICE}/ListAgents", pb.ListAgentsRequest, pb.ListAgentsResponse)
 GET_AGENT = Method.of(f"{_SERVICE}/GetAgent", pb.GetAgentRequest, pb.GetAgentResponse)
 UPDATE_AGENT = Method.of(f"{_SERVICE}/UpdateAgent", pb.UpdateAgentRequest, pb.UpdateAgentResponse)
+COMMAND_AGENTS = Method.of(
+    "weft.v1.CommandService/CommandAgents",
+    command_pb2.CommandAgentsRequest,
+    command_pb2.CommandAgentsResponse,
+)
 LIST_QUEUES = Method.of(f"{_SERVICE}/ListQueues", pb.ListQueuesRequest, pb.ListQueuesResponse)
 LIST_RESOURCES = Method.of(f"{_SERVICE}/ListResources", pb.ListResourcesRequest, pb.ListResourcesResponse)
 UPDATE_QUEUE = Method.of(f"{_SERVICE}/UpdateQueue", pb.UpdateQueueRequest, pb.UpdateQueueResponse)

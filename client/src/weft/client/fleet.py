@@ -17,13 +17,14 @@ from weft.client.fleet_calls import AgentOutcome, call_each
 from weft.client.methods import AnyMethod, as_method
 from weft.client.options import SubmitOptions
 from weft.client.resource_snapshot import Resources
+from weft.client.selected_agents import SelectedAgents
 from weft.client.task_snapshot import OpenEnum, WaitReason, moment
 from weft.client.tasks import Tasks
 from weft.rpc import refusals
 from weft.rpc.discovery import Discovery
 from weft.rpc.task_policy.method_options import RunLimit
 from weft.rpc.times import seconds
-from weft.v1 import coordinator_pb2, fleet_pb2
+from weft.v1 import command_pb2, coordinator_pb2, fleet_pb2
 
 _PAGE_AGENTS = 1000
 
@@ -314,6 +315,28 @@ class Fleet:
         async with aclosing(call_each(self._tasks, agents, called, request, given)) as outcomes:
             async for outcome in outcomes:
                 yield outcome
+
+    def select(
+        self,
+        *agent_ids: str,
+        method: str = "",
+        labels: Mapping[str, str] | None = None,
+        everything: bool = False,
+    ) -> SelectedAgents:
+        """The agents for which all of this holds, to be given commands: restart, stop, labels, stacks and others.
+
+            async for outcome in mesh.fleet.select("host-1").stacks(): ...
+
+        Args:
+            agent_ids: these agents.
+            method: those that host it, by full name.
+            labels: those that have these labels.
+            everything: all connected agents; to be said if nothing else is given.
+        """
+        selector = command_pb2.AgentSelector(
+            agent_ids=agent_ids, method=method, labels=labels, all=everything
+        )
+        return SelectedAgents(self._api, selector)
 
     async def set_state(self, agent_id: str, state: DesiredState) -> AgentInfo:
         """Set an agent's desired state. It holds until it is changed, also across the agent's restarts."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from weft.rpc.errors import WeftError
+from weft.v1 import post_pb2
 
 
 class MeshPart:
@@ -34,7 +35,7 @@ class MeshPart:
     def fleet_moved(self) -> None:
         """Agents have joined, changed or gone. Costs nothing if the part has nothing to do with them."""
 
-    def posted(self, message: bytes) -> None:
+    def posted(self, post: post_pb2.CoordinatorPost) -> None:
         """A coordinator has told all of them something (`FleetStore.post`)."""
 
     def session_ended(self, session: Any) -> None:

@@ -293,5 +293,5 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def Report(
         self, request: coordinator_pb2.ReportRequest, context: Context
     ) -> coordinator_pb2.ReportResponse:
-        await self._sessions.report(request, self._edge.caller(context))
-        return coordinator_pb2.ReportResponse()
+        commands = await self._sessions.report(request, self._edge.caller(context))
+        return coordinator_pb2.ReportResponse(commands=commands)

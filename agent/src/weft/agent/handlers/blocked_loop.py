@@ -13,6 +13,8 @@ _log = get_logger("weft.agent")
 
 # Shorter blocks are ordinary.
 BLOCKED_S = 2.0
+# A ping waits for less where nothing blocks the loop.
+SLOW_S = 0.3
 _NAMED = 3
 
 
@@ -48,6 +50,12 @@ class BlockedLoopWatch:
                 effect="nothing async runs here until the event loop is free",
                 do="make the handler a plain `def` (it then runs in a thread), or isolate=True",
             )
+
+    def blocked_s(self, now_s: float) -> float:
+        """For how long the loop has not answered; 0: it answers. From any thread."""
+        pinged_at = self._pinged_at
+        waited_s = 0.0 if pinged_at is None else now_s - pinged_at
+        return waited_s if waited_s >= SLOW_S else 0.0
 
     def _answer(self) -> None:
         self._pinged_at = None

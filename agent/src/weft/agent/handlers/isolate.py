@@ -4,9 +4,10 @@ A process is started by spawn, imports the handlers' modules once, and then wait
 feeds one task into it and reads until its outcome, or until the pipe breaks: then the process has died. The other way
 round, a process whose pipe breaks has lost its agent and exits.
 
-    agent -> process   ("run", assignment, seconds left or None, agent id, size limit)   ("cancel", reason)
+    agent -> process   ("run", assignment, seconds left or None, agent id, size limit)   ("cancel", reason)   ("stacks",)
+                       ("log_level", level)
     process -> agent   ("ready",)  ("failed", text)  ("log", level, event, fields)  ("headers", pairs)  ("progress", payload)
-                       ("done", outcome)
+                       ("stacks", dump)  ("done", outcome)
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ import contextlib
 import multiprocessing
 import pickle
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
 from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from weft.agent.errors import HostingError
 from weft.agent.handlers import isolated_process, outcomes
 from weft.agent.handlers.handler_context import SyncContext
 from weft.agent.handlers.mesh_clients import MeshClients
+from weft.agent.handlers.stack_dump import IsolatedDump
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import FunctionSource, ServicerSource
 from weft.agent.hosting.payload_checks import MessageRefused
@@ -31,7 +37,7 @@ from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import metadata
 from weft.rpc.process import logs
 from weft.rpc.telemetry import traces
-from weft.v1 import session_pb2, task_pb2
+from weft.v1 import command_pb2, session_pb2, task_pb2
 
 _log = logs.get_logger("weft.agent")
 
@@ -84,6 +90,10 @@ class _Process:
             "`if __name__ == '__main__':`"
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
     def send(self, message: tuple[Any, ...]) -> None:
         with self._lock:
             self.pipe.send(message)
@@ -111,6 +121,8 @@ class _Job:
     def __init__(self) -> None:
         self.process: _Process | None = None
         self.killed = False
+        # Stacks of the process, as it has answered.
+        self.dumps: SimpleQueue[bytes] = SimpleQueue()
 
 
 class IsolatedPool:
@@ -173,7 +185,7 @@ class IsolatedPool:
                 killed = job.killed
             if killed:
                 process.kill()
-            outcome = self._converse(process, context, send, limit_bytes)
+            outcome = self._converse(process, job, context, send, limit_bytes)
         except HostingError as error:
             _log.error("isolated.start_failed", error=error.message)
             outcome = None
@@ -192,7 +204,12 @@ class IsolatedPool:
         return (outcomes.process_died(), True) if outcome is None else (outcome, False)
 
     def _converse(
-        self, process: _Process, context: SyncContext, send: Callable[[bytes], bool], limit_bytes: int
+        self,
+        process: _Process,
+        job: _Job,
+        context: SyncContext,
+        send: Callable[[bytes], bool],
+        limit_bytes: int,
     ) -> task_pb2.Outcome | None:
         """Give a process its task and listen until the end. Returns None if it died."""
         assignment = session_pb2.Assignment()
@@ -219,6 +236,8 @@ class IsolatedPool:
                         _send_headers(context, task_pb2.Outcome.FromString(pairs))
                     case ("progress", data):
                         send(data)
+                    case ("stacks", data):
+                        job.dumps.put(data)
                     case ("log", level, event, fields):
                         _relay(level, event, fields)
         except MessageRefused:
@@ -237,6 +256,34 @@ class IsolatedPool:
         if process is not None:
             with contextlib.suppress(OSError):
                 process.send(("cancel", context.cancel_reason))
+
+    def dumps(self, timeout_s: float) -> list[IsolatedDump]:
+        """The stacks of each process that runs a handler now."""
+        with self._lock:
+            running = [
+                (context, job, job.process) for context, job in self._jobs.items() if job.process is not None
+            ]
+        for _, _, process in running:
+            with contextlib.suppress(OSError):
+                process.send(("stacks",))
+        ends_at_s = time.monotonic() + timeout_s
+        found: list[IsolatedDump] = []
+        for context, job, process in running:
+            try:
+                data = job.dumps.get(timeout=max(0.0, ends_at_s - time.monotonic()))
+                stacks = command_pb2.StackDump.FromString(data).stacks
+            except (Empty, DecodeError):
+                stacks = None
+            found.append(IsolatedDump(context, process.pid, stacks))
+        return found
+
+    def set_log_level(self, level: int) -> None:
+        """Let the processes log from this level on."""
+        with self._lock:
+            processes = self._idle + [job.process for job in self._jobs.values() if job.process is not None]
+        for process in processes:
+            with contextlib.suppress(OSError):
+                process.send(("log_level", level))
 
     def kill(self, context: SyncContext) -> None:
         """Kill the process that runs a task."""

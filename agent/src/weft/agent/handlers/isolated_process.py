@@ -26,6 +26,7 @@ from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
 from weft.agent.handlers.mesh_clients import MeshClients
+from weft.agent.handlers.stack_dump import StackDumper
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.agent.hosting.sources import from_sources
@@ -103,6 +104,8 @@ class _IsolatedProcess:
         self._runs: SimpleQueue[_Run] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
+        # Handlers run in this thread, with or without the loop.
+        self._dumper = StackDumper(self._loop, threading.get_ident(), os.getpid())
         # Guards the two below, which the reading thread uses to cancel what runs now.
         self._current_lock = threading.Lock()
         self._context: HandlerContext | None = None
@@ -168,6 +171,10 @@ class _IsolatedProcess:
                         self._begin(methods, *asked)
                     case ("cancel", reason):
                         self._cancel(reason)
+                    case ("stacks",):
+                        self.send(("stacks", self._dumper.dump().SerializeToString()))
+                    case ("log_level", level):
+                        logs.set_level(level)
         except (EOFError, OSError):
             # The agent is gone: the outcome is not needed.
             process_group.kill_own()

@@ -8,22 +8,18 @@ again.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from types import FrameType
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
+from weft.agent.handlers.call_stacks import calls_of_task, calls_of_thread
 from weft.rpc.process.logs import get_logger
 
 _log = get_logger("weft.agent")
 
 # The innermost calls of a blocked handler, in the log.
 _CALLS = 3
-# How many awaits of a task are followed to find them.
-_MAX_AWAITS = 100
 # Names of methods that are reported.
 MAX_METHODS = 16
 
@@ -88,7 +84,7 @@ class Overruns:
             direct=direct,
             slots=self.slots,
             thread=thread,
-            place=_place(thread) if isinstance(runs_in, int) else _place_of_task(runs_in),
+            place=_place(runs_in),
             effect="it ignored its cancellation: its slots stay taken until it ends",
             do="let it look at its cancellation, or run it with isolate=True, where it can be killed",
         )
@@ -104,31 +100,10 @@ class Overruns:
         return bool(self._running)
 
 
-def _place(thread: int) -> str:
-    """The present place of a thread: its innermost calls, the last one last."""
-    frame = sys._current_frames().get(thread)
-    return _told(traceback.extract_stack(frame) if frame is not None else [])
-
-
-def _place_of_task(task: asyncio.Task[Any]) -> str:
-    """The same for an asyncio task, which is suspended."""
-    frames: list[tuple[FrameType, int]] = []
-    coroutine: Any = task.get_coro()
-    while coroutine is not None and len(frames) < _MAX_AWAITS:
-        # Of a coroutine, of an async generator, or of a generator.
-        frame = _first(coroutine, "cr_frame", "ag_frame", "gi_frame")
-        if isinstance(frame, FrameType):
-            frames.append((frame, frame.f_lineno))
-        coroutine = _first(coroutine, "cr_await", "ag_await", "gi_yieldfrom")
-        if type(coroutine).__name__ == "coroutine_wrapper":
-            # gRPC's own code awaits here, and does not show the rest.
-            coroutine = next(filter(asyncio.iscoroutine, gc.get_referents(coroutine)), None)
-    return _told(traceback.StackSummary.extract(iter(frames)))
-
-
-def _first(of: Any, *names: str) -> Any:
-    return next((found for name in names if (found := getattr(of, name, None)) is not None), None)
-
-
-def _told(calls: Sequence[traceback.FrameSummary]) -> str:
-    return ", ".join(f"{call.filename}:{call.lineno} in {call.name}" for call in calls[-_CALLS:])
+def _place(runs_in: int | asyncio.Task[Any]) -> str:
+    """The present place of a thread, or of an asyncio task, which is suspended: its innermost calls, the last one last."""
+    if isinstance(runs_in, int):
+        calls = calls_of_thread(sys._current_frames().get(runs_in))
+    else:
+        calls = calls_of_task(runs_in)
+    return ", ".join(map(str, calls[-_CALLS:]))

@@ -45,6 +45,7 @@ def identity_of(
         version=VERSION,
         replace_options=settings.replace_options,
         keeps_logs=settings.log_lines > 0,
+        takes_commands=True,
     )
 
 

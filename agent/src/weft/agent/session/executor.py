@@ -170,6 +170,11 @@ class Executor:
         """Whether an attempt runs, or waits for a slot. From any thread."""
         return ref in self._runs
 
+    def began_s(self, task_id: str, attempt: int) -> float | None:
+        """When the handler of an attempt began, by the monotonic clock. None: none of it runs. From any thread."""
+        run = self._runs.get((task_id, attempt))
+        return None if run is None else run.began_s
+
     def running_async(self) -> list[str]:
         """Methods whose handlers run on the loop now. From any thread; a moment's inaccuracy is harmless."""
         return [each.hosted.name for each in list(self._runs.values()) if each.task is not None]

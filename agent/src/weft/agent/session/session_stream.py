@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -23,11 +22,12 @@ from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.executor import CancelRequest
 from weft.agent.session.log_answers import Answer
 from weft.agent.session.outbox import Outbox
+from weft.agent.session.session_replies import SessionReplies
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.network.channel import NO_TLS, Route, client_options, dial
 from weft.rpc.process.logs import get_logger
 from weft.rpc.times import duration, seconds
-from weft.v1 import coordinator_pb2_grpc, logs_pb2, session_pb2
+from weft.v1 import command_pb2, coordinator_pb2, coordinator_pb2_grpc, logs_pb2, session_pb2
 
 _log = get_logger("weft.agent")
 
@@ -36,6 +36,8 @@ WELCOME_TIMEOUT_S = 10.0
 # After so many heartbeats in a row without an echo, the stream counts as dead.
 MISSED_ECHOES = 3
 DEFAULT_HEARTBEAT_S = 1.0
+# Takes an answer to the session on which the command came.
+CommandAnswer = Callable[[command_pb2.CommandReply], None]
 # Most echoes that are awaited at a time. Beyond it, round trips are not measured.
 _SENT_REMEMBERED = 64
 
@@ -66,6 +68,9 @@ class SessionOwner(Protocol):
 
     def asked_for_logs(self, requests: Sequence[logs_pb2.LogRequest], answer: Answer) -> None:
         """The coordinator wants lines that attempts have logged."""
+
+    def commanded(self, commands: Sequence[command_pb2.AgentCommand], answer: CommandAnswer) -> None:
+        """An operator gives commands. From any thread."""
 
     def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         """Attempts to run, and attempts to cancel."""
@@ -100,8 +105,7 @@ class SessionStream:
         self._contract_hash = ""
         self._beat_due = False
         self._goodbye = False
-        # One a message: each may be large.
-        self._log_replies: deque[logs_pb2.LogReply] = deque()
+        self._replies = SessionReplies(self.wake)
         # The watchdog composes messages too.
         self._composing = threading.Lock()
         self._sequence = 0
@@ -233,14 +237,15 @@ class SessionStream:
         if message.tokens_changed:
             self._agent.tokens_changed()
         if message.log_requests:
-            self._agent.asked_for_logs(message.log_requests, self._answer)
+            self._agent.asked_for_logs(message.log_requests, self._replies.add_log)
+        if message.commands:
+            self._command(message.commands)
         if message.echo_sequence:
             self._echoed(message.echo_sequence)
 
-    def _answer(self, reply: logs_pb2.LogReply) -> None:
-        if not self._closed:
-            self._log_replies.append(reply)
-            self._due.set()
+    def _command(self, commands: Sequence[command_pb2.AgentCommand]) -> None:
+        if new := self._replies.new(commands):
+            self._agent.commanded(new, self._replies.add_command)
 
     def _open(self, welcome: session_pb2.Welcome) -> list[CancelRequest]:
         self.epoch = welcome.epoch
@@ -350,9 +355,7 @@ class SessionStream:
                 filled = True
                 if len(self._sent_at) < _SENT_REMEMBERED:
                     self._sent_at[self._sequence] = time.monotonic()
-        if self._log_replies:
-            message.log_replies.append(self._log_replies.popleft())
-            filled = True
+        filled = self._replies.fill(message) or filled
         if not filled and self._goodbye:
             message.goodbye = True
             filled = True
@@ -376,13 +379,16 @@ class SessionStream:
         with self._composing:
             self._outbox.fill(message, self.wake, self._sequence + 1, overtaking=True)
             message.state.CopyFrom(self._state())
+        self._replies.fill_commands(message)
         return message
 
-    def arrived(self, message: session_pb2.ConnectRequest) -> None:
-        """Note that the coordinator has the message of `out_of_band`."""
+    def arrived(self, message: session_pb2.ConnectRequest, response: coordinator_pb2.ReportResponse) -> None:
+        """Note that the coordinator has the message of `out_of_band`, and its answer."""
         self._known(message.state.sequence)
+        self._command(response.commands)
 
     def failed(self, message: session_pb2.ConnectRequest) -> None:
         """Note that the message may not have arrived: another stream sends its content again."""
+        self._replies.put_back(message)
         if message.results or message.released:
             self._post(self.give_up, "an out-of-band report did not arrive")

@@ -73,26 +73,29 @@ class Watchdog:
         message = stream.out_of_band()
         request = coordinator_pb2.ReportRequest(agent_id=self._agent_id, epoch=stream.epoch, message=message)
         for _ in range(_DIALS):
-            code = self._call(stream.target, request)
-            if code is grpc.StatusCode.OK:
-                stream.arrived(message)
+            answer = self._call(stream.target, request)
+            if isinstance(answer, coordinator_pb2.ReportResponse):
+                stream.arrived(message, answer)
                 return
             self._hang_up()
-            if code is not grpc.StatusCode.FAILED_PRECONDITION:
+            if answer is not grpc.StatusCode.FAILED_PRECONDITION:
                 break
         stream.failed(message)
 
-    def _call(self, target: str, request: coordinator_pb2.ReportRequest) -> grpc.StatusCode:
+    def _call(
+        self, target: str, request: coordinator_pb2.ReportRequest
+    ) -> coordinator_pb2.ReportResponse | grpc.StatusCode:
+        """The answer, or the code of a failure."""
         if self._channel is None:
             self._channel = dial_blocking(target, client_options(own_connection=True), self._route)
         try:
-            coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(
-                request, timeout=CALL_TIMEOUT_S, metadata=self._route.caller_metadata(target)
-            )
+            response: coordinator_pb2.ReportResponse = coordinator_pb2_grpc.CoordinatorServiceStub(
+                self._channel
+            ).Report(request, timeout=CALL_TIMEOUT_S, metadata=self._route.caller_metadata(target))
         except grpc.RpcError as error:
             _log.debug("session.report_failed", error=str(error))
             return error.code()
-        return grpc.StatusCode.OK
+        return response
 
     def _hang_up(self) -> None:
         if self._channel is not None:

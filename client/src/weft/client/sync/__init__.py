@@ -35,6 +35,7 @@ from weft.client.sync.sync_mesh_tokens import SyncTokens
 from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_pools import SyncPools
 from weft.client.sync.sync_schedules import SyncSchedules
+from weft.client.sync.sync_selected_agents import SyncSelectedAgents
 from weft.client.sync.sync_task_handle import SyncTaskHandle
 from weft.client.sync.sync_tasks import SyncTasks
 from weft.client.sync.sync_tasks_by_id import SyncTasksById
@@ -49,6 +50,7 @@ __all__ = [
     "SyncMethods",
     "SyncPools",
     "SyncSchedules",
+    "SyncSelectedAgents",
     "SyncTaskHandle",
     "SyncTasks",
     "SyncTasksById",

@@ -34,6 +34,10 @@ class FleetView:
         self._sessions = sessions
         self._sync = sync
 
+    async def look(self) -> None:
+        """Take in what has changed until now."""
+        await self._sync.look_now()
+
     async def page(self, method: str, after: str, size: int) -> tuple[list[fleet_pb2.Agent], bool]:
         """Agents by id from the one behind `after`, with `method` only its hosts, and whether there are more.
 
@@ -75,9 +79,15 @@ class FleetView:
             raise refusals.invalid_field(
                 "desired_state must be ACTIVE, DRAINING or PAUSED", field="desired_state"
             )
-        if await self._store.set_desired(agent_id, desired_state):
-            self._sessions.set_desired(agent_id, desired_state)
+        await self.set_desired(agent_id, desired_state)
         return await self.agent(agent_id)
+
+    async def set_desired(self, agent_id: str, desired_state: fleet_pb2.DesiredState) -> bool:
+        """Store an agent's desired state, and tell the agent if its session is here; False: no such agent."""
+        found = await self._store.set_desired(agent_id, desired_state)
+        if found:
+            self._sessions.set_desired(agent_id, desired_state)
+        return found
 
     async def _with_loads(self, entries: Sequence[RegisteredAgent]) -> list[fleet_pb2.Agent]:
         """Agents with their loads.

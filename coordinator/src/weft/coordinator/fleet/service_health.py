@@ -18,6 +18,7 @@ OWN_SERVICES = frozenset(
         "",
         "weft.v1.AuditService",
         "weft.v1.CertificateService",
+        "weft.v1.CommandService",
         "weft.v1.CoordinatorService",
         "weft.v1.EventService",
         "weft.v1.GroupService",

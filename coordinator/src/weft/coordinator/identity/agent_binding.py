@@ -16,6 +16,17 @@ async def admit_agent(table: TokenTable, caller: Caller, hello: session_pb2.Hell
         PermissionDenied: OUT_OF_SCOPE, TOKEN_USED_UP.
         Unavailable: the store cannot be read or written.
     """
+    check_scope(caller, hello)
+    if caller.token_id:
+        await table.use(caller.token_id, hello.agent_id)
+
+
+def check_scope(caller: Caller, hello: session_pb2.Hello) -> None:
+    """Refuse a Hello that is out of the scope of the agent's token; labels of its environment that the token does not grant are left out.
+
+    Raises:
+        PermissionDenied: OUT_OF_SCOPE.
+    """
     hosted = [method.name for method in hello.methods]
     if (beyond := caller.scope.beyond(hello.agent_id, hosted, hello.labels)) is not None:
         raise refusals.out_of_scope(*beyond)
@@ -23,5 +34,3 @@ async def admit_agent(table: TokenTable, caller: Caller, hello: session_pb2.Hell
     for key in ENVIRONMENT_LABELS & hello.labels.keys():
         if not caller.scope.grants(key, hello.labels[key]):
             del hello.labels[key]
-    if caller.token_id:
-        await table.use(caller.token_id, hello.agent_id)

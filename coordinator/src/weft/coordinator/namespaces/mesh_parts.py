@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.commands.command_part import CommandPart
 from weft.coordinator.events.event_part import EventPart
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.groups.group_part import GroupPart
@@ -36,13 +37,15 @@ class MeshTools(NamedTuple):
     name: str
 
 
-def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, tuple[MeshPart, ...]]:
-    """The logs, which sessions answer to, and all parts, in the order in which they start and stop."""
+def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, tuple[MeshPart, ...]]:
+    """The logs and the commands, which sessions answer to, and all parts, in the order in which they start and stop."""
     store, settings, edge, submissions, sessions, register, state, once, name = tools
     logs = LogPart(store, sessions, register, settings, edge)
+    commands = CommandPart(store, sessions, register, state.fleet, settings)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
     groups = GroupPart(store, submissions, settings, edge, makers)
     events = EventPart(store, state.contracts, settings, edge)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home)
-    return logs, (logs, schedules, groups, events, pools, StatePart(state, settings.stalled_stream_s))
+    state_part = StatePart(state, settings.stalled_stream_s)
+    return logs, commands, (logs, commands, schedules, groups, events, pools, state_part)

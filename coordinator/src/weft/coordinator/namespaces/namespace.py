@@ -42,11 +42,11 @@ from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
 from weft.coordinator.namespaces.mesh_figures import CountedParts, MeshFigures
 from weft.coordinator.namespaces.mesh_parts import MeshTools, made_parts
 from weft.coordinator.namespaces.mesh_services import MeshServices
+from weft.coordinator.namespaces.session_events import SessionEvents
 from weft.coordinator.namespaces.store_events import StoreEvents, Upkeep
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync
 from weft.coordinator.service import CoordinatorService, FleetParts, TaskParts
-from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.sessions import Sessions
@@ -58,22 +58,21 @@ from weft.coordinator.store.records import Owner, SweepReport
 from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
-from weft.rpc.identity.caller import Caller
 from weft.rpc.network.agent_route import AgentRoute
 from weft.rpc.network.routes import Routes
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry.call_figures import CallFigures
-from weft.v1 import fleet_pb2, logs_pb2, session_pb2
+from weft.v1 import fleet_pb2
 
 log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
 
 
-class Namespace(StoreEvents):
+class Namespace(StoreEvents, SessionEvents):
     """One mesh: a store, the agents and tasks in it, and the services in front of them.
 
-    Large because it is the listener of the sessions, too: many methods pass an event on to the part that handles it.
+    Large because it wires all parts of a mesh, and starts and stops them in order.
 
     Args:
         name: empty: the default namespace.
@@ -130,7 +129,8 @@ class Namespace(StoreEvents):
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
         self._submission_service = self._make_submissions(name)
-        self._logs, self._parts = made_parts(self._tools(admission), self._identity.makers(name))
+        made = made_parts(self._tools(admission), self._identity.makers(name))
+        self._logs, self._commands, self._parts = made
         self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
         self._sweeper = Sweeper(
             self._store,
@@ -211,27 +211,6 @@ class Namespace(StoreEvents):
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
         for part in self._parts:
             await part.keep_house(now_s)
-
-    # -- what sessions ask and tell (SessionListener) ---------------------------------------------------------------
-
-    async def admit(self, caller: Caller, hello: session_pb2.Hello) -> None:
-        await self._identity.admit(caller, hello)
-
-    def session_changed(self, session: AgentSession) -> None:
-        self._fleet_sync.session_changed(session)
-
-    def slots_changed(self, session: AgentSession, *, wake: bool = True) -> None:
-        self._index.changed(session)
-        if wake:
-            self._dispatcher.wake()
-
-    def log_answered(self, reply: logs_pb2.LogReply) -> None:
-        self._logs.answered(reply)
-
-    def session_ended(self, session: AgentSession) -> None:
-        self._index.left(session)
-        for part in self._parts:
-            part.session_ended(session)
 
     def _fleet_moved(self) -> None:
         self._discovery.announce()

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, Self
 
+from google.protobuf.message import DecodeError
+
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.session_index import SessionIndex
@@ -16,6 +18,7 @@ from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
 from weft.coordinator.store.rules import QueueKey
+from weft.v1 import post_pb2
 
 
 class Upkeep(Protocol):
@@ -88,8 +91,13 @@ class StoreEvents:
                 self._sweeper.hasten()
 
     def posted(self, message: bytes) -> None:
+        try:
+            post = post_pb2.CoordinatorPost.FromString(message)
+        except DecodeError:
+            # Of a later version.
+            return
         for part in self._parts:
-            part.posted(message)
+            part.posted(post)
 
     def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
         return self._explainer.queue_now(queue, paused=paused).text

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes, weighted_load
+from weft.coordinator.sessions.agent_requests import AgentRequests
 from weft.coordinator.sessions.agent_resources import AgentResources, Consumes
 from weft.coordinator.sessions.assignments import assignment_of
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
@@ -19,7 +20,7 @@ from weft.rpc.errors import WeftError
 from weft.rpc.identity.caller import ANYBODY
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.rpc.times import duration
-from weft.v1 import fleet_pb2, logs_pb2, session_pb2
+from weft.v1 import fleet_pb2, session_pb2
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ class AgentSession:
         self._desired_to_send: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._echo = 0
         self._problem_to_send, self._problem_told = "", False
-        self._log_requests: list[logs_pb2.LogRequest] = []
+        self.requests = AgentRequests(self._event.set)
 
     # -- capacity ---------------------------------------------------------------------------------------------
 
@@ -319,9 +320,11 @@ class AgentSession:
         self._tokens_changed = True
         self._event.set()
 
-    def ask_for_log(self, request: logs_pb2.LogRequest) -> None:
-        self._log_requests.append(request)
-        self._event.set()
+    def set_labels(self, hello: session_pb2.Hello) -> None:
+        """Go on with the same Hello with other labels: an operator has changed them."""
+        self.hello, self._labels = hello, dict(hello.labels)
+        self._costs.clear()
+        self._unfit.clear()
 
     async def outbox_filled(self) -> None:
         await self._event.wait()
@@ -345,14 +348,14 @@ class AgentSession:
             desired_state=self._desired_to_send,
             echo_sequence=self._echo,
             direct_problem=self._problem_to_send,
-            log_requests=_pop(self._log_requests),
             tokens_changed=self._tokens_changed,
         )
+        more = self.requests.fill(message)
         self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._problem_to_send = ""
         self._echo, self._tokens_changed = 0, False
         self._room.set()
-        if self._assignments or self._acks or self._progress_acks or self._cancels or self._log_requests:
+        if self._assignments or self._acks or self._progress_acks or self._cancels or more:
             self._event.set()
         return message if message.ByteSize() else None
 

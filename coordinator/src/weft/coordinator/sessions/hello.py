@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from weft.coordinator.store.rules import AGENT_ID_LABEL
 from weft.rpc import refusals
@@ -52,6 +53,19 @@ def checked(hello: session_pb2.Hello) -> session_pb2.Hello:
     if hello.version and VERSION_LABEL not in hello.labels:
         hello.labels[VERSION_LABEL] = hello.version
     return hello
+
+
+def with_labels(hello: session_pb2.Hello, labels: Mapping[str, str]) -> session_pb2.Hello:
+    """The same Hello with other labels, and the implicit ones.
+
+    Raises:
+        InvalidArgument: as `check_hello`.
+    """
+    changed = session_pb2.Hello()
+    changed.CopyFrom(hello)
+    changed.labels.clear()
+    changed.labels.update(labels)
+    return checked(changed)
 
 
 def check_hello(hello: session_pb2.Hello) -> None:

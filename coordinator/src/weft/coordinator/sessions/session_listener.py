@@ -6,7 +6,7 @@ from typing import Protocol
 
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.rpc.identity.caller import Caller
-from weft.v1 import logs_pb2, session_pb2
+from weft.v1 import command_pb2, logs_pb2, session_pb2
 
 
 class SessionListener(Protocol):
@@ -35,6 +35,10 @@ class SessionListener(Protocol):
 
     def log_answered(self, reply: logs_pb2.LogReply) -> None:
         """An agent has answered a request for lines of its log."""
+        ...
+
+    def command_answered(self, session: AgentSession, reply: command_pb2.CommandReply) -> None:
+        """An agent has answered a command."""
         ...
 
     def ready(self) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 
+from weft.coordinator.identity.agent_binding import check_scope
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
+from weft.coordinator.sessions.hello import with_labels
 from weft.coordinator.sessions.report_handler import ReportHandler
 from weft.coordinator.sessions.session_listener import SessionListener
 from weft.rpc import refusals
-from weft.v1 import coordinator_pb2, session_pb2
+from weft.v1 import command_pb2, coordinator_pb2, session_pb2
 
 # Parts of a message that are taken on the stream only.
 _STREAM_ONLY = ("hello", "contract", "progress", "goodbye", "log_replies")
@@ -42,7 +44,7 @@ class SessionMessages:
         """Take one message.
 
         Raises:
-            WeftError: it breaks the protocol, or its contract is refused; the session must end.
+            WeftError: it breaks the protocol, or its contract or a label is refused; the session must end.
         """
         if message.HasField("hello"):
             raise refusals.session_protocol("`hello` opens a session and cannot come again on it; dial again")
@@ -57,13 +59,15 @@ class SessionMessages:
             await self._report_handler.take(session, message, self._stale_refused)
         for reply in message.log_replies:
             self._listener.log_answered(reply)
+        for answer in message.command_replies:
+            self._take_answer(session, answer)
         if message.goodbye:
             session.goodbye = True
 
     async def handle_report(
         self, session: AgentSession | None, request: coordinator_pb2.ReportRequest
-    ) -> None:
-        """Take a message that came out-of-band: the agent's event loop is blocked.
+    ) -> Sequence[command_pb2.AgentCommand]:
+        """Take a message that came out-of-band: the agent's event loop is blocked. Returns the commands that it has not answered.
 
         Raises:
             FailedPrecondition: the session is not open here.
@@ -82,6 +86,17 @@ class SessionMessages:
         session.loop_blocked = True
         session.heard_at_s = time.monotonic()
         await self.handle(session, message)
+        return session.requests.unanswered
+
+    def _take_answer(self, session: AgentSession, answer: command_pb2.CommandReply) -> None:
+        if answer.HasField("labels"):
+            changed = with_labels(session.hello, answer.labels.labels)
+            check_scope(session.caller, changed)
+            session.set_labels(changed)
+            self._listener.session_changed(session)
+            self._listener.slots_changed(session)
+        session.requests.settled(answer.command_id)
+        self._listener.command_answered(session, answer)
 
     def _take_heartbeat(self, session: AgentSession, report: session_pb2.AgentReport) -> None:
         free_slots = session.free_slots

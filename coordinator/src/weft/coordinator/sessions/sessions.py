@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from google.protobuf.message import DecodeError
@@ -36,7 +36,7 @@ from weft.rpc.calls.pacing import Pacer
 from weft.rpc.identity.caller import ANYBODY, Caller
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
-from weft.v1 import coordinator_pb2, fleet_pb2, session_pb2
+from weft.v1 import command_pb2, coordinator_pb2, fleet_pb2, session_pb2
 
 log = get_logger(__name__)
 
@@ -290,13 +290,15 @@ class Sessions:
                 refusals.internal("the coordinator failed to handle a message; its log has the rest")
             )
 
-    async def report(self, request: coordinator_pb2.ReportRequest, caller: Caller = ANYBODY) -> None:
+    async def report(
+        self, request: coordinator_pb2.ReportRequest, caller: Caller = ANYBODY
+    ) -> Sequence[command_pb2.AgentCommand]:
         """Take a message that came out-of-band (`SessionMessages.handle_report`), from the caller whose session it is."""
         session = self._sessions.get(request.agent_id)
         if session is not None and not session.caller.same_as(caller):
             # As if the session were not here.
             session = None
-        await self._messages.handle_report(session, request)
+        return await self._messages.handle_report(session, request)
 
     def tell_tokens_changed(self) -> None:
         """Tell the agents to check their callers' tokens again."""

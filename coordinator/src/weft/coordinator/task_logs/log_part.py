@@ -6,14 +6,14 @@ from typing import Any
 
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.mesh_part import MeshPart
+from weft.coordinator.sessions.sessions_by_agent import SessionsByAgent
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.task_logs.log_requests import SessionsByAgent
 from weft.coordinator.task_logs.log_service import LogService
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.edge import Edge
-from weft.v1 import logs_pb2, logs_pb2_grpc
+from weft.v1 import logs_pb2, logs_pb2_grpc, post_pb2
 
 
 class LogPart(MeshPart):
@@ -41,8 +41,9 @@ class LogPart(MeshPart):
         """An agent has answered a question."""
         self._service.asked.answered(reply)
 
-    def posted(self, message: bytes) -> None:
-        self._service.asked.posted(message)
+    def posted(self, post: post_pb2.CoordinatorPost) -> None:
+        if post.HasField("log"):
+            self._service.asked.posted(post.log)
 
     def session_ended(self, session: Any) -> None:
         self._service.asked.session_ended(session)

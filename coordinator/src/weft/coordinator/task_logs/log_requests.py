@@ -13,15 +13,14 @@ import itertools
 import secrets
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
-
-from google.protobuf.message import DecodeError
+from typing import TypeAlias
 
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.sessions_by_agent import SessionsByAgent
 from weft.coordinator.store.base import Store
 from weft.rpc.errors import WeftError
 from weft.rpc.times import seconds
-from weft.v1 import logs_pb2
+from weft.v1 import logs_pb2, post_pb2
 
 # Beside the time that the agent may wait for a line.
 ANSWER_S = 3.0
@@ -33,14 +32,6 @@ OFF = logs_pb2.MISSING_LOG_REASON_OFF
 NO_ANSWER = logs_pb2.MISSING_LOG_REASON_NO_ANSWER
 # An answer, or why there is none.
 Answer: TypeAlias = "logs_pb2.LogReply | logs_pb2.MissingLogReason"
-
-
-class SessionsByAgent(Protocol):
-    """The sessions of this coordinator."""
-
-    def get(self, agent_id: str) -> AgentSession | None:
-        """The session of an agent; None: it is not here."""
-        ...
 
 
 class LogRequests:
@@ -73,7 +64,7 @@ class LogRequests:
         asked = logs_pb2.LogPost(asker=self._name, agent_id=agent_id, request=request)
         asked.request.request_id = request_id
         try:
-            await self._store.post(asked.SerializeToString())
+            await self._store.post(post_pb2.CoordinatorPost(log=asked).SerializeToString())
         except WeftError:
             return NO_ANSWER
         # The other coordinator has a limit of its own.
@@ -85,7 +76,7 @@ class LogRequests:
         own = logs_pb2.LogRequest()
         own.CopyFrom(request)
         own.request_id = next(self._ids)
-        session.ask_for_log(own)
+        session.requests.ask_for_log(own)
         self._at[session].add(own.request_id)
         try:
             return await self._answer(own.request_id, seconds(request.wait) + ANSWER_S)
@@ -123,13 +114,8 @@ class LogRequests:
 
     # -- other coordinators ---------------------------------------------------------------------------------------
 
-    def posted(self, message: bytes) -> None:
+    def posted(self, post: logs_pb2.LogPost) -> None:
         """Another coordinator asks for an agent's lines, or answers a question of this one."""
-        try:
-            post = logs_pb2.LogPost.FromString(message)
-        except DecodeError:
-            # Of a later version.
-            return
         if post.HasField("request"):
             session = self._sessions.get(post.agent_id)
             if post.asker != self._name and session is not None and session.open:
@@ -153,7 +139,7 @@ class LogRequests:
             told.missing = answer
         told.reply.request_id = post.request.request_id
         try:
-            await self._store.post(told.SerializeToString())
+            await self._store.post(post_pb2.CoordinatorPost(log=told).SerializeToString())
         except WeftError:
             # The other one has a limit of its own.
             return

@@ -12,9 +12,10 @@ from grpc import aio
 from weft.coordinator import guard
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.identity.task_sight import check_seen
+from weft.coordinator.sessions.sessions_by_agent import SessionsByAgent
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.task_logs.log_requests import LogRequests, SessionsByAgent
+from weft.coordinator.task_logs.log_requests import LogRequests
 from weft.coordinator.task_logs.task_log_reader import TaskLogReader
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError

@@ -137,6 +137,8 @@ class _InUse:
         self.sink: Sink = _to_the_application
         # 0: the application's set-up decides.
         self.threshold = 0
+        # The class of structlog's loggers, if weft has set them up.
+        self.bound_logger: Any = None
 
 
 _in_use = _InUse()
@@ -152,12 +154,12 @@ def configure(level: str = "info") -> None:
     )
 
     def sink(level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
-        if level >= threshold:
+        if level >= _in_use.threshold:
             writer.write(lines.rendered(level, event, fields))
 
     use(sink)
     # Logs of programs and libraries take the same way, unless they have a set-up of their own.
-    after_import("structlog", lambda: _configure_structlog(lines, threshold, writer))
+    after_import("structlog", lambda: _configure_structlog(lines, writer))
     handler = _Handler(writer)
     handler.setFormatter(LineFormatter(lines))
     _take_logging(handler, threshold)
@@ -177,21 +179,53 @@ def forward(sink: Sink, level: int) -> None:
 
     use(send)
     _in_use.threshold = level
-    after_import("structlog", lambda: _forward_structlog(send, level))
+    after_import("structlog", lambda: _forward_structlog(send))
     _take_logging(_Forwarding(send), level)
 
 
+def set_level(level: int) -> bool:
+    """Log from another level on. False: the application's set-up decides that."""
+    if not _in_use.threshold:
+        return False
+    _in_use.threshold = level
+    _set_logging_level(level)
+    if _in_use.bound_logger is not None:
+        # Loggers that were used before know their class.
+        import structlog
+
+        for name, method in vars(structlog.make_filtering_bound_logger(level)).items():
+            if not name.startswith("__"):
+                setattr(_in_use.bound_logger, name, method)
+    return True
+
+
 def _take_logging(handler: logging.Handler, level: int) -> None:
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    _set_logging_level(level)
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.handlers = [_LogGuard()]
         library.propagate = False
+
+
+def _set_logging_level(level: int) -> None:
+    logging.getLogger().setLevel(level)
+    for name in _LIBRARIES:
         # Their normal work is of no interest to those who run a program.
-        library.setLevel(max(level, logging.WARNING))
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
-def _forward_structlog(sink: Sink, level: int) -> None:
+def _bound_logger() -> Any:
+    """A class of structlog's loggers whose level can be changed."""
+    import structlog
+
+    _in_use.bound_logger = type(
+        "BoundLogger", (structlog.make_filtering_bound_logger(_in_use.threshold),), {}
+    )
+    return _in_use.bound_logger
+
+
+def _forward_structlog(sink: Sink) -> None:
     import structlog
 
     def send(_logger: Any, method: str, entry: MutableMapping[str, Any]) -> Any:
@@ -199,15 +233,15 @@ def _forward_structlog(sink: Sink, level: int) -> None:
         sink(level_of_method(method), "", event, entry)
         raise structlog.DropEvent
 
-    structlog.configure(processors=[send], wrapper_class=structlog.make_filtering_bound_logger(level))
+    structlog.configure(processors=[send], wrapper_class=_bound_logger())
 
 
-def _configure_structlog(lines: LogLines, threshold: int, writer: SteadyWriter) -> None:
+def _configure_structlog(lines: LogLines, writer: SteadyWriter) -> None:
     import structlog
 
     structlog.configure(
         processors=[lines.step],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        wrapper_class=_bound_logger(),
         logger_factory=lambda *_: _Printer(writer),
         cache_logger_on_first_use=True,
     )

@@ -5,8 +5,11 @@ A function raises where the host does not tell: a hardened container may hide /p
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import time
+from typing import NamedTuple
 
 import psutil
 
@@ -48,6 +51,44 @@ def memory_limit() -> int | None:
 def throttled_s() -> float | None:
     """How long the cgroup kept the process from running because it had used its cores; None: not known."""
     return _CGROUP.throttled_s()
+
+
+class ChildReading(NamedTuple):
+    """A process below this one."""
+
+    process_id: int
+    parent_id: int
+    name: str
+    state: str
+    cpu_s: float
+    memory_bytes: int
+    age_s: float
+
+
+def children(most: int) -> list[ChildReading]:
+    """The processes below this one, the oldest first. Empty where the host does not tell."""
+    found: list[ChildReading] = []
+    try:
+        below = psutil.Process().children(recursive=True)
+    except (psutil.Error, OSError):
+        return []
+    now = time.time()
+    for child in below[:most]:
+        # One may have ended meanwhile.
+        with contextlib.suppress(psutil.Error, OSError), child.oneshot():
+            times = child.cpu_times()
+            found.append(
+                ChildReading(
+                    child.pid,
+                    child.ppid(),
+                    child.name(),
+                    child.status(),
+                    times.user + times.system,
+                    child.memory_info().rss,
+                    max(0.0, now - child.create_time()),
+                )
+            )
+    return sorted(found, key=lambda each: -each.age_s)
 
 
 @functools.cache

@@ -46,6 +46,12 @@ from weft.rpc.refusals.certificate_refusals import (
     not_joined,
     pin_mismatch,
 )
+from weft.rpc.refusals.command_refusals import (
+    agent_not_connected,
+    command_not_answered,
+    command_refused,
+    command_unknown,
+)
 from weft.rpc.refusals.event_refusals import cursor_ahead, event_type_unknown
 from weft.rpc.refusals.group_refusals import (
     group_closed,
@@ -121,6 +127,7 @@ __all__ = [
     "RETRY_AFTER_S",
     "STOPPING_RETRY_S",
     "agent_id_in_use",
+    "agent_not_connected",
     "agent_not_found",
     "app_unavailable",
     "audit_off",
@@ -129,6 +136,9 @@ __all__ = [
     "callers_unknown",
     "cancelled",
     "certificate_unknown",
+    "command_not_answered",
+    "command_refused",
+    "command_unknown",
     "contract_incompatible",
     "contract_invalid",
     "crash_loop",

@@ -1,0 +1,1 @@
+"""Commands of operators that this agent carries out."""
