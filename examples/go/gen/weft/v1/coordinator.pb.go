@@ -2116,7 +2116,7 @@ type ReportRequest struct {
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	// Its session, from Welcome.
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// `state`, `results` of attempts that sent no progress, and `released`.
+	// `state`, `results` of attempts that sent no progress, `released`, and `command_replies`.
 	Message       *ConnectRequest `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2175,7 +2175,9 @@ func (x *ReportRequest) GetMessage() *ConnectRequest {
 
 // The message has been taken.
 type ReportResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Commands that the agent has not answered. It may have seen them on its stream, or see them there later: each is carried out once.
+	Commands      []*AgentCommand `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2210,11 +2212,18 @@ func (*ReportResponse) Descriptor() ([]byte, []int) {
 	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{35}
 }
 
+func (x *ReportResponse) GetCommands() []*AgentCommand {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
 var File_weft_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\xd5\x01\n" +
+	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\x1a\x15weft/v1/command.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\xd5\x01\n" +
 	"\x11SubmitTaskRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1d\n" +
@@ -2350,8 +2359,9 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\rReportRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x121\n" +
-	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\"\x10\n" +
-	"\x0eReportResponse2\xf9\n" +
+	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\"C\n" +
+	"\x0eReportResponse\x121\n" +
+	"\bcommands\x18\x01 \x03(\v2\x15.weft.v1.AgentCommandR\bcommands2\xf9\n" +
 	"\n" +
 	"\x12CoordinatorService\x12Q\n" +
 	"\n" +
@@ -2461,7 +2471,8 @@ var file_weft_v1_coordinator_proto_goTypes = []any{
 	(*LockState)(nil),             // 48: weft.v1.LockState
 	(*ResourceUse)(nil),           // 49: weft.v1.ResourceUse
 	(*ConnectRequest)(nil),        // 50: weft.v1.ConnectRequest
-	(*ConnectResponse)(nil),       // 51: weft.v1.ConnectResponse
+	(*AgentCommand)(nil),          // 51: weft.v1.AgentCommand
+	(*ConnectResponse)(nil),       // 52: weft.v1.ConnectResponse
 }
 var file_weft_v1_coordinator_proto_depIdxs = []int32{
 	36, // 0: weft.v1.SubmitTaskRequest.options:type_name -> weft.v1.TaskOptions
@@ -2500,45 +2511,46 @@ var file_weft_v1_coordinator_proto_depIdxs = []int32{
 	48, // 33: weft.v1.ListResourcesResponse.locks:type_name -> weft.v1.LockState
 	49, // 34: weft.v1.AgentResources.resources:type_name -> weft.v1.ResourceUse
 	50, // 35: weft.v1.ReportRequest.message:type_name -> weft.v1.ConnectRequest
-	0,  // 36: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
-	2,  // 37: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
-	5,  // 38: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
-	7,  // 39: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
-	9,  // 40: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
-	12, // 41: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
-	14, // 42: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
-	16, // 43: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
-	18, // 44: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
-	20, // 45: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
-	22, // 46: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
-	24, // 47: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
-	26, // 48: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
-	28, // 49: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
-	31, // 50: weft.v1.CoordinatorService.ListResources:input_type -> weft.v1.ListResourcesRequest
-	50, // 51: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
-	34, // 52: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
-	1,  // 53: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
-	3,  // 54: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
-	6,  // 55: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
-	8,  // 56: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
-	11, // 57: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
-	13, // 58: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
-	15, // 59: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
-	17, // 60: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
-	19, // 61: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
-	21, // 62: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
-	23, // 63: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
-	25, // 64: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
-	27, // 65: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
-	30, // 66: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
-	32, // 67: weft.v1.CoordinatorService.ListResources:output_type -> weft.v1.ListResourcesResponse
-	51, // 68: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
-	35, // 69: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
-	53, // [53:70] is the sub-list for method output_type
-	36, // [36:53] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	51, // 36: weft.v1.ReportResponse.commands:type_name -> weft.v1.AgentCommand
+	0,  // 37: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
+	2,  // 38: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
+	5,  // 39: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
+	7,  // 40: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
+	9,  // 41: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
+	12, // 42: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
+	14, // 43: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
+	16, // 44: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
+	18, // 45: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
+	20, // 46: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
+	22, // 47: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
+	24, // 48: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
+	26, // 49: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
+	28, // 50: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
+	31, // 51: weft.v1.CoordinatorService.ListResources:input_type -> weft.v1.ListResourcesRequest
+	50, // 52: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
+	34, // 53: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
+	1,  // 54: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
+	3,  // 55: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
+	6,  // 56: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
+	8,  // 57: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
+	11, // 58: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
+	13, // 59: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
+	15, // 60: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
+	17, // 61: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
+	19, // 62: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
+	21, // 63: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
+	23, // 64: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
+	25, // 65: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
+	27, // 66: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
+	30, // 67: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
+	32, // 68: weft.v1.CoordinatorService.ListResources:output_type -> weft.v1.ListResourcesResponse
+	52, // 69: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
+	35, // 70: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
+	54, // [54:71] is the sub-list for method output_type
+	37, // [37:54] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_coordinator_proto_init() }
@@ -2547,6 +2559,7 @@ func file_weft_v1_coordinator_proto_init() {
 		return
 	}
 	file_weft_v1_access_proto_init()
+	file_weft_v1_command_proto_init()
 	file_weft_v1_fleet_proto_init()
 	file_weft_v1_options_proto_init()
 	file_weft_v1_session_proto_init()

@@ -464,7 +464,7 @@ func (x *LogRequest) GetWait() *durationpb.Duration {
 	return nil
 }
 
-// What coordinators on one store post to each other about logs. Not for agents or clients.
+// What coordinators on one store post to each other about logs, within a CoordinatorPost. Not for agents or clients.
 type LogPost struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who asks: a name that the asking process has chosen at random. Its answer names it too.

@@ -123,9 +123,11 @@ type ConnectRequest struct {
 	// The agent leaves for good: nothing follows. It must hold no attempts.
 	Goodbye bool `protobuf:"varint,7,opt,name=goodbye,proto3" json:"goodbye,omitempty"`
 	// Answers to the coordinator's requests for lines that attempts have logged.
-	LogReplies    []*LogReply `protobuf:"bytes,8,rep,name=log_replies,json=logReplies,proto3" json:"log_replies,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LogReplies []*LogReply `protobuf:"bytes,8,rep,name=log_replies,json=logReplies,proto3" json:"log_replies,omitempty"`
+	// Answers to commands.
+	CommandReplies []*CommandReply `protobuf:"bytes,9,rep,name=command_replies,json=commandReplies,proto3" json:"command_replies,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ConnectRequest) Reset() {
@@ -214,6 +216,13 @@ func (x *ConnectRequest) GetLogReplies() []*LogReply {
 	return nil
 }
 
+func (x *ConnectRequest) GetCommandReplies() []*CommandReply {
+	if x != nil {
+		return x.CommandReplies
+	}
+	return nil
+}
+
 // One message from coordinator to agent. The first one of a stream holds `welcome`.
 type ConnectResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -238,6 +247,8 @@ type ConnectResponse struct {
 	// Tokens have changed: the agent checks those again that callers of its own port have shown, and by CheckToken each ticket that was
 	// made before.
 	TokensChanged bool `protobuf:"varint,10,opt,name=tokens_changed,json=tokensChanged,proto3" json:"tokens_changed,omitempty"`
+	// Commands of operators. Only to an agent that takes them; it answers each once.
+	Commands      []*AgentCommand `protobuf:"bytes,11,rep,name=commands,proto3" json:"commands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -342,6 +353,13 @@ func (x *ConnectResponse) GetTokensChanged() bool {
 	return false
 }
 
+func (x *ConnectResponse) GetCommands() []*AgentCommand {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
 // An agent's identity, and the attempts that it holds.
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -376,7 +394,9 @@ type Hello struct {
 	// It keeps the last lines that its attempts log, and answers to log_requests.
 	KeepsLogs bool `protobuf:"varint,14,opt,name=keeps_logs,json=keepsLogs,proto3" json:"keeps_logs,omitempty"`
 	// A name in the certificate of its direct server, by which callers verify that server. Empty: the direct server has no TLS.
-	TlsName       string `protobuf:"bytes,15,opt,name=tls_name,json=tlsName,proto3" json:"tls_name,omitempty"`
+	TlsName string `protobuf:"bytes,15,opt,name=tls_name,json=tlsName,proto3" json:"tls_name,omitempty"`
+	// It takes commands, and answers those that it does not know with COMMAND_UNKNOWN.
+	TakesCommands bool `protobuf:"varint,16,opt,name=takes_commands,json=takesCommands,proto3" json:"takes_commands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -514,6 +534,13 @@ func (x *Hello) GetTlsName() string {
 		return x.TlsName
 	}
 	return ""
+}
+
+func (x *Hello) GetTakesCommands() bool {
+	if x != nil {
+		return x.TakesCommands
+	}
+	return false
 }
 
 // An attempt that an agent still holds at a reconnect.
@@ -1618,7 +1645,7 @@ var File_weft_v1_session_proto protoreflect.FileDescriptor
 
 const file_weft_v1_session_proto_rawDesc = "" +
 	"\n" +
-	"\x15weft/v1/session.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/logs.proto\x1a\x12weft/v1/task.proto\"\xef\x02\n" +
+	"\x15weft/v1/session.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15weft/v1/command.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/logs.proto\x1a\x12weft/v1/task.proto\"\xaf\x03\n" +
 	"\x0eConnectRequest\x12$\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloR\x05hello\x12-\n" +
 	"\bcontract\x18\x02 \x01(\v2\x11.weft.v1.ContractR\bcontract\x12*\n" +
@@ -1628,7 +1655,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\breleased\x18\x06 \x03(\v2\x11.weft.v1.ReleasedR\breleased\x12\x18\n" +
 	"\agoodbye\x18\a \x01(\bR\agoodbye\x122\n" +
 	"\vlog_replies\x18\b \x03(\v2\x11.weft.v1.LogReplyR\n" +
-	"logReplies\"\xf6\x03\n" +
+	"logReplies\x12>\n" +
+	"\x0fcommand_replies\x18\t \x03(\v2\x15.weft.v1.CommandReplyR\x0ecommandReplies\"\xa9\x04\n" +
 	"\x0fConnectResponse\x12*\n" +
 	"\awelcome\x18\x01 \x01(\v2\x10.weft.v1.WelcomeR\awelcome\x125\n" +
 	"\vassignments\x18\x02 \x03(\v2\x13.weft.v1.AssignmentR\vassignments\x12)\n" +
@@ -1641,7 +1669,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x0edirect_problem\x18\b \x01(\tR\rdirectProblem\x126\n" +
 	"\flog_requests\x18\t \x03(\v2\x13.weft.v1.LogRequestR\vlogRequests\x12%\n" +
 	"\x0etokens_changed\x18\n" +
-	" \x01(\bR\rtokensChanged\"\xa7\x05\n" +
+	" \x01(\bR\rtokensChanged\x121\n" +
+	"\bcommands\x18\v \x03(\v2\x15.weft.v1.AgentCommandR\bcommands\"\xce\x05\n" +
 	"\x05Hello\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1660,7 +1689,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x0freplace_options\x18\r \x01(\bR\x0ereplaceOptions\x12\x1d\n" +
 	"\n" +
 	"keeps_logs\x18\x0e \x01(\bR\tkeepsLogs\x12\x19\n" +
-	"\btls_name\x18\x0f \x01(\tR\atlsName\x1a9\n" +
+	"\btls_name\x18\x0f \x01(\tR\atlsName\x12%\n" +
+	"\x0etakes_commands\x18\x10 \x01(\bR\rtakesCommands\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
@@ -1810,15 +1840,17 @@ var file_weft_v1_session_proto_goTypes = []any{
 	nil,                           // 19: weft.v1.AgentReport.StuckResourcesEntry
 	nil,                           // 20: weft.v1.Assignment.ConsumesEntry
 	(*LogReply)(nil),              // 21: weft.v1.LogReply
-	(DesiredState)(0),             // 22: weft.v1.DesiredState
-	(*LogRequest)(nil),            // 23: weft.v1.LogRequest
-	(*HostedMethod)(nil),          // 24: weft.v1.HostedMethod
-	(*HostLoad)(nil),              // 25: weft.v1.HostLoad
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
-	(*Metadatum)(nil),             // 27: weft.v1.Metadatum
-	(*Outcome)(nil),               // 28: weft.v1.Outcome
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*CallContext)(nil),           // 30: weft.v1.CallContext
+	(*CommandReply)(nil),          // 22: weft.v1.CommandReply
+	(DesiredState)(0),             // 23: weft.v1.DesiredState
+	(*LogRequest)(nil),            // 24: weft.v1.LogRequest
+	(*AgentCommand)(nil),          // 25: weft.v1.AgentCommand
+	(*HostedMethod)(nil),          // 26: weft.v1.HostedMethod
+	(*HostLoad)(nil),              // 27: weft.v1.HostLoad
+	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
+	(*Metadatum)(nil),             // 29: weft.v1.Metadatum
+	(*Outcome)(nil),               // 30: weft.v1.Outcome
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*CallContext)(nil),           // 32: weft.v1.CallContext
 }
 var file_weft_v1_session_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
@@ -1828,40 +1860,42 @@ var file_weft_v1_session_proto_depIdxs = []int32{
 	8,  // 4: weft.v1.ConnectRequest.results:type_name -> weft.v1.AttemptResult
 	9,  // 5: weft.v1.ConnectRequest.released:type_name -> weft.v1.Released
 	21, // 6: weft.v1.ConnectRequest.log_replies:type_name -> weft.v1.LogReply
-	10, // 7: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
-	12, // 8: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
-	14, // 9: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
-	15, // 10: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
-	16, // 11: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
-	22, // 12: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
-	23, // 13: weft.v1.ConnectResponse.log_requests:type_name -> weft.v1.LogRequest
-	17, // 14: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
-	18, // 15: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
-	24, // 16: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
-	4,  // 17: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
-	25, // 18: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
-	26, // 19: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
-	19, // 20: weft.v1.AgentReport.stuck_resources:type_name -> weft.v1.AgentReport.StuckResourcesEntry
-	27, // 21: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
-	28, // 22: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
-	26, // 23: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	26, // 24: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	11, // 25: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
-	11, // 26: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
-	22, // 27: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
-	29, // 28: weft.v1.Welcome.time:type_name -> google.protobuf.Timestamp
-	30, // 29: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	29, // 30: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	26, // 31: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	13, // 32: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
-	20, // 33: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
-	0,  // 34: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
-	26, // 35: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	22, // 7: weft.v1.ConnectRequest.command_replies:type_name -> weft.v1.CommandReply
+	10, // 8: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
+	12, // 9: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
+	14, // 10: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
+	15, // 11: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
+	16, // 12: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
+	23, // 13: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
+	24, // 14: weft.v1.ConnectResponse.log_requests:type_name -> weft.v1.LogRequest
+	25, // 15: weft.v1.ConnectResponse.commands:type_name -> weft.v1.AgentCommand
+	17, // 16: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
+	18, // 17: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
+	26, // 18: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
+	4,  // 19: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
+	27, // 20: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
+	28, // 21: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
+	19, // 22: weft.v1.AgentReport.stuck_resources:type_name -> weft.v1.AgentReport.StuckResourcesEntry
+	29, // 23: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
+	30, // 24: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
+	28, // 25: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	28, // 26: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	11, // 27: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
+	11, // 28: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
+	23, // 29: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
+	31, // 30: weft.v1.Welcome.time:type_name -> google.protobuf.Timestamp
+	32, // 31: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	31, // 32: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	28, // 33: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	13, // 34: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
+	20, // 35: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
+	0,  // 36: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
+	28, // 37: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }
@@ -1869,6 +1903,7 @@ func file_weft_v1_session_proto_init() {
 	if File_weft_v1_session_proto != nil {
 		return
 	}
+	file_weft_v1_command_proto_init()
 	file_weft_v1_fleet_proto_init()
 	file_weft_v1_logs_proto_init()
 	file_weft_v1_task_proto_init()
