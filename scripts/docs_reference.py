@@ -37,6 +37,8 @@ CONTRACT = (
     "event",
     "group",
     "logs",
+    "command",
+    "post",
     "stats",
     "session",
     "agent",

@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from probe.v1 import probe_pb2
 from probe.v1.probe_pb2 import ProbeRequest
+from tests.support.command import Finished, weft
+from tests.support.lightweight import agents_apart
 from tests.support.mesh import MeshHarness
 from weft.agent import Agent
+from weft.cli.main import app
 from weft.client import (
     AgentStacks,
     AgentState,
@@ -29,6 +33,7 @@ from weft.client import (
 )
 from weft.rpc.errors import InvalidArgument
 from weft.testing import mesh_of
+from weft.v1 import fleet_pb2
 
 PROBE = "probe.v1.ProbeService"
 T = 20.0
@@ -213,20 +218,21 @@ async def test_selection(client: Mesh, mesh: MeshHarness) -> None:
     await mesh.wait_agent("a2")
     # A desired state holds for agents that are not connected, too.
     await mesh.agents["a2"].kill()
-    await mesh.wait_agent("a2", state=5)
+    await mesh.wait_agent("a2", fleet_pb2.AGENT_STATE_LOST)
     assert await asked(fleet.select("a2")) == {"a2": "AGENT_NOT_CONNECTED"}
     assert await errors(fleet.select("a1", "a2", "nobody").pause()) == {
         "a1": "",
         "a2": "",
         "nobody": "AGENT_NOT_FOUND",
     }
-    await mesh.wait_agent("a1", state=3)
+    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_PAUSED)
     assert (await fleet.agent("a2")).desired_state.name == "PAUSED"
     assert await errors(fleet.select(everything=True).resume()) == {"a1": ""}
     assert await errors(fleet.select("a1").stop()) == {"a1": ""}
     assert await mesh.agents["a1"].wait() == 0
 
 
+@pytest.mark.slow
 async def test_restart(client: Mesh, mesh: MeshHarness) -> None:
     """The process goes on with a new program, once its handlers have ended: same process id, same agent id."""
     # With this variable it is started by itself, not forked.
@@ -254,6 +260,49 @@ async def test_restart(client: Mesh, mesh: MeshHarness) -> None:
     assert environment["STARTED"] == "by itself"
     assert "zombie" not in {each.status() for each in psutil.Process(process.pid).children(recursive=True)}
     assert await process.terminate() == 0
+
+
+async def test_the_command_line(client: Mesh, mesh: MeshHarness) -> None:
+    await mesh.agent("a2", labels={"zone": "us"})
+    sleeping = await client.tasks.submit(f"{PROBE}/Call", ProbeRequest(sleep_s=60), agent_id="a1")
+    await running(client, sleeping)
+
+    async def agents(*words: str) -> Finished:
+        return await weft("agents", *words, target=mesh.target)
+
+    shown = await agents("stacks", "a1")
+    assert shown.status == 0, shown.err
+    lines = shown.out.splitlines()
+    assert lines[0] == f"a1  process {mesh.agents['a1'].pid}"
+    assert lines[1].startswith(f"  {PROBE}/Call  {sleeping.id} attempt 1, running ")
+    assert lines[2].startswith("    ProbeService.Call  /")
+    assert "(--full)" in lines[-1]
+    full = await agents("stacks", "--method", "ProbeService/Call", "--json")
+    documents = [json.loads(each) for each in full.out.splitlines()]
+    assert {each["id"] for each in documents} == {"a1", "a2"}
+    assert {"ASYNC_HANDLER", "THREAD"} <= {each["kind"] for found in documents for each in found["stacks"]}
+    changed = await agents("labels", "--label", "zone=us", "--set", "tier=a", "--remove", "zone")
+    assert changed.out.startswith("a2  ")
+    assert "tier=a" in changed.out
+    assert "zone=us" not in changed.out
+    assert (await agents("log-level", "debug", "a1")).out == "a1 logs from debug on\n"
+    nobody = await agents("gc", "nobody", "a1")
+    assert nobody.status == 1
+    assert "no agent has the id 'nobody'" in nobody.err
+    assert " objects in " in nobody.out
+    for wrong in (
+        ("stacks",),
+        ("labels", "a1"),
+        ("log-level", "loud", "a1"),
+        ("gc", "--timeout", "99", "a1"),
+    ):
+        assert CliRunner().invoke(app, ["agents", *wrong]).exit_code == 2, wrong
+    drained = await agents("drain", "--label", "tier=a", "--wait")
+    assert "a2 desired state: DRAINING" in drained.out
+    stopped = await agents("stop", "--all", "--grace", "0.1", "--wait")
+    assert stopped.status == 0, stopped.err
+    assert sorted(stopped.out.splitlines()) == ["a1 drains, and ends", "a2 drains, and ends"]
+    assert [await each.wait() for each in mesh.agents.values()] == [0, 0]
 
 
 async def test_an_agent_in_another_program() -> None:
@@ -293,3 +342,25 @@ async def test_agents_of_another_coordinator(pair: tuple[MeshHarness, MeshHarnes
         there.agents["a1"].resume()
         assert await errors(client.fleet.select("a1").stop()) == {"a1": ""}
         assert await there.agents["a1"].wait() == 0
+
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(100, id="100"), pytest.param(1000, id="1000", marks=pytest.mark.slow)]
+)
+async def test_a_command_reaches_a_fleet_within_a_second(mesh: MeshHarness, count: int) -> None:
+    await mesh.coordinator()
+    async with (
+        agents_apart(mesh.target, "fleet-", count, log=mesh.folder / "agents.log"),
+        connect(mesh.target) as client,
+    ):
+        await mesh.wait_serving()
+        took_s = []
+        for _ in range(3):
+            began_s = time.monotonic()
+            found = await errors(client.fleet.select(everything=True).collect_garbage())
+            took_s.append(time.monotonic() - began_s)
+            assert len(found) == count
+            assert set(found.values()) == {""}
+        print(f"{count} agents: {', '.join(f'{each * 1000:.0f}' for each in took_s)} ms")
+        # The quickest: on a machine that has other work to do, each may be late.
+        assert min(took_s) < 1.0

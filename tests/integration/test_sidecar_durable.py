@@ -17,6 +17,7 @@ from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support import tasks
 from tests.support.beside import StockApp, sidecar
 from tests.support.mesh import MeshHarness
+from weft.client import connect
 from weft.v1 import options_pb2, task_pb2
 
 
@@ -129,6 +130,11 @@ async def test_a_cancellation_reaches_the_app(
     ledger = beside.ledger("cancelled")
     future = stock.Call.future(ProbeRequest(text="stop", sleep_s=30, ledger=ledger.path), timeout=60)
     await ledger.until("start", "stop")
+    # A sidecar takes commands as each agent: the call is on its way through it.
+    async with connect(beside.target) as client:
+        (outcome,) = [each async for each in client.fleet.select(method=tasks.method("Call")).stacks()]
+        (stack,) = [each for each in outcome.result().stacks if each.method == tasks.method("Call")]
+        assert "pass_on" in stack.frames[-1].file + "".join(each.function for each in stack.frames)
     future.cancel()
     await ledger.until("cancelled", "stop")
 

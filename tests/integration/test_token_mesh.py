@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 from pathlib import Path
@@ -69,6 +70,24 @@ async def test_a_mesh_with_tokens(mesh: MeshHarness) -> None:
             assert await process.wait() != 0
             assert why in process.log.read_text()
             assert agent_token.read_text().strip() not in process.log.read_text()
+
+        # Labels that an operator sets are bound to the scope of the agent's token, too.
+        select = client.fleet.select("w-1")
+        (beyond,) = [each async for each in select.set_labels({"zone": "us"})]
+        assert isinstance(beyond.error, PermissionDenied)
+        assert beyond.error.reason_name == "OUT_OF_SCOPE"
+        (within,) = [each async for each in select.set_labels(remove=["zone"])]
+        assert "zone" not in within.result()
+        (within,) = [each async for each in select.set_labels({"zone": "eu"})]
+        assert within.result()["zone"] == "eu"
+        audited = await weft(
+            *("audit", "list", "--action", "*/CommandAgents", "--json", "--token-file", str(operator)),
+            target=mesh.target,
+        )
+        events = [json.loads(each) for each in audited.out.splitlines()]
+        assert len(events) == 3
+        wanted = {"selector.agent_ids": "w-1", "command.command": "labels", "command.labels.set": "zone=us"}
+        assert wanted in [each["details"] for each in events]
 
         # A client within its scope; its token is neither stored nor shown to the handler.
         scoped = await made("client", "--methods", "probe.*")

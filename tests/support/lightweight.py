@@ -32,7 +32,7 @@ from weft.rpc.contracts.descriptors import digest, file_descriptor_set
 from weft.rpc.errors import WeftError, from_call
 from weft.rpc.network.channel import client_options
 from weft.rpc.times import seconds
-from weft.v1 import coordinator_pb2_grpc, fleet_pb2, session_pb2, task_pb2
+from weft.v1 import command_pb2, coordinator_pb2_grpc, fleet_pb2, session_pb2, task_pb2
 
 ECHO = "probe.v1.ProbeService/Echo"
 CALL = "probe.v1.ProbeService/Call"
@@ -218,6 +218,11 @@ class LightAgent:
                 ):
                     self.received.append(message)
                 self.assigned.extend(message.assignments)
+                if message.commands:
+                    replies = [
+                        command_pb2.CommandReply(command_id=each.command_id) for each in message.commands
+                    ]
+                    await self.send(Request(command_replies=replies))
                 results = [result for item in message.assignments if (result := self._answer(item))]
                 if results:
                     await self.send(Request(results=results))
@@ -248,7 +253,7 @@ async def _keep(target: str, prefix: str, count: int) -> None:
     async def keep(agent_id: str) -> LightAgent:
         async with opening:
             channel = grpc.aio.insecure_channel(target, options=client_options(own_connection=True))
-            agent = LightAgent(channel, agent_id)
+            agent = LightAgent(channel, agent_id, takes_commands=True)
             await agent.open()
             return agent
 

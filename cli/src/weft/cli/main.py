@@ -55,7 +55,7 @@ class _Commands(LazyGroup):
         ),
         "agents": CommandEntry(
             "weft.cli.commands.agents_command:app",
-            "List, show, watch, drain, pause and resume agents.",
+            "List, show, watch and command agents.",
             _LOOK,
         ),
         "queues": CommandEntry(

@@ -130,6 +130,8 @@ class AgentInfo:
     backlog_slots: float = 0.0
     # Its host in detail, as weft.v1.HostDetail has it: at most half a minute old. None: not reported.
     host: fleet_pb2.HostDetail | None = None
+    # Another one for each process.
+    instance_id: str = ""
 
     @classmethod
     def of(cls, proto: fleet_pb2.Agent) -> AgentInfo:
@@ -164,6 +166,7 @@ class AgentInfo:
             gauges=dict(proto.load.gauges),
             backlog_slots=proto.load.backlog_slots,
             host=proto.load.detail if proto.load.HasField("detail") else None,
+            instance_id=proto.instance_id,
         )
 
 

@@ -10,6 +10,8 @@ from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.commands import worker_commands
+from weft.cli.steering.agent_choice import AgentChoice, Everything, Ids, OfMethod, WithLabel
 from weft.cli.steering.id_changes import change_each
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
@@ -21,15 +23,12 @@ if TYPE_CHECKING:
     from weft.client import AgentInfo, DesiredState, Mesh
 
 _HELP = with_examples(
-    "List, show, watch, drain, pause and resume agents.",
+    "List, show, watch and command agents.",
     "weft agents list",
     "weft agents drain host-1 --wait",
+    "weft agents stacks host-1",
 )
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
-
-AgentIds = Annotated[
-    list[str], typer.Argument(metavar="ID", help="Ids of agents.", autocompletion=completion.agent_ids)
-]
 
 
 @app.command("list")
@@ -200,9 +199,12 @@ def _direct(agent: AgentInfo) -> StyledText:
 
 
 @app.command()
-@examples("weft agents drain host-1", "weft agents drain host-1 host-2 --wait")
+@examples("weft agents drain host-1 host-2 --wait", "weft agents drain --label zone=eu")
 def drain(
-    agent_ids: AgentIds,
+    agent_ids: Ids = None,
+    method: OfMethod = "",
+    label: WithLabel = None,
+    everything: Everything = False,
     wait: Annotated[
         bool,
         typer.Option(
@@ -223,9 +225,12 @@ def drain(
     from weft.cli.steering.drain_wait import wait_drained
     from weft.client import DesiredState
 
+    choice = AgentChoice.of(agent_ids, method, label, everything=everything)
+
     async def work(mesh: Mesh) -> int:
-        failed = await _set_state(mesh, agent_ids, DesiredState.DRAINING, as_json=as_json)
-        return failed + (await wait_drained(mesh, agent_ids, timeout_s) if wait else 0)
+        found = await choice.found(mesh)
+        failed = await _set_state(mesh, found, DesiredState.DRAINING, as_json=as_json)
+        return failed + (await wait_drained(mesh, found, timeout_s) if wait else 0)
 
     if run(target, work):
         raise typer.Exit(1)
@@ -233,31 +238,53 @@ def drain(
 
 @app.command()
 @examples("weft agents pause host-1 host-2")
-def pause(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+def pause(
+    agent_ids: Ids = None,
+    method: OfMethod = "",
+    label: WithLabel = None,
+    everything: Everything = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
     """Pause agents. They take no new work, and keep the attempts that they hold."""
     from weft.client import DesiredState
 
-    _set_states(agent_ids, DesiredState.PAUSED, target, as_json=as_json)
+    choice = AgentChoice.of(agent_ids, method, label, everything=everything)
+    _set_states(choice, DesiredState.PAUSED, target, as_json=as_json)
 
 
 @app.command()
 @examples("weft agents resume host-1 host-2")
-def resume(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+def resume(
+    agent_ids: Ids = None,
+    method: OfMethod = "",
+    label: WithLabel = None,
+    everything: Everything = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
     """Resume agents: they take work again."""
     from weft.client import DesiredState
 
-    _set_states(agent_ids, DesiredState.ACTIVE, target, as_json=as_json)
+    choice = AgentChoice.of(agent_ids, method, label, everything=everything)
+    _set_states(choice, DesiredState.ACTIVE, target, as_json=as_json)
 
 
-def _set_states(agent_ids: Sequence[str], state: DesiredState, target: str, *, as_json: bool) -> None:
+def _set_states(choice: AgentChoice, state: DesiredState, target: str, *, as_json: bool) -> None:
     from weft.cli.process.command_runner import run
 
-    if run(target, lambda mesh: _set_state(mesh, agent_ids, state, as_json=as_json)):
+    async def work(mesh: Mesh) -> int:
+        return await _set_state(mesh, await choice.found(mesh), state, as_json=as_json)
+
+    if run(target, work):
         raise typer.Exit(1)
 
 
 async def _set_state(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, *, as_json: bool) -> int:
-    """Set the desired state of each agent. Returns how many failed."""
+    """Set the desired state of each agent. Returns how many failed; one if there is no agent."""
+    if not agent_ids:
+        remark("no connected agent is selected")
+        return 1
     counts = await change_each(
         agent_ids, lambda agent_id: mesh.fleet.set_state(agent_id, state), _shown, as_json=as_json
     )
@@ -268,3 +295,6 @@ def _shown(agent: AgentInfo) -> tuple[dict[str, Any], str]:
     from weft.cli.rendering.documents import agent_document
 
     return agent_document(agent), f"{agent.id} desired state: {agent.desired_state.name}"
+
+
+worker_commands.add_to(app)

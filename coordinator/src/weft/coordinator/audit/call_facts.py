@@ -36,17 +36,23 @@ _NAMES = frozenset(
         "resource",
         "comment",
         "kind",
+        "level",
+        "remove",
     }
 )
+# Maps that do so.
+_LABELS = frozenset({"labels", "set"})
 # Of a repeated field.
 _SHOWN = 5
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def details_of(request: Message) -> Details:
-    """On what a request is: its ids and names, and the states that it sets."""
+    """On what a request is: its ids and names, the states that it sets, and which of several things it asks for."""
     found: list[tuple[str, str]] = []
     for field, value in request.ListFields():
+        if field.containing_oneof is not None and len(field.containing_oneof.fields) > 1:
+            found.append((field.containing_oneof.name, field.name))
         if field.message_type is not None and not field.is_repeated:
             inner = details_of(value) if field.message_type.file.package == "weft.v1" else ()
             found.extend((f"{field.name}.{name}", text) for name, text in inner)
@@ -55,6 +61,8 @@ def details_of(request: Message) -> Details:
             found.append((field.name, str(value) if number is None else number.name))
         elif field.type == field.TYPE_BOOL and not field.is_repeated:
             found.append((field.name, "true"))
+        elif field.name in _LABELS and field.message_type is not None and field.is_repeated:
+            found.append((field.name, _listed([f"{key}={value[key]}" for key in sorted(value)])))
         elif field.name in _NAMES and field.type == field.TYPE_STRING:
             found.append((field.name, _listed(value) if field.is_repeated else value))
         if len(found) >= MAX_DETAILS:
