@@ -102,5 +102,5 @@ def replace_now(generated_id: str | None) -> None:
         os.chdir(_began.folder)
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
     except OSError as error:
-        _log.error("process.not_replaced", error=str(error), status=RESTART_STATUS)
+        _log.error("process.not_replaced", error=str(error), effect=f"it ends with status {RESTART_STATUS}")
         drain()
