@@ -95,6 +95,7 @@ COMMANDS = [
     ("namespaces", "delete", ID),
     ("audit", "list"),
     ("certs", "pin"),
+    ("certs", "rotate-authority"),
     ("provision", "--list"),
     ("provision", "docker", "--name", ID),
     ("stats",),

@@ -27,7 +27,11 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 
 
+<<<<<<< HEAD
 DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/v1/certificate.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"D\n\x17IssueCertificateRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\"\xa5\x01\n\x18IssueCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0brenew_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x15\n\x13GetAuthorityRequest\"|\n\x14GetAuthorityResponse\x12\x0b\n\x03pin\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x11\n\tjoin_port\x18\x03 \x01(\r\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x0fStoredAuthority\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0e\n\x06locked\x18\x03 \x01(\x08\x32\xd2\x01\n\x12\x43\x65rtificateService\x12\x64\n\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\x0b\xca\xe1\x18\x07\n\x03\x01\x02\x03(\x01\x12V\n\x0cGetAuthority\x12\x1c.weft.v1.GetAuthorityRequest\x1a\x1d.weft.v1.GetAuthorityResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x62\x06proto3')
+=======
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/v1/certificate.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"D\n\x17IssueCertificateRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\"\xa5\x01\n\x18IssueCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0brenew_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x15\n\x13GetAuthorityRequest\"\xa6\x01\n\x14GetAuthorityResponse\x12\x0b\n\x03pin\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x11\n\tjoin_port\x18\x03 \x01(\r\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06\x63hange\x18\x05 \x01(\x0b\x32\x18.weft.v1.AuthorityChange\"D\n\x16RotateAuthorityRequest\x12*\n\x07overlap\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x17RotateAuthorityResponse\x12(\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x18.weft.v1.AuthorityChange\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"\x8d\x01\n\x0f\x41uthorityChange\x12\x0b\n\x03pin\x18\x01 \x01(\t\x12\x10\n\x08next_pin\x18\x02 \x01(\t\x12-\n\tsign_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"i\n\x0fStoredAuthority\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0e\n\x06locked\x18\x03 \x01(\x08\x12$\n\x04next\x18\x04 \x01(\x0b\x32\x16.weft.v1.NextAuthority\"\xaf\x01\n\rNextAuthority\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0e\n\x06locked\x18\x03 \x01(\x08\x12\x0f\n\x07\x63rossed\x18\x04 \x01(\x0c\x12-\n\tsign_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xb1\x02\n\x12\x43\x65rtificateService\x12\x62\n\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12V\n\x0cGetAuthority\x12\x1c.weft.v1.GetAuthorityRequest\x1a\x1d.weft.v1.GetAuthorityResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12_\n\x0fRotateAuthority\x12\x1f.weft.v1.RotateAuthorityRequest\x1a .weft.v1.RotateAuthorityResponse\"\t\xca\xe1\x18\x05\n\x01\x04\x10\x01\x62\x06proto3')
+>>>>>>> a3eebd19 (The authority of a mesh that makes its certificates is changed while it runs, and no call is lost)
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,16 +42,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFICATESERVICE'].methods_by_name['IssueCertificate']._serialized_options = b'\312\341\030\007\n\003\001\002\003(\001'
   _globals['_CERTIFICATESERVICE'].methods_by_name['GetAuthority']._loaded_options = None
   _globals['_CERTIFICATESERVICE'].methods_by_name['GetAuthority']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
+  _globals['_CERTIFICATESERVICE'].methods_by_name['RotateAuthority']._loaded_options = None
+  _globals['_CERTIFICATESERVICE'].methods_by_name['RotateAuthority']._serialized_options = b'\312\341\030\005\n\001\004\020\001'
   _globals['_ISSUECERTIFICATEREQUEST']._serialized_start=125
   _globals['_ISSUECERTIFICATEREQUEST']._serialized_end=193
   _globals['_ISSUECERTIFICATERESPONSE']._serialized_start=196
   _globals['_ISSUECERTIFICATERESPONSE']._serialized_end=361
   _globals['_GETAUTHORITYREQUEST']._serialized_start=363
   _globals['_GETAUTHORITYREQUEST']._serialized_end=384
+<<<<<<< HEAD
   _globals['_GETAUTHORITYRESPONSE']._serialized_start=386
   _globals['_GETAUTHORITYRESPONSE']._serialized_end=510
   _globals['_STOREDAUTHORITY']._serialized_start=512
   _globals['_STOREDAUTHORITY']._serialized_end=579
   _globals['_CERTIFICATESERVICE']._serialized_start=582
   _globals['_CERTIFICATESERVICE']._serialized_end=792
+=======
+  _globals['_GETAUTHORITYRESPONSE']._serialized_start=387
+  _globals['_GETAUTHORITYRESPONSE']._serialized_end=553
+  _globals['_ROTATEAUTHORITYREQUEST']._serialized_start=555
+  _globals['_ROTATEAUTHORITYREQUEST']._serialized_end=623
+  _globals['_ROTATEAUTHORITYRESPONSE']._serialized_start=625
+  _globals['_ROTATEAUTHORITYRESPONSE']._serialized_end=709
+  _globals['_AUTHORITYCHANGE']._serialized_start=712
+  _globals['_AUTHORITYCHANGE']._serialized_end=853
+  _globals['_STOREDAUTHORITY']._serialized_start=855
+  _globals['_STOREDAUTHORITY']._serialized_end=960
+  _globals['_NEXTAUTHORITY']._serialized_start=963
+  _globals['_NEXTAUTHORITY']._serialized_end=1138
+  _globals['_CERTIFICATESERVICE']._serialized_start=1141
+  _globals['_CERTIFICATESERVICE']._serialized_end=1446
+>>>>>>> a3eebd19 (The authority of a mesh that makes its certificates is changed while it runs, and no call is lost)
 # @@protoc_insertion_point(module_scope)

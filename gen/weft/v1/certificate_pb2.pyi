@@ -33,23 +33,69 @@ class GetAuthorityRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetAuthorityResponse(_message.Message):
-    __slots__ = ("pin", "certificate", "join_port", "expire_time")
+    __slots__ = ("pin", "certificate", "join_port", "expire_time", "change")
     PIN_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     JOIN_PORT_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
     pin: str
     certificate: bytes
     join_port: int
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, pin: _Optional[str] = ..., certificate: _Optional[bytes] = ..., join_port: _Optional[int] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    change: AuthorityChange
+    def __init__(self, pin: _Optional[str] = ..., certificate: _Optional[bytes] = ..., join_port: _Optional[int] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., change: _Optional[_Union[AuthorityChange, _Mapping]] = ...) -> None: ...
+
+class RotateAuthorityRequest(_message.Message):
+    __slots__ = ("overlap",)
+    OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    overlap: _duration_pb2.Duration
+    def __init__(self, overlap: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RotateAuthorityResponse(_message.Message):
+    __slots__ = ("change", "existed")
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    EXISTED_FIELD_NUMBER: _ClassVar[int]
+    change: AuthorityChange
+    existed: bool
+    def __init__(self, change: _Optional[_Union[AuthorityChange, _Mapping]] = ..., existed: bool = ...) -> None: ...
+
+class AuthorityChange(_message.Message):
+    __slots__ = ("pin", "next_pin", "sign_time", "end_time")
+    PIN_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PIN_FIELD_NUMBER: _ClassVar[int]
+    SIGN_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    pin: str
+    next_pin: str
+    sign_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, pin: _Optional[str] = ..., next_pin: _Optional[str] = ..., sign_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StoredAuthority(_message.Message):
-    __slots__ = ("certificate", "key", "locked")
+    __slots__ = ("certificate", "key", "locked", "next")
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     LOCKED_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
     certificate: bytes
     key: bytes
     locked: bool
-    def __init__(self, certificate: _Optional[bytes] = ..., key: _Optional[bytes] = ..., locked: bool = ...) -> None: ...
+    next: NextAuthority
+    def __init__(self, certificate: _Optional[bytes] = ..., key: _Optional[bytes] = ..., locked: bool = ..., next: _Optional[_Union[NextAuthority, _Mapping]] = ...) -> None: ...
+
+class NextAuthority(_message.Message):
+    __slots__ = ("certificate", "key", "locked", "crossed", "sign_time", "end_time")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    LOCKED_FIELD_NUMBER: _ClassVar[int]
+    CROSSED_FIELD_NUMBER: _ClassVar[int]
+    SIGN_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    key: bytes
+    locked: bool
+    crossed: bytes
+    sign_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, certificate: _Optional[bytes] = ..., key: _Optional[bytes] = ..., locked: bool = ..., crossed: _Optional[bytes] = ..., sign_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

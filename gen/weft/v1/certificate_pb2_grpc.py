@@ -48,6 +48,11 @@ class CertificateServiceStub(object):
                 request_serializer=weft_dot_v1_dot_certificate__pb2.GetAuthorityRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_certificate__pb2.GetAuthorityResponse.FromString,
                 _registered_method=True)
+        self.RotateAuthority = channel.unary_unary(
+                '/weft.v1.CertificateService/RotateAuthority',
+                request_serializer=weft_dot_v1_dot_certificate__pb2.RotateAuthorityRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_certificate__pb2.RotateAuthorityResponse.FromString,
+                _registered_method=True)
 
 
 class CertificateServiceServicer(object):
@@ -81,6 +86,18 @@ class CertificateServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateAuthority(self, request, context):
+        """Changes the authority while the mesh runs, in two steps: from now on everybody who gets or renews a certificate trusts both the present
+        authority and the next one; at `sign_time` the next one signs; at `end_time` the present one is trusted no more. Between these two both
+        pins are good. Members do nothing for it: they renew their certificates in time.
+
+        Guarantee: one change is under way at a time, and a repetition tells that one.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD: the overlap).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CertificateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +110,11 @@ def add_CertificateServiceServicer_to_server(servicer, server):
                     servicer.GetAuthority,
                     request_deserializer=weft_dot_v1_dot_certificate__pb2.GetAuthorityRequest.FromString,
                     response_serializer=weft_dot_v1_dot_certificate__pb2.GetAuthorityResponse.SerializeToString,
+            ),
+            'RotateAuthority': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateAuthority,
+                    request_deserializer=weft_dot_v1_dot_certificate__pb2.RotateAuthorityRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_certificate__pb2.RotateAuthorityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -153,6 +175,33 @@ class CertificateService(object):
             '/weft.v1.CertificateService/GetAuthority',
             weft_dot_v1_dot_certificate__pb2.GetAuthorityRequest.SerializeToString,
             weft_dot_v1_dot_certificate__pb2.GetAuthorityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateAuthority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.CertificateService/RotateAuthority',
+            weft_dot_v1_dot_certificate__pb2.RotateAuthorityRequest.SerializeToString,
+            weft_dot_v1_dot_certificate__pb2.RotateAuthorityResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,7 @@ class JoinPort:
             identity.certificates, guard.Lenient(routes, audited.handler)
         )
         self.address = ""
+        self._coordinator = ""
 
     def bind(self) -> None:
         """Take the address.
@@ -61,9 +62,15 @@ class JoinPort:
             coordinator: the address of the coordinator's own port.
         """
         await self._server.start()
+        self._coordinator = coordinator
+        self._tell()
+        self._identity.follow_pin(self._tell)
+
+    def _tell(self) -> None:
+        """Write how the mesh is joined now."""
         pin = self._identity.pin
         found = {
-            "WEFT_TARGET": _reached(coordinator),
+            "WEFT_TARGET": _reached(self._coordinator),
             "WEFT_TLS_PIN": pin,
             "WEFT_TLS_JOIN": _reached(self.address),
         }

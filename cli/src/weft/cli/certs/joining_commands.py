@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +61,52 @@ def join(
     else:
         for place in places:
             line(place)
+
+
+@examples("weft certs rotate-authority", "weft certs rotate-authority --overlap-s 0")
+def rotate_authority(
+    overlap_s: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            min=0,
+            help="How long each of the two steps takes; 0: no step, all must join again.",
+            show_default="as long as certificates are valid",
+        ),
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Change the authority of a mesh that makes its certificates (--ca auto), while it runs.
+
+    First everybody learns to trust the next one, as certificates are renewed. Then it signs, and both pins are good. In the end it is the only one, and its pin
+    is. Give that one to whoever joins from the second step on. Repeat the command to see how far it is.
+    """
+    from weft.cli.process.command_runner import run
+    from weft.rpc.times import duration
+    from weft.v1.certificate_pb2 import RotateAuthorityRequest
+    from weft.v1.certificate_pb2_grpc import CertificateServiceStub
+
+    request = RotateAuthorityRequest(overlap=None if overlap_s is None else duration(overlap_s))
+
+    async def ask(mesh: Mesh) -> Any:
+        return await CertificateServiceStub(mesh.channel()).RotateAuthority(request, timeout=_TIMEOUT_S)
+
+    answer = run(target, ask)
+    change = answer.change
+    signs, ends = (each.ToDatetime(UTC).astimezone() for each in (change.sign_time, change.end_time))
+    found = {
+        "pin": change.pin,
+        "next_pin": change.next_pin,
+        "signs_at": signs.isoformat(),
+        "ends_at": ends.isoformat(),
+        "existed": answer.existed,
+    }
+    if as_json:
+        line(json_text(found))
+        return
+    line(f"the present pin, good until {ends:%Y-%m-%d %H:%M:%S %z}: {change.pin}")
+    line(f"the next pin, good from {signs:%Y-%m-%d %H:%M:%S %z} on: {change.next_pin}")
 
 
 def _issued(target: str) -> Issued:

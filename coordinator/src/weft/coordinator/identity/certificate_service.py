@@ -15,12 +15,14 @@ from weft.rpc.identity.caller import AGENT, OPERATOR, Caller, role_name
 from weft.rpc.identity.edge import Edge
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security import mesh_names
-from weft.rpc.times import duration, timestamp
+from weft.rpc.times import checked_duration, duration, timestamp
 from weft.v1 import certificate_pb2, certificate_pb2_grpc, security_pb2
 
 log = get_logger(__name__)
 
 _ISSUE = "weft.v1.CertificateService/IssueCertificate"
+# Of each step of a change of the authority.
+MAX_OVERLAP_S = 30 * 86400.0
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -73,7 +75,7 @@ class CertificateService(certificate_pb2_grpc.CertificateServiceServicer):
         log.info("certificate.issued", subject=names.uris[0], token_id=caller.token_id)
         return certificate_pb2.IssueCertificateResponse(
             certificate=made.certificate,
-            authorities=authority.present.certificate,
+            authorities=authority.known.trusted,
             expire_time=timestamp(made.ends.timestamp()),
             renew_after=duration(made.renew_after_s),
         )
@@ -88,7 +90,18 @@ class CertificateService(certificate_pb2_grpc.CertificateServiceServicer):
             certificate=found.certificate,
             join_port=self.join_port,
             expire_time=timestamp(found.ends.timestamp()),
+            change=self._present().known.change,
         )
+
+    @guard.unary
+    async def RotateAuthority(
+        self, request: certificate_pb2.RotateAuthorityRequest, context: Context
+    ) -> certificate_pb2.RotateAuthorityResponse:
+        overlap_s: float | None = None
+        if request.HasField("overlap"):
+            overlap_s = checked_duration(request.overlap, "overlap", most_s=MAX_OVERLAP_S)
+        change, existed = await self._present().rotate(overlap_s)
+        return certificate_pb2.RotateAuthorityResponse(change=change, existed=existed)
 
     def _present(self) -> OwnAuthority:
         if self._authority is None:

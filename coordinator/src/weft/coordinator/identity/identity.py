@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 
 from weft.coordinator.access.policy_judge import PolicyJudge
@@ -9,6 +11,7 @@ from weft.coordinator.access.policy_source import PolicySource
 from weft.coordinator.caller_limits.call_metering import CallMetering
 from weft.coordinator.caller_limits.open_metering import OpenMetering
 from weft.coordinator.identity.agent_binding import admit_agent
+from weft.coordinator.identity.authority_table import KIND as AUTHORITY
 from weft.coordinator.identity.certificate_judge import CertificateJudge
 from weft.coordinator.identity.certificate_service import CertificateService
 from weft.coordinator.identity.first_operator import make_first_operator
@@ -102,14 +105,16 @@ class Identity:
         return Makers(self._table, self._judge, self.edge, namespace)
 
     def rows_changed(self, kind: str) -> bool:
-        """Some coordinator has changed rows of a kind. True: these are tokens, and `keep_house` looks at them."""
+        """Some coordinator has changed rows of a kind. True: these are tokens or the like, and `keep_house` looks at them."""
         if kind == KIND:
             self._changed = True
             if self._known is not None:
                 self._known.tokens_changed()
         elif kind == SECRETS:
             self._secrets_at_s = 0.0
-        return kind in (KIND, SECRETS)
+        elif kind == AUTHORITY and self._authority is not None:
+            self._authority.row_changed()
+        return kind in (KIND, SECRETS, AUTHORITY)
 
     @property
     def tls(self) -> Tls | None:
@@ -120,6 +125,11 @@ class Identity:
     def pin(self) -> str:
         """By which others recognise the authority; empty: there is none."""
         return "" if self._authority is None else self._authority.present.pin
+
+    def follow_pin(self, changed: Callable[[], None]) -> None:
+        """Call this whenever there is another pin."""
+        if self._authority is not None:
+            self._authority.pin_changed = changed
 
     def close(self) -> None:
         if self._authority is not None:
@@ -158,7 +168,7 @@ class Identity:
         """Follow the policy, and end the calls of tokens that are not valid any more. True: tokens or the policy have changed since
         the last time."""
         if self._authority is not None:
-            self._authority.keep_house()
+            await self._authority.keep_house()
         if self._judge.look():
             self._changed = True
         changed = self._changed

@@ -1,6 +1,7 @@
 """The certificates of a coordinator that makes them by itself (`--ca auto`): its own, and those of who joins.
 
-    made ─► a placeholder, so that ports can be bound ─► the store is open: the authority, the own certificate ─► renewed by `keep_house`
+    made ─► a placeholder, so that ports can be bound ─► the store is open: the authority, the own certificate ─► renewed by `keep_house`,
+                                                                                                                also for another authority
 
 The own certificate is in files, as any other's: ports and connections follow them.
 """
@@ -16,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from weft.coordinator.identity.authority_table import Authority, authority_of
+from weft.coordinator.identity.authority_table import Authorities, Authority, AuthorityError, AuthorityTable
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.rpc import refusals
@@ -26,6 +27,7 @@ from weft.rpc.process.logs import get_logger
 from weft.rpc.security import mesh_names
 from weft.rpc.security.process_tls import files_of
 from weft.rpc.security.secret_text import SecretText
+from weft.v1 import certificate_pb2
 
 if TYPE_CHECKING:
     from weft.rpc.security.certificates import Names
@@ -34,6 +36,8 @@ log = get_logger(__name__)
 
 # A certificate is renewed after so much of its life.
 RENEWED_AT = 2 / 3
+# A change of the authority that cannot be followed is tried again after this time.
+FOLLOW_AGAIN_S = 30.0
 _ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 
@@ -59,12 +63,20 @@ class OwnAuthority:
         self, store: Store, settings: CoordinatorSettings, now: Callable[[], float] = time.time
     ) -> None:
         require("security")
+        given = settings.ca_passphrase
+        passphrase = SecretText(given.get_secret_value() if given is not None else "")
         self._store = store
+        self._table = AuthorityTable(store, passphrase, self._date)
         self._settings = settings
         self._now = now
         self._folder = IdentityFolder()
-        self._authority: Authority | None = None
+        self._authorities: Authorities | None = None
+        # Another coordinator has changed the row.
+        self._changed = False
+        self._follow_at_s = 0.0
         self._renew_at_s = 0.0
+        # Called when another authority signs.
+        self.pin_changed: Callable[[], None] = _nothing
         # The longest life of a certificate.
         self.lifetime_s = settings.certificate_ttl_s
         self._placeholder()
@@ -79,9 +91,18 @@ class OwnAuthority:
         Raises:
             FailedPrecondition: NO_AUTHORITY: it is not read yet.
         """
-        if self._authority is None:
+        return self.known.signer
+
+    @property
+    def known(self) -> Authorities:
+        """The authority, and another one while it is changed.
+
+        Raises:
+            FailedPrecondition: NO_AUTHORITY: it is not read yet.
+        """
+        if self._authorities is None:
             raise refusals.no_authority()
-        return self._authority
+        return self._authorities
 
     async def start(self) -> None:
         """Read or make the authority. The store is open, and the ports do not listen yet.
@@ -90,17 +111,59 @@ class OwnAuthority:
             AuthorityError: it cannot be used.
             Unavailable: the store cannot be read or written.
         """
-        given = self._settings.ca_passphrase
-        passphrase = SecretText(given.get_secret_value() if given is not None else "")
         if not self._settings.shared_store:
             _protect(Path(self._settings.store))
-        self._authority = await authority_of(self._store, passphrase, self._date())
+        self._authorities = await self._table.load()
         self._renew()
 
-    def keep_house(self) -> None:
-        """Renew the own certificate when it is time."""
-        if self._authority is not None and self._now() >= self._renew_at_s:
+    def row_changed(self) -> None:
+        """Some coordinator has begun or ended a change of the authority."""
+        self._changed = True
+
+    async def keep_house(self) -> None:
+        """Follow a change of the authority, and renew the own certificate when it is time.
+
+        Raises:
+            Unavailable: the store cannot be read or written.
+        """
+        if self._authorities is None:
+            return
+        due = self._changed or self._store.now() >= self._authorities.until
+        if due and self._now() >= self._follow_at_s:
+            self._changed = True
+            try:
+                self._take(await self._table.load())
+                self._changed = False
+            except AuthorityError as error:
+                # What else is kept here must go on.
+                self._follow_at_s = self._now() + FOLLOW_AGAIN_S
+                log.error(  # noqa: TRY400  # its message says all
+                    "tls.authority_not_followed", error=str(error), effect="the one that was known is used on"
+                )
+        if self._now() >= self._renew_at_s:
             self._renew()
+
+    async def rotate(self, overlap_s: float | None) -> tuple[certificate_pb2.AuthorityChange, bool]:
+        """Begin to change the authority. Returns the change, and whether it was under way already.
+
+        Args:
+            overlap_s: how long each of its steps takes. None: as long as certificates are valid.
+
+        Raises:
+            Unavailable: the store cannot be read or written.
+        """
+        found, change, existed = await self._table.rotate(self.lifetime_s if overlap_s is None else overlap_s)
+        self._take(found)
+        return change, existed
+
+    def _take(self, found: Authorities) -> None:
+        before, self._authorities = self.known, found
+        if before.trusted == found.trusted and before.signer.pin == found.signer.pin:
+            return
+        log.info("tls.authority_changed", pin=found.signer.pin, under_way=found.change is not None)
+        self._renew()
+        if before.signer.pin != found.signer.pin:
+            self.pin_changed()
 
     def sign(
         self, request: bytes, names: Names, lifetime_s: float = math.inf, *, serves: bool
@@ -134,8 +197,8 @@ class OwnAuthority:
         key = PrivateKey()
         made = self.sign(key.request(), _names(self._settings), serves=True)
         # With the authority in the chain, who joins gets to know it in the handshake.
-        chain = made.certificate + self.present.certificate
-        self._folder.put(chain, key.pem, self.present.certificate)
+        known = self.known
+        self._folder.put(made.certificate + known.chain, key.pem, known.trusted)
         self._renew_at_s = self._now() + made.renew_after_s
         self._files.read_now()
         log.info("tls.certificate_issued", ends=f"{made.ends:%Y-%m-%d %H:%M} UTC", pin=self.present.pin)
@@ -151,6 +214,10 @@ class OwnAuthority:
 
     def _date(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _names(settings: CoordinatorSettings) -> Names:

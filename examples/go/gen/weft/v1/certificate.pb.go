@@ -209,7 +209,9 @@ type GetAuthorityResponse struct {
 	// The port number where callers without a certificate join.
 	JoinPort uint32 `protobuf:"varint,3,opt,name=join_port,json=joinPort,proto3" json:"join_port,omitempty"`
 	// When the authority ends.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// A change of the authority that is under way. Unset: there is none.
+	Change        *AuthorityChange `protobuf:"bytes,5,opt,name=change,proto3" json:"change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +274,189 @@ func (x *GetAuthorityResponse) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetAuthorityResponse) GetChange() *AuthorityChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// Asks for another authority.
+type RotateAuthorityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long each of the two steps takes, at most 30 days. Unset: as long as certificates are valid, so that each member has renewed its
+	// own meanwhile. With less, members that have not must join again, by the new pin; with 0 all must, at once: when the key of the present
+	// authority is known to others.
+	Overlap       *durationpb.Duration `protobuf:"bytes,1,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityRequest) Reset() {
+	*x = RotateAuthorityRequest{}
+	mi := &file_weft_v1_certificate_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityRequest) ProtoMessage() {}
+
+func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_certificate_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_certificate_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RotateAuthorityRequest) GetOverlap() *durationpb.Duration {
+	if x != nil {
+		return x.Overlap
+	}
+	return nil
+}
+
+// The change that is under way.
+type RotateAuthorityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The change.
+	Change *AuthorityChange `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	// It was under way already.
+	Existed       bool `protobuf:"varint,2,opt,name=existed,proto3" json:"existed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateAuthorityResponse) Reset() {
+	*x = RotateAuthorityResponse{}
+	mi := &file_weft_v1_certificate_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateAuthorityResponse) ProtoMessage() {}
+
+func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_certificate_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*RotateAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_certificate_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RotateAuthorityResponse) GetChange() *AuthorityChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *RotateAuthorityResponse) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
+// A change of the authority.
+type AuthorityChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pin of the present authority.
+	Pin string `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
+	// The pin of the next one.
+	NextPin string `protobuf:"bytes,2,opt,name=next_pin,json=nextPin,proto3" json:"next_pin,omitempty"`
+	// When the next one begins to sign.
+	SignTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=sign_time,json=signTime,proto3" json:"sign_time,omitempty"`
+	// When the present one is trusted no more.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorityChange) Reset() {
+	*x = AuthorityChange{}
+	mi := &file_weft_v1_certificate_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorityChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorityChange) ProtoMessage() {}
+
+func (x *AuthorityChange) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_certificate_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorityChange.ProtoReflect.Descriptor instead.
+func (*AuthorityChange) Descriptor() ([]byte, []int) {
+	return file_weft_v1_certificate_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AuthorityChange) GetPin() string {
+	if x != nil {
+		return x.Pin
+	}
+	return ""
+}
+
+func (x *AuthorityChange) GetNextPin() string {
+	if x != nil {
+		return x.NextPin
+	}
+	return ""
+}
+
+func (x *AuthorityChange) GetSignTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SignTime
+	}
+	return nil
+}
+
+func (x *AuthorityChange) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 // The authority as it is stored. No RPC sends it.
 type StoredAuthority struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -280,14 +465,16 @@ type StoredAuthority struct {
 	// Its private key as PEM (PKCS #8), encrypted if `locked`.
 	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// The key is encrypted by a passphrase.
-	Locked        bool `protobuf:"varint,3,opt,name=locked,proto3" json:"locked,omitempty"`
+	Locked bool `protobuf:"varint,3,opt,name=locked,proto3" json:"locked,omitempty"`
+	// The next authority, while the change to it is under way.
+	Next          *NextAuthority `protobuf:"bytes,4,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StoredAuthority) Reset() {
 	*x = StoredAuthority{}
-	mi := &file_weft_v1_certificate_proto_msgTypes[4]
+	mi := &file_weft_v1_certificate_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -299,7 +486,7 @@ func (x *StoredAuthority) String() string {
 func (*StoredAuthority) ProtoMessage() {}
 
 func (x *StoredAuthority) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_certificate_proto_msgTypes[4]
+	mi := &file_weft_v1_certificate_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -312,7 +499,7 @@ func (x *StoredAuthority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredAuthority.ProtoReflect.Descriptor instead.
 func (*StoredAuthority) Descriptor() ([]byte, []int) {
-	return file_weft_v1_certificate_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_certificate_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StoredAuthority) GetCertificate() []byte {
@@ -336,6 +523,104 @@ func (x *StoredAuthority) GetLocked() bool {
 	return false
 }
 
+func (x *StoredAuthority) GetNext() *NextAuthority {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// The authority to come, as it is stored.
+type NextAuthority struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its certificate as PEM.
+	Certificate []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// Its private key as PEM (PKCS #8), encrypted if `locked`.
+	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The key is encrypted by a passphrase.
+	Locked bool `protobuf:"varint,3,opt,name=locked,proto3" json:"locked,omitempty"`
+	// Its certificate, signed by the present authority, as PEM: who trusts that one alone can verify what the next one signs.
+	Crossed []byte `protobuf:"bytes,4,opt,name=crossed,proto3" json:"crossed,omitempty"`
+	// When it begins to sign, by the store's clock.
+	SignTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=sign_time,json=signTime,proto3" json:"sign_time,omitempty"`
+	// When it is the only one.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NextAuthority) Reset() {
+	*x = NextAuthority{}
+	mi := &file_weft_v1_certificate_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NextAuthority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NextAuthority) ProtoMessage() {}
+
+func (x *NextAuthority) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_certificate_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NextAuthority.ProtoReflect.Descriptor instead.
+func (*NextAuthority) Descriptor() ([]byte, []int) {
+	return file_weft_v1_certificate_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *NextAuthority) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *NextAuthority) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *NextAuthority) GetLocked() bool {
+	if x != nil {
+		return x.Locked
+	}
+	return false
+}
+
+func (x *NextAuthority) GetCrossed() []byte {
+	if x != nil {
+		return x.Crossed
+	}
+	return nil
+}
+
+func (x *NextAuthority) GetSignTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SignTime
+	}
+	return nil
+}
+
+func (x *NextAuthority) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 var File_weft_v1_certificate_proto protoreflect.FileDescriptor
 
 const file_weft_v1_certificate_proto_rawDesc = "" +
@@ -351,22 +636,50 @@ const file_weft_v1_certificate_proto_rawDesc = "" +
 	"expireTime\x12:\n" +
 	"\vrenew_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"renewAfter\"\x15\n" +
-	"\x13GetAuthorityRequest\"\xa4\x01\n" +
+	"\x13GetAuthorityRequest\"\xd6\x01\n" +
 	"\x14GetAuthorityResponse\x12\x10\n" +
 	"\x03pin\x18\x01 \x01(\tR\x03pin\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x1b\n" +
 	"\tjoin_port\x18\x03 \x01(\rR\bjoinPort\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"]\n" +
+	"expireTime\x120\n" +
+	"\x06change\x18\x05 \x01(\v2\x18.weft.v1.AuthorityChangeR\x06change\"M\n" +
+	"\x16RotateAuthorityRequest\x123\n" +
+	"\aoverlap\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\aoverlap\"e\n" +
+	"\x17RotateAuthorityResponse\x120\n" +
+	"\x06change\x18\x01 \x01(\v2\x18.weft.v1.AuthorityChangeR\x06change\x12\x18\n" +
+	"\aexisted\x18\x02 \x01(\bR\aexisted\"\xae\x01\n" +
+	"\x0fAuthorityChange\x12\x10\n" +
+	"\x03pin\x18\x01 \x01(\tR\x03pin\x12\x19\n" +
+	"\bnext_pin\x18\x02 \x01(\tR\anextPin\x127\n" +
+	"\tsign_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bsignTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x89\x01\n" +
 	"\x0fStoredAuthority\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
+<<<<<<< HEAD
 	"\x06locked\x18\x03 \x01(\bR\x06locked2\xd2\x01\n" +
 	"\x12CertificateService\x12d\n" +
 	"\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\v\xca\xe1\x18\a\n" +
 	"\x03\x01\x02\x03(\x01\x12V\n" +
+=======
+	"\x06locked\x18\x03 \x01(\bR\x06locked\x12*\n" +
+	"\x04next\x18\x04 \x01(\v2\x16.weft.v1.NextAuthorityR\x04next\"\xe5\x01\n" +
+	"\rNextAuthority\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
+	"\x06locked\x18\x03 \x01(\bR\x06locked\x12\x18\n" +
+	"\acrossed\x18\x04 \x01(\fR\acrossed\x127\n" +
+	"\tsign_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bsignTime\x125\n" +
+	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime2\xb1\x02\n" +
+	"\x12CertificateService\x12b\n" +
+	"\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12V\n" +
+>>>>>>> a3eebd19 (The authority of a mesh that makes its certificates is changed while it runs, and no call is lost)
 	"\fGetAuthority\x12\x1c.weft.v1.GetAuthorityRequest\x1a\x1d.weft.v1.GetAuthorityResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x03\x01\x02\x03B~\n" +
+	"\x03\x01\x02\x03\x12_\n" +
+	"\x0fRotateAuthority\x12\x1f.weft.v1.RotateAuthorityRequest\x1a .weft.v1.RotateAuthorityResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x04\x10\x01B~\n" +
 	"\vcom.weft.v1B\x10CertificateProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -381,29 +694,43 @@ func file_weft_v1_certificate_proto_rawDescGZIP() []byte {
 	return file_weft_v1_certificate_proto_rawDescData
 }
 
-var file_weft_v1_certificate_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_weft_v1_certificate_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_weft_v1_certificate_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),  // 0: weft.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil), // 1: weft.v1.IssueCertificateResponse
 	(*GetAuthorityRequest)(nil),      // 2: weft.v1.GetAuthorityRequest
 	(*GetAuthorityResponse)(nil),     // 3: weft.v1.GetAuthorityResponse
-	(*StoredAuthority)(nil),          // 4: weft.v1.StoredAuthority
-	(*timestamppb.Timestamp)(nil),    // 5: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 6: google.protobuf.Duration
+	(*RotateAuthorityRequest)(nil),   // 4: weft.v1.RotateAuthorityRequest
+	(*RotateAuthorityResponse)(nil),  // 5: weft.v1.RotateAuthorityResponse
+	(*AuthorityChange)(nil),          // 6: weft.v1.AuthorityChange
+	(*StoredAuthority)(nil),          // 7: weft.v1.StoredAuthority
+	(*NextAuthority)(nil),            // 8: weft.v1.NextAuthority
+	(*timestamppb.Timestamp)(nil),    // 9: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 10: google.protobuf.Duration
 }
 var file_weft_v1_certificate_proto_depIdxs = []int32{
-	5, // 0: weft.v1.IssueCertificateResponse.expire_time:type_name -> google.protobuf.Timestamp
-	6, // 1: weft.v1.IssueCertificateResponse.renew_after:type_name -> google.protobuf.Duration
-	5, // 2: weft.v1.GetAuthorityResponse.expire_time:type_name -> google.protobuf.Timestamp
-	0, // 3: weft.v1.CertificateService.IssueCertificate:input_type -> weft.v1.IssueCertificateRequest
-	2, // 4: weft.v1.CertificateService.GetAuthority:input_type -> weft.v1.GetAuthorityRequest
-	1, // 5: weft.v1.CertificateService.IssueCertificate:output_type -> weft.v1.IssueCertificateResponse
-	3, // 6: weft.v1.CertificateService.GetAuthority:output_type -> weft.v1.GetAuthorityResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	9,  // 0: weft.v1.IssueCertificateResponse.expire_time:type_name -> google.protobuf.Timestamp
+	10, // 1: weft.v1.IssueCertificateResponse.renew_after:type_name -> google.protobuf.Duration
+	9,  // 2: weft.v1.GetAuthorityResponse.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 3: weft.v1.GetAuthorityResponse.change:type_name -> weft.v1.AuthorityChange
+	10, // 4: weft.v1.RotateAuthorityRequest.overlap:type_name -> google.protobuf.Duration
+	6,  // 5: weft.v1.RotateAuthorityResponse.change:type_name -> weft.v1.AuthorityChange
+	9,  // 6: weft.v1.AuthorityChange.sign_time:type_name -> google.protobuf.Timestamp
+	9,  // 7: weft.v1.AuthorityChange.end_time:type_name -> google.protobuf.Timestamp
+	8,  // 8: weft.v1.StoredAuthority.next:type_name -> weft.v1.NextAuthority
+	9,  // 9: weft.v1.NextAuthority.sign_time:type_name -> google.protobuf.Timestamp
+	9,  // 10: weft.v1.NextAuthority.end_time:type_name -> google.protobuf.Timestamp
+	0,  // 11: weft.v1.CertificateService.IssueCertificate:input_type -> weft.v1.IssueCertificateRequest
+	2,  // 12: weft.v1.CertificateService.GetAuthority:input_type -> weft.v1.GetAuthorityRequest
+	4,  // 13: weft.v1.CertificateService.RotateAuthority:input_type -> weft.v1.RotateAuthorityRequest
+	1,  // 14: weft.v1.CertificateService.IssueCertificate:output_type -> weft.v1.IssueCertificateResponse
+	3,  // 15: weft.v1.CertificateService.GetAuthority:output_type -> weft.v1.GetAuthorityResponse
+	5,  // 16: weft.v1.CertificateService.RotateAuthority:output_type -> weft.v1.RotateAuthorityResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_certificate_proto_init() }
@@ -418,7 +745,7 @@ func file_weft_v1_certificate_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_certificate_proto_rawDesc), len(file_weft_v1_certificate_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	CertificateService_IssueCertificate_FullMethodName = "/weft.v1.CertificateService/IssueCertificate"
 	CertificateService_GetAuthority_FullMethodName     = "/weft.v1.CertificateService/GetAuthority"
+	CertificateService_RotateAuthority_FullMethodName  = "/weft.v1.CertificateService/RotateAuthority"
 )
 
 // CertificateServiceClient is the client API for CertificateService service.
@@ -56,6 +57,13 @@ type CertificateServiceClient interface {
 	//
 	// Guarantee: a snapshot. Errors: none of its own.
 	GetAuthority(ctx context.Context, in *GetAuthorityRequest, opts ...grpc.CallOption) (*GetAuthorityResponse, error)
+	// Changes the authority while the mesh runs, in two steps: from now on everybody who gets or renews a certificate trusts both the present
+	// authority and the next one; at `sign_time` the next one signs; at `end_time` the present one is trusted no more. Between these two both
+	// pins are good. Members do nothing for it: they renew their certificates in time.
+	//
+	// Guarantee: one change is under way at a time, and a repetition tells that one.
+	// Errors: INVALID_ARGUMENT (INVALID_FIELD: the overlap).
+	RotateAuthority(ctx context.Context, in *RotateAuthorityRequest, opts ...grpc.CallOption) (*RotateAuthorityResponse, error)
 }
 
 type certificateServiceClient struct {
@@ -86,6 +94,16 @@ func (c *certificateServiceClient) GetAuthority(ctx context.Context, in *GetAuth
 	return out, nil
 }
 
+func (c *certificateServiceClient) RotateAuthority(ctx context.Context, in *RotateAuthorityRequest, opts ...grpc.CallOption) (*RotateAuthorityResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateAuthorityResponse)
+	err := c.cc.Invoke(ctx, CertificateService_RotateAuthority_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CertificateServiceServer is the server API for CertificateService service.
 // All implementations must embed UnimplementedCertificateServiceServer
 // for forward compatibility.
@@ -109,6 +127,13 @@ type CertificateServiceServer interface {
 	//
 	// Guarantee: a snapshot. Errors: none of its own.
 	GetAuthority(context.Context, *GetAuthorityRequest) (*GetAuthorityResponse, error)
+	// Changes the authority while the mesh runs, in two steps: from now on everybody who gets or renews a certificate trusts both the present
+	// authority and the next one; at `sign_time` the next one signs; at `end_time` the present one is trusted no more. Between these two both
+	// pins are good. Members do nothing for it: they renew their certificates in time.
+	//
+	// Guarantee: one change is under way at a time, and a repetition tells that one.
+	// Errors: INVALID_ARGUMENT (INVALID_FIELD: the overlap).
+	RotateAuthority(context.Context, *RotateAuthorityRequest) (*RotateAuthorityResponse, error)
 	mustEmbedUnimplementedCertificateServiceServer()
 }
 
@@ -124,6 +149,9 @@ func (UnimplementedCertificateServiceServer) IssueCertificate(context.Context, *
 }
 func (UnimplementedCertificateServiceServer) GetAuthority(context.Context, *GetAuthorityRequest) (*GetAuthorityResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method GetAuthority not implemented")
+}
+func (UnimplementedCertificateServiceServer) RotateAuthority(context.Context, *RotateAuthorityRequest) (*RotateAuthorityResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method RotateAuthority not implemented")
 }
 func (UnimplementedCertificateServiceServer) mustEmbedUnimplementedCertificateServiceServer() {}
 func (UnimplementedCertificateServiceServer) testEmbeddedByValue()                            {}
@@ -182,6 +210,24 @@ func _CertificateService_GetAuthority_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CertificateService_RotateAuthority_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateAuthorityRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CertificateServiceServer).RotateAuthority(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CertificateService_RotateAuthority_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CertificateServiceServer).RotateAuthority(ctx, req.(*RotateAuthorityRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CertificateService_ServiceDesc is the grpc.ServiceDesc for CertificateService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -196,6 +242,10 @@ var CertificateService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetAuthority",
 			Handler:    _CertificateService_GetAuthority_Handler,
+		},
+		{
+			MethodName: "RotateAuthority",
+			Handler:    _CertificateService_RotateAuthority_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

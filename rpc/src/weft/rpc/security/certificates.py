@@ -134,6 +134,32 @@ def sign_request(
     return _signed(authority, key, names, now, lifetime, serves=serves)
 
 
+def crossed(authority: KeyPair, other: bytes) -> bytes:
+    """The certificate of another authority, signed by this one, as PEM: who trusts this one can verify what that one signs.
+
+    Args:
+        other: of the same name as this one, so that both count as one in the length of a chain.
+
+    Raises:
+        CertificateFault: one of the two is damaged.
+    """
+    signer, signer_key, found = _read(authority.certificate), _read_key(authority.key), _read(other)
+    key = found.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or found.subject != signer.subject:
+        raise CertificateFault("the other authority has another kind of key, or another name")
+    ends = min(found.not_valid_after_utc, signer.not_valid_after_utc)
+    made = (
+        _builder(found.subject, signer.subject, key, found.not_valid_before_utc + BACKDATED, ends)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False
+        )
+        .sign(signer_key, hashes.SHA256())
+    )
+    return _pem(made)
+
+
 def _signed(
     authority: KeyPair,
     key: ec.EllipticCurvePublicKey,
