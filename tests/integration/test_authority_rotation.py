@@ -12,8 +12,7 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from tests.integration.test_automatic_certificates import METHOD, serving
-from tests.support.joined_mesh import JoinedMesh, joined_mesh, variables_in
+from tests.support.joined_mesh import METHOD, JoinedMesh, joined_mesh, serving, variables_in
 from tests.support.load import Load
 from tests.support.redis_server import RedisServer
 from weft.client import connect
@@ -65,10 +64,10 @@ async def joins(mesh: JoinedMesh, pin: str, text: str) -> str:
 
 
 async def until(mesh: JoinedMesh, at: float) -> None:
-    """Wait until the time has come, and the coordinator has seen it."""
+    """Wait until the coordinator has seen that a step has come."""
     await asyncio.sleep(max(0.0, at - time.time()))
     async with asyncio.timeout(SOON_S):
-        while mesh._coordinator.identity._authority.known.until <= time.time():  # type: ignore[union-attr]
+        while mesh._coordinator.identity._authority.known.until <= at + 0.01:  # type: ignore[union-attr]
             await asyncio.sleep(0.01)
 
 

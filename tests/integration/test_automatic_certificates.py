@@ -13,14 +13,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
 from tests.support.certificates import by_openssl
-from tests.support.joined_mesh import JoinedMesh, joined_mesh
+from tests.support.joined_mesh import METHOD, JoinedMesh, joined_mesh, serving
 from tests.support.load import Load
 from tests.support.redis_server import RedisServer
 from weft.agent import Agent
@@ -41,7 +40,6 @@ from weft.v1.certificate_pb2_grpc import CertificateServiceStub
 from weft.v1.security_pb2_grpc import TokenServiceStub
 
 LIST_AGENTS = "/weft.v1.CoordinatorService/ListAgents"
-METHOD = "probe.v1.Echo/Echo"
 SOON_S = 10.0
 
 
@@ -49,27 +47,6 @@ SOON_S = 10.0
 async def mesh(tmp_path: Path) -> AsyncIterator[JoinedMesh]:
     async with joined_mesh(tmp_path) as made:
         yield made
-
-
-@contextlib.asynccontextmanager
-async def serving(mesh: JoinedMesh, agent_id: str, token: str, **how: Any) -> AsyncIterator[Agent]:
-    """An agent that joins, in this process."""
-    agent = Agent(agent_id, target=mesh.target, tls=mesh.tls, **how)
-    agent.configure(token=token, token_file="")
-
-    @agent.method(METHOD)
-    async def echo(request: dict[str, str]) -> dict[str, str]:
-        return request
-
-    task = asyncio.ensure_future(agent.serve())
-    try:
-        await until(lambda: agent.connected or task.done())
-        if task.done():
-            task.result()
-        yield agent
-    finally:
-        agent.stop()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def until(found: Callable[[], object]) -> None:

@@ -133,6 +133,9 @@ class Site:
             error = caught
         finally:
             call.cancel()
+        if error.details() == "Internal error from Core":
+            # This end's gRPC, whose call ended while it wrote (grpc#36066).
+            return ""
         status = status_of_call(error)
         info = error_info(status)
         if info is None or info.domain != DOMAIN or error.code() in BROKEN:

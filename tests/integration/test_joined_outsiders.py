@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,16 +11,14 @@ import grpc
 import grpc.aio
 import pytest
 
-from tests.support.joined_mesh import JoinedMesh, joined_mesh
+from tests.support.joined_mesh import METHOD, JoinedMesh, joined_mesh, serving
 from tests.support.outside_issuer import OutsideIssuer
-from weft.agent import Agent
 from weft.client import DirectState, Unauthenticated, connect
 from weft.rpc.errors import InvalidArgument, WeftError
 from weft.rpc.identity.caller import CLIENT
 from weft.rpc.membership import membership
 from weft.rpc.security import tokens
 
-METHOD = "probe.v1.Echo/Echo"
 POLICY = """
 [[issuers]]
 name = "corp"
@@ -47,27 +44,6 @@ class Site:
         self.mesh = mesh
         self.issuer = issuer
 
-    @contextlib.asynccontextmanager
-    async def agent(self, agent_id: str, token: str) -> AsyncIterator[Agent]:
-        agent = Agent(agent_id, target=self.mesh.target, tls=self.mesh.tls)
-        agent.configure(token=token, token_file="")
-
-        @agent.method(METHOD)
-        async def echo(request: dict[str, str]) -> dict[str, str]:
-            return request
-
-        task = asyncio.ensure_future(agent.serve())
-        try:
-            async with asyncio.timeout(SOON_S):
-                while not agent.connected and not task.done():
-                    await asyncio.sleep(0.01)
-            if task.done():
-                task.result()
-            yield agent
-        finally:
-            agent.stop()
-            await asyncio.gather(task, return_exceptions=True)
-
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
@@ -83,7 +59,7 @@ async def test_outsiders_join_and_call(site: Site) -> None:
     issuer, path = site.issuer, f"/{METHOD}"
     agent = issuer.sign(sub="worker", agent="w/1")
     client = issuer.sign()
-    async with site.agent("w/1", agent), site.mesh.connect(client) as caller:
+    async with serving(site.mesh, "w/1", agent), site.mesh.connect(client) as caller:
 
         async def reachable() -> bool:
             return all(each.direct_state is DirectState.REACHABLE for each in await caller.fleet.agents())
@@ -98,7 +74,7 @@ async def test_outsiders_join_and_call(site: Site) -> None:
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
         # Another agent's id is not in the claims, neither for a certificate nor for a session.
         with pytest.raises(WeftError, match="agent_ids"):
-            async with site.agent("w/2", agent):
+            async with serving(site.mesh, "w/2", agent):
                 pass
         # The certificate alone stands for nobody.
         origin = tokens.digest(client).hex()

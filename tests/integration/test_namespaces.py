@@ -33,6 +33,8 @@ from weft.rpc.network.routes import Routes
 from weft.v1 import (
     coordinator_pb2,
     coordinator_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
     group_pb2,
     group_pb2_grpc,
     namespace_pb2,
@@ -49,6 +51,7 @@ from weft.v1 import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEAM, OTHER = "team-a", "team-b"
+TOPIC = "probe.v1.ProbeRequest"
 PAYLOAD = ProbeRequest(text="a secret").SerializeToString()
 
 
@@ -96,7 +99,11 @@ async def ids(sites: Sites) -> dict[str, str]:
     template = pool_pb2.PoolTemplate(provider="process", program="m:agent")
     pool = pool_pb2.CreatePoolRequest(name="secret-pool", spec=pool_pb2.PoolSpec(template=template))
     await pool_pb2_grpc.FleetServiceStub(channel).CreatePool(pool, timeout=10)
+    event = event_pb2.NewEvent(topic=TOPIC, payload=PAYLOAD, id="e1")
+    events = event_pb2_grpc.EventServiceStub(channel)
+    await events.PublishEvents(event_pb2.PublishEventsRequest(events=[event]), timeout=10)
     return {
+        "topic": TOPIC,
         "task_id": task.id,
         "task_ids": task.id,
         "agent_id": "worker",
@@ -181,7 +188,7 @@ def _id_fields(method: Any) -> list[FieldDescriptor]:
 
 
 def _is_id(field: FieldDescriptor) -> bool:
-    return field.name in {"task_id", "task_ids", "agent_id", "method", "methods", "name", "service"}
+    return field.name in {"topic", "task_id", "task_ids", "agent_id", "method", "methods", "name", "service"}
 
 
 def request_of(method: Any, ids: dict[str, str]) -> Any:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import until
+from weft.agent import Agent
 from weft.client import Mesh, connect
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.security.tls import Tls
 from weft.v1 import security_pb2
 from weft.v1.security_pb2_grpc import TokenServiceStub
+
+# Hosted by the agents of `serving`.
+METHOD = "probe.v1.Echo/Echo"
 
 
 class JoinedMesh:
@@ -80,3 +86,24 @@ async def joined_mesh(folder: Path, name: str = "mesh", **settings: Any) -> Asyn
         )
     finally:
         await coordinator.stop(0.0)
+
+
+@asynccontextmanager
+async def serving(mesh: JoinedMesh, agent_id: str, token: str, **how: Any) -> AsyncIterator[Agent]:
+    """An agent that joins, in this process."""
+    agent = Agent(agent_id, target=mesh.target, tls=mesh.tls, **how)
+    agent.configure(token=token, token_file="")
+
+    @agent.method(METHOD)
+    async def echo(request: dict[str, str]) -> dict[str, str]:
+        return request
+
+    task = asyncio.ensure_future(agent.serve())
+    try:
+        await until(lambda: agent.connected or task.done(), "the agent has joined")
+        if task.done():
+            task.result()
+        yield agent
+    finally:
+        agent.stop()
+        await asyncio.gather(task, return_exceptions=True)

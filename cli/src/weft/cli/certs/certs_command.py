@@ -30,7 +30,7 @@ app = typer.Typer(name="certs", help=_HELP, no_args_is_help=True, **SETTINGS)
 
 app.command()(joining_commands.pin)
 app.command()(joining_commands.join)
-app.command()(joining_commands.rotate_authority)
+app.command()(joining_commands.rotate)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the authority.")]
 _COLUMNS = (

@@ -63,8 +63,8 @@ def join(
             line(place)
 
 
-@examples("weft certs rotate-authority", "weft certs rotate-authority --overlap-s 0")
-def rotate_authority(
+@examples("weft certs rotate", "weft certs rotate --overlap-s 0")
+def rotate(
     overlap_s: Annotated[
         float | None,
         typer.Option(
@@ -77,7 +77,7 @@ def rotate_authority(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Change the authority of a mesh that makes its certificates (--ca auto), while it runs.
+    """Change the authority of a mesh (--ca auto) while it runs.
 
     First everybody learns to trust the next one, as certificates are renewed. Then it signs, and both pins are good. In the end it is the only one, and its pin
     is. Give that one to whoever joins from the second step on. Repeat the command to see how far it is.

@@ -212,7 +212,7 @@ class AuthorityTable:
         if found.signer.ends <= self._date():
             raise AuthorityError(
                 f"the mesh's authority has ended on {found.signer.ends:%Y-%m-%d}. Is this machine's clock right? It is valid for ten years, and"
-                " is changed in time by `weft certs rotate-authority`: begin with a new store, and give everybody the new pin"
+                " is changed in time by `weft certs rotate`: begin with a new store, and give everybody the new pin"
             )
         return found
 

@@ -160,7 +160,7 @@ class OwnAuthority:
         before, self._authorities = self.known, found
         if before.trusted == found.trusted and before.signer.pin == found.signer.pin:
             return
-        log.info("tls.authority_changed", pin=found.signer.pin, under_way=found.change is not None)
+        log.info("tls.authority_changed", pin=found.signer.pin)
         self._renew()
         if before.signer.pin != found.signer.pin:
             self.pin_changed()
