@@ -657,12 +657,6 @@ const file_weft_v1_certificate_proto_rawDesc = "" +
 	"\x0fStoredAuthority\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
-<<<<<<< HEAD
-	"\x06locked\x18\x03 \x01(\bR\x06locked2\xd2\x01\n" +
-	"\x12CertificateService\x12d\n" +
-	"\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\v\xca\xe1\x18\a\n" +
-	"\x03\x01\x02\x03(\x01\x12V\n" +
-=======
 	"\x06locked\x18\x03 \x01(\bR\x06locked\x12*\n" +
 	"\x04next\x18\x04 \x01(\v2\x16.weft.v1.NextAuthorityR\x04next\"\xe5\x01\n" +
 	"\rNextAuthority\x12 \n" +
@@ -671,11 +665,10 @@ const file_weft_v1_certificate_proto_rawDesc = "" +
 	"\x06locked\x18\x03 \x01(\bR\x06locked\x12\x18\n" +
 	"\acrossed\x18\x04 \x01(\fR\acrossed\x127\n" +
 	"\tsign_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bsignTime\x125\n" +
-	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime2\xb1\x02\n" +
-	"\x12CertificateService\x12b\n" +
-	"\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x03\x01\x02\x03\x12V\n" +
->>>>>>> a3eebd19 (The authority of a mesh that makes its certificates is changed while it runs, and no call is lost)
+	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime2\xb3\x02\n" +
+	"\x12CertificateService\x12d\n" +
+	"\x10IssueCertificate\x12 .weft.v1.IssueCertificateRequest\x1a!.weft.v1.IssueCertificateResponse\"\v\xca\xe1\x18\a\n" +
+	"\x03\x01\x02\x03(\x01\x12V\n" +
 	"\fGetAuthority\x12\x1c.weft.v1.GetAuthorityRequest\x1a\x1d.weft.v1.GetAuthorityResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x03\x01\x02\x03\x12_\n" +
 	"\x0fRotateAuthority\x12\x1f.weft.v1.RotateAuthorityRequest\x1a .weft.v1.RotateAuthorityResponse\"\t\xca\xe1\x18\x05\n" +
