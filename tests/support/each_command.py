@@ -32,6 +32,13 @@ def leaves() -> Iterator[tuple[str, ...]]:
         yield from ((name, each) for each in below) if below else ((name,),)
 
 
+def arguments_of(leaf: tuple[str, ...]) -> int:
+    """How many arguments a command cannot do without."""
+    loaded: Any = load(leaf[0], command._Commands.entries[leaf[0]].path)
+    found = loaded if len(leaf) == 1 else loaded.commands[leaf[1]]
+    return sum(each.required for each in found.params if each.param_type_name == "argument")
+
+
 def run(args: list[str], streams: list[str], folder: Path) -> dict[str, Any]:
     """One command in a fork."""
     files = [folder / name for name in ("in", "out", "err", "raised")]
