@@ -16,6 +16,7 @@ import grpc
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.command import weft
 from tests.support.lightweight import LightAgent, hello, refusal
 from tests.support.redis_server import RedisServer
 from tests.support.token_door import RPCS, Door, reason, shown, token_door
@@ -251,6 +252,26 @@ async def test_each_coordinator_has_a_chain_and_shows_the_events_of_all(tmp_path
         check = ChainCheck()
         assert not list(check.faults(file.read_bytes().splitlines()))
         assert check.events >= 4
+
+
+async def test_a_change_in_the_store_is_found(tmp_path: Path) -> None:
+    async with token_door(tmp_path) as door:
+        for name in "a", "b":
+            await door.create(CLIENT, name=name)
+        for sink in door.coordinator._audit.log.sinks:
+            await sink.idle()
+        command = "audit", "verify", "--target", door.coordinator.address
+        env = {"WEFT_TOKEN": door.operator}
+        whole = await weft(*command, env=env)
+        assert (whole.status, "whole: 4 events" in whole.out) == (0, True), whole
+        with contextlib.closing(sqlite3.connect(tmp_path / "weft.db")) as connection, connection:
+            connection.execute(
+                "UPDATE table_rows SET value = replace(value, 'CreateToken', 'CreateTaken') WHERE kind = ?"
+                " AND key = (SELECT max(key) FROM table_rows WHERE kind = ?)",
+                (KIND, KIND),
+            )
+        changed = await weft(*command, env=env)
+    assert (changed.status, "it was changed" in changed.out) == (1, True), changed
 
 
 async def test_a_call_waits_for_nothing_and_writes_nothing(tmp_path: Path) -> None:

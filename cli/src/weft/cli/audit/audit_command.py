@@ -1,20 +1,19 @@
-"""`weft audit ...`: lists and follows the audit, and checks the file of it."""
+"""`weft audit ...`: lists and follows the audit, and checks it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.cli.audit.audit_listing import running
+from weft.cli.audit.audit_verify import verify
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
-from weft.cli.process.loading import loading
-from weft.cli.terminal.output import Styled, json_text, line, remark
+from weft.cli.terminal.output import json_text, line, remark
 from weft.cli.terminal.tables import print_rows
 
 if TYPE_CHECKING:
@@ -22,16 +21,13 @@ if TYPE_CHECKING:
     from weft.coordinator.audit.audit_event import Record
 
 _HELP = with_examples(
-    "Show who did what, where tokens are on or there is a file for it, and check that the file is whole.",
+    "Show who did what, where tokens are on or there is a file for it, and check that nobody has changed it.",
     "weft audit list --since 24 --action '*/RevokeToken'",
     "weft audit tail",
+    "weft audit verify",
     "weft audit verify /var/log/weft/audit.jsonl",
 )
 app = typer.Typer(name="audit", help=_HELP, no_args_is_help=True, **SETTINGS)
-
-_TIMEOUT_S = 30.0
-_PAGE = 500
-_MOST_SHOWN = 20
 
 
 def _pattern(text: str) -> Any:
@@ -63,22 +59,12 @@ def list_events(
     chosen = _chosen(who, action)
 
     async def work(mesh: Mesh) -> tuple[list[Record], Sequence[str]]:
-        from weft.coordinator.audit.audit_event import record_from
-        from weft.v1 import audit_pb2
-        from weft.v1.audit_pb2_grpc import AuditServiceStub
+        from weft.cli.audit.audit_listing import listed
 
-        stub = AuditServiceStub(mesh.channel())
-        request = audit_pb2.ListAuditEventsRequest(page_size=_PAGE)
-        request.since.FromDatetime(datetime.now(UTC) - timedelta(hours=since))
-        found: list[Record] = []
-        while True:
-            page = await stub.ListAuditEvents(request, timeout=_TIMEOUT_S)
-            found.extend(filter(chosen, map(record_from, page.events)))
-            if not page.next_page_token:
-                return found, page.faults
-            request.page_token = page.next_page_token
+        records, faults = await listed(mesh, datetime.now(UTC) - timedelta(hours=since))
+        return list(filter(chosen, records)), faults
 
-    records, faults = _run(target, work)
+    records, faults = running(target, work)
     if as_json:
         for record in records:
             line(json_text(record))
@@ -109,7 +95,7 @@ def tail(
             if chosen(record):
                 line(json_text(record) if as_json else audit_view.text(record))
 
-    _run(target, work)
+    running(target, work)
 
 
 async def _followed(mesh: Mesh, since: float) -> AsyncIterator[Record]:
@@ -124,76 +110,10 @@ async def _followed(mesh: Mesh, since: float) -> AsyncIterator[Record]:
             yield record_from(event)
 
 
-@app.command()
-@examples("weft audit verify audit.jsonl", "weft audit verify audit.jsonl.1 audit.jsonl --expect 9f2c…")
-def verify(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="The files of one audit, the oldest first; -: stdin."),
-    ],
-    expect: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DIGEST",
-            help="An event with this digest, known from elsewhere, must be there; repeatable.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Check that an audit's file is whole: nothing changed or removed.
-
-    Events that were cut off at the end leave no trace in the file itself: keep a later digest elsewhere, such as where OpenTelemetry sends the
-    events, and --expect it. The exit status is 0 if the chain is whole, and 1 if it is not.
-    """
-    with loading():
-        from weft.cli.terminal.failure import Failure, system_reason
-        from weft.coordinator.audit.audit_check import ChainCheck
-
-    check = ChainCheck()
-    try:
-        faults = list(check.faults(_lines(files), expect or ()))
-    except OSError as error:
-        raise Failure(f"cannot read {error.filename}: {system_reason(error)}", status=2) from None
-    facts = {
-        "events": check.events,
-        "first_time": check.first_time,
-        "last_time": check.last_time,
-        "began_after": check.began_after,
-        "last_digest": check.last_digest,
-    }
-    if as_json:
-        line(json_text({"whole": not faults, **facts, "faults": [fault._asdict() for fault in faults]}))
-    else:
-        for fault in faults[:_MOST_SHOWN]:
-            line((f"line {fault.line}: ", Styled(fault.what, "red")))
-        if len(faults) > _MOST_SHOWN:
-            line(f"… and {len(faults) - _MOST_SHOWN} more")
-        verdict = Styled("not whole", "red") if faults else Styled("whole", "green")
-        line((verdict, f": {check.events} events, {check.first_time} to {check.last_time}"))
-        line(f"last digest: {check.last_digest}")
-    if faults:
-        raise typer.Exit(1)
-
-
-def _lines(files: Sequence[Path]) -> Iterator[bytes]:
-    from weft.coordinator.audit.audit_check import MAX_LINE_BYTES
-
-    for path in files:
-        if str(path) == "-":
-            yield from iter(lambda: sys.stdin.buffer.readline(MAX_LINE_BYTES), b"")
-            continue
-        with path.open("rb") as file:
-            yield from iter(lambda: file.readline(MAX_LINE_BYTES), b"")
+app.command("verify")(verify)
 
 
 def _chosen(who: str, action: str) -> Callable[[Record], bool]:
     from weft.rpc.identity.scope import fits
 
     return lambda record: fits(who, record["subject"]) and fits(action, record["action"])
-
-
-def _run(target: str, work: Callable[[Mesh], Any]) -> Any:
-    with loading():
-        from weft.cli.process.command_runner import run
-
-    return run(target, work)

@@ -19,9 +19,14 @@ class ChainFault(NamedTuple):
 
 
 class ChainCheck:
-    """A check of lines in their order. Read `faults`, then the rest."""
+    """A check of lines in their order. Read `faults`, then the rest.
 
-    def __init__(self) -> None:
+    Args:
+        expected: digests of events that must be there; `missing` has those that were not found.
+    """
+
+    def __init__(self, expected: Iterable[str] = ()) -> None:
+        self.missing = set(expected)
         self.events = 0
         self.first_time = ""
         self.last_time = ""
@@ -29,15 +34,13 @@ class ChainCheck:
         self.began_after = ""
         self.last_digest = ""
 
-    def faults(self, lines: Iterable[bytes], expected: Iterable[str] = ()) -> Iterator[ChainFault]:
+    def faults(self, lines: Iterable[bytes]) -> Iterator[ChainFault]:
         """What is wrong.
 
         Args:
             lines: of one file, or of several in their order.
-            expected: digests of events that must be there.
         """
-        missing = set(expected)
-        number, cut = 0, False
+        cut = False
         for number, line in enumerate(lines, 1):
             try:
                 record = record_of(line)
@@ -57,9 +60,7 @@ class ChainCheck:
             cut = False
             self.events += 1
             self.last_digest, self.last_time = named, str(record.get("time"))
-            missing.discard(named)
-        for each in sorted(missing):
-            yield ChainFault(number, f"the event with the digest {each} is missing")
+            self.missing.discard(named)
 
 
 def _gap(*, cut: bool) -> str:
