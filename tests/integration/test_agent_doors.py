@@ -32,9 +32,8 @@ from weft.client import (
     connect,
 )
 from weft.client.sync import connect as connect_sync
-from weft.rpc.errors import WeftError
+from weft.rpc.errors import WeftError, from_call
 from weft.rpc.identity.caller import AGENT, CLIENT, OPERATOR, ROLES, roles_of
-from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.network.channel import Route, dial
 from weft.rpc.security import tickets, tokens
 from weft.rpc.security.token_source import token_source
@@ -191,7 +190,7 @@ async def test_tickets_are_for_one_process_and_one_caller(doors: Doors) -> None:
     ):
         assert reason(await called(at, CALL, shown(bad))) == "TICKET_INVALID", bad
     office = door.coordinator.identity._office
-    verdict = TokenVerdict(door.coordinator.identity.edge._shown[scoped.text].verdict.caller)
+    verdict = await door.coordinator.identity._judge.judge(scoped.text)
     ended = tickets.claims_of(office.make(verdict, doors.process))
     ended.expire_time.CopyFrom(timestamp(office.now() - 1))
     text = tickets.signed(ended, office.key_of("", doors.process))
@@ -215,6 +214,25 @@ async def test_tickets_are_for_one_process_and_one_caller(doors: Doors) -> None:
     assert asyncio.get_running_loop().time() - began_s < 2
     assert cut.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert reason(await called(at, CALL, shown(ticket))) == "TOKEN_REVOKED"
+
+
+async def test_a_ticket_ends_with_the_text_that_was_shown_for_it(doors: Doors) -> None:
+    """A token that is rotated at once, since somebody else has its text: within two seconds, and the next text is good."""
+    made = await doors.door.create(CLIENT)
+    ticket = await doors.ticket(made.text)
+    stream = agent_pb2_grpc.AgentServiceStub(doors.at_agent).Execute(metadata=shown(ticket))
+    await stream.write(_execute(1, "probe.v1.ProbeService/Call", text="x"))
+    assert await stream.read() is not grpc.aio.EOF
+    began_s = asyncio.get_running_loop().time()
+    request = security_pb2.RotateTokenRequest(id=made.token.id, overlap=Duration(seconds=0))
+    rotated = await doors.door.stub.RotateToken(request, metadata=shown(doors.door.operator))
+    with pytest.raises(grpc.aio.AioRpcError) as cut:
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+    assert asyncio.get_running_loop().time() - began_s < 2
+    assert from_call(cut.value).reason_name == "TOKEN_EXPIRED"
+    assert reason(await called(doors.at_agent, CALL, shown(ticket))) == "TOKEN_EXPIRED"
+    assert await called(doors.at_agent, CALL, shown(await doors.ticket(rotated.text))) is None
 
 
 def _execute(number: int, method: str, **fields: Any) -> agent_pb2.ExecuteRequest:

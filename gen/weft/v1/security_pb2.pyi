@@ -259,18 +259,20 @@ class Maker(_message.Message):
     def __init__(self, subject: _Optional[str] = ..., token_id: _Optional[str] = ..., role: _Optional[_Union[_access_pb2.Role, str]] = ..., scope: _Optional[_Union[TokenScope, _Mapping]] = ...) -> None: ...
 
 class Ticket(_message.Message):
-    __slots__ = ("agent", "namespace", "caller", "create_time", "expire_time")
+    __slots__ = ("agent", "namespace", "caller", "create_time", "expire_time", "text_hash")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     CALLER_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_HASH_FIELD_NUMBER: _ClassVar[int]
     agent: AgentProcess
     namespace: str
     caller: CheckTokenResponse
     create_time: _timestamp_pb2.Timestamp
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, agent: _Optional[_Union[AgentProcess, _Mapping]] = ..., namespace: _Optional[str] = ..., caller: _Optional[_Union[CheckTokenResponse, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    text_hash: bytes
+    def __init__(self, agent: _Optional[_Union[AgentProcess, _Mapping]] = ..., namespace: _Optional[str] = ..., caller: _Optional[_Union[CheckTokenResponse, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., text_hash: _Optional[bytes] = ...) -> None: ...
 
 class TicketSecrets(_message.Message):
     __slots__ = ("secrets",)

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 
 from weft.coordinator.identity.certificate_rules import holds
+from weft.coordinator.identity.token_rules import end_of_text
 from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.table_store import RowPut
@@ -90,6 +91,7 @@ class TicketOffice:
             caller=tell_caller(caller),
             create_time=timestamp(self._store.now()),
             expire_time=timestamp(self.ends_at(verdict)),
+            text_hash=verdict.text_hash,
         )
         return tickets.signed(claims, self.key_of(caller.namespace, agent))
 
@@ -118,7 +120,9 @@ class TicketOffice:
             token = stored.token
             if token.HasField("revoke_time"):
                 raise refusals.token_revoked(token.id, shown=True)
-            if not holds(token, caller.subject, now):
+            if claims.text_hash:
+                ends_at = min(ends_at, end_of_text(stored, claims.text_hash))
+            if now >= ends_at or not holds(token, caller.subject, now):
                 raise refusals.token_expired(token.id)
         return TokenVerdict(caller._replace(namespace=claims.namespace), ends_at)
 

@@ -21,6 +21,8 @@ DEFAULT_OVERLAP_S = 3600.0
 MAX_OVERLAP_S = 30 * 86400.0
 # Ended tokens are listed so long.
 KEEP_ENDED_S = 30 * 86400.0
+# Of the hash of a text, in tickets.
+TEXT_HASH_BYTES = 8
 MAX_COMMENT_CHARS = 256
 MAX_USES = 1000
 # An agent may keep an answer of CheckToken for so long.
@@ -52,7 +54,19 @@ def verdict_of(stored: security_pb2.StoredToken | None, sha256: bytes, now: floa
         raise refusals.token_expired(token.id)
     subject = f"token:{token.name or token.id}"
     caller = Caller(token.role, scope_of(token.scope), token.id, subject=subject)
-    return TokenVerdict(caller, ends_at, limits=set_in(token.limits))
+    return TokenVerdict(caller, ends_at, limits=set_in(token.limits), text_hash=sha256[:TEXT_HASH_BYTES])
+
+
+def end_of_text(stored: security_pb2.StoredToken, text_hash: bytes) -> float:
+    """When a text of a token ends by a rotation, apart from the token itself. 0: the token does not have the text any more.
+
+    Args:
+        text_hash: a part of its hash.
+    """
+    for each in stored.hashes:
+        if each.sha256.startswith(text_hash):
+            return seconds(each.expire_time) if each.HasField("expire_time") else math.inf
+    return 0.0
 
 
 def _entry(stored: security_pb2.StoredToken, sha256: bytes) -> security_pb2.TokenHash | None:

@@ -224,6 +224,14 @@ const (
 	ErrorReason_ERROR_REASON_POOL_DELETING ErrorReason = 113
 	// FAILED_PRECONDITION: the pool was ephemeral, and has ended. Metadata: pool.
 	ErrorReason_ERROR_REASON_POOL_ENDED ErrorReason = 114
+	// UNIMPLEMENTED: the agent takes no commands, or does not know this one: it is older, or no agent of weft's own. Metadata: agent_id.
+	ErrorReason_ERROR_REASON_COMMAND_UNKNOWN ErrorReason = 148
+	// FAILED_PRECONDITION: the agent cannot carry this command out; the message says why. Metadata: agent_id.
+	ErrorReason_ERROR_REASON_COMMAND_REFUSED ErrorReason = 149
+	// DEADLINE_EXCEEDED: the agent has not answered a command in time. It may have carried it out, or may still do so. Metadata: agent_id.
+	ErrorReason_ERROR_REASON_COMMAND_NOT_ANSWERED ErrorReason = 150
+	// UNAVAILABLE: the agent is not connected, or its connection was lost before its answer to a command. Metadata: agent_id.
+	ErrorReason_ERROR_REASON_AGENT_NOT_CONNECTED ErrorReason = 151
 )
 
 // Enum value maps for ErrorReason.
@@ -314,6 +322,10 @@ var (
 		112: "ERROR_REASON_POOL_PROVIDER_UNKNOWN",
 		113: "ERROR_REASON_POOL_DELETING",
 		114: "ERROR_REASON_POOL_ENDED",
+		148: "ERROR_REASON_COMMAND_UNKNOWN",
+		149: "ERROR_REASON_COMMAND_REFUSED",
+		150: "ERROR_REASON_COMMAND_NOT_ANSWERED",
+		151: "ERROR_REASON_AGENT_NOT_CONNECTED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -401,6 +413,10 @@ var (
 		"ERROR_REASON_POOL_PROVIDER_UNKNOWN":     112,
 		"ERROR_REASON_POOL_DELETING":             113,
 		"ERROR_REASON_POOL_ENDED":                114,
+		"ERROR_REASON_COMMAND_UNKNOWN":           148,
+		"ERROR_REASON_COMMAND_REFUSED":           149,
+		"ERROR_REASON_COMMAND_NOT_ANSWERED":      150,
+		"ERROR_REASON_AGENT_NOT_CONNECTED":       151,
 	}
 )
 
@@ -435,7 +451,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xb0\x16\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xc5\x17\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -522,7 +538,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x18ERROR_REASON_POOL_EXISTS\x10o\x12&\n" +
 	"\"ERROR_REASON_POOL_PROVIDER_UNKNOWN\x10p\x12\x1e\n" +
 	"\x1aERROR_REASON_POOL_DELETING\x10q\x12\x1b\n" +
-	"\x17ERROR_REASON_POOL_ENDED\x10rBy\n" +
+	"\x17ERROR_REASON_POOL_ENDED\x10r\x12!\n" +
+	"\x1cERROR_REASON_COMMAND_UNKNOWN\x10\x94\x01\x12!\n" +
+	"\x1cERROR_REASON_COMMAND_REFUSED\x10\x95\x01\x12&\n" +
+	"!ERROR_REASON_COMMAND_NOT_ANSWERED\x10\x96\x01\x12%\n" +
+	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

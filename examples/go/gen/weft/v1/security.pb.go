@@ -1619,7 +1619,10 @@ type Ticket struct {
 	// When it was made, by the coordinators' clock.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it ends.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The first 8 bytes of the SHA-256 of the token's text that was shown for it: when that text ends by a rotation, so does the
+	// ticket. Empty: something else was shown.
+	TextHash      []byte `protobuf:"bytes,6,opt,name=text_hash,json=textHash,proto3" json:"text_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1685,6 +1688,13 @@ func (x *Ticket) GetCreateTime() *timestamppb.Timestamp {
 func (x *Ticket) GetExpireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Ticket) GetTextHash() []byte {
+	if x != nil {
+		return x.TextHash
 	}
 	return nil
 }
@@ -1917,7 +1927,7 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x19\n" +
 	"\btoken_id\x18\x02 \x01(\tR\atokenId\x12!\n" +
 	"\x04role\x18\x03 \x01(\x0e2\r.weft.v1.RoleR\x04role\x12)\n" +
-	"\x05scope\x18\x04 \x01(\v2\x13.weft.v1.TokenScopeR\x05scope\"\x82\x02\n" +
+	"\x05scope\x18\x04 \x01(\v2\x13.weft.v1.TokenScopeR\x05scope\"\x9f\x02\n" +
 	"\x06Ticket\x12+\n" +
 	"\x05agent\x18\x01 \x01(\v2\x15.weft.v1.AgentProcessR\x05agent\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x123\n" +
@@ -1925,7 +1935,8 @@ const file_weft_v1_security_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"@\n" +
+	"expireTime\x12\x1b\n" +
+	"\ttext_hash\x18\x06 \x01(\fR\btextHash\"@\n" +
 	"\rTicketSecrets\x12/\n" +
 	"\asecrets\x18\x01 \x03(\v2\x15.weft.v1.TicketSecretR\asecrets\"c\n" +
 	"\fTicketSecret\x12\x16\n" +

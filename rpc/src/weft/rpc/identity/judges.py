@@ -17,12 +17,14 @@ class TokenVerdict(NamedTuple):
     Attributes:
         ends_at: when the token ends, by the judge's clock.
         fresh_until: after this time the judge is asked again.
+        text_hash: a part of the hash of the token's text; empty: something else was shown.
         limits: those that the caller's token sets. Beside others, they make the caller's own (`Caller.limits`).
     """
 
     caller: Caller
     ends_at: float = math.inf
     fresh_until: float = math.inf
+    text_hash: bytes = b""
     limits: SetLimits = MappingProxyType({})
 
 
