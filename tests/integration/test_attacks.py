@@ -33,7 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
 # `make attacks` lets each go on for longer.
-LASTS_S = float(os.environ.get("TEST_ATTACK_S", "2"))
+LASTS_S = float(os.environ.get("TEST_ATTACK_S", "1.2"))
 # What the coordinator may grow by, in MiB.
 GROWTH_MIB = {
     # Each connection that is open costs some 14 KiB.
@@ -101,7 +101,7 @@ async def usual_s(mesh: MeshHarness) -> float:
     """The 99th percentile of honest calls when there is no attack."""
     honest = Honest(mesh)
     await honest.p99_s(0.5)
-    return await honest.p99_s(2.0)
+    return await honest.p99_s(1.5)
 
 
 @pytest.mark.slow

@@ -399,6 +399,8 @@ class StoreMachine(OpenStoreMachine):
         assert self.h.store.unfinished() == len(unfinished)
         ready = Counter(QueueKey(task.method, avoid=task.avoid) for task in self.model.claimable())
         assert self.h.store.ready_depths() == ready
+        for key, count in ready.items():
+            assert self.h.store.ready_ahead(key, 0) == count
         depths = self.do(self.h.store.depths())
         assert bool(depths) == bool(unfinished)
         for key, depth in depths.items():

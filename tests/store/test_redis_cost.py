@@ -315,6 +315,25 @@ async def test_an_agent_that_was_forgotten_long_ago_is_not_kept(
     assert set(await there.store.agent_news()) == {"kept", "gone"}
 
 
+async def test_a_long_queue_is_told_by_priority(server: RedisServer) -> None:
+    here, there = await _open(server, poll_s=0.02), await _open(server, poll_s=0.02)
+    key = QueueKey(METHOD)
+    await here.submit_many([Submission(METHOD, priority=at % 3) for at in range(90)])
+    async with asyncio.timeout(10):
+        for priority, count in ((2, 30), (1, 60), (0, 90), (9, 0)):
+            while [each.store.ready_ahead(key, priority) for each in (here, there)] != [count] * 2:
+                await asyncio.sleep(0.01)
+    # It is short again.
+    owner = await here.agent(lease_s=1e6)
+    while here.store.ready_depths():
+        await here.claim(owner, limit=100)
+    assert here.store.ready_ahead(key, 0) == 0
+    await here.submit_many([Submission(METHOD)])
+    assert here.store.ready_ahead(key, 0) == 1
+    await there.store.close()
+    await here.store.close()
+
+
 async def test_what_waits_in_queues_is_not_read_again(server: RedisServer) -> None:
     """However many queues there are: a poll reads those that have changed."""
     h = await _open(server, poll_s=0.02)

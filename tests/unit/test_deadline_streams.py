@@ -12,7 +12,9 @@ from tests.support.trees import INFO
 from weft.coordinator.calls.call_tasks import CallTasks
 from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.calls.waiting_calls import WaitingCalls
 from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.dispatch.queue_forecast import QueueForecast
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import State
@@ -26,6 +28,9 @@ class EndsWhenItIsLookedAt:
 
     def __init__(self) -> None:
         self.looks = 0
+
+    def ready_ahead(self, *_: object) -> int:
+        return 0
 
     async def get(self, task_ids: Sequence[str], **_: object) -> list[TaskRecord]:
         self.looks += 1
@@ -73,7 +78,8 @@ async def test_what_came_with_the_end_is_passed_on() -> None:
     unused: Any = None
     store: Any = EndsWhenItIsLookedAt()
     subscriptions = TaskSubscriptions(9)
-    tasks = CallTasks(store, subscriptions, cast("Any", Intake()), unused, cancel_grace_s=1.0)
+    waiting = WaitingCalls(store, QueueForecast())
+    tasks = CallTasks(store, subscriptions, cast("Any", Intake()), unused, waiting, cancel_grace_s=1.0)
     calls = DurableCalls(tasks, store, subscriptions, Contracts(), unused, CoordinatorSettings())
     context = Context()
     await calls.streaming(INFO, b"", cast("Any", context))

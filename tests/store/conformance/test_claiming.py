@@ -141,6 +141,20 @@ async def test_depths_count_by_state(h: Harness) -> None:
     assert h.store.unfinished() == 0
 
 
+async def test_the_ready_tasks_ahead_of_a_new_one(h: Harness) -> None:
+    key = QueueKey(METHOD)
+    assert h.store.ready_ahead(key, 9) == 0
+    await h.submit_many([Submission(METHOD, priority=each) for each in (5, 5, 9, 0)])
+    assert h.store.ready_ahead(key, 0) == 4
+    # Those of a lower priority may count.
+    assert 1 <= h.store.ready_ahead(key, 9) <= h.store.ready_ahead(key, 5) <= 4
+    assert (
+        h.store.ready_ahead(QueueKey(METHOD, GPU), 0) == h.store.ready_ahead(QueueKey(OTHER_METHOD), 0) == 0
+    )
+    await h.claim(await h.agent(), limit=4)
+    assert h.store.ready_ahead(key, 0) == 0
+
+
 async def test_a_paused_method_is_not_claimed(h: Harness) -> None:
     await h.submit_many([Submission(METHOD), Submission(OTHER_METHOD)])
     await h.store.set_paused(METHOD, paused=True)

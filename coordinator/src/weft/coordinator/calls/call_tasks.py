@@ -12,6 +12,7 @@ from weft.coordinator.calls.call_options import CallOptions, from_metadata
 from weft.coordinator.calls.deadlines import Deadline
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.calls.waiting_calls import WaitingCalls
 from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.store.base import Store
@@ -38,12 +39,14 @@ class CallTasks:
         subscriptions: TaskSubscriptions,
         submission_service: SubmissionService,
         explainer: QueueExplainer,
+        waiting: WaitingCalls,
         cancel_grace_s: float,
     ) -> None:
         self._store = store
         self._subscriptions = subscriptions
         self._submission_service = submission_service
         self._explainer = explainer
+        self.waiting = waiting
         self._cancel_grace_s = cancel_grace_s
         # Cancellations of abandoned tasks that are under way.
         self._cancelling: set[asyncio.Task[None]] = set()
@@ -74,12 +77,27 @@ class CallTasks:
             Deadline.of(left_s if answered_early else None, asyncio.get_running_loop().time()),
         )
 
-    async def store_awaited(self, submission: Submission, context: Context) -> Enqueued:
-        """Store a task whose caller waits here: the end is acknowledged, and one commit makes task and end durable."""
+    async def store_awaited(
+        self, submission: Submission, left_s: float | None, context: Context
+    ) -> Enqueued:
+        """Store a task whose caller waits here for so long, and tells `waiting` how that ends. The end is acknowledged, and one commit
+        makes task and end durable.
+
+        Raises:
+            ResourceExhausted: it could not start in time.
+        """
+        await self.waiting.join(submission, left_s)
         results = await self._submission_service.store(
             [submission], acknowledged=False, submitter=submitter_of(context)
         )
         return accepted(results[0], submission.request_id)
+
+    async def store_followed(
+        self, submission: Submission, left_s: float | None, context: Context
+    ) -> Enqueued:
+        """Store the task of a streaming call, whose responses are read from the store: it is durable first. Otherwise as `store_awaited`."""
+        await self.waiting.join(submission, left_s)
+        return await self.store(submission, context)
 
     async def store(self, submission: Submission, context: Context) -> Enqueued:
         """Store a task durably."""
@@ -106,6 +124,7 @@ class CallTasks:
         Returns: the task, if it has just ended.
         """
         record = (await self._store.get([task.task_id], payloads=False))[0]
+        self.waiting.late(task.task_id)
         trailers: metadata.Pairs
         if record is None:
             # The store is busy, and shows no task before it is durable.

@@ -32,6 +32,11 @@ class Deadline(NamedTuple):
             return cls(now_s, None)
         return cls(now_s, now_s + usable_s(left_s))
 
+    @property
+    def left_s(self) -> float | None:
+        """The time in which the caller can be answered, from the call on; None: it has no deadline."""
+        return None if self.answer_at_s is None else self.answer_at_s - self.came_at_s
+
     def end_future(self, future: asyncio.Future[TaskRecord]) -> asyncio.TimerHandle | None:
         """Let the future raise DeadlineNear at the time to answer. Cancel the timer if the task ends before."""
         if self.answer_at_s is None:

@@ -114,7 +114,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         shared = False
         span = None if self._tracer is None else span_of(context)
         try:
-            enqueued = await self._tasks.store_awaited(submission, context)
+            enqueued = await self._tasks.store_awaited(submission, deadline.left_s, context)
             if span is not None:
                 span.set(attributes.TASK_ID, enqueued.task_id)
             if enqueued.existed:
@@ -146,6 +146,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             raise
         finally:
             future.cancel()
+            self._tasks.waiting.left(submission.task_id)
 
     async def _answer(self, record: TaskRecord, context: Context, *, cached: bool = False) -> bytes:
         """Answer with a task's outcome, unchanged but for the trailers that name the task."""
@@ -160,6 +161,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             begun: initial metadata and responses are sent already.
             cached: it is the stored result of an earlier call.
         """
+        self._tasks.waiting.ended(record)
         if record.expired:
             raise result_expired(record)
         outcome = task_pb2.Outcome.FromString(record.outcome)
@@ -184,7 +186,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         follower = self._subscriptions.follow(task_id, most_unread_bytes=self._max_unread_bytes)
         try:
             # Stored first, since `follow` reads the task.
-            enqueued = await self._tasks.store(submission, context)
+            enqueued = await self._tasks.store_followed(submission, deadline.left_s, context)
             if (span := span_of(context)) is not None:
                 span.set(attributes.TASK_ID, enqueued.task_id)
             attempt = 0
@@ -206,6 +208,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             raise
         finally:
             self._subscriptions.unfollow(follower)
+            self._tasks.waiting.left(submission.task_id)
 
     async def _relay(
         self,

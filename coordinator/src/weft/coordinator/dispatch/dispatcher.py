@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, Strategy, plan
+from weft.coordinator.dispatch.queue_forecast import QueueForecast
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.wait_spans import WaitSpans
 from weft.coordinator.sessions.agent_session import AgentSession
@@ -43,6 +44,7 @@ class Dispatcher:
         clock: monotonic, in seconds.
         waits: takes the spans of waits; None: no traces are exported.
         passes: where passes that hand out tasks are counted.
+        forecast: is told which tasks start.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
         waits: WaitSpans | None = None,
         passes: Histogram | None = None,
+        forecast: QueueForecast | None = None,
     ) -> None:
         self._passes = passes or Histogram(PASSES.bounds)
         self._store = store
@@ -61,6 +64,7 @@ class Dispatcher:
         self._strategy = strategy or LeastConnections()
         self._clock = clock
         self._waits = waits
+        self._forecast = forecast or QueueForecast()
         # Queues of retries for which only the avoided agent has had free slots, each with the start of that time
         # (monotonic).
         self._unserved: dict[QueueKey, float] = {}
@@ -236,6 +240,8 @@ class Dispatcher:
             now = self._store.now()
             session.assign(batch, now, self._clock())
             self._store.figures.waited(batch, now)
+            if self._forecast.places:
+                self._forecast.started([each.task_id for each in batch], self._clock())
             if self._waits is not None:
                 self._waits.claimed(session.owner.agent_id, batch, now)
         else:

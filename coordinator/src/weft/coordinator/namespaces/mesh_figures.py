@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.dispatch.queue_forecast import QueueForecast
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.store.base import Store
@@ -33,6 +34,7 @@ class CountedParts(NamedTuple):
     subscriptions: TaskSubscriptions
     submissions: SubmissionService
     calls: Admission
+    forecast: QueueForecast
     balancer: Balancer
 
 
@@ -56,7 +58,7 @@ class MeshFigures:
 
     def ask(self, parts: CountedParts) -> None:
         """Ask these parts at each reading."""
-        store, register, sessions, subscriptions, submissions, calls, balancer = parts
+        store, register, sessions, subscriptions, submissions, calls, forecast, balancer = parts
         self._store, self._register = store, register
         figures = self.figures
         figures.include(store.figures.figures)
@@ -73,6 +75,7 @@ class MeshFigures:
 
         def limits_hit() -> Iterator[tuple[Labels, float]]:
             yield ("calls",), calls.refused
+            yield ("queue_wait",), forecast.refused
             yield ("watchers",), subscriptions.refused
             for limit, times in submissions.limits_hit.items():
                 yield (limit,), times

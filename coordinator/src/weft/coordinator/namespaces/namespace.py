@@ -21,9 +21,11 @@ from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.calls.submit_spans import SubmitSpans
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.calls.waiting_calls import WaitingCalls
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.contracts.contract_sync import ContractSync
 from weft.coordinator.dispatch.dispatcher import Dispatcher
+from weft.coordinator.dispatch.queue_forecast import QueueForecast
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
 from weft.coordinator.dispatch.unserved_queues import UnservedQueues
@@ -102,7 +104,7 @@ class Namespace(StoreEvents, SessionEvents):
         self._register = AgentRegister(self._fleet_moved)
         self._resources = ResourceView(self._store, self._register)
         self._explainer = QueueExplainer(self._store, self._register, self._resources)
-        self._index = SessionIndex(self._register.elsewhere)
+        self._index, self._forecast = SessionIndex(self._register.elsewhere), QueueForecast()
         self._outcomes = self._make_outcomes()
         admission = ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle)
         self._sessions = Sessions(
@@ -171,7 +173,7 @@ class Namespace(StoreEvents, SessionEvents):
 
     def _make_dispatcher(self) -> Dispatcher:
         waits, passes = WaitSpans.of(self._tracer), self.figures.passes
-        return Dispatcher(self._store, self._index, waits=waits, passes=passes)
+        return Dispatcher(self._store, self._index, waits=waits, passes=passes, forecast=self._forecast)
 
     def _make_submissions(self, name: str) -> SubmissionService:
         matching = Matching(self._store, self._register, self._fleet_sync.look_now)
@@ -249,7 +251,10 @@ class Namespace(StoreEvents, SessionEvents):
         )
         own.add_to(guard.Lenient(routes, audited.around(timing.timed_handler)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, routes)
-        tasks = CallTasks(self._store, subscriptions, submissions, explainer, settings.cancel_grace_s)
+        waiting = WaitingCalls(self._store, self._forecast)
+        tasks = CallTasks(
+            self._store, subscriptions, submissions, explainer, waiting, settings.cancel_grace_s
+        )
         calls = DurableCalls(
             tasks, self._store, subscriptions, self._contracts, self._direct, settings, self._tracer
         )
@@ -258,7 +263,7 @@ class Namespace(StoreEvents, SessionEvents):
         health.HealthLists(self._health).serve_on(routes)
         routes.others = audited.hosted(timing.timed(calls))
         counted = self._store, self._register, self._sessions, subscriptions, submissions
-        self.figures.ask(CountedParts(*counted, calls.admission, self._direct.balancer))
+        self.figures.ask(CountedParts(*counted, calls.admission, self._forecast, self._direct.balancer))
 
     # -- lifecycle ------------------------------------------------------------------------------------------------
 

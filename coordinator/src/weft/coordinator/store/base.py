@@ -127,6 +127,11 @@ class TaskStore(Protocol):
         (`QueueKey.avoid`). The claimant decides whether that agent may get it all the same."""
         ...
 
+    def ready_ahead(self, queue: QueueKey, priority: int) -> int:
+        """Ready tasks of a queue that start before a new one of this priority. May be a little stale, and count a few that have
+        just been cancelled or are of a lower priority; costs no I/O, and the same however many there are."""
+        ...
+
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
         """Claim ready tasks, request by request; none while the store is not writable, and never an expired task. May give
         fewer than requested although more are ready: then `StoreListener.ready` is called.

@@ -75,7 +75,8 @@ const (
 	ErrorReason_ERROR_REASON_SESSION_PROTOCOL ErrorReason = 19
 	// UNAVAILABLE: the store cannot be written (disk full, file lost). RetryInfo says when to try again.
 	ErrorReason_ERROR_REASON_STORE_UNAVAILABLE ErrorReason = 20
-	// RESOURCE_EXHAUSTED: a queue, stream or session bound is reached. RetryInfo says when to try again.
+	// RESOURCE_EXHAUSTED: a queue, stream or session bound is reached; or a waiting call could not start before its deadline, because
+	// there are too many tasks ahead of it (`limit` in the metadata is `queue_wait`). RetryInfo says when to try again.
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 21
 	// UNAVAILABLE: the coordinator is stopping. Tasks go on; ask again, with the same request id.
 	ErrorReason_ERROR_REASON_STOPPING ErrorReason = 22

@@ -301,6 +301,9 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents)
     def ready_depths(self) -> Mapping[QueueKey, int]:
         return self._table.backlog.ready_depths()
 
+    def ready_ahead(self, queue: QueueKey, priority: int) -> int:
+        return self._table.backlog.ahead(queue, priority)
+
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
         if not self._journal.writable:
             return [[] for _ in requests]

@@ -200,6 +200,13 @@ class Backlog:
             if queue.ready and not (paused and key.method in paused)
         }
 
+    def ahead(self, key: QueueKey, priority: int) -> int:
+        """Ready tasks of a queue with this priority or a higher one, with stale ones."""
+        queue = self.active.get(key)
+        if queue is None or not queue.ready:
+            return 0
+        return min(queue.ready, sum(map(len, queue.heaps[: HIGHEST_PRIORITY - priority + 1])))
+
     def ranked(self, keys: Container[QueueKey], closed: AbstractSet[str] = frozenset()) -> Iterator[int]:
         """Ready tasks of these queues, best first. The caller must claim or park each task before it takes the next.
 

@@ -13,6 +13,7 @@ from weft.coordinator.store.event_store import EVENT_BYTES, IDS_S
 from weft.coordinator.store.fairness import MAX_TAG, MAX_WEIGHT, MIN_WEIGHT, MOST_KEYS, TAG_UNIT
 from weft.coordinator.store.group_store import ENDED_KEPT_S, OPEN_KEPT_S
 from weft.coordinator.store.history import MAX_ATTEMPTS
+from weft.coordinator.store.redis.ready_depths import LONG_QUEUE
 from weft.coordinator.store.rules import (
     BACKSTOP_S,
     CALLERS_CODES,
@@ -55,6 +56,7 @@ def _values() -> Mapping[str, str]:
         "UNAVAILABLE": code_pb2.UNAVAILABLE,
         "BACKSTOP_S": BACKSTOP_S,
         "HIGHEST_PRIORITY": HIGHEST_PRIORITY,
+        "LONG_QUEUE": LONG_QUEUE,
         "MAX_HISTORY": MAX_ATTEMPTS,
         "MAX_GROWTH": MAX_GROWTH,
         "RECLAIM_ATTEMPTS": RECLAIM_ATTEMPTS,

@@ -26,6 +26,7 @@ from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.redis import task_reads
 from weft.coordinator.store.redis.encoding import queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.endpoint_resolver import Client
+from weft.coordinator.store.redis.ready_depths import ReadyDepths
 from weft.coordinator.store.redis.redis_clock import RedisClock
 from weft.coordinator.store.redis.redis_errors import Refusals, refusal
 from weft.coordinator.store.redis.redis_keys import RedisKeys
@@ -80,7 +81,7 @@ class RedisLink:
         self.listener = listener
         self.writable = True
         self.unfinished = 0
-        self.ready: dict[QueueKey, int] = {}
+        self.ready = ReadyDepths()
         self.paused: frozenset[str] = frozenset()
         # Methods with run limits.
         self.limited: frozenset[str] = frozenset()
@@ -231,7 +232,7 @@ class RedisLink:
             self._note_available()
         self.unfinished = reply.unfinished
         self.scripts.figures.add(reply.tally)
-        self._set_depths(reply.depths)
+        self.ready.set(reply.depths)
         self._revoke(reply.revoked)
         if reply.woke:
             self.listener.ready()
@@ -264,14 +265,6 @@ class RedisLink:
         for kind in kinds:
             self.listener.rows_changed(kind)
 
-    def _set_depths(self, depths: Sequence[tuple[bytes, int]]) -> None:
-        for name, count in depths:
-            key = queue_key(name.decode())
-            if count:
-                self.ready[key] = count
-            else:
-                self.ready.pop(key, None)
-
     # -- hearing --------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
@@ -298,7 +291,7 @@ class RedisLink:
     async def _on_event(
         self, ids: Any, depths: Any, revoked: Any, woke: bool, row_kinds: Any = False
     ) -> None:
-        self._set_depths(depths)
+        self.ready.set(depths)
         if row_kinds:
             self.rows_changed({kind.decode() for kind in row_kinds})
         self._revoke(revoked)
@@ -343,6 +336,7 @@ class RedisLink:
 
     async def _refresh(self) -> None:
         depths: dict[QueueKey, int] = {}
+        ranks: dict[QueueKey, Sequence[int]] = {}
         versions = self._versions
         more, anew, missed = True, False, False
         while more:
@@ -358,11 +352,12 @@ class RedisLink:
                 self.limited = frozenset(method.decode() for method in limited or ())
             self._pauses, self._revision, self._rows, self._rulings = pauses, revision, rows, versions[-1]
             self.rows_changed([kind.decode() for kind in kinds or ()])
-            depths |= {queue_key(name.decode()): queued for name, queued in moved or ()}
-        if anew:
-            self.ready = depths
-        else:
-            self.ready.update(depths)
+            for name, queued, *by_rank in moved or ():
+                key = queue_key(name.decode())
+                depths[key] = queued
+                if by_rank:
+                    ranks[key] = by_rank[0]
+        self.ready.looked(depths, ranks, anew=anew)
         self._missed = self._missed or missed
         self._note_available()
         while self.in_doubt:

@@ -190,11 +190,14 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents):
         return self._link.unfinished + self._buffer.unfinished
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
-        ready = self._link.ready
+        ready: Mapping[QueueKey, int] = self._link.ready
         if self._link.paused:
             ready = {key: count for key, count in ready.items() if key.method not in self._link.paused}
         # A queue with deferred tasks has no others in Redis, or the deferred ones will be there at once.
         return {**ready, **self._buffer.depths} if self._buffer.depths else ready
+
+    def ready_ahead(self, queue: QueueKey, priority: int) -> int:
+        return self._link.ready.ahead(queue, priority) + self._buffer.depths.get(queue, 0)
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
         if not self._link.writable or not requests:

@@ -297,8 +297,8 @@ end
 -- writes   live
 -- result   {whether it was not there, and may have missed events; the time; versions of fleet, catalogue and run limits; version
 --          of `pauses`; paused {method…}, or false: the known ones; methods with run limits, the same; revision; whether the
---          queues are told anew; whether there are more; {{queue, ready tasks}…} of changed queues with ready tasks; revision
---          of rows; {kind…} of rows changed since the known one}
+--          queues are told anew; whether there are more; {{queue, ready tasks, those by rank if they are many}…} of changed
+--          queues with ready tasks; revision of rows; {kind…} of rows changed since the known one}
 local function look()
   local known = call('ZSCORE', all('live'), ARGV[2])
   -- First: without memory, Redis refuses this write. After a removal in the same script it would allow it.
@@ -327,7 +327,7 @@ local function look()
   local depths = {}
   local moved = call('ZRANGEBYSCORE', all('moved'), '(' .. since, '+inf', 'WITHSCORES', 'LIMIT', 0, most)
   for at = 1, #moved, 2 do
-    depths[#depths + 1] = {moved[at], call('ZCARD', key('ready', moved[at]))}
+    depths[#depths + 1] = depth_of(moved[at])
     since = tonumber(moved[at + 1])
   end
   local more = #depths == most

@@ -13,6 +13,22 @@ local function required(queue)
   return method, method .. '\n' .. text
 end
 
+-- A queue's ready tasks for `look`: {queue, count}, and of a long queue {those of each rank}, up to the last rank that has some.
+local function depth_of(queue)
+  local ready, counts, rank = key('ready', queue), {}, 0
+  local queued = call('ZCARD', ready)
+  local left = queued
+  if queued < LONG_QUEUE then
+    return {queue, queued}
+  end
+  while left > 0 and rank <= HIGHEST_PRIORITY do
+    local count = call('ZCOUNT', ready, rank, '(' .. rank + 1)
+    rank, left = rank + 1, left - count
+    counts[rank] = count
+  end
+  return {queue, queued, counts}
+end
+
 -- Count an unfinished task into its queue or out of it, and the different requirements of its method.
 local function tally(queue, by)
   add('queues', queue, by)
