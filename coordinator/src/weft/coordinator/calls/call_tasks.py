@@ -77,9 +77,7 @@ class CallTasks:
             Deadline.of(left_s if answered_early else None, asyncio.get_running_loop().time()),
         )
 
-    async def store_awaited(
-        self, submission: Submission, left_s: float | None, context: Context
-    ) -> Enqueued:
+    async def store_awaited(self, submission: Submission, left_s: float | None, context: Context) -> Enqueued:
         """Store a task whose caller waits here for so long, and tells `waiting` how that ends. The end is acknowledged, and one commit
         makes task and end durable.
 
