@@ -50,7 +50,7 @@ class Intake:
     def check_call(self, *_: object) -> Submission:
         return Submission(METHOD, task_id="t")
 
-    async def store(self, _: object) -> list[Enqueued]:
+    async def store(self, *_: object, **__: object) -> list[Enqueued]:
         return [Enqueued("t")]
 
 

@@ -34,13 +34,17 @@ class ReadyDepths(dict[QueueKey, int]):
         """Take what a look has told.
 
         Args:
-            ranks: of the long ones among the queues. One that moves is told each time.
-            anew: of all queues.
+            found: queues that have changed since the last look.
+            ranks: of the long ones among them.
+            anew: it told all queues.
         """
         if anew:
             self.clear()
         self.update(found)
-        self._ranks = dict(ranks)
+        if self._ranks:
+            kept = self._ranks.items()
+            self._ranks = {key: each for key, each in kept if key in self and key not in found}
+        self._ranks.update(ranks)
 
     def ahead(self, queue: QueueKey, priority: int) -> int:
         """Ready tasks of a queue without those of a lower priority, of which a look told: they hardly change while better ones wait."""
