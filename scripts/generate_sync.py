@@ -30,6 +30,7 @@ MODULES = (
     "group_handle",
     "method_overrides",
     "mesh_tokens",
+    "budgets",
     "direct_calls",
     "mesh",
 )
@@ -42,6 +43,7 @@ CLASSES = {
     "SelectedAgents": "_selected",
     "Methods": "_methods",
     "Tokens": "_tokens",
+    "Budgets": "_budgets",
     "Schedules": "_schedules",
     "Pools": "_pools",
     "Events": "_events",

@@ -108,20 +108,29 @@ class TaskOptions(_message.Message):
     def __init__(self, priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[_options_pb2.TimeLimits, _Mapping]] = ..., retry: _Optional[_Union[_options_pb2.RetryPolicy, _Mapping]] = ..., requirements: _Optional[_Union[_options_pb2.Requirements, _Mapping]] = ..., context: _Optional[_Union[CallContext, _Mapping]] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[float] = ..., group: _Optional[str] = ..., no_wait: bool = ..., locks: _Optional[_Iterable[_Union[_options_pb2.Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., agent_id: _Optional[str] = ..., no_cache: bool = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("status", "response", "headers", "trailers", "error", "fallback")
+    __slots__ = ("status", "response", "headers", "trailers", "error", "fallback", "used")
+    class UsedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     TRAILERS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
     status: _status_pb2.Status
     response: bytes
     headers: _containers.RepeatedCompositeFieldContainer[Metadatum]
     trailers: _containers.RepeatedCompositeFieldContainer[Metadatum]
     error: HandlerError
     fallback: str
-    def __init__(self, status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., response: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., trailers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., fallback: _Optional[str] = ...) -> None: ...
+    used: _containers.ScalarMap[str, float]
+    def __init__(self, status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., response: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., trailers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., fallback: _Optional[str] = ..., used: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class HandlerError(_message.Message):
     __slots__ = ("type", "message", "stack")

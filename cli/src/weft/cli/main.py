@@ -105,6 +105,12 @@ class _Commands(LazyGroup):
             "Find out what is wrong, and what to do about it.",
             _LOOK,
         ),
+        "usage": CommandEntry("weft.cli.commands.usage_command:usage", "Show what tasks have used.", _LOOK),
+        "budgets": CommandEntry(
+            "weft.cli.commands.usage_command:budgets",
+            "Set, list and delete bounds on what tasks may use.",
+            _LOOK,
+        ),
         "export": CommandEntry(
             "weft.cli.state.state_command:export_state", "Write the state of a mesh to a file.", _LOOK
         ),

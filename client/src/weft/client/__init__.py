@@ -22,6 +22,7 @@ asyncio; `weft.agent` is for programs that host methods.
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.agent_stacks import AgentStacks, ChildProcess, ProgramStack, StackFrame, StackKind
 from weft.client.api import Unreachable
+from weft.client.budgets import Budget, Budgets
 from weft.client.bulk_progress import BulkProgress
 from weft.client.events import Event, Events, NewEvent, Published, Topic
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
@@ -62,6 +63,7 @@ from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitRe
 from weft.client.tasks import Finished, Tasks
 from weft.client.tasks_by_id import TasksById
 from weft.client.trace_export import export_traces
+from weft.client.usage_snapshot import Usage, UsageReport
 from weft.rpc.errors import (
     Aborted,
     AlreadyExists,
@@ -105,6 +107,8 @@ __all__ = [
     "AlreadyExists",
     "Attempt",
     "AttemptCounts",
+    "Budget",
+    "Budgets",
     "BulkProgress",
     "Cancelled",
     "ChildProcess",
@@ -197,6 +201,8 @@ __all__ = [
     "Unimplemented",
     "Unknown",
     "Unreachable",
+    "Usage",
+    "UsageReport",
     "WaitReason",
     "WeftError",
     "WrongEventLoop",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import grpc.aio
 
 from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
+from weft.client.budgets import Budgets
 from weft.client.direct_calls import Direct
 from weft.client.events import Events
 from weft.client.fleet import Fleet
@@ -24,6 +26,7 @@ from weft.client.pools import Pools
 from weft.client.schedules import Schedules
 from weft.client.stats_snapshot import CoordinatorStats, stats_of
 from weft.client.tasks import Tasks
+from weft.client.usage_snapshot import UsageBy, UsageReport, usage_of
 from weft.rpc.balancing import Balancer
 from weft.rpc.membership.present_tls import present
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
@@ -255,6 +258,26 @@ class Mesh:
     def tokens(self) -> Tokens:
         """What callers show where coordinators ask for it. For operators."""
         return Tokens(self._api)
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """Bounds on what tasks may use."""
+        return Budgets(self._api)
+
+    async def usage(
+        self, by: UsageBy = "method", *, start: datetime | None = None, end: datetime | None = None
+    ) -> UsageReport:
+        """What tasks have used, over all coordinators; of the others all but the last ten seconds.
+
+        Args:
+            by: "method", "agent", "root_task" or "time": hours up to two days, else days (UTC).
+            start: rounded down to a whole hour or day. None: a day before the end. Hours are kept for 8 days, days for 400.
+            end: None: now.
+
+        Raises:
+            InvalidArgument: `by` is none of these, or the start is after the end.
+        """
+        return await usage_of(self._api, by, start, end)
 
     async def stats(self, method: str = "", *, window_s: float = 300.0) -> CoordinatorStats:
         """What happened to the tasks of each method in the last minutes, at the coordinator that answers.

@@ -29,8 +29,9 @@ class MeshPart:
             why: what ends them. None: the coordinator is stopping.
         """
 
-    def rows_changed(self, kind: str) -> None:
-        """Some coordinator has changed rows of a kind in the store's table."""
+    def rows_changed(self, kind: str) -> bool:  # noqa: ARG002
+        """Some coordinator has changed rows of a kind in the store's table. True: `keep_house` is to look at them soon."""
+        return False
 
     def fleet_moved(self) -> None:
         """Agents have joined, changed or gone. Costs nothing if the part has nothing to do with them."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from weft.agent.handlers.mesh_clients import MeshClients, own_clients
+from weft.agent.handlers.used_units import add_unit
 from weft.rpc.calls import call_context
 from weft.v1 import session_pb2
 
@@ -53,6 +54,7 @@ class RunningCall(Protocol):
     """A call whose handler is running."""
 
     agent_id: str
+    used_units: dict[str, float] | None
 
     @property
     def assignment(self) -> session_pb2.Assignment:
@@ -136,6 +138,21 @@ class RunningTask:
     def cancelled(self) -> CancelSignal:
         """Set when the attempt is cancelled or out of time: `.is_set()`, or `.wait(timeout)` in a thread."""
         return self._context.cancel_signal
+
+    def use(self, unit: str, amount: float) -> None:
+        """Say that this attempt has used something, such as `use("tokens", 812)`: it is added to the usage of the method, the agent
+        and the tree of tasks (`weft usage`), and counts for budgets. May be called several times, and from any thread.
+
+        What a direct call uses is not counted: no coordinator hears of it.
+
+        Args:
+            unit: its name: 1 to 64 letters, digits, ".", "_" and "-"; at most 16 different ones in an attempt.
+            amount: how much more was used: 0 or above.
+
+        Raises:
+            ValueError: the unit or the amount cannot be counted.
+        """
+        add_unit(self._context, unit, amount)
 
     @property
     def mesh(self) -> Mesh:

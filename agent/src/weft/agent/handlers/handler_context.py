@@ -62,6 +62,8 @@ class HandlerContext:
     on_headers: Callable[[weft_metadata.Pairs], None] | None = None
     # Decodes and parses one request of a stream; None: gRPC has parsed them.
     decode: Any = None
+    # What the handler says that it has used, by unit; None: nothing so far.
+    used_units: dict[str, float] | None = None
     _callbacks: list[Callable[[], object]] | None = None
     _done = False
 

@@ -27,6 +27,7 @@ from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, Sy
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.stack_dump import StackDumper
+from weft.agent.handlers.used_units import put_units
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.agent.hosting.sources import from_sources
@@ -127,6 +128,7 @@ class _IsolatedProcess:
             outcome = self._run(run.hosted, run.context, run.limit_bytes)
             with self._current_lock:
                 self._context = self._task = None
+            put_units(outcome, run.context)
             self.send(("done", outcome.SerializeToString()))
 
     def _run(self, hosted: HostedMethod, context: HandlerContext, limit_bytes: int) -> task_pb2.Outcome:

@@ -22,6 +22,7 @@ from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
+from weft.agent.handlers.used_units import put_units, take_trailers
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.agent.session.attempt import HeldAttempt, Ref
@@ -107,6 +108,10 @@ class AttemptRun(HandlerRun):
         if self.interrupted and (crashed or outcome.status.code == code_pb2.CANCELLED):
             executor.release(self.attempt)
             return
+        if self.context.used_units:
+            put_units(outcome, self.context)
+        if outcome.trailers:
+            take_trailers(outcome)
         executor.report(self.attempt, outcome, crashed=crashed, began_s=self.began_s)
 
     def answer(self, outcome: task_pb2.Outcome) -> None:

@@ -26,6 +26,7 @@ from weft.coordinator.store.records import (
 )
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.coordinator.store.store_refusals import refusal_of
+from weft.coordinator.usage.budget_book import BudgetBook
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
 from weft.rpc.times import checked_duration
@@ -64,8 +65,10 @@ class SubmissionService:
             no_wait=settings.no_wait,
         )
         self.stopping = False
+        # Why a task is refused because of a spent budget, by its method and its root; falsy: no budget is spent.
+        self.budgets: BudgetBook | None = None
         # Tasks refused at a limit so far, by limit.
-        self.limits_hit = {"run_limit": 0, "queued_tasks": 0, "queues_per_method": 0}
+        self.limits_hit = {"run_limit": 0, "queued_tasks": 0, "queues_per_method": 0, "budget": 0}
 
     def check(self, request: coordinator_pb2.SubmitTaskRequest, *, own_id: bool = False) -> Submission:
         """A request as a checked submission with a new task id.
@@ -106,6 +109,11 @@ class SubmissionService:
             WeftError: as `SubmitTask` says.
         """
         name = info.name
+        if self.budgets is not None and self.budgets.refusing:
+            root_id = "" if options is None else options.context.root_id
+            if (refused := self.budgets.refusal(name, root_id)) is not None:
+                self.limits_hit["budget"] += 1
+                raise refused
         policy = self._policies.find(name)
         return codec.submission(
             info,

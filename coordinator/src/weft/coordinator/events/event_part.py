@@ -37,9 +37,10 @@ class EventPart(MeshPart):
             )
         )
 
-    def rows_changed(self, kind: str) -> None:
+    def rows_changed(self, kind: str) -> bool:
         self._feeds.rows_changed(kind)
         self._retention.rows_changed(kind)
+        return False
 
     async def keep_house(self, now_s: float) -> None:
         await self._retention.run_once(now_s)

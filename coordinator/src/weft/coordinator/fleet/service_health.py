@@ -30,6 +30,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.StateService",
         "weft.v1.StatsService",
         "weft.v1.TokenService",
+        "weft.v1.UsageService",
     }
 )
 

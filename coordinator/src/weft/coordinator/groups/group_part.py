@@ -51,10 +51,11 @@ class GroupPart(MeshPart):
         )
         await self._passes.stop()
 
-    def rows_changed(self, kind: str) -> None:
+    def rows_changed(self, kind: str) -> bool:
         if kind == GROUPS:
             self._passes.changed()
             self._ends.changed()
+        return False
 
     async def methods(self) -> set[str]:
         return await callback_methods(self._store)

@@ -20,6 +20,7 @@ from weft.coordinator.state.state_part import StatePart
 from weft.coordinator.state.state_writer import MeshState
 from weft.coordinator.store.base import Store
 from weft.coordinator.task_logs.log_part import LogPart
+from weft.coordinator.usage.usage_part import UsagePart
 from weft.rpc.identity.edge import Edge
 
 
@@ -33,13 +34,14 @@ class MeshTools(NamedTuple):
     sessions: Sessions
     register: AgentRegister
     state: MeshState
+    usage: UsagePart
     once: CoordinatorParts
     name: str
 
 
 def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, tuple[MeshPart, ...]]:
     """The logs and the commands, which sessions answer to, and all parts, in the order in which they start and stop."""
-    store, settings, edge, submissions, sessions, register, state, once, name = tools
+    store, settings, edge, submissions, sessions, register, state, usage, once, name = tools
     logs = LogPart(store, sessions, register, settings, edge)
     commands = CommandPart(store, sessions, register, state.fleet, settings)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
@@ -48,4 +50,4 @@ def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, 
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home)
     state_part = StatePart(state, settings.stalled_stream_s)
-    return logs, commands, (logs, commands, schedules, groups, events, pools, state_part)
+    return logs, commands, (logs, commands, schedules, groups, events, pools, state_part, usage)

@@ -57,6 +57,7 @@ from weft.coordinator.statistics.stats_service import StatsService
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import Owner, SweepReport
+from weft.coordinator.usage.usage_part import UsagePart
 from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
@@ -105,6 +106,7 @@ class Namespace(StoreEvents, SessionEvents):
         self._resources = ResourceView(self._store, self._register)
         self._explainer = QueueExplainer(self._store, self._register, self._resources)
         self._index, self._forecast = SessionIndex(self._register.elsewhere), QueueForecast()
+        self._usage = UsagePart(store, self._contracts, self.fleet_changed)
         self._outcomes = self._make_outcomes()
         admission = ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle)
         self._sessions = Sessions(
@@ -131,6 +133,7 @@ class Namespace(StoreEvents, SessionEvents):
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
         self._submission_service = self._make_submissions(name)
+        self._submission_service.budgets = self._usage.keeper.book
         made = made_parts(self._tools(admission), self._identity.makers(name))
         self._logs, self._commands, self._parts = made
         self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
@@ -154,7 +157,7 @@ class Namespace(StoreEvents, SessionEvents):
             self._fleet,
             submissions,
         )
-        own = self._sessions, self._register, state, self._once, self._name
+        own = self._sessions, self._register, state, self._usage, self._once, self._name
         return MeshTools(store, self._settings, self._edge, submissions, *own)
 
     def _make_outcomes(self) -> AttemptOutcomes:
@@ -164,6 +167,7 @@ class Namespace(StoreEvents, SessionEvents):
             changed=self.session_changed,
             now=self._store.now,
             figures=self._store.figures,
+            used=self._usage.keeper.meter.attempt,
         )
 
     def _make_direct(self) -> DirectCalls:

@@ -84,7 +84,8 @@ class StoreEvents:
         if self._upkeep.rows_changed(kind):
             self._sweeper.hasten()
         for part in self._parts:
-            part.rows_changed(kind)
+            if part.rows_changed(kind):
+                self._sweeper.hasten()
         for rows in (self._overrides, self._operator_limits):
             if kind == rows.kind:
                 rows.rows_changed()

@@ -43,9 +43,10 @@ class SchedulePart(MeshPart):
     async def stop(self, why: WeftError | None) -> None:  # noqa: ARG002  # nobody waits here
         await self._passes.stop()
 
-    def rows_changed(self, kind: str) -> None:
+    def rows_changed(self, kind: str) -> bool:
         if kind == KIND:
             self._passes.changed()
+        return False
 
     async def methods(self) -> set[str]:
         return await self._table.methods()

@@ -24,8 +24,9 @@ from weft.v1 import fleet_pb2, session_pb2
 
 T = TypeVar("T")
 
-# A held attempt: its slots, its method, when it was assigned, by the monotonic clock (0: not known), and its trace.
-Held = tuple[int, str, float, str]
+# A held attempt: its slots, its method, when it was assigned, by the monotonic clock (0: not known), its trace, the task at the root of
+# its tree (empty: it is the root, or that is not known), and the bytes of its request.
+Held = tuple[int, str, float, str, str, int]
 
 # Queues whose cost is kept. Clients choose requirements, so there may be any number of them; past this many, begin anew.
 COSTS_REMEMBERED = 4096
@@ -263,16 +264,19 @@ class AgentSession:
             now_s: seconds since the epoch.
             since_s: the same moment by the monotonic clock.
         """
-        context, traceparent = b"", ""
+        context, traceparent, root_id = b"", "", ""
         for claimed in batch:
             ref = AttemptRef(claimed.task_id, claimed.attempt)
             assignment = assignment_of(claimed, now_s)
             if claimed.context != context:
                 # Tasks that were submitted together have the same one.
                 context, traceparent = claimed.context, assignment.context.traceparent
-            self.hold(ref, (claimed.cost, claimed.method, since_s, traceparent), claimed.consumes)
+                root_id = assignment.context.root_id
+            size_bytes = len(claimed.payload)
+            held = (claimed.cost, claimed.method, since_s, traceparent, root_id, size_bytes)
+            self.hold(ref, held, claimed.consumes)
             self._assignments.append(assignment)
-            self._assigned_bytes += len(claimed.payload)
+            self._assigned_bytes += size_bytes
         self._event.set()
 
     def cancel(self, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:

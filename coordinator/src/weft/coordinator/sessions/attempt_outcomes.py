@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from weft.coordinator.sessions.agent_outcomes import RULES, AgentOutcomes, is_fault
-from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.agent_session import AgentSession, Held
 from weft.coordinator.store.records import AttemptRef
 from weft.coordinator.store.task_figures import StoreFigures, observe
 from weft.rpc.balancing.outliers import sweep
@@ -40,6 +40,7 @@ class AttemptOutcomes:
         now: seconds since the epoch.
         clock: monotonic, in seconds.
         figures: where the times of attempts are counted.
+        used: told what each attempt has used (`UsageMeter.attempt`).
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class AttemptOutcomes:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         figures: StoreFigures | None = None,
+        used: Callable[[str, Held, session_pb2.AttemptResult, float], None] | None = None,
     ) -> None:
+        self._used = used
         self._figures = figures or StoreFigures()
         self._known = known
         self._timed = timed
@@ -96,7 +99,7 @@ class AttemptOutcomes:
 
     def take(self, session: AgentSession, results: Iterable[session_pb2.AttemptResult]) -> None:
         """Free the slots of ended attempts, and count their ends."""
-        outcomes, now_s = session.outcomes, self._clock()
+        outcomes, now_s, agent_id = session.outcomes, self._clock(), session.owner.agent_id
         successes = 0
         # The attempts that succeeded, of one method after another: how long they took, and the trace of the last one.
         method_of, took_s, trace_of = "", list[float](), ""
@@ -106,7 +109,9 @@ class AttemptOutcomes:
                 # A repeated report.
                 continue
             code = item.outcome.status.code
-            _, method, since_s, traceparent = held
+            _, method, since_s, traceparent, _, _ = held
+            if self._used is not None:
+                self._used(agent_id, held, item, now_s - since_s if since_s else 0.0)
             if not code and not item.crashed:
                 successes += 1
                 if since_s:

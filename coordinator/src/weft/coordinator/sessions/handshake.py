@@ -136,7 +136,7 @@ class Opener:
         records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
         for (ref, queue), record in zip(adopted.items(), records, strict=True):
             consumes = queue.requirements.consumes
-            session.hold(ref, (session.cost(queue.method), queue.method, 0.0, ""), consumes)
+            session.hold(ref, (session.cost(queue.method), queue.method, 0.0, "", "", 0), consumes)
             if record is not None and record.cancel_requested:
                 session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator import guard
@@ -24,6 +26,7 @@ Context = aio.ServicerContext[Any, Any]
 _BATCH = 256
 # An export reads everything: others wait until it has ended.
 _MOST_AT_A_TIME = 2
+_DRAIN_S = 2.0
 
 
 class StateService(state_pb2_grpc.StateServiceServicer):
@@ -74,11 +77,20 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         request_iterator: AsyncIterator[state_pb2.ImportStateRequest],
         context: Context,  # noqa: ARG002
     ) -> state_pb2.ImportStateResponse:
+        try:
+            return await self._import(request_iterator)
+        except WeftError:
+            await _drain(request_iterator)
+            raise
+
+    async def _import(
+        self, requests: AsyncIterator[state_pb2.ImportStateRequest]
+    ) -> state_pb2.ImportStateResponse:
         limit = self._begin()
         writer = StateWriter(self._mesh)
         try:
             async with limit:
-                async for request in guard.parsed(request_iterator):
+                async for request in guard.parsed(requests):
                     await writer.take(request.records)
                 return await writer.finish()
         except TimeoutError:
@@ -97,3 +109,11 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         limit = asyncio.timeout(None)
         self._running.add(limit)
         return limit
+
+
+async def _drain(requests: AsyncIterator[state_pb2.ImportStateRequest]) -> None:
+    """Read on for a moment: a client whose stream ends while it writes does not see the status."""
+    with contextlib.suppress(TimeoutError, DecodeError):
+        async with asyncio.timeout(_DRAIN_S):
+            async for _ in requests:
+                pass

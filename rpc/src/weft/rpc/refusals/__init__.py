@@ -22,6 +22,7 @@ from weft.rpc.refusals.agent_refusals import (
     session_protocol,
     session_superseded,
 )
+from weft.rpc.refusals.budget_refusals import budget_not_found, budget_spent
 from weft.rpc.refusals.caller_refusals import (
     caller_limit,
     callers_unknown,
@@ -131,6 +132,8 @@ __all__ = [
     "agent_not_found",
     "app_unavailable",
     "audit_off",
+    "budget_not_found",
+    "budget_spent",
     "call_deadline",
     "caller_limit",
     "callers_unknown",

@@ -1,0 +1,1 @@
+"""What tasks have used, and budgets that bound it."""

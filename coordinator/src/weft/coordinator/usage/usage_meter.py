@@ -1,0 +1,58 @@
+"""Counts what attempts use, when their agents report them. Each task comes by here: no I/O, nothing that grows with tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from weft.coordinator.sessions.agent_session import Held
+from weft.coordinator.usage.usage_table import Totals, UsageTable, entry_of
+from weft.v1 import session_pb2
+
+
+class UsageMeter:
+    """What was counted here since it was last taken."""
+
+    def __init__(self) -> None:
+        self._table = UsageTable()
+        # Called after each attempt. None: there are no budgets.
+        self.changed: Callable[[], None] | None = None
+        # Tasks below which others were run, or that have a budget: what they use themselves counts too.
+        self.roots: Mapping[str, object] = {}
+
+    def attempt(self, agent_id: str, held: Held, item: session_pb2.AttemptResult, took_s: float) -> None:
+        """Count an attempt that has been reported.
+
+        Args:
+            held: as its session held it.
+            took_s: 0: not known.
+        """
+        slots, method, _, _, root_id, request_bytes = held
+        outcome, table, slot_s = item.outcome, self._table, took_s * slots
+        sizes = request_bytes, len(outcome.response)
+        of_method = table.methods.get(method) or entry_of(table.methods, method)
+        of_agent = table.agents.get(agent_id) or entry_of(table.agents, agent_id)
+        of_method.add(took_s, slot_s, *sizes)
+        of_agent.add(took_s, slot_s, *sizes)
+        of_root: Totals | None = None
+        if root_id or item.task_id in self.roots or item.task_id in table.roots:
+            of_root = entry_of(table.roots, root_id or item.task_id)
+            of_root.add(took_s, slot_s, *sizes)
+        if outcome.used:
+            for totals in (of_method, of_agent, of_root):
+                if totals is not None:
+                    totals.add_units(outcome.used)
+        if self.changed is not None:
+            self.changed()
+
+    @property
+    def present(self) -> UsageTable:
+        """What was counted since it was last taken. Goes on to grow."""
+        return self._table
+
+    def take(self) -> UsageTable | None:
+        """What was counted since, and begin anew. None: nothing."""
+        table = self._table
+        if not table.methods:
+            return None
+        self._table = UsageTable()
+        return table

@@ -1,0 +1,137 @@
+"""What was used, by method, agent and root task: numbers that are added up. Pure, and bounded in names."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+from weft.rpc.times import duration, seconds
+from weft.v1 import usage_pb2
+
+# Names of one kind that are counted apart; what is beyond is counted together, under the empty name.
+MAX_NAMES = 1000
+MAX_UNITS = 16
+_UNIT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# What is counted of each attempt, by the names that budgets use.
+BUILT_IN = ("attempts", "active_s", "slot_s", "request_bytes", "response_bytes")
+_LARGEST = 1e18
+
+
+def is_unit(name: str) -> bool:
+    """Whether a handler may name a unit so."""
+    return name not in BUILT_IN and _UNIT.fullmatch(name) is not None
+
+
+class Totals:
+    """Amounts of everything."""
+
+    __slots__ = (*BUILT_IN, "units")
+
+    def __init__(self) -> None:
+        self.attempts = self.request_bytes = self.response_bytes = 0
+        self.active_s = self.slot_s = 0.0
+        self.units: dict[str, float] = {}
+
+    def add(self, active_s: float, slot_s: float, request_bytes: int, response_bytes: int) -> None:
+        """Count an attempt."""
+        self.attempts += 1
+        self.active_s += active_s
+        self.slot_s += slot_s
+        self.request_bytes += request_bytes
+        self.response_bytes += response_bytes
+
+    def add_units(self, units: Mapping[str, float]) -> None:
+        """Count units. An agent may say anything: what is no amount is left out."""
+        for name, amount in units.items():
+            known = name in self.units
+            room = known or (len(self.units) < MAX_UNITS and is_unit(name))
+            if room and 0 < amount <= _LARGEST and math.isfinite(amount):
+                self.units[name] = self.units.get(name, 0.0) + amount
+
+    def merge(self, other: Totals) -> None:
+        for name in BUILT_IN:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.add_units(other.units)
+
+    def amount(self, unit: str) -> float:
+        """How much of a unit was used."""
+        return float(getattr(self, unit)) if unit in BUILT_IN else self.units.get(unit, 0.0)
+
+    def message(self) -> usage_pb2.Usage:
+        return usage_pb2.Usage(
+            attempts=self.attempts,
+            active=duration(self.active_s),
+            slot_time=duration(self.slot_s),
+            request_bytes=self.request_bytes,
+            response_bytes=self.response_bytes,
+            units=self.units,
+        )
+
+    @classmethod
+    def of(cls, message: usage_pb2.Usage) -> Totals:
+        made = cls()
+        made.attempts = message.attempts
+        made.active_s, made.slot_s = seconds(message.active), seconds(message.slot_time)
+        made.request_bytes, made.response_bytes = message.request_bytes, message.response_bytes
+        made.add_units(message.units)
+        return made
+
+
+class UsageTable:
+    """What was used in some time."""
+
+    def __init__(self) -> None:
+        self.methods: dict[str, Totals] = {}
+        self.agents: dict[str, Totals] = {}
+        self.roots: dict[str, Totals] = {}
+
+    def merge(self, other: UsageTable) -> None:
+        for mine, theirs in zip(self.kinds(), other.kinds(), strict=True):
+            for name, totals in theirs.items():
+                entry_of(mine, name).merge(totals)
+
+    def kinds(self) -> tuple[dict[str, Totals], dict[str, Totals], dict[str, Totals]]:
+        return self.methods, self.agents, self.roots
+
+    def total(self) -> Totals:
+        """The sum over methods."""
+        return sum_of(self.methods.values())
+
+    def take_in(self, record: usage_pb2.UsageRecord) -> None:
+        """Add what a stored record says."""
+        for mine, entries in zip(self.kinds(), (record.methods, record.agents, record.roots), strict=True):
+            for entry in entries:
+                entry_of(mine, entry.name).merge(Totals.of(entry.usage))
+
+    def records(self, most: int) -> list[usage_pb2.UsageRecord]:
+        """The same as records of at most so many entries; at least one."""
+        records = [usage_pb2.UsageRecord()]
+        count = 0
+        for kind, entries in zip(("methods", "agents", "roots"), self.kinds(), strict=True):
+            for name, totals in entries.items():
+                if count == most:
+                    records.append(usage_pb2.UsageRecord())
+                    count = 0
+                getattr(records[-1], kind).add(name=name, usage=totals.message())
+                count += 1
+        return records
+
+
+def entry_of(entries: dict[str, Totals], name: str) -> Totals:
+    """The totals under a name; those of all others, if there are too many names."""
+    found = entries.get(name)
+    if found is None:
+        if len(entries) >= MAX_NAMES:
+            name = ""
+            found = entries.get(name)
+        if found is None:
+            found = entries[name] = Totals()
+    return found
+
+
+def sum_of(entries: Iterable[Totals]) -> Totals:
+    total = Totals()
+    for each in entries:
+        total.merge(each)
+    return total

@@ -1,0 +1,28 @@
+"""Refusals of budgets."""
+
+from __future__ import annotations
+
+from weft.rpc.errors import LimitReached, NotFound
+from weft.v1 import errors_pb2 as pb
+from weft.v1 import usage_pb2
+
+
+def budget_spent(budget: usage_pb2.Budget) -> LimitReached:
+    """A task is refused because of a spent budget."""
+    renews = budget.renew_time.ToJsonString() if budget.HasField("renew_time") else ""
+    then = f"; it begins anew at {renews}" if renews else ""
+    return LimitReached(
+        f"the budget {budget.name} of {budget.amount:g} {budget.unit} is spent{then}; an operator can raise it (weft budgets set)",
+        reason=pb.ERROR_REASON_BUDGET_SPENT,
+        metadata={"budget": budget.name, "unit": budget.unit, "amount": f"{budget.amount:g}"}
+        | ({"renews": renews} if renews else {}),
+    )
+
+
+def budget_not_found(name: str) -> NotFound:
+    """No budget has the name."""
+    return NotFound(
+        f"no budget has the name {name!r}; `weft budgets list` shows those that there are",
+        reason=pb.ERROR_REASON_BUDGET_NOT_FOUND,
+        metadata={"budget": name},
+    )
