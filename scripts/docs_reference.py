@@ -50,6 +50,7 @@ CONTRACT = (
     "provision",
     "payload",
     "state",
+    "usage",
 )
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")

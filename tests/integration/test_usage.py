@@ -226,7 +226,7 @@ async def test_handlers_name_units_and_the_library_reads_them(tmp_path: Path) ->
 
         class Servicer(probe_pb2_grpc.ProbeServiceServicer):
             async def Echo(self, request: Any, context: Any) -> Any:
-                context.set_trailing_metadata((("weft-used-tokens", "11"), ("weft-used-x", "no number")))
+                context.set_trailing_metadata((("x-weft-used-tokens", "11"), ("x-weft-used-x", "no number")))
                 return request
 
         agent.add_servicer(probe_pb2_grpc.add_ProbeServiceServicer_to_server, Servicer())

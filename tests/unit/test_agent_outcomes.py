@@ -54,7 +54,7 @@ class Watched:
         for code in codes:
             self._count += 1
             since_s = self.now_s - took_s if took_s else 0.0
-            at.hold(AttemptRef(f"t{self._count}", 1), (1, method, since_s, ""))
+            at.hold(AttemptRef(f"t{self._count}", 1), (1, method, since_s, "", "", 0))
             outcome = task_pb2.Outcome()
             outcome.status.code = code
             results.append(
@@ -174,12 +174,12 @@ def test_attempts_lost_with_a_process_are_faults() -> None:
     for number in range(3):
         agent = watched.agent("a", instance=f"p{number}")
         assert not agent.outcomes.failing
-        agent.hold(AttemptRef(f"x{number}", 1), (1, "", 0.0, ""))
+        agent.hold(AttemptRef(f"x{number}", 1), (1, "", 0.0, "", "", 0))
         watched.outcomes.end(agent)
     assert watched.agent("a", instance="p3").outcomes.failing
     same = watched.agent("b")
     for number in range(9):
-        same.hold(AttemptRef(f"y{number}", 1), (1, "", 0.0, ""))
+        same.hold(AttemptRef(f"y{number}", 1), (1, "", 0.0, "", "", 0))
     watched.outcomes.end(same)
     assert not watched.agent("b").outcomes.failing, "the same process has kept them"
 
@@ -204,7 +204,7 @@ def test_another_coordinators_knowledge_is_taken_over(left_s: float, allowance: 
 def test_a_repeated_report_counts_once() -> None:
     watched = Watched()
     agent = watched.agent()
-    agent.hold(AttemptRef("t", 1), (1, "", 0.0, ""))
+    agent.hold(AttemptRef("t", 1), (1, "", 0.0, "", "", 0))
     outcome = task_pb2.Outcome()
     outcome.status.code = FAULT
     for _ in range(5):

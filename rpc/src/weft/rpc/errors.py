@@ -186,7 +186,8 @@ class TooLarge(ResourceExhausted, FixRequest):
 
 
 class LimitReached(ResourceExhausted, Failed):
-    """A run limit refuses a task. There is room when another task has ended; weft's own clients do not repeat the call."""
+    """A run limit refuses a task, or a budget is spent. There is room when another task has ended, or when the budget begins anew; weft's own
+    clients do not repeat the call."""
 
 
 class InvalidArgument(FixRequest):
@@ -345,7 +346,7 @@ def _class_of(code: grpc.StatusCode, reason: int, delay_s: float | None) -> type
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         if reason in _TOO_LARGE:
             return TooLarge
-        if reason == errors_pb2.ERROR_REASON_LIMIT_REACHED:
+        if reason in {errors_pb2.ERROR_REASON_LIMIT_REACHED, errors_pb2.ERROR_REASON_BUDGET_SPENT}:
             return LimitReached
         # As gRPC's conventions say: only with a RetryInfo the same call may succeed later.
         return ResourceExhausted if delay_s is None else Overloaded

@@ -11,8 +11,8 @@ from typing import Protocol
 from weft.v1 import task_pb2
 
 MAX_UNITS = 16
-# Trailing metadata "weft-used-tokens: 42" says the same as `use("tokens", 42)`, in lower case as gRPC has it.
-TRAILER_PREFIX = "weft-used-"
+# Trailing metadata "x-weft-used-tokens: 42" says the same as `use("tokens", 42)`, in lower case as gRPC has it.
+TRAILER_PREFIX = "x-weft-used-"
 _UNIT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What is counted of each attempt anyway.
 _TAKEN = frozenset({"attempts", "active_s", "slot_s", "request_bytes", "response_bytes"})

@@ -106,7 +106,6 @@ class Namespace(StoreEvents, SessionEvents):
         self._resources = ResourceView(self._store, self._register)
         self._explainer = QueueExplainer(self._store, self._register, self._resources)
         self._index, self._forecast = SessionIndex(self._register.elsewhere), QueueForecast()
-        self._usage = UsagePart(store, self._contracts, self.fleet_changed)
         self._outcomes = self._make_outcomes()
         admission = ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle)
         self._sessions = Sessions(
@@ -133,7 +132,6 @@ class Namespace(StoreEvents, SessionEvents):
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
         self._submission_service = self._make_submissions(name)
-        self._submission_service.budgets = self._usage.keeper.book
         made = made_parts(self._tools(admission), self._identity.makers(name))
         self._logs, self._commands, self._parts = made
         self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
@@ -161,6 +159,7 @@ class Namespace(StoreEvents, SessionEvents):
         return MeshTools(store, self._settings, self._edge, submissions, *own)
 
     def _make_outcomes(self) -> AttemptOutcomes:
+        self._usage = UsagePart(self._store, self._contracts, self.fleet_changed)
         return AttemptOutcomes(
             self._register.description,
             timed=self._is_unary,
@@ -183,7 +182,9 @@ class Namespace(StoreEvents, SessionEvents):
         matching = Matching(self._store, self._register, self._fleet_sync.look_now)
         spans = SubmitSpans.of(self._tracer, shared=self._store.shared)
         meter = partial(self._identity.metering.namespace_meter, name)
-        return SubmissionService(self._store, self._contracts, matching, self._settings, spans, meter)
+        made = SubmissionService(self._store, self._contracts, matching, self._settings, spans, meter)
+        made.budgets = self._usage.keeper.book
+        return made
 
     def _make_unserved(self) -> UnservedQueues:
         policies, look = self._contracts.policies, self._fleet_sync.look_now

@@ -96,10 +96,11 @@ class PoolPart(MeshPart):
         for driver in self._drivers.values():
             await driver.stop()
 
-    def rows_changed(self, kind: str) -> None:
+    def rows_changed(self, kind: str) -> bool:
         if kind == KIND:
             for driver in self._drivers.values():
                 driver.rows_changed()
+        return False
 
     def fleet_moved(self) -> None:
         for driver in self._drivers.values():

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes, weighted_load
 from weft.coordinator.sessions.agent_requests import AgentRequests
 from weft.coordinator.sessions.agent_resources import AgentResources, Consumes
-from weft.coordinator.sessions.assignments import assignment_of
+from weft.coordinator.sessions.assignments import Held, assignment_of
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
@@ -23,10 +23,6 @@ from weft.rpc.times import duration
 from weft.v1 import fleet_pb2, session_pb2
 
 T = TypeVar("T")
-
-# A held attempt: its slots, its method, when it was assigned, by the monotonic clock (0: not known), its trace, the task at the root of
-# its tree (empty: it is the root, or that is not known), and the bytes of its request.
-Held = tuple[int, str, float, str, str, int]
 
 # Queues whose cost is kept. Clients choose requirements, so there may be any number of them; past this many, begin anew.
 COSTS_REMEMBERED = 4096

@@ -8,6 +8,10 @@ from weft.coordinator.store.records import Claimed
 from weft.rpc.times import duration, timestamp
 from weft.v1 import session_pb2
 
+# An attempt that an agent holds: its slots, its method, when it was assigned, by the monotonic clock (0: not known), its trace, the task at
+# the root of its tree (empty: it is the root, or that is not known), and the bytes of its request.
+Held = tuple[int, str, float, str, str, int]
+
 
 def assignment_of(claimed: Claimed, now_s: float) -> session_pb2.Assignment:
     """An attempt as its agent gets it; now: seconds since the epoch."""

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from weft.coordinator.sessions.agent_outcomes import RULES, AgentOutcomes, is_fault
-from weft.coordinator.sessions.agent_session import AgentSession, Held
+from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.assignments import Held
 from weft.coordinator.store.records import AttemptRef
 from weft.coordinator.store.task_figures import StoreFigures, observe
 from weft.rpc.balancing.outliers import sweep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from weft.coordinator.sessions.agent_session import Held
+from weft.coordinator.sessions.assignments import Held
 from weft.coordinator.usage.usage_table import Totals, UsageTable, entry_of
 from weft.v1 import session_pb2
 

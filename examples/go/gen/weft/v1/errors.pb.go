@@ -233,6 +233,11 @@ const (
 	ErrorReason_ERROR_REASON_COMMAND_NOT_ANSWERED ErrorReason = 150
 	// UNAVAILABLE: the agent is not connected, or its connection was lost before its answer to a command. Metadata: agent_id.
 	ErrorReason_ERROR_REASON_AGENT_NOT_CONNECTED ErrorReason = 151
+	// RESOURCE_EXHAUSTED: a budget is spent. Metadata: budget, its name, unit, amount, and renews,
+	// when it begins anew, if it does.
+	ErrorReason_ERROR_REASON_BUDGET_SPENT ErrorReason = 128
+	// NOT_FOUND: there is no budget of this name. Metadata: budget.
+	ErrorReason_ERROR_REASON_BUDGET_NOT_FOUND ErrorReason = 129
 )
 
 // Enum value maps for ErrorReason.
@@ -327,6 +332,8 @@ var (
 		149: "ERROR_REASON_COMMAND_REFUSED",
 		150: "ERROR_REASON_COMMAND_NOT_ANSWERED",
 		151: "ERROR_REASON_AGENT_NOT_CONNECTED",
+		128: "ERROR_REASON_BUDGET_SPENT",
+		129: "ERROR_REASON_BUDGET_NOT_FOUND",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -418,6 +425,8 @@ var (
 		"ERROR_REASON_COMMAND_REFUSED":           149,
 		"ERROR_REASON_COMMAND_NOT_ANSWERED":      150,
 		"ERROR_REASON_AGENT_NOT_CONNECTED":       151,
+		"ERROR_REASON_BUDGET_SPENT":              128,
+		"ERROR_REASON_BUDGET_NOT_FOUND":          129,
 	}
 )
 
@@ -452,7 +461,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xc5\x17\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\x89\x18\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -543,7 +552,9 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1cERROR_REASON_COMMAND_UNKNOWN\x10\x94\x01\x12!\n" +
 	"\x1cERROR_REASON_COMMAND_REFUSED\x10\x95\x01\x12&\n" +
 	"!ERROR_REASON_COMMAND_NOT_ANSWERED\x10\x96\x01\x12%\n" +
-	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01By\n" +
+	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_BUDGET_SPENT\x10\x80\x01\x12\"\n" +
+	"\x1dERROR_REASON_BUDGET_NOT_FOUND\x10\x81\x01By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -514,7 +514,9 @@ type Outcome struct {
 	// none, or the agent hides exceptions. It is not kept for an attempt that succeeded.
 	Error *HandlerError `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	// The method that ran, if it is a fallback of the method that the task was submitted to. Empty: the submitted one ran.
-	Fallback      string `protobuf:"bytes,6,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	Fallback string `protobuf:"bytes,6,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	// What the attempt used, in units that its handler names, such as "tokens": at most 16, each 1 to 64 letters, digits, '.', '_' and '-'.
+	Used          map[string]float64 `protobuf:"bytes,7,rep,name=used,proto3" json:"used,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -589,6 +591,13 @@ func (x *Outcome) GetFallback() string {
 		return x.Fallback
 	}
 	return ""
+}
+
+func (x *Outcome) GetUsed() map[string]float64 {
+	if x != nil {
+		return x.Used
+	}
+	return nil
 }
 
 // An exception that ended an attempt.
@@ -1156,14 +1165,18 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
 	"\t_priorityB\n" +
 	"\n" +
-	"\b_no_wait\"\xf8\x01\n" +
+	"\b_no_wait\"\xe1\x02\n" +
 	"\aOutcome\x12*\n" +
 	"\x06status\x18\x01 \x01(\v2\x12.google.rpc.StatusR\x06status\x12\x1a\n" +
 	"\bresponse\x18\x02 \x01(\fR\bresponse\x12,\n" +
 	"\aheaders\x18\x03 \x03(\v2\x12.weft.v1.MetadatumR\aheaders\x12.\n" +
 	"\btrailers\x18\x04 \x03(\v2\x12.weft.v1.MetadatumR\btrailers\x12+\n" +
 	"\x05error\x18\x05 \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\x12\x1a\n" +
-	"\bfallback\x18\x06 \x01(\tR\bfallback\"R\n" +
+	"\bfallback\x18\x06 \x01(\tR\bfallback\x12.\n" +
+	"\x04used\x18\a \x03(\v2\x1a.weft.v1.Outcome.UsedEntryR\x04used\x1a7\n" +
+	"\tUsedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"R\n" +
 	"\fHandlerError\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
@@ -1246,7 +1259,7 @@ func file_weft_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_weft_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: weft.v1.TaskState
 	(TaskView)(0),                 // 1: weft.v1.TaskView
@@ -1259,51 +1272,53 @@ var file_weft_v1_task_proto_goTypes = []any{
 	(*Task)(nil),                  // 8: weft.v1.Task
 	(*ProgressEvent)(nil),         // 9: weft.v1.ProgressEvent
 	nil,                           // 10: weft.v1.TaskOptions.ConsumesEntry
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
-	(*TimeLimits)(nil),            // 12: weft.v1.TimeLimits
-	(*RetryPolicy)(nil),           // 13: weft.v1.RetryPolicy
-	(*Requirements)(nil),          // 14: weft.v1.Requirements
-	(*Lock)(nil),                  // 15: weft.v1.Lock
-	(*status.Status)(nil),         // 16: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Waiting)(nil),               // 18: weft.v1.Waiting
+	nil,                           // 11: weft.v1.Outcome.UsedEntry
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*TimeLimits)(nil),            // 13: weft.v1.TimeLimits
+	(*RetryPolicy)(nil),           // 14: weft.v1.RetryPolicy
+	(*Requirements)(nil),          // 15: weft.v1.Requirements
+	(*Lock)(nil),                  // 16: weft.v1.Lock
+	(*status.Status)(nil),         // 17: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*Waiting)(nil),               // 19: weft.v1.Waiting
 }
 var file_weft_v1_task_proto_depIdxs = []int32{
 	2,  // 0: weft.v1.CallContext.metadata:type_name -> weft.v1.Metadatum
-	11, // 1: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
-	12, // 2: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
-	13, // 3: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
-	14, // 4: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
+	12, // 1: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
+	13, // 2: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
+	14, // 3: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
+	15, // 4: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
 	3,  // 5: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
-	11, // 6: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
-	11, // 7: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
-	15, // 8: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
+	12, // 6: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
+	12, // 7: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
+	16, // 8: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
 	10, // 9: weft.v1.TaskOptions.consumes:type_name -> weft.v1.TaskOptions.ConsumesEntry
-	16, // 10: weft.v1.Outcome.status:type_name -> google.rpc.Status
+	17, // 10: weft.v1.Outcome.status:type_name -> google.rpc.Status
 	2,  // 11: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
 	2,  // 12: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
 	6,  // 13: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
-	17, // 14: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	17, // 15: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	16, // 16: weft.v1.Attempt.status:type_name -> google.rpc.Status
-	6,  // 17: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
-	0,  // 18: weft.v1.Task.state:type_name -> weft.v1.TaskState
-	4,  // 19: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
-	17, // 20: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	17, // 21: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
-	17, // 22: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	17, // 23: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
-	17, // 24: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 25: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
-	7,  // 26: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
-	17, // 27: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
-	18, // 28: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
-	2,  // 29: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	11, // 14: weft.v1.Outcome.used:type_name -> weft.v1.Outcome.UsedEntry
+	18, // 15: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	18, // 16: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	17, // 17: weft.v1.Attempt.status:type_name -> google.rpc.Status
+	6,  // 18: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
+	0,  // 19: weft.v1.Task.state:type_name -> weft.v1.TaskState
+	4,  // 20: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
+	18, // 21: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	18, // 22: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
+	18, // 23: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	18, // 24: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	18, // 25: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 26: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
+	7,  // 27: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
+	18, // 28: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
+	19, // 29: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
+	2,  // 30: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_task_proto_init() }
@@ -1320,7 +1335,7 @@ func file_weft_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_task_proto_rawDesc), len(file_weft_v1_task_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

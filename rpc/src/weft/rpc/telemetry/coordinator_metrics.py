@@ -126,7 +126,7 @@ LIMITS_HIT = MetricSpec(
     "weft.limits.hit",
     "counter",
     "{call}",
-    "Calls and tasks refused at a limit: run_limit, queued_tasks, queues_per_method, queue_wait, calls or watchers.",
+    "Calls and tasks refused at a limit: run_limit, queued_tasks, queues_per_method, queue_wait, budget, calls or watchers.",
     (LIMIT,),
 )
 AUDIT_LOST = MetricSpec(
