@@ -63,7 +63,10 @@ class BudgetBook:
         budget = (
             refusing.get("") or refusing.get(method) or (root_id and refusing.get(f"\n{root_id}")) or None
         )
-        return None if budget is None else refusals.budget_spent(budget)
+        if budget is None:
+            return None
+        renews = budget.renew_time.ToJsonString() if budget.HasField("renew_time") else ""
+        return refusals.budget_spent(budget.name, budget.unit, budget.amount, renews)
 
 
 def _key(budget: usage_pb2.Budget) -> str:

@@ -82,8 +82,13 @@ class BudgetTable:
         methods = [name for name in ([budget.method] if budget.method else durable) if name not in paused]
         if methods and await self._note(budget.name, methods):
             await self.set_paused(methods, paused=True)
-            about = {"budget": budget.name, "unit": budget.unit, "amount": budget.amount}
-            log.warning("budget.spent", **about, methods=len(methods))
+            log.warning(
+                "budget.spent",
+                budget=budget.name,
+                unit=budget.unit,
+                amount=budget.amount,
+                methods=len(methods),
+            )
 
     async def resume(self, budget: usage_pb2.Budget) -> None:
         """Resume the methods that it has paused."""

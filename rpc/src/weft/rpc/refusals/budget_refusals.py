@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from weft.rpc.errors import LimitReached, NotFound
 from weft.v1 import errors_pb2 as pb
-from weft.v1 import usage_pb2
 
 
-def budget_spent(budget: usage_pb2.Budget) -> LimitReached:
-    """A task is refused because of a spent budget."""
-    renews = budget.renew_time.ToJsonString() if budget.HasField("renew_time") else ""
+def budget_spent(name: str, unit: str, amount: float, renews: str = "") -> LimitReached:
+    """A task is refused because of a spent budget; `renews`: when it begins anew, if it does."""
     then = f"; it begins anew at {renews}" if renews else ""
     return LimitReached(
-        f"the budget {budget.name} of {budget.amount:g} {budget.unit} is spent{then}; an operator can raise it (weft budgets set)",
+        f"the budget {name} of {amount:g} {unit} is spent{then}; an operator can raise it (weft budgets set)",
         reason=pb.ERROR_REASON_BUDGET_SPENT,
-        metadata={"budget": budget.name, "unit": budget.unit, "amount": f"{budget.amount:g}"}
+        metadata={"budget": name, "unit": unit, "amount": f"{amount:g}"}
         | ({"renews": renews} if renews else {}),
     )
 
