@@ -33,6 +33,7 @@ from weft.client import (
 )
 from weft.client.sync import connect as connect_sync
 from weft.rpc.errors import WeftError, from_call
+from weft.rpc.identity import refusal_pace
 from weft.rpc.identity.caller import AGENT, CLIENT, OPERATOR, ROLES, roles_of
 from weft.rpc.network.channel import Route, dial
 from weft.rpc.security import tickets, tokens
@@ -140,8 +141,9 @@ class Proofs:
             assert error is None or error.code not in DENIED or "cover ''" in error.message, (path, error)
 
 
-async def test_every_rpc_with_every_role_and_proof(doors: Doors) -> None:
+async def test_every_rpc_with_every_role_and_proof(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest of the matrix of `test_tokens`: an agent's port, and an egress, at which the app is its sidecar if it shows nothing."""
+    monkeypatch.setattr(refusal_pace, "BURST", 10_000)
     proofs = await Proofs.made(doors.door)
     at_agent = [*OWN, *OTHERS, CALL]
 

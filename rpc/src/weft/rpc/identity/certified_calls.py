@@ -71,6 +71,7 @@ class CertifiedCalls:
             proof, shown = await self._proved(details, context)
         except WeftError as why:
             self._edge.refused.add(why, details.method, context.peer())
+            await self._edge.refused.wait(why)
             raise
         return self._edge.known(inner, details, proof, shown)
 
@@ -90,6 +91,7 @@ class CertifiedCalls:
             if details.method in self._open_paths and isinstance(error, Unauthenticated):
                 return await behaviour(request, context)
             self._edge.refused.add(error, details.method, context.peer())
+            await self._edge.refused.wait(error)
             return await relay.refuse(error, context)
         place = shown.namespace(details.invocation_metadata or ()), details.method
         if (why := self._edge.why_not(shown, place)) is None:

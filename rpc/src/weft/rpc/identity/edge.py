@@ -209,6 +209,7 @@ class Edge:
             shown = await self._find(text)
         except WeftError as why:
             self.refused.add(why, details.method, context.peer())
+            await self.refused.wait(why)
             raise
         return self.known(inner, details, text, shown)
 

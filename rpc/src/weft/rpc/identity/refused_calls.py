@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -9,8 +11,9 @@ from typing import Any, NamedTuple
 import grpc
 
 from weft.rpc.calls import relay
-from weft.rpc.errors import WeftError
+from weft.rpc.errors import Unauthenticated, WeftError
 from weft.rpc.identity.caller import Caller, role_name
+from weft.rpc.identity.refusal_pace import MOST_WAITING, RefusalPace
 
 
 class RefusedCall(NamedTuple):
@@ -39,17 +42,31 @@ class RefusedCalls:
         self._told = told
         # By reason and role.
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._pace = RefusalPace()
+        self._waiting = 0
 
     def add(self, why: WeftError, method: str, peer: str, caller: Caller | None = None) -> None:
         """Count a refused call, and tell of it."""
         self._counts[why.reason_name, "none" if caller is None else role_name(caller.role)] += 1
         self._told(RefusedCall(why, method.removeprefix("/"), peer, caller))
 
+    async def wait(self, why: WeftError) -> None:
+        """Wait until a call may be answered: one whose proof is wrong waits when there are many."""
+        if not isinstance(why, Unauthenticated) or self._waiting >= MOST_WAITING:
+            return
+        if delay_s := self._pace.delay_s(time.monotonic()):
+            self._waiting += 1
+            try:
+                await asyncio.sleep(delay_s)
+            finally:
+                self._waiting -= 1
+
     def handler(self, why: WeftError, method: str, caller: Caller | None = None) -> Any:
         """The handler of a call that is refused."""
 
         async def refuse(_requests: Any, context: Any) -> None:
             self.add(why, method, context.peer(), caller)
+            await self.wait(why)
             await relay.refuse(why, context)
 
         # Any shape of call fits this one on the wire.
