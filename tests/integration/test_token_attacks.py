@@ -27,7 +27,7 @@ from weft.rpc.security.token_source import token_source
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 MIB = 1024 * 1024
-# `make attacks` lets each go on for longer.
+# `make overload` lets each go on for longer.
 LASTS_S = float(os.environ.get("TEST_ATTACK_S", "1"))
 GROWTH_MIB = 60
 # How much slower honest calls may be, and what is no measure on a machine that others use too.
