@@ -30,9 +30,9 @@ MIB = 1024 * 1024
 # `make overload` lets each go on for longer.
 LASTS_S = float(os.environ.get("TEST_ATTACK_S", "1"))
 GROWTH_MIB = 60
-# How much slower honest calls may be, and what is no measure on a machine that others use too.
+# How much slower honest calls may be, and what is no measure: more where other tests have the cores, too.
 SLOWER = 3.0
-NO_MEASURE_S = 0.03
+NO_MEASURE_S = 0.03 if "TEST_ATTACK_S" in os.environ else 0.15
 POLICY = """
 [[issuers]]
 name = "corp"
