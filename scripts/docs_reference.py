@@ -35,6 +35,7 @@ CONTRACT = (
     "schedule",
     "pool",
     "event",
+    "lifecycle",
     "group",
     "logs",
     "command",

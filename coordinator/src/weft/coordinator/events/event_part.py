@@ -21,7 +21,7 @@ class EventPart(MeshPart):
     """The events of a mesh."""
 
     def __init__(self, store: Store, contracts: Contracts, settings: CoordinatorSettings, edge: Edge) -> None:
-        self._feeds = TopicFeeds(store, settings.max_watchers)
+        self.feeds = self._feeds = TopicFeeds(store, settings.max_watchers)
         self._retention = EventRetention(store, settings.event_keep_s)
         types = EventTypes(contracts)
         self._service = EventService(store, types, self._feeds, edge, settings.stalled_stream_s)

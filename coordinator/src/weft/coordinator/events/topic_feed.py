@@ -9,7 +9,7 @@ costs nothing. When its position is not in the feed any more, it reads from the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -189,11 +189,15 @@ class TopicFeeds:
 
     Args:
         most: subscribers at a time.
+
+    Attributes:
+        on_subscriber: awaited before a subscriber of a topic begins.
     """
 
     def __init__(self, store: Store, most: int) -> None:
         self._store = store
         self._most = most
+        self.on_subscriber: Callable[[str], Awaitable[None]] = _nothing
         self._count = 0
         self._feeds: dict[str, TopicFeed] = {}
         self._error: WeftError | None = None
@@ -202,6 +206,10 @@ class TopicFeeds:
         """Something in the store has changed: perhaps a topic."""
         if self._feeds and (feed := self._feeds.get(topic_of(kind))) is not None:
             feed.changed()
+
+    def topics(self) -> Collection[str]:
+        """The topics that have subscribers here."""
+        return self._feeds.keys()
 
     @asynccontextmanager
     async def subscribed(self, topic: str) -> AsyncIterator[TopicFeed]:
@@ -217,6 +225,7 @@ class TopicFeeds:
             raise refusals.overloaded(
                 f"{self._most} streams follow topics already; try again later", retry_after_s=5.0
             )
+        await self.on_subscriber(topic)
         feed = self._feeds.get(topic)
         if feed is None or feed.error is not None:
             feed = self._feeds[topic] = TopicFeed(self._store, topic)
@@ -239,3 +248,7 @@ class TopicFeeds:
         for feed in self._feeds.values():
             feed.close(error)
             feed.stop()
+
+
+async def _nothing(_topic: str) -> None:
+    """Nobody wants to know of subscribers."""

@@ -10,6 +10,7 @@ from weft.coordinator.events.event_part import EventPart
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.groups.group_part import GroupPart
 from weft.coordinator.identity.makers import Makers
+from weft.coordinator.lifecycle.lifecycle_part import LifecyclePart
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
 from weft.coordinator.pools.pool_part import PoolHome, PoolPart
@@ -47,7 +48,9 @@ def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, 
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
     groups = GroupPart(store, submissions, settings, edge, makers)
     events = EventPart(store, state.contracts, settings, edge)
+    lifecycle = LifecyclePart(store, register, events.feeds, once.coordinator_id)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home)
     state_part = StatePart(state, settings.stalled_stream_s)
-    return logs, commands, (logs, commands, schedules, groups, events, pools, state_part, usage)
+    parts = logs, commands, schedules, groups, lifecycle, events, pools, state_part, usage
+    return logs, commands, parts

@@ -1,0 +1,134 @@
+"""What coordinators publish about members: each change once, in order, whichever coordinator sees it; nothing while nobody listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from tests.support.lightweight import LightAgent, Request
+from tests.support.mesh import MeshHarness
+from weft.client import Event, Mesh, connect
+from weft.v1 import lifecycle_pb2, session_pb2
+
+KINDS = [
+    lifecycle_pb2.AgentJoined,
+    lifecycle_pb2.AgentDraining,
+    lifecycle_pb2.AgentSuspect,
+    lifecycle_pb2.AgentLost,
+    lifecycle_pb2.AgentLeft,
+    lifecycle_pb2.CoordinatorStopping,
+]
+T = 20.0
+
+
+class Heard:
+    """What a subscriber of all lifecycle events has heard, in order."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self.events: list[Event[Any]] = []
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[Heard]:
+        begun = [asyncio.Event() for _ in KINDS]
+        tasks = [
+            asyncio.create_task(self._listen(kind, each)) for kind, each in zip(KINDS, begun, strict=True)
+        ]
+        try:
+            async with asyncio.timeout(T):
+                await asyncio.gather(*(each.wait() for each in begun))
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _listen(self, kind: Any, begun: asyncio.Event) -> None:
+        async with aclosing(self._mesh.events.subscribe(kind, on_start=lambda _: begun.set())) as events:
+            async for event in events:
+                self.events.append(event)
+
+    def of(self, agent_id: str) -> list[str]:
+        return [type(each.message).__name__ for each in self.events if each.key == agent_id]
+
+    async def until(self, agent_id: str, *kinds: str) -> list[Event[Any]]:
+        async with asyncio.timeout(T):
+            while len(self.of(agent_id)) < len(kinds):
+                await asyncio.sleep(0.01)
+        # In the order of their arrival, which between topics is not that of the changes.
+        assert sorted(self.of(agent_id)) == sorted(kinds)
+        return [each for each in self.events if each.key == agent_id]
+
+
+async def test_the_life_of_members(mesh: MeshHarness) -> None:
+    await mesh.coordinator(heartbeat_interval_s=0.2, reconnect_grace_s=0.5)
+    async with connect(mesh.target) as client, LightAgent(mesh.own_channel(), "before"):
+        await mesh.wait_serving()
+        assert [each async for each in client.events.topics()] == [], "nobody listens"
+        async with Heard(client).listening() as heard:
+            channel = mesh.own_channel()
+            one = LightAgent(channel, "a1", labels={"zone": "eu"}, version="1.2", instance_id="i1")
+            await one.open()
+            (joined,) = await heard.until("a1", "AgentJoined")
+            assert joined.message.member.labels["zone"] == "eu"
+            assert joined.message.member.version == "1.2"
+            assert list(joined.message.methods) == ["probe.v1.ProbeService/Echo"]
+            # It loses its connection, and comes back within its grace.
+            await one.close(goodbye=False)
+            await heard.until("a1", "AgentJoined", "AgentSuspect")
+            again = LightAgent(mesh.own_channel(), "a1", instance_id="i1", heartbeats=False)
+            await again.open()
+            back = (await heard.until("a1", "AgentJoined", "AgentSuspect", "AgentJoined"))[-1]
+            assert back.message.member.instance_id == joined.message.member.instance_id
+            assert back.message.member.epoch > joined.message.member.epoch
+            await again.send(Request(state=session_pb2.AgentReport(sequence=1, draining=True)))
+            await heard.until("a1", "AgentJoined", "AgentSuspect", "AgentJoined", "AgentDraining")
+            heard.events.clear()
+            await again.close()
+            await heard.until("a1", "AgentLeft")
+            # One is lost for good.
+            two = LightAgent(mesh.own_channel(), "a2")
+            await two.open()
+            await two.close(goodbye=False)
+            lost = await heard.until("a2", "AgentJoined", "AgentSuspect", "AgentLost")
+            assert len({each.message.member.epoch for each in lost}) == 1
+            assert heard.of("before") == []
+            # Its events are kept for those who come later, and a stop is told.
+            last = max(each.sequence for each in heard.events if "Joined" in type(each.message).__name__)
+        assert mesh.coordinator_process is not None
+        assert await mesh.coordinator_process.terminate() == 0
+        await mesh.restart_coordinator()
+        kept = [each async for each in client.events.list(lifecycle_pb2.AgentJoined)]
+        assert [each.sequence for each in kept] == list(range(1, last + 1))
+        (stopped,) = [each async for each in client.events.list(lifecycle_pb2.CoordinatorStopping)]
+        assert stopped.message.coordinator_id == stopped.key != ""
+
+
+async def test_each_change_is_one_event_at_two_coordinators(pair: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = pair
+    async with connect(here.target) as client, connect(there.target) as other:
+        async with Heard(client).listening() as heard, Heard(other).listening():
+            one = LightAgent(here.own_channel(), "a1", instance_id="i1")
+            await one.open()
+            await heard.until("a1", "AgentJoined")
+            # It goes on at the other coordinator.
+            two = LightAgent(there.own_channel(), "a1", instance_id="i1")
+            await two.open()
+
+            await heard.until("a1", "AgentJoined", "AgentJoined")
+            assert there.coordinator_process is not None
+            # Its coordinator is killed: the other one tells what becomes of it.
+            await there.coordinator_process.kill()
+            await heard.until("a1", "AgentJoined", "AgentJoined", "AgentSuspect", "AgentLost")
+            await one.close(goodbye=False)
+            await two.close(goodbye=False)
+        for kind in KINDS:
+            ids = [each.id async for each in client.events.list(kind)]
+            assert len(ids) == len(set(ids))
+        joined = [each.message.member.epoch async for each in client.events.list(lifecycle_pb2.AgentJoined)]
+        assert len(joined) == len(set(joined)) == 2
+        lost = [each async for each in client.events.list(lifecycle_pb2.AgentLost)]
+        assert len(lost) == 1
