@@ -46,8 +46,8 @@ class LifecyclePart(MeshPart):
         self._waiting: list[NewEventRow] = []
         self._writer: asyncio.Task[None] | None = None
 
-    def rows_changed(self, kind: str) -> None:
-        self._interest.rows_changed(kind)
+    def rows_changed(self, kind: str) -> bool:
+        return self._interest.rows_changed(kind)
 
     async def keep_house(self, now_s: float) -> None:
         await self._interest.keep_house(now_s)

@@ -40,10 +40,11 @@ class TopicInterest:
         """Whether somebody follows a topic."""
         return bool(self._until) and self._until.get(topic, 0.0) > self._store.now()
 
-    def rows_changed(self, kind: str) -> None:
-        """Some coordinator has changed rows of a kind."""
+    def rows_changed(self, kind: str) -> bool:
+        """Some coordinator has changed rows of a kind. True: `keep_house` is to look at them soon."""
         if kind == KIND:
             self._stale = True
+        return kind == KIND
 
     async def begin(self, topic: str) -> None:
         """A subscriber begins here. From now on what this coordinator sees is published.
