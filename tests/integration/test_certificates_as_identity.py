@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
-from tests.support.certificates import TestAuthority
+from tests.support.certificates import TestAuthority, credentials
+from tests.support.token_door import DENIED, OTHERS, RPCS, called, reason
 from weft.agent import Agent
 from weft.client import connect
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import InvalidArgument, WeftError, from_call
-from weft.rpc.identity.caller import AGENT, CLIENT, OBSERVER
+from weft.rpc.identity import refusal_pace
+from weft.rpc.identity.caller import AGENT, CLIENT, OBSERVER, OPERATOR, ROLES, roles_of
 from weft.rpc.security.tls import Tls
 from weft.v1 import coordinator_pb2, security_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
@@ -115,6 +119,55 @@ async def test_a_certificate_stands_for_a_token(port: Port) -> None:
         assert time.monotonic() - began_s < 2
         assert from_call(ended.value).reason_name == "TOKEN_REVOKED"
     assert await port.refusal(shop) == "TOKEN_REVOKED"
+
+
+async def test_every_rpc_with_every_role_and_certificate(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrix of `test_tokens` once more: the handler is chosen before the caller is known, which is another way through the edge."""
+    monkeypatch.setattr(refusal_pace, "BURST", 10_000)
+    subjects = {role: f"spiffe://prod/{name}" for name, role in ROLES.items()}
+    for role, subject in subjects.items():
+        await port.grant(role, subject)
+    revoked = await port.grant(OPERATOR, "spiffe://prod/revoked")
+    await port.tokens.RevokeToken(security_pb2.RevokeTokenRequest(id=revoked))
+    await port.grant(OPERATOR, "spiffe://prod/ended", ttl=Duration(seconds=1))
+    scope = security_pb2.TokenScope(namespaces=["team-*"])
+    await port.grant(OPERATOR, "spiffe://prod/elsewhere", scope=scope)
+    until_s = time.monotonic() + 1.01
+    wrong = {
+        "unknown": "CERTIFICATE_UNKNOWN",
+        "revoked": "TOKEN_REVOKED",
+        "ended": "TOKEN_EXPIRED",
+        "elsewhere": "OUT_OF_SCOPE",
+    }
+    async with contextlib.AsyncExitStack() as stack:
+
+        def channel(name: str, subject: str) -> grpc.aio.Channel:
+            tls = port.certificate(name, subject)
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            made = grpc.aio.secure_channel(port.address, credentials(tls), options=options)
+            stack.push_async_callback(made.close)
+            return made
+
+        right = {role: channel(f"as-{role}", subject) for role, subject in subjects.items()}
+        bad = {name: channel(name, f"spiffe://prod/{name}") for name in wrong}
+
+        async def check(path: str) -> None:
+            roles = roles_of(path) or {CLIENT, AGENT, OPERATOR}
+            for role, by in right.items():
+                # Some streams that are let in stay open.
+                error = await called(by, path, (), 0.1 if role in roles else 20.0)
+                if role in roles:
+                    assert error is None or error.code not in DENIED, (path, role, error)
+                else:
+                    assert reason(error) == "ROLE_NEEDED", (path, role, error)
+            await asyncio.sleep(max(0.0, until_s - time.monotonic()))
+            for name, by in bad.items():
+                assert reason(await called(by, path, ())) == wrong[name], (path, name)
+            # A namespace that the certificate's token does not cover, whether there is one or not.
+            named = (("weft-namespace", "of-others"),)
+            assert reason(await called(bad["elsewhere"], path, named)) == "OUT_OF_SCOPE", path
+
+        await asyncio.gather(*map(check, [*RPCS, *OTHERS]))
 
 
 async def test_an_agent_has_the_id_of_its_certificate(port: Port) -> None:
