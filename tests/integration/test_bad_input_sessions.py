@@ -515,8 +515,13 @@ async def test_a_hash_of_a_known_contract_with_other_methods(mesh: MeshHarness) 
 # -- beside the stream ------------------------------------------------------------------------------------------------
 
 
-async def _beside(mesh: MeshHarness, agent_id: str, epoch: int, **parts: Any) -> None:
-    request = api.ReportRequest(agent_id=agent_id, epoch=epoch, message=ConnectRequest(**parts))
+async def _beside(
+    mesh: MeshHarness, agent_id: str, welcome: session_pb2.Welcome, behind: int = 0, **parts: Any
+) -> None:
+    epoch, message = welcome.epoch - behind, ConnectRequest(**parts)
+    request = api.ReportRequest(
+        agent_id=agent_id, epoch=epoch, message=message, report_key=welcome.report_key
+    )
     await mesh.api().Report(request, timeout=5)
 
 
@@ -524,7 +529,7 @@ async def _beside(mesh: MeshHarness, agent_id: str, epoch: int, **parts: Any) ->
 async def test_a_report_of_no_open_session_is_refused(mesh: MeshHarness, agent_id: str, behind: int) -> None:
     async with LightAgent(mesh.channel(), "beside") as agent:
         with pytest.raises(grpc.RpcError) as caught:
-            await _beside(mesh, agent_id, agent.welcome.epoch - behind)
+            await _beside(mesh, agent_id, agent.welcome, behind)
     _checked(from_call(caught.value), PRECONDITION, "SESSION_PROTOCOL")
 
 
@@ -540,17 +545,17 @@ async def test_a_report_of_no_open_session_is_refused(mesh: MeshHarness, agent_i
 async def test_a_report_holds_what_only_the_stream_takes(mesh: MeshHarness, part: str, value: Any) -> None:
     async with LightAgent(mesh.channel(), "beside") as agent:
         with pytest.raises(grpc.RpcError) as caught:
-            await _beside(mesh, "beside", agent.welcome.epoch, **{part: value})
+            await _beside(mesh, "beside", agent.welcome, **{part: value})
         _checked(from_call(caught.value), INVALID, "INVALID_FIELD", f"message.{part}")
 
 
 async def test_reports_keep_a_session_that_gets_no_work_until_its_stream_speaks(mesh: MeshHarness) -> None:
     async with LightAgent(mesh.channel(), "beside", methods=(CALL,), heartbeats=False, answer=never) as agent:
-        epoch, interval_s = agent.welcome.epoch, seconds(agent.welcome.heartbeat_interval)
+        welcome, interval_s = agent.welcome, seconds(agent.welcome.heartbeat_interval)
         running = await _submit(mesh, CALL)
         (first,) = await _assigned(agent)
         await _beside(
-            mesh, "beside", epoch, state=session_pb2.AgentReport(sequence=2), results=[result_of(first)]
+            mesh, "beside", welcome, state=session_pb2.AgentReport(sequence=2), results=[result_of(first)]
         )
 
         async def succeeded() -> bool:
@@ -561,7 +566,7 @@ async def test_reports_keep_a_session_that_gets_no_work_until_its_stream_speaks(
         # For longer than its lease.
         for sequence in range(3, 12):
             await asyncio.sleep(interval_s / 2)
-            await _beside(mesh, "beside", epoch, state=session_pb2.AgentReport(sequence=sequence))
+            await _beside(mesh, "beside", welcome, state=session_pb2.AgentReport(sequence=sequence))
         assert len(agent.assigned) == 1
         assert (await mesh.agent_states())["beside"] == fleet_pb2.AGENT_STATE_ACTIVE
         await agent.send(ConnectRequest(state=session_pb2.AgentReport(sequence=12)))
@@ -573,5 +578,5 @@ async def test_a_report_that_comes_late_is_no_news(mesh: MeshHarness) -> None:
     async with LightAgent(mesh.channel(), "beside", heartbeats=False) as agent:
         await agent.send(ConnectRequest(state=session_pb2.AgentReport(sequence=3, draining=True)))
         await mesh.wait_agent("beside", fleet_pb2.AGENT_STATE_DRAINING)
-        await _beside(mesh, "beside", agent.welcome.epoch, state=session_pb2.AgentReport(sequence=2))
+        await _beside(mesh, "beside", agent.welcome, state=session_pb2.AgentReport(sequence=2))
         assert (await mesh.agent_states())["beside"] == fleet_pb2.AGENT_STATE_DRAINING

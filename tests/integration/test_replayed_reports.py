@@ -114,9 +114,18 @@ async def test_reports_of_others_attempts_change_nothing(site: Site) -> None:
             *((thiefs, epoch) for epoch in (holder.welcome.epoch, thief.welcome.epoch)),
             *((holders, epoch) for epoch in epochs),
         ):
-            request = api.ReportRequest(agent_id="holder", epoch=each, message=message)
+            request = api.ReportRequest(
+                agent_id="holder", epoch=each, message=message, report_key=holder.welcome.report_key
+            )
             refused = await _refused(stub.Report(request, timeout=10))
             assert refused.reason_name == "SESSION_PROTOCOL", each
+        # All of it is right, but for the session's key: as by another agent that has the same token.
+        for key in (b"", thief.welcome.report_key, bytes(16), holder.welcome.report_key + b"x"):
+            request = api.ReportRequest(
+                agent_id="holder", epoch=holder.welcome.epoch, message=message, report_key=key
+            )
+            refused = await _refused(holders.Report(request, timeout=10))
+            assert refused.reason_name == "SESSION_PROTOCOL", key
     acks = await _handled(thief)
     assert len(acks) == 8
     assert all(ack.refused for ack in acks)
@@ -179,7 +188,12 @@ async def test_an_older_session_of_the_agent_has_no_say(site: Site) -> None:
     assert [ref.task_id for ref in newer.welcome.adopted] == [task_id]
     stub = coordinator_pb2_grpc.CoordinatorServiceStub(channel)
     for make in REPORTS.values():
-        request = api.ReportRequest(agent_id="holder", epoch=older.welcome.epoch, message=make(task_id, 1))
+        request = api.ReportRequest(
+            agent_id="holder",
+            epoch=older.welcome.epoch,
+            message=make(task_id, 1),
+            report_key=older.welcome.report_key,
+        )
         assert (await _refused(stub.Report(request, timeout=10))).reason_name == "SESSION_PROTOCOL"
     await site.is_as_before(task_id, newer)
 

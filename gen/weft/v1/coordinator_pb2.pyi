@@ -326,14 +326,16 @@ class AgentResources(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_fleet_pb2.ResourceUse, _Mapping]]] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("agent_id", "epoch", "message")
+    __slots__ = ("agent_id", "epoch", "message", "report_key")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REPORT_KEY_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     epoch: int
     message: _session_pb2.ConnectRequest
-    def __init__(self, agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., message: _Optional[_Union[_session_pb2.ConnectRequest, _Mapping]] = ...) -> None: ...
+    report_key: bytes
+    def __init__(self, agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., message: _Optional[_Union[_session_pb2.ConnectRequest, _Mapping]] = ..., report_key: _Optional[bytes] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
     __slots__ = ("commands",)

@@ -329,7 +329,7 @@ class CoordinatorServiceServicer(object):
         again.
 
         Guarantee: as on the stream; acknowledgements come there. Such a message may overtake earlier messages of the stream.
-        Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator; INVALID_ARGUMENT: the message
+        Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator, or it has another key; INVALID_ARGUMENT: the message
         holds `hello`, `contract`, `progress` or `goodbye`, which only the stream takes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -97,6 +97,7 @@ class SessionStream:
         self._settled = asyncio.Event()
         self._closed = False
         self.epoch = 0
+        self.report_key = b""
         self.interval_s = DEFAULT_HEARTBEAT_S
         # When the loop last came to a heartbeat, by the monotonic clock.
         self._beaten_at_s = time.monotonic()
@@ -248,7 +249,7 @@ class SessionStream:
             self._agent.commanded(new, self._replies.add_command)
 
     def _open(self, welcome: session_pb2.Welcome) -> list[CancelRequest]:
-        self.epoch = welcome.epoch
+        self.epoch, self.report_key = welcome.epoch, welcome.report_key
         if welcome.HasField("heartbeat_interval"):
             self.interval_s = max(0.01, seconds(welcome.heartbeat_interval))
         if welcome.contract_needed:

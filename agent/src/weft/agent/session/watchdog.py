@@ -71,7 +71,9 @@ class Watchdog:
 
     def _speak(self, stream: SessionStream) -> None:
         message = stream.out_of_band()
-        request = coordinator_pb2.ReportRequest(agent_id=self._agent_id, epoch=stream.epoch, message=message)
+        request = coordinator_pb2.ReportRequest(
+            agent_id=self._agent_id, epoch=stream.epoch, message=message, report_key=stream.report_key
+        )
         for _ in range(_DIALS):
             answer = self._call(stream.target, request)
             if isinstance(answer, coordinator_pb2.ReportResponse):

@@ -41,6 +41,7 @@ class AgentSession:
 
     host_detail: fleet_pb2.HostDetail | None = None  # sent more seldom than the rest
     caller = ANYBODY  # who opened it
+    report_key = b""  # what messages that come out-of-band must show
     _tokens_changed = False
     other_load = 0.0  # slots used by others than held attempts, and the backlog of the agent's program, which takes no slot
 

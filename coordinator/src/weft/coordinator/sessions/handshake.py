@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Sequence
 from typing import cast
@@ -68,6 +69,7 @@ class Opener:
         epoch = await self._store.register(hello.agent_id, hello.instance_id, description, lease_s)
         session = AgentSession(hello, Owner(hello.agent_id, epoch), self._store.now())
         session.interval_s, session.lease_s = interval_s, lease_s
+        session.report_key = secrets.token_bytes(16)
         session.heard_at_s = time.monotonic()
         return session
 
@@ -81,6 +83,7 @@ class Opener:
             contract_needed=not session.accepted,
             max_response_bytes=self._settings.max_payload_bytes,
             coordinator_id=self._coordinator_id,
+            report_key=session.report_key,
         )
         if self._tickets is not None:
             welcome.tokens_checked = True

@@ -10,6 +10,7 @@ An agent that comes back within the grace keeps its attempts.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -295,7 +296,9 @@ class Sessions:
     ) -> Sequence[command_pb2.AgentCommand]:
         """Take a message that came out-of-band (`SessionMessages.handle_report`), from the caller whose session it is."""
         session = self._sessions.get(request.agent_id)
-        if session is not None and not session.caller.same_as(caller):
+        if session is not None and not (
+            session.caller.same_as(caller) and hmac.compare_digest(session.report_key, request.report_key)
+        ):
             # As if the session were not here.
             session = None
         return await self._messages.handle_report(session, request)

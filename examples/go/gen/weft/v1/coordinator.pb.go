@@ -2117,7 +2117,9 @@ type ReportRequest struct {
 	// Its session, from Welcome.
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// `state`, `results` of attempts that sent no progress, `released`, and `command_replies`.
-	Message       *ConnectRequest `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Message *ConnectRequest `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// The key of its session, from Welcome: other agents have tokens that are as good.
+	ReportKey     []byte `protobuf:"bytes,4,opt,name=report_key,json=reportKey,proto3" json:"report_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2169,6 +2171,13 @@ func (x *ReportRequest) GetEpoch() uint64 {
 func (x *ReportRequest) GetMessage() *ConnectRequest {
 	if x != nil {
 		return x.Message
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetReportKey() []byte {
+	if x != nil {
+		return x.ReportKey
 	}
 	return nil
 }
@@ -2355,11 +2364,13 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\x05locks\x18\x02 \x03(\v2\x12.weft.v1.LockStateR\x05locks\"_\n" +
 	"\x0eAgentResources\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x122\n" +
-	"\tresources\x18\x02 \x03(\v2\x14.weft.v1.ResourceUseR\tresources\"s\n" +
+	"\tresources\x18\x02 \x03(\v2\x14.weft.v1.ResourceUseR\tresources\"\x92\x01\n" +
 	"\rReportRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x121\n" +
-	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\"C\n" +
+	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\x12\x1d\n" +
+	"\n" +
+	"report_key\x18\x04 \x01(\fR\treportKey\"C\n" +
 	"\x0eReportResponse\x121\n" +
 	"\bcommands\x18\x01 \x03(\v2\x15.weft.v1.AgentCommandR\bcommands2\xf9\n" +
 	"\n" +

@@ -158,7 +158,7 @@ type CoordinatorServiceClient interface {
 	// again.
 	//
 	// Guarantee: as on the stream; acknowledgements come there. Such a message may overtake earlier messages of the stream.
-	// Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator; INVALID_ARGUMENT: the message
+	// Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator, or it has another key; INVALID_ARGUMENT: the message
 	// holds `hello`, `contract`, `progress` or `goodbye`, which only the stream takes.
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
 }
@@ -492,7 +492,7 @@ type CoordinatorServiceServer interface {
 	// again.
 	//
 	// Guarantee: as on the stream; acknowledgements come there. Such a message may overtake earlier messages of the stream.
-	// Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator; INVALID_ARGUMENT: the message
+	// Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator, or it has another key; INVALID_ARGUMENT: the message
 	// holds `hello`, `contract`, `progress` or `goodbye`, which only the stream takes.
 	Report(context.Context, *ReportRequest) (*ReportResponse, error)
 	mustEmbedUnimplementedCoordinatorServiceServer()

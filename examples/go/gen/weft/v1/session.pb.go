@@ -1055,7 +1055,9 @@ type Welcome struct {
 	// With it: the key of tickets for this process of the agent. A ticket with another key is checked by CheckToken.
 	TicketKey []byte `protobuf:"bytes,11,opt,name=ticket_key,json=ticketKey,proto3" json:"ticket_key,omitempty"`
 	// With it: the coordinators' time now, by which tickets end.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=time,proto3" json:"time,omitempty"`
+	// What `Report` must show for this session. It is a secret of the session's two ends.
+	ReportKey     []byte `protobuf:"bytes,13,opt,name=report_key,json=reportKey,proto3" json:"report_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1170,6 +1172,13 @@ func (x *Welcome) GetTicketKey() []byte {
 func (x *Welcome) GetTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Time
+	}
+	return nil
+}
+
+func (x *Welcome) GetReportKey() []byte {
+	if x != nil {
+		return x.ReportKey
 	}
 	return nil
 }
@@ -1738,7 +1747,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x0eprogress_count\x18\x05 \x01(\x04R\rprogressCount\"=\n" +
 	"\bReleased\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xa2\x04\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xc1\x04\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12H\n" +
 	"\x12heartbeat_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12/\n" +
@@ -1753,7 +1762,9 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	" \x01(\bR\rtokensChecked\x12\x1d\n" +
 	"\n" +
 	"ticket_key\x18\v \x01(\fR\tticketKey\x12.\n" +
-	"\x04time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"?\n" +
+	"\x04time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1d\n" +
+	"\n" +
+	"report_key\x18\r \x01(\fR\treportKey\"?\n" +
 	"\n" +
 	"AttemptRef\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
