@@ -189,6 +189,7 @@ async def test_agents_and_policies_are_recorded(tmp_path: Path) -> None:
         ("token:worker", "PERMISSION_DENIED", "OUT_OF_SCOPE"),
     ]
     assert sessions[0]["details"]["agent_id"] == "w-1"
+    assert sessions[1]["details"] == {"scope": "agent_ids", "value": "other"}
     bulk = [each for each in records if each["action"].endswith("/SubmitTasks")]
     assert [(each["code"], each["details"], each["count"]) for each in bulk] == [
         ("NOT_FOUND", {"method": "_OTHER"}, 2)

@@ -37,6 +37,7 @@ class Port:
 
     def __init__(self, authority: TestAuthority, coordinator: Coordinator, operator: Path) -> None:
         self.authority = authority
+        self.coordinator = coordinator
         self.address = coordinator.address
         self.operator = connect(self.address, tls=authority.tls("operator"), token=operator)
         self.tokens = TokenServiceStub(self.operator.channel())
@@ -67,11 +68,13 @@ class Port:
 async def port(tmp_path: Path) -> AsyncIterator[Port]:
     authority = TestAuthority(tmp_path)
     own = authority.tls("coordinator")
+    (tmp_path / "policy.toml").write_text("")
     settings = CoordinatorSettings(
         listen="127.0.0.1:0",
         store=str(tmp_path / "weft.db"),
         operator_token_file=tmp_path / "operator.token",
         tokens="on",
+        policy=tmp_path / "policy.toml",
         **{f"tls_{name}": getattr(own, name) for name in ("ca", "cert", "key", "client_ca")},
     )
     coordinator = Coordinator(settings)
@@ -80,6 +83,28 @@ async def port(tmp_path: Path) -> AsyncIterator[Port]:
     yield made
     await made.operator.close()
     await coordinator.stop(0.0)
+
+
+async def test_rules_for_a_token_concern_those_who_show_a_certificate_for_it(
+    port: Port, tmp_path: Path
+) -> None:
+    identity = port.coordinator.identity
+    shop = port.certificate("shop", "spiffe://prod/shop/1")
+    token_id = await port.grant(CLIENT, "spiffe://prod/shop/*", name="shop")
+
+    async def denied(callers: str) -> bool:
+        file = tmp_path / "policy.toml"
+        file.write_text(f'[[rules]]\neffect = "deny"\ncallers = ["{callers}"]\nmethods = ["a.B/C"]\n')
+        await identity.keep_house(0.0)
+        async with connect(port.address, tls=shop) as mesh:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await mesh.channel().unary_unary("/a.B/C")(b"", timeout=10)
+        return from_call(refused.value).reason_name == "POLICY_DENIED"
+
+    meant = "token:shop", f"token:{token_id}", "role:client", "spiffe://prod/*", "certificate:spiffe://prod/*"
+    assert [await denied(each) for each in meant] == [True] * len(meant)
+    others = "token:other", "role:agent", "spiffe://test/*", "certificate:shop", "jwt:*"
+    assert [await denied(each) for each in others] == [False] * len(others)
 
 
 async def test_a_certificate_stands_for_a_token(port: Port) -> None:

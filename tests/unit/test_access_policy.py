@@ -82,6 +82,24 @@ def test_the_first_rule_that_fits_decides(
         assert each.sees(method) == allowed
 
 
+@pytest.mark.parametrize(
+    ("caller", "names"),
+    [
+        (Caller(CLIENT, subject="token:shop", token_id="t1", token_name="shop"), "token:shop token:t1"),
+        (Caller(CLIENT, subject="token:t1", token_id="t1"), "token:t1"),
+        (
+            Caller(CLIENT, subject="certificate:spiffe://m/a", token_id="t1", token_name="shop"),
+            "certificate:spiffe://m/a spiffe://m/a token:t1 token:shop",
+        ),
+        # A host name in a certificate is no name of another kind.
+        (Caller(CLIENT, subject="certificate:token:shop", token_id="t1"), "certificate:token:shop token:t1"),
+        (Caller(CLIENT, subject="jwt:corp:alice"), "jwt:corp:alice"),
+    ],
+)
+def test_a_caller_has_the_names_of_its_token_and_of_its_proof(caller: Caller, names: str) -> None:
+    assert set(caller.names) == {*names.split(), "role:client"}
+
+
 def test_no_policy_costs_nothing_and_denies_nothing() -> None:
     assert not AccessPolicy().applied(SHOP).rules
     assert Caller(CLIENT).sees_all

@@ -41,7 +41,9 @@ def check(
     subject: Annotated[
         str,
         typer.Option(
-            "--as", metavar="SUBJECT", help="Who calls: token:NAME, or an outside issuer's subject."
+            "--as",
+            metavar="SUBJECT",
+            help="Who calls: token:NAME, a SPIFFE id, or an outside issuer's subject.",
         ),
     ] = "",
     role: Annotated[
@@ -68,7 +70,7 @@ def check(
         from weft.cli.terminal.failure import Failure
         from weft.coordinator.access.access_file import read_policy
         from weft.coordinator.access.policy_entries import PolicyFault
-        from weft.rpc.identity.caller import ROLES, Caller
+        from weft.rpc.identity.caller import CERTIFICATE_PREFIX, ROLES, Caller
 
     if role and role not in ROLES:
         raise typer.BadParameter(f"{role!r} is not one of {', '.join(ROLES)}", param_hint="--role")
@@ -79,6 +81,8 @@ def check(
     if not method:
         _tell_file(file, policy, as_json=as_json)
         return
+    if subject.startswith("spiffe://"):
+        subject = f"{CERTIFICATE_PREFIX}{subject}"
     caller = Caller(ROLES[role or "client"], namespace=namespace, subject=subject)
     if not _tell_decision(file, policy, caller, method, as_json=as_json):
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from weft.coordinator.access.jwt_issuer import JwtIssuer
 from weft.coordinator.access.limit_entries import LimitEntry
 from weft.rpc.identity.access_rules import AccessRules, MethodRule
-from weft.rpc.identity.caller import Caller, role_name
+from weft.rpc.identity.caller import Caller
 from weft.rpc.identity.scope import covers
 
 
@@ -21,7 +21,7 @@ class PolicyRule:
     """A rule, as the file has it.
 
     Args:
-        callers: patterns of subjects (`token:shop`, `spiffe://mesh/*`) and roles (`role:client`); empty: all callers.
+        callers: patterns of their names (`token:shop`, `spiffe://mesh/*`, `role:client`); empty: all callers.
         line: where it is in the file; 0: not known.
     """
 
@@ -32,8 +32,7 @@ class PolicyRule:
 
     def concerns(self, caller: Caller) -> bool:
         """Whether it is for calls of this caller."""
-        names = caller.subject, f"role:{role_name(caller.role)}"
-        return not self.callers or any(covers(self.callers, name) for name in names)
+        return not self.callers or any(covers(self.callers, name) for name in caller.names)
 
 
 class PolicyDecision(NamedTuple):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from weft.coordinator.access.policy_entries import EntryTable
-from weft.rpc.identity.caller import Caller, role_name
+from weft.rpc.identity.caller import Caller
 from weft.rpc.identity.caller_limits import CallerLimits, SetLimits, fault_of
 from weft.rpc.identity.scope import covers
 
@@ -28,7 +28,7 @@ class LimitEntry:
     """Limits, and whose they are.
 
     Args:
-        patterns: of callers' subjects and roles, as in rules; or of namespaces. Empty: all.
+        patterns: of callers' names, as in rules; or of namespaces. Empty: all.
         line: where it is in the file; 0: not known.
     """
 
@@ -68,7 +68,7 @@ def limit_entry(table: EntryTable, line: int, patterns: str) -> LimitEntry:
 
 def limits_of(entries: Sequence[LimitEntry], caller: Caller) -> SetLimits:
     """Those of the first entry for a caller."""
-    return _first(entries, (caller.subject, f"role:{role_name(caller.role)}"))
+    return _first(entries, tuple(caller.names))
 
 
 def limits_of_namespace(entries: Sequence[LimitEntry], namespace: str) -> SetLimits:

@@ -60,7 +60,9 @@ class Audit:
         if isinstance(call.why, Unauthenticated | PermissionDenied):
             caller = NOBODY if call.caller is None else who(call.caller)
             outcome = call.why.code.name, call.why.reason_name
-            self.log.denied(AuditFact(call.method, caller, peer_of(call.peer), *outcome))
+            # What the refusal says for programs: which id or label, which role, which token that has ended.
+            said = tuple(sorted(call.why.metadata.items()))
+            self.log.denied(AuditFact(call.method, caller, peer_of(call.peer), *outcome, said))
 
     def policy_read(self, news: PolicyNews) -> None:
         details: Details = (("file", news.file), ("digest", news.digest), ("rules", str(news.rules)))

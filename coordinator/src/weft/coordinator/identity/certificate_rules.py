@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from weft.coordinator.identity.token_rules import is_valid, use
 from weft.rpc import refusals
-from weft.rpc.identity.caller import Caller
+from weft.rpc.identity.caller import CERTIFICATE_PREFIX, Caller
 from weft.rpc.identity.caller_limits import set_in
 from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.identity.scope import fits, scope_of
@@ -15,9 +15,6 @@ from weft.rpc.security.mesh_names import agent_of
 from weft.rpc.security.peer_identity import PeerCertificate
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import security_pb2
-
-# Of a caller's subject, by a certificate.
-_SUBJECT = "certificate:"
 
 
 def fitting(tokens: Iterable[security_pb2.Token], subject: str) -> security_pb2.Token | None:
@@ -56,8 +53,8 @@ def verdict_of_certificate(
         if scope.beyond(agent_id, (), {}) is not None:
             raise refusals.certificate_unknown(shown.subject)
         scope = scope._replace(agent_ids=(agent_id,))
-    subject = f"{_SUBJECT}{shown.subject}"
-    caller = Caller(token.role, scope, token.id, subject=subject)
+    subject = f"{CERTIFICATE_PREFIX}{shown.subject}"
+    caller = Caller(token.role, scope, token.id, subject=subject, token_name=token.name)
     return TokenVerdict(caller, ends_at, limits=set_in(token.limits))
 
 
@@ -74,9 +71,9 @@ def holds(token: security_pb2.Token, subject: str, now: float) -> bool:
     Args:
         subject: the caller's.
     """
-    if not subject.startswith(_SUBJECT):
+    if not subject.startswith(CERTIFICATE_PREFIX):
         return is_valid(token, now)
-    return now < end_of_membership(token, is_agent=bool(agent_of(subject.removeprefix(_SUBJECT))))
+    return now < end_of_membership(token, is_agent=bool(agent_of(subject.removeprefix(CERTIFICATE_PREFIX))))
 
 
 def note_membership(token: security_pb2.Token, agent_id: str, ends_at: float, lifetime_s: float) -> bool:

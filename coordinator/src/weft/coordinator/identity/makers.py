@@ -75,4 +75,6 @@ class Makers:
             raise refusals.token_revoked(token.id, shown=True)
         if not holds(token, maker.subject, self._table.now()):
             raise refusals.token_expired(token.id)
-        return Caller(token.role, scope_of(token.scope), token.id, subject=maker.subject)
+        return Caller(
+            token.role, scope_of(token.scope), token.id, subject=maker.subject, token_name=token.name
+        )

@@ -124,6 +124,7 @@ class TicketOffice:
                 ends_at = min(ends_at, end_of_text(stored, claims.text_hash))
             if now >= ends_at or not holds(token, caller.subject, now):
                 raise refusals.token_expired(token.id)
+            caller = caller._replace(token_name=token.name)
         return TokenVerdict(caller._replace(namespace=claims.namespace), ends_at)
 
     def _verified(self, text: str) -> security_pb2.Ticket:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from weft.rpc import refusals
-from weft.rpc.identity.caller import AGENT, ROLES, Caller
+from weft.rpc.identity.caller import AGENT, ROLES, TOKEN_PREFIX, Caller
 from weft.rpc.identity.caller_limits import fault_of, set_in
 from weft.rpc.identity.judges import TokenVerdict
 from weft.rpc.identity.scope import MAX_PATTERN_CHARS, MAX_PATTERNS, Scope, scope_of
@@ -52,8 +52,8 @@ def verdict_of(stored: security_pb2.StoredToken | None, sha256: bytes, now: floa
     )
     if now >= ends_at:
         raise refusals.token_expired(token.id)
-    subject = f"token:{token.name or token.id}"
-    caller = Caller(token.role, scope_of(token.scope), token.id, subject=subject)
+    subject = f"{TOKEN_PREFIX}{token.name or token.id}"
+    caller = Caller(token.role, scope_of(token.scope), token.id, subject=subject, token_name=token.name)
     return TokenVerdict(caller, ends_at, limits=set_in(token.limits), text_hash=sha256[:TEXT_HASH_BYTES])
 
 

@@ -44,7 +44,7 @@ type AuditEvent struct {
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// When it ended; of a count: when the minute did.
 	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
-	// Who did it: `token:NAME`, `jwt:ISSUER:SUBJECT`, a SPIFFE id. The part before the first colon says how that was proved. Empty: the
+	// Who did it: `token:NAME`, `jwt:ISSUER:SUBJECT`, `certificate:SPIFFE-ID`. The part before the first colon says how that was proved. Empty: the
 	// coordinator does not ask, or the caller was denied for that.
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The caller's role. UNSPECIFIED: it is not known.

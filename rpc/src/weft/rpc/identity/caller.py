@@ -7,6 +7,7 @@ their scope goes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pool
@@ -29,6 +30,10 @@ ROLES: dict[str, access_pb2.Role] = {
     "operator": OPERATOR,
 }
 
+# Before the rest of a subject: how it was proved.
+TOKEN_PREFIX, CERTIFICATE_PREFIX = "token:", "certificate:"
+_SPIFFE = f"{CERTIFICATE_PREFIX}spiffe://"
+
 _ROLE_NAMES: dict[int, str] = {number: name for name, number in ROLES.items()}
 # Health and reflection have no options of weft's: they read only.
 _READERS = frozenset(ROLES.values())
@@ -48,6 +53,7 @@ class Caller(NamedTuple):
             the server does not ask.
         rules: what the mesh's policy lets it call.
         limits: most of what it may use of a coordinator at a time. Agents do not know them.
+        token_name: the name of that token. Empty: it has none, or it is not known here.
     """
 
     role: access_pb2.Role
@@ -57,6 +63,17 @@ class Caller(NamedTuple):
     subject: str = ""
     rules: AccessRules = NO_RULES
     limits: CallerLimits = NO_LIMITS
+    token_name: str = ""
+
+    @property
+    def names(self) -> Iterator[str]:
+        """All names by which the policy can mean the caller: those of its token, too, if it shows a certificate that stands for it."""
+        yield self.subject
+        yield f"role:{role_name(self.role)}"
+        for each in filter(None, (self.token_id, self.token_name)):
+            yield f"{TOKEN_PREFIX}{each}"
+        if self.subject.startswith(_SPIFFE):
+            yield self.subject.removeprefix(CERTIFICATE_PREFIX)
 
     @property
     def sees_all(self) -> bool:
