@@ -276,11 +276,29 @@ async def test_clients_call_agents_with_tickets(doors: Doors) -> None:
         # The coordinator's probe of the port has one, too.
         (agent,) = await mesh.fleet.agents()
         assert agent.direct_state.name == "REACHABLE"
+        await _check_what_handlers_get(doors, scoped)
         # Coordinators away: what agents know of their callers holds.
         await door.stop()
         await mesh.channel(direct=True).unary_unary(CALL)(request.SerializeToString(), timeout=20.0)
     out = (await _other(doors)).message
     assert "coordinator" in out
+
+
+async def _check_what_handlers_get(doors: Doors, text: str) -> None:
+    """Neither tokens nor tickets; an application's own authorization stays its own."""
+    proofs = text, await doors.ticket(text)
+    for path in CALL, f"{CALL}Sync":
+        call = doors.at_agent.unary_unary(path, response_deserializer=ProbeReply.FromString)
+        for proof in proofs:
+            bearer = (("authorization", f"Bearer {proof}"),) if proof == text else shown(proof)
+            for pairs, kept in (
+                (bearer, False),
+                ((*shown(proof), ("authorization", "Bearer of-an-app")), True),
+            ):
+                reply = await call(b"", metadata=pairs, timeout=20.0)
+                found = " ".join(reply.metadata)
+                assert not any(each in found for each in proofs), (path, pairs)
+                assert ("Bearer of-an-app" in found) is kept, (path, pairs)
 
 
 async def _other(doors: Doors) -> WeftError:

@@ -132,7 +132,7 @@ class DirectAsyncContext(AsyncContext):
         await self._native.send_initial_metadata(checked(initial_metadata))
 
     def invocation_metadata(self) -> Any:
-        return self._native.invocation_metadata()
+        return metadata.without_tokens(self._native.invocation_metadata() or ())
 
     def peer(self) -> str:
         peer: str = self._native.peer()
@@ -211,7 +211,7 @@ class DirectSyncContext(SyncContext):
         self.sent_any = True
 
     def invocation_metadata(self) -> Any:
-        return self._metadata
+        return metadata.without_tokens(self._metadata)
 
     def peer(self) -> str:
         peer: str = self._peer

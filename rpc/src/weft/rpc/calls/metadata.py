@@ -90,6 +90,11 @@ def unfit(pairs: Iterable[tuple[object, object]]) -> str:
     return ""
 
 
+def without_tokens(pairs: Iterable[tuple[str, str | bytes]]) -> Pairs:
+    """The entries that show no token: no handler gets one."""
+    return tuple([(key, value) for key, value in pairs if not shows_token(key, value)])
+
+
 def to_proto(pairs: Iterable[tuple[str, str | bytes]]) -> list[task_pb2.Metadatum]:
     """The application's own entries of `pairs`, in order, including repeated keys."""
     return [
