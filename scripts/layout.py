@@ -31,8 +31,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "conformance": frozenset(),
 }
 
-# Functions of other libraries -> the one module that may name them: it adds the options that must hold everywhere.
-# A name with a dot is that of one module alone.
+# Functions of other libraries -> the one module that may name them, with the options that must hold everywhere; with a dot: of one module.
 ONLY_IN: dict[str, str] = (
     dict.fromkeys(("insecure_channel", "secure_channel"), "weft/rpc/network/channel.py")
     | dict.fromkeys(("add_insecure_port", "add_secure_port"), "weft/rpc/network/ports.py")
@@ -72,6 +71,7 @@ REFUSALS = "weft/rpc/refusals"
 
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
+    "cel_expr_python": ("weft/coordinator/events/event_filter",),
     "cronsim": ("weft/coordinator/schedules",),
     "cryptography": ("weft/rpc/security/certificates", "weft/rpc/payloads/sealing"),
     "dotenv": ("weft/rpc/process/settings_files",),

@@ -17,21 +17,26 @@ import pytest_asyncio
 
 from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from tests.support.command import weft
-from tests.support.lightweight import ECHO, LightAgent
+from tests.support.lightweight import CALL, ECHO, LightAgent
 from tests.support.mesh import MeshHarness
 from tests.support.refusals import check, refused
 from tests.support.shared_redis import two_coordinators
-from weft.client import Event, FailedPrecondition, Mesh, NewEvent, NotFound, connect
+from weft.agent import Agent
+from weft.client import Event, FailedPrecondition, InvalidArgument, Mesh, NewEvent, NotFound, connect
 from weft.client.sync import connect as connect_sync
 from weft.v1 import errors_pb2, event_pb2_grpc
 from weft.v1.event_pb2 import (
-    Event as EventMessage,
-)
-from weft.v1.event_pb2 import (
+    CreateSubscriptionRequest,
+    EventDelivery,
     ListEventsRequest,
+    ListSubscriptionsRequest,
     ListTopicsRequest,
     PublishEventsRequest,
     SubscribeEventsRequest,
+    SubscriptionSpec,
+)
+from weft.v1.event_pb2 import (
+    Event as EventMessage,
 )
 from weft.v1.event_pb2 import (
     NewEvent as NewEventMessage,
@@ -161,7 +166,16 @@ async def test_the_command(harness: MeshHarness) -> None:
     done = await command("list", TOPIC, "--after", str(place))
     assert f'{place + 1} {{"text": "again"}}' in done.out
     assert TOPIC in (await command("list")).out
+    done = await command("subscribe", "mine", "Payload", ECHO, "--filter", "size(event.data) > 2", "--json")
+    assert done.document["filter"] == "size(event.data) > 2", done
+    assert "mine" in (await command("subscriptions")).out
+    assert (await command("pause", "mine", "--reason", "tea")).out == "mine paused\n"
+    assert (await command("seek", "mine", "--after", "0")).out == "mine paused\n"
+    assert (await command("unsubscribe", "mine")).out == "mine deleted\n"
     wrong = (
+        (("seek", "mine"), 2, "by --after or by --since"),
+        (("resume", "mine"), 1, "no subscription has the name 'mine'"),
+        (("tail", TOPIC, "--filter", "event.no"), 1, "undefined field 'no'"),
         (("publish", "NoSuchType", "{}"), 2, "there is no message type 'NoSuchType'"),
         (("publish", TOPIC, '{"no": 1}'), 1, "the JSON does not fit probe.v1.ProbeRequest: field no"),
         (("tail", TOPIC, "--since", "noon"), 2, "--since is 'noon'"),
@@ -259,6 +273,172 @@ async def test_a_slow_subscriber_is_told_and_harms_nobody(mesh: Mesh, stub: Any)
     assert missed > 0
     assert seen + missed == portions * each
     slow.cancel()
+
+
+async def test_a_filter_chooses(mesh: Mesh) -> None:
+    before = await last_of(mesh)
+    for text in ("a", "bb", "ccc", "d"):
+        await mesh.events.publish(request(text), key=text[0])
+    long = Follower(mesh, 2, after=before, filter="size(event.text) > 1 && key != 'x'")
+    assert await long.texts() == ["bb", "ccc"]
+    assert [event.missed for event in long.events] == [0, 0]
+    with pytest.raises(InvalidArgument) as refused:
+        await Follower(mesh, 1, filter="event.nothing == 1").texts()
+    assert refused.value.reason == errors_pb2.ERROR_REASON_FILTER_INVALID
+    assert "undefined field 'nothing'" in refused.value.message
+
+
+async def tasks_of(harness: MeshHarness, agent: LightAgent, count: int) -> list[tuple[str, dict[str, bytes]]]:
+    """The texts and metadata of assigned tasks, when there are so many."""
+
+    async def there() -> bool:
+        return len(agent.assigned) >= count
+
+    await harness.eventually(there, "the events are tasks")
+    return [
+        (
+            ProbeRequest.FromString(each.payload).text,
+            {entry.key: entry.value for entry in each.context.metadata},
+        )
+        for each in agent.assigned
+    ]
+
+
+async def test_events_become_tasks(harness: MeshHarness, mesh: Mesh) -> None:
+    place = (await mesh.events.publish(request("before"))).sequence
+    async with LightAgent(harness.own_channel(), "a2", methods=(CALL,)) as agent:
+        await harness.wait_contract("a2")
+        made = await mesh.subscriptions.create(
+            "big",
+            ProbeRequest,
+            CALL,
+            filter="event.text.startsWith('yes')",
+            priority=7,
+            metadata=[("x-of", "me")],
+        )
+        assert (made.cursor, made.topic, made.method) == (place, TOPIC, CALL)
+        again = await mesh.subscriptions.create(
+            "big",
+            ProbeRequest,
+            CALL,
+            filter="event.text.startsWith('yes')",
+            priority=7,
+            metadata=[("x-of", "me")],
+        )
+        assert again.uid == made.uid
+        await mesh.events.publish_all(
+            [NewEvent(request(text), key="kü") for text in ("yes 1", "no", "yes 2")]
+        )
+        found = await tasks_of(harness, agent, 2)
+        assert [text for text, _ in found] == ["yes 1", "yes 2"]
+        told = found[1][1]
+        assert told["x-of"] == b"me"
+        assert told["event-sequence"] == str(place + 3).encode()
+        assert (told["event-topic"], told["event-subscription"]) == (TOPIC.encode(), b"big")
+        assert told["event-key-bin"] == "kü".encode()
+
+        paused = await mesh.subscriptions.pause("big", "tea")
+        assert (paused.paused, paused.pause_reason) == (True, "tea")
+        await mesh.events.publish(request("yes 3"))
+        await mesh.events.publish(request("no"))
+        assert (await mesh.subscriptions.get("big")).submitted == 2
+        await mesh.subscriptions.resume("big")
+        assert (await tasks_of(harness, agent, 3))[2][0] == "yes 3"
+        # Once more from a place.
+        await mesh.subscriptions.seek("big", after=place + 2)
+        assert [text for text, _ in await tasks_of(harness, agent, 5)][3:] == ["yes 2", "yes 3"]
+
+        async def done() -> bool:
+            return (await mesh.subscriptions.get("big")).cursor == place + 5
+
+        await harness.eventually(done, "the cursor has moved")
+        (listed,) = [each async for each in mesh.subscriptions.list() if each.name == "big"]
+        assert (listed.submitted, listed.refused, listed.missed, listed.error) == (2, 0, 0, "")
+        await mesh.subscriptions.delete("big")
+        with pytest.raises(NotFound) as gone:
+            await mesh.subscriptions.delete("big")
+        assert gone.value.reason == errors_pb2.ERROR_REASON_SUBSCRIPTION_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "reason", "field"),
+    [
+        ({"name": ""}, INVALID, "INVALID_FIELD", "name"),
+        ({"name": "on/x"}, INVALID, "INVALID_FIELD", "name"),
+        ({"topic": "x/y"}, INVALID, "INVALID_FIELD", "spec.topic"),
+        ({"topic": "acme.v1.No"}, NOT_FOUND, "EVENT_TYPE_UNKNOWN", None),
+        ({"method": "acme.v1.No/No"}, NOT_FOUND, "METHOD_UNKNOWN", None),
+        ({"topic": OTHER}, INVALID, "INVALID_FIELD", "spec.delivery.method"),
+        ({"filter": "1 +"}, INVALID, "FILTER_INVALID", "spec.filter"),
+        ({"after": 10**6}, grpc.StatusCode.FAILED_PRECONDITION, "CURSOR_AHEAD", None),
+        ({"after": 2**60}, INVALID, "INVALID_FIELD", "after"),
+    ],
+)
+async def test_bad_subscriptions_are_refused(
+    stub: Any, change: dict[str, Any], code: Any, reason: str, field: str | None
+) -> None:
+    given: dict[str, Any] = {
+        "name": "bad",
+        "topic": "probe.v1.Payload",
+        "method": ECHO,
+        "filter": "",
+        "after": 0,
+    } | change
+    spec = SubscriptionSpec(
+        topic=given["topic"], filter=given["filter"], delivery=EventDelivery(method=given["method"])
+    )
+    asked = CreateSubscriptionRequest(name=given["name"], spec=spec, after=given["after"])
+    check(await refused(stub.CreateSubscription(asked)), code, reason, field)
+    assert not (await stub.ListSubscriptions(ListSubscriptionsRequest())).subscriptions
+
+
+async def test_a_method_takes_events_by_its_option(tmp_path: Path) -> None:
+    """Functions of an agent get events: those of before its start in its absence, in order by key, each once."""
+    seen: list[str] = []
+    big: list[str] = []
+
+    def made() -> Agent:
+        agent = Agent("a1", target=harness.target)
+
+        @agent.on(ProbeRequest)
+        async def note(event: ProbeRequest) -> None:
+            seen.append(event.text)
+
+        @agent.on(ProbeRequest, filter="event.stream_count > 1u", priority=9)
+        def note_big(event: ProbeRequest) -> None:
+            big.append(event.text)
+
+        return agent
+
+    async def serve(mesh: Mesh, texts: list[str]) -> None:
+        agent = made()
+        assert list(agent.methods) == ["probe.v1.OnProbeRequest/note", "probe.v1.OnProbeRequest/note_big"]
+        running = asyncio.create_task(agent.serve())
+
+        async def declared() -> bool:
+            return len([each async for each in mesh.subscriptions.list() if each.declared]) == 2
+
+        await harness.eventually(declared, "the subscriptions are there")
+        for text in texts:
+            await mesh.events.publish(ProbeRequest(text=text, stream_count=len(text)), key="one")
+
+        async def there() -> bool:
+            return len(seen) == published and len(big) == published_big
+
+        await harness.eventually(there, "the events were handled")
+        agent.stop()
+        await running
+
+    async with MeshHarness(tmp_path) as harness:
+        await harness.coordinator()
+        async with connect(harness.target) as mesh:
+            published, published_big = 12, 6
+            await serve(mesh, [*(f"{n}" * (1 + n % 2) for n in range(10)), "a", "bb"])
+            await mesh.events.publish(ProbeRequest(text="alone", stream_count=5))
+            published, published_big = 14, 8
+            await serve(mesh, ["zz"])
+            assert seen == [*(f"{n}" * (1 + n % 2) for n in range(10)), "a", "bb", "alone", "zz"]
+            assert big == [text for text in seen if len(text) > 1]
 
 
 async def test_events_go_over_two_coordinators(tmp_path: Path) -> None:

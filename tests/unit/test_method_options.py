@@ -45,6 +45,7 @@ FULL_IN_PYTHON: MethodOptions = {
     "fallback": str(FULL["fallback"]),
     "no_wait": True,
     "check_rules": False,
+    "on_event": "event.tenant_id != ''",
     "idempotent": True,
 }
 
@@ -86,6 +87,7 @@ WRONG: dict[str, list[Any]] = {
     "fallback": [3],
     "no_wait": ["yes"],
     "check_rules": ["no"],
+    "on_event": [3],
     "idempotent": ["yes"],
 }
 

@@ -125,6 +125,8 @@ def _set(policy: options_pb2.TaskPolicy, name: str, value: int) -> None:
             policy.locks.add(name=str(value))
         case "cache":
             policy.cache.ttl.seconds = value
+        case "on_event":
+            policy.on_event.filter = str(value)
         case "idempotency_key" | "fairness_key" | "fallback":
             setattr(policy, name, str(value))
         case "no_wait" | "check_rules":

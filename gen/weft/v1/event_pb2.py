@@ -24,9 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
+from weft.v1 import security_pb2 as weft_dot_v1_dot_security__pb2
+from weft.v1 import task_pb2 as weft_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/event.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"\xad\x01\n\x08NewEvent\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x35\n\nattributes\x18\x05 \x03(\x0b\x32!.weft.v1.NewEvent.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xeb\x01\n\x05\x45vent\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x30\n\x0cpublish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\x32\n\nattributes\x18\x07 \x03(\x0b\x32\x1e.weft.v1.Event.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8f\x01\n\x05Topic\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x35\n\x11last_publish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x14PublishEventsRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.weft.v1.NewEvent\"@\n\x15PublishEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.weft.v1.PublishedEvent\"3\n\x0ePublishedEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"\x7f\n\x16SubscribeEventsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0f\n\x05\x61\x66ter\x18\x02 \x01(\x04H\x00\x12+\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x0f\n\x07keep_up\x18\x04 \x01(\x08\x42\x07\n\x05start\"Y\n\x17SubscribeEventsResponse\x12\x1e\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Event\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\x12\x0e\n\x06missed\x18\x03 \x01(\x04\"D\n\x11ListEventsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\"H\n\x12ListEventsResponse\x12\x1e\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Event\x12\x12\n\nnext_after\x18\x02 \x01(\x04\":\n\x11ListTopicsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListTopicsResponse\x12\x1e\n\x06topics\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Topic\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf1\x02\n\x0c\x45ventService\x12Z\n\rPublishEvents\x12\x1d.weft.v1.PublishEventsRequest\x1a\x1e.weft.v1.PublishEventsResponse\"\n\xca\xe1\x18\x06\n\x02\x01\x02\x18\x01\x12\x61\n\x0fSubscribeEvents\x12\x1f.weft.v1.SubscribeEventsRequest\x1a .weft.v1.SubscribeEventsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x30\x01\x12P\n\nListEvents\x12\x1a.weft.v1.ListEventsRequest\x1a\x1b.weft.v1.ListEventsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12P\n\nListTopics\x12\x1a.weft.v1.ListTopicsRequest\x1a\x1b.weft.v1.ListTopicsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/event.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x16weft/v1/security.proto\x1a\x12weft/v1/task.proto\"[\n\x10SubscriptionSpec\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12(\n\x08\x64\x65livery\x18\x03 \x01(\x0b\x32\x16.weft.v1.EventDelivery\"F\n\rEventDelivery\x12\x0e\n\x06method\x18\x01 \x01(\t\x12%\n\x07options\x18\x02 \x01(\x0b\x32\x14.weft.v1.TaskOptions\"\xd7\x02\n\x0cSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x19.weft.v1.SubscriptionSpec\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x05 \x01(\x08\x12\x14\n\x0cpause_reason\x18\x06 \x01(\t\x12\x16\n\x0estart_sequence\x18\x07 \x01(\x04\x12\x10\n\x08\x64\x65\x63lared\x18\x08 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\t \x01(\x04\x12\x17\n\x0fsubmitted_count\x18\n \x01(\x04\x12\x15\n\rrefused_count\x18\x0b \x01(\x04\x12\x14\n\x0cmissed_count\x18\x0c \x01(\x04\x12\r\n\x05\x65rror\x18\r \x01(\t\x12\x1d\n\x05maker\x18\x0e \x01(\x0b\x32\x0e.weft.v1.Maker\"\xc4\x01\n\x11SubscriptionState\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\x12\x17\n\x0fsubmitted_count\x18\x03 \x01(\x04\x12\x15\n\rrefused_count\x18\x04 \x01(\x04\x12\x14\n\x0cmissed_count\x18\x05 \x01(\x04\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x0e\n\x06holder\x18\x07 \x01(\t\x12-\n\thold_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x08NewEvent\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x35\n\nattributes\x18\x05 \x03(\x0b\x32!.weft.v1.NewEvent.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xeb\x01\n\x05\x45vent\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x30\n\x0cpublish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\x32\n\nattributes\x18\x07 \x03(\x0b\x32\x1e.weft.v1.Event.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8f\x01\n\x05Topic\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x35\n\x11last_publish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x14PublishEventsRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.weft.v1.NewEvent\"@\n\x15PublishEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.weft.v1.PublishedEvent\"3\n\x0ePublishedEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"\x8f\x01\n\x16SubscribeEventsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0f\n\x05\x61\x66ter\x18\x02 \x01(\x04H\x00\x12+\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x0f\n\x07keep_up\x18\x04 \x01(\x08\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\tB\x07\n\x05start\"Y\n\x17SubscribeEventsResponse\x12\x1e\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Event\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\x12\x0e\n\x06missed\x18\x03 \x01(\x04\"D\n\x11ListEventsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\"H\n\x12ListEventsResponse\x12\x1e\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Event\x12\x12\n\nnext_after\x18\x02 \x01(\x04\":\n\x11ListTopicsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListTopicsResponse\x12\x1e\n\x06topics\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Topic\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x19\x43reateSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x19.weft.v1.SubscriptionSpec\x12\x0f\n\x05\x61\x66ter\x18\x03 \x01(\x04H\x00\x12+\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x07\n\x05start\"Z\n\x1a\x43reateSubscriptionResponse\x12+\n\x0csubscription\x18\x01 \x01(\x0b\x32\x15.weft.v1.Subscription\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"&\n\x16GetSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x17GetSubscriptionResponse\x12+\n\x0csubscription\x18\x01 \x01(\x0b\x32\x15.weft.v1.Subscription\"A\n\x18ListSubscriptionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x19ListSubscriptionsResponse\x12,\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x15.weft.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa6\x01\n\x19UpdateSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06paused\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x14\n\x0cpause_reason\x18\x03 \x01(\t\x12\x0f\n\x05\x61\x66ter\x18\x04 \x01(\x04H\x00\x12+\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x07\n\x05startB\t\n\x07_paused\"I\n\x1aUpdateSubscriptionResponse\x12+\n\x0csubscription\x18\x01 \x01(\x0b\x32\x15.weft.v1.Subscription\")\n\x19\x44\x65leteSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1c\n\x1a\x44\x65leteSubscriptionResponse2\xf4\x06\n\x0c\x45ventService\x12Z\n\rPublishEvents\x12\x1d.weft.v1.PublishEventsRequest\x1a\x1e.weft.v1.PublishEventsResponse\"\n\xca\xe1\x18\x06\n\x02\x01\x02\x18\x01\x12\x61\n\x0fSubscribeEvents\x12\x1f.weft.v1.SubscribeEventsRequest\x1a .weft.v1.SubscribeEventsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x30\x01\x12P\n\nListEvents\x12\x1a.weft.v1.ListEventsRequest\x1a\x1b.weft.v1.ListEventsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12g\n\x12\x43reateSubscription\x12\".weft.v1.CreateSubscriptionRequest\x1a#.weft.v1.CreateSubscriptionResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12_\n\x0fGetSubscription\x12\x1f.weft.v1.GetSubscriptionRequest\x1a .weft.v1.GetSubscriptionResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12\x65\n\x11ListSubscriptions\x12!.weft.v1.ListSubscriptionsRequest\x1a\".weft.v1.ListSubscriptionsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12g\n\x12UpdateSubscription\x12\".weft.v1.UpdateSubscriptionRequest\x1a#.weft.v1.UpdateSubscriptionResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12g\n\x12\x44\x65leteSubscription\x12\".weft.v1.DeleteSubscriptionRequest\x1a#.weft.v1.DeleteSubscriptionResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12P\n\nListTopics\x12\x1a.weft.v1.ListTopicsRequest\x1a\x1b.weft.v1.ListTopicsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,36 +45,74 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTSERVICE'].methods_by_name['SubscribeEvents']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
+  _globals['_EVENTSERVICE'].methods_by_name['CreateSubscription']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['CreateSubscription']._serialized_options = b'\312\341\030\004\n\002\001\002'
+  _globals['_EVENTSERVICE'].methods_by_name['GetSubscription']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['GetSubscription']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
+  _globals['_EVENTSERVICE'].methods_by_name['ListSubscriptions']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['ListSubscriptions']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
+  _globals['_EVENTSERVICE'].methods_by_name['UpdateSubscription']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['UpdateSubscription']._serialized_options = b'\312\341\030\004\n\002\001\002'
+  _globals['_EVENTSERVICE'].methods_by_name['DeleteSubscription']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['DeleteSubscription']._serialized_options = b'\312\341\030\004\n\002\001\002'
   _globals['_EVENTSERVICE'].methods_by_name['ListTopics']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['ListTopics']._serialized_options = b'\312\341\030\005\n\003\001\002\003'
-  _globals['_NEWEVENT']._serialized_start=88
-  _globals['_NEWEVENT']._serialized_end=261
-  _globals['_NEWEVENT_ATTRIBUTESENTRY']._serialized_start=212
-  _globals['_NEWEVENT_ATTRIBUTESENTRY']._serialized_end=261
-  _globals['_EVENT']._serialized_start=264
-  _globals['_EVENT']._serialized_end=499
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=212
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=261
-  _globals['_TOPIC']._serialized_start=502
-  _globals['_TOPIC']._serialized_end=645
-  _globals['_PUBLISHEVENTSREQUEST']._serialized_start=647
-  _globals['_PUBLISHEVENTSREQUEST']._serialized_end=704
-  _globals['_PUBLISHEVENTSRESPONSE']._serialized_start=706
-  _globals['_PUBLISHEVENTSRESPONSE']._serialized_end=770
-  _globals['_PUBLISHEDEVENT']._serialized_start=772
-  _globals['_PUBLISHEDEVENT']._serialized_end=823
-  _globals['_SUBSCRIBEEVENTSREQUEST']._serialized_start=825
-  _globals['_SUBSCRIBEEVENTSREQUEST']._serialized_end=952
-  _globals['_SUBSCRIBEEVENTSRESPONSE']._serialized_start=954
-  _globals['_SUBSCRIBEEVENTSRESPONSE']._serialized_end=1043
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1045
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1113
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1115
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1187
-  _globals['_LISTTOPICSREQUEST']._serialized_start=1189
-  _globals['_LISTTOPICSREQUEST']._serialized_end=1247
-  _globals['_LISTTOPICSRESPONSE']._serialized_start=1249
-  _globals['_LISTTOPICSRESPONSE']._serialized_end=1326
-  _globals['_EVENTSERVICE']._serialized_start=1329
-  _globals['_EVENTSERVICE']._serialized_end=1698
+  _globals['_SUBSCRIPTIONSPEC']._serialized_start=131
+  _globals['_SUBSCRIPTIONSPEC']._serialized_end=222
+  _globals['_EVENTDELIVERY']._serialized_start=224
+  _globals['_EVENTDELIVERY']._serialized_end=294
+  _globals['_SUBSCRIPTION']._serialized_start=297
+  _globals['_SUBSCRIPTION']._serialized_end=640
+  _globals['_SUBSCRIPTIONSTATE']._serialized_start=643
+  _globals['_SUBSCRIPTIONSTATE']._serialized_end=839
+  _globals['_NEWEVENT']._serialized_start=842
+  _globals['_NEWEVENT']._serialized_end=1015
+  _globals['_NEWEVENT_ATTRIBUTESENTRY']._serialized_start=966
+  _globals['_NEWEVENT_ATTRIBUTESENTRY']._serialized_end=1015
+  _globals['_EVENT']._serialized_start=1018
+  _globals['_EVENT']._serialized_end=1253
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=966
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=1015
+  _globals['_TOPIC']._serialized_start=1256
+  _globals['_TOPIC']._serialized_end=1399
+  _globals['_PUBLISHEVENTSREQUEST']._serialized_start=1401
+  _globals['_PUBLISHEVENTSREQUEST']._serialized_end=1458
+  _globals['_PUBLISHEVENTSRESPONSE']._serialized_start=1460
+  _globals['_PUBLISHEVENTSRESPONSE']._serialized_end=1524
+  _globals['_PUBLISHEDEVENT']._serialized_start=1526
+  _globals['_PUBLISHEDEVENT']._serialized_end=1577
+  _globals['_SUBSCRIBEEVENTSREQUEST']._serialized_start=1580
+  _globals['_SUBSCRIBEEVENTSREQUEST']._serialized_end=1723
+  _globals['_SUBSCRIBEEVENTSRESPONSE']._serialized_start=1725
+  _globals['_SUBSCRIBEEVENTSRESPONSE']._serialized_end=1814
+  _globals['_LISTEVENTSREQUEST']._serialized_start=1816
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1884
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=1886
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1958
+  _globals['_LISTTOPICSREQUEST']._serialized_start=1960
+  _globals['_LISTTOPICSREQUEST']._serialized_end=2018
+  _globals['_LISTTOPICSRESPONSE']._serialized_start=2020
+  _globals['_LISTTOPICSRESPONSE']._serialized_end=2097
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=2100
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=2253
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=2255
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=2345
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=2347
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=2385
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=2387
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=2457
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=2459
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=2524
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=2526
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=2624
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=2627
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=2793
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=2795
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=2868
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=2870
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=2911
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=2913
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=2941
+  _globals['_EVENTSERVICE']._serialized_start=2944
+  _globals['_EVENTSERVICE']._serialized_end=3828
 # @@protoc_insertion_point(module_scope)

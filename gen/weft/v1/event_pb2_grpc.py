@@ -60,6 +60,31 @@ class EventServiceStub(object):
                 request_serializer=weft_dot_v1_dot_event__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_event__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.CreateSubscription = channel.unary_unary(
+                '/weft.v1.EventService/CreateSubscription',
+                request_serializer=weft_dot_v1_dot_event__pb2.CreateSubscriptionRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_event__pb2.CreateSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.GetSubscription = channel.unary_unary(
+                '/weft.v1.EventService/GetSubscription',
+                request_serializer=weft_dot_v1_dot_event__pb2.GetSubscriptionRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_event__pb2.GetSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.ListSubscriptions = channel.unary_unary(
+                '/weft.v1.EventService/ListSubscriptions',
+                request_serializer=weft_dot_v1_dot_event__pb2.ListSubscriptionsRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_event__pb2.ListSubscriptionsResponse.FromString,
+                _registered_method=True)
+        self.UpdateSubscription = channel.unary_unary(
+                '/weft.v1.EventService/UpdateSubscription',
+                request_serializer=weft_dot_v1_dot_event__pb2.UpdateSubscriptionRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_event__pb2.UpdateSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.DeleteSubscription = channel.unary_unary(
+                '/weft.v1.EventService/DeleteSubscription',
+                request_serializer=weft_dot_v1_dot_event__pb2.DeleteSubscriptionRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_event__pb2.DeleteSubscriptionResponse.FromString,
+                _registered_method=True)
         self.ListTopics = channel.unary_unary(
                 '/weft.v1.EventService/ListTopics',
                 request_serializer=weft_dot_v1_dot_event__pb2.ListTopicsRequest.SerializeToString,
@@ -117,6 +142,58 @@ class EventServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSubscription(self, request, context):
+        """Stores a subscription. A repeat with the same name and spec answers with the one that is there.
+
+        Guarantee: durable when acknowledged. Every later event that matches becomes one task, also while no coordinator runs, as long as
+        it is kept: at least one, and one alone unless no coordinator runs for ten minutes right after one was killed. Errors:
+        INVALID_ARGUMENT (INVALID_FIELD; FILTER_INVALID), NOT_FOUND (EVENT_TYPE_UNKNOWN, METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
+        FAILED_PRECONDITION (CURSOR_AHEAD; FILTER_UNAVAILABLE), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE; OVERLOADED: there are too many),
+        ALREADY_EXISTS (SUBSCRIPTION_EXISTS: with another spec).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSubscription(self, request, context):
+        """Reads one subscription.
+
+        Guarantee: what is read is durable. Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSubscriptions(self, request, context):
+        """Lists subscriptions, by name, without those out of the caller's scope.
+
+        Guarantee: a subscription that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD: page
+        size or token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSubscription(self, request, context):
+        """Changes a subscription: pauses or resumes it, or sets it to another place in its topic. One that is resumed goes on where it stopped.
+
+        Guarantee: durable when acknowledged. After a new place was set, events become tasks once more. Errors: NOT_FOUND
+        (SUBSCRIPTION_NOT_FOUND), FAILED_PRECONDITION (CURSOR_AHEAD), INVALID_ARGUMENT (INVALID_FIELD).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSubscription(self, request, context):
+        """Deletes a subscription. Its tasks stay. One that was made by the option `on_event` comes again while an agent's contract has the option:
+        pause it instead.
+
+        Guarantee: durable when acknowledged. Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTopics(self, request, context):
         """Lists topics that have had events, by name, without those out of the caller's scope.
 
@@ -144,6 +221,31 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=weft_dot_v1_dot_event__pb2.ListEventsRequest.FromString,
                     response_serializer=weft_dot_v1_dot_event__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'CreateSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSubscription,
+                    request_deserializer=weft_dot_v1_dot_event__pb2.CreateSubscriptionRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_event__pb2.CreateSubscriptionResponse.SerializeToString,
+            ),
+            'GetSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSubscription,
+                    request_deserializer=weft_dot_v1_dot_event__pb2.GetSubscriptionRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_event__pb2.GetSubscriptionResponse.SerializeToString,
+            ),
+            'ListSubscriptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSubscriptions,
+                    request_deserializer=weft_dot_v1_dot_event__pb2.ListSubscriptionsRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_event__pb2.ListSubscriptionsResponse.SerializeToString,
+            ),
+            'UpdateSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSubscription,
+                    request_deserializer=weft_dot_v1_dot_event__pb2.UpdateSubscriptionRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_event__pb2.UpdateSubscriptionResponse.SerializeToString,
+            ),
+            'DeleteSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSubscription,
+                    request_deserializer=weft_dot_v1_dot_event__pb2.DeleteSubscriptionRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_event__pb2.DeleteSubscriptionResponse.SerializeToString,
             ),
             'ListTopics': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTopics,
@@ -243,6 +345,141 @@ class EventService(object):
             '/weft.v1.EventService/ListEvents',
             weft_dot_v1_dot_event__pb2.ListEventsRequest.SerializeToString,
             weft_dot_v1_dot_event__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.EventService/CreateSubscription',
+            weft_dot_v1_dot_event__pb2.CreateSubscriptionRequest.SerializeToString,
+            weft_dot_v1_dot_event__pb2.CreateSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.EventService/GetSubscription',
+            weft_dot_v1_dot_event__pb2.GetSubscriptionRequest.SerializeToString,
+            weft_dot_v1_dot_event__pb2.GetSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSubscriptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.EventService/ListSubscriptions',
+            weft_dot_v1_dot_event__pb2.ListSubscriptionsRequest.SerializeToString,
+            weft_dot_v1_dot_event__pb2.ListSubscriptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.EventService/UpdateSubscription',
+            weft_dot_v1_dot_event__pb2.UpdateSubscriptionRequest.SerializeToString,
+            weft_dot_v1_dot_event__pb2.UpdateSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.EventService/DeleteSubscription',
+            weft_dot_v1_dot_event__pb2.DeleteSubscriptionRequest.SerializeToString,
+            weft_dot_v1_dot_event__pb2.DeleteSubscriptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,7 +44,7 @@ class FieldPolicy(_message.Message):
     def __init__(self, secret: bool = ...) -> None: ...
 
 class TaskPolicy(_message.Message):
-    __slots__ = ("retry", "limits", "priority", "slot_cost", "result_ttl", "failure_ttl", "requirements", "mode", "idempotency_key", "fairness_key", "run_limits", "locks", "consumes", "cache", "fallback", "no_wait", "check_rules")
+    __slots__ = ("retry", "limits", "priority", "slot_cost", "result_ttl", "failure_ttl", "requirements", "mode", "idempotency_key", "fairness_key", "run_limits", "locks", "consumes", "cache", "fallback", "no_wait", "check_rules", "on_event")
     class ConsumesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +69,7 @@ class TaskPolicy(_message.Message):
     FALLBACK_FIELD_NUMBER: _ClassVar[int]
     NO_WAIT_FIELD_NUMBER: _ClassVar[int]
     CHECK_RULES_FIELD_NUMBER: _ClassVar[int]
+    ON_EVENT_FIELD_NUMBER: _ClassVar[int]
     retry: RetryPolicy
     limits: TimeLimits
     priority: int
@@ -86,7 +87,14 @@ class TaskPolicy(_message.Message):
     fallback: str
     no_wait: bool
     check_rules: bool
-    def __init__(self, retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[TimeLimits, _Mapping]] = ..., priority: _Optional[int] = ..., slot_cost: _Optional[int] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., mode: _Optional[_Union[CallMode, str]] = ..., idempotency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., run_limits: _Optional[_Iterable[_Union[RunLimit, _Mapping]]] = ..., locks: _Optional[_Iterable[_Union[Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., fallback: _Optional[str] = ..., no_wait: bool = ..., check_rules: bool = ...) -> None: ...
+    on_event: OnEvent
+    def __init__(self, retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[TimeLimits, _Mapping]] = ..., priority: _Optional[int] = ..., slot_cost: _Optional[int] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., mode: _Optional[_Union[CallMode, str]] = ..., idempotency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., run_limits: _Optional[_Iterable[_Union[RunLimit, _Mapping]]] = ..., locks: _Optional[_Iterable[_Union[Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., fallback: _Optional[str] = ..., no_wait: bool = ..., check_rules: bool = ..., on_event: _Optional[_Union[OnEvent, _Mapping]] = ...) -> None: ...
+
+class OnEvent(_message.Message):
+    __slots__ = ("filter",)
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    filter: str
+    def __init__(self, filter: _Optional[str] = ...) -> None: ...
 
 class RunLimit(_message.Message):
     __slots__ = ("key", "max_running", "max_rate_per_s", "burst", "at_limit")

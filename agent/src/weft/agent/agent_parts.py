@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, Unpack
 
+from google.protobuf.message import Message
+
 from weft.agent.errors import HostingError
 from weft.agent.gauges import Gauges
 from weft.agent.hooks import Hooks
-from weft.agent.hosting.functions import client_method, function_method
+from weft.agent.hosting.functions import client_method, event_method, function_method
 from weft.agent.hosting.hosted_function import HostedFunction, HostFunction, plain_function
 from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, check_hosted, servicer_methods
 from weft.agent.hosting.hosted_policies import with_options
@@ -86,6 +88,39 @@ class AgentParts:
         def decorate(function: Callable[..., Any]) -> Any:
             self._add([function_method(name, function, isolate=isolate)], {name: options} if options else {})
             return HostedFunction(plain_function(function), lambda: client_method(name, function))
+
+        return decorate
+
+    def on(
+        self,
+        event: type[Message],
+        *,
+        filter: str = "",  # noqa: A002  # as events have it
+        isolate: bool = False,
+        **options: Unpack[MethodOptions],
+    ) -> HostFunction:
+        """Host a function that gets the events of a type: each event is a durable task of it, which is retried as others are.
+
+            @agent.on(OrderPlaced, filter="event.total > 100")
+            async def reserve(order: OrderPlaced) -> None: ...
+
+        It is the method `acme.shop.v1.OnOrderPlaced/reserve` with the option `on_event`: agents that host it share the events, so that each
+        event is handled by one of them. It begins with the first event after an agent has brought it, and loses none while none runs. Another
+        function gets all events, too. `current_task().metadata` says more of the event, such as `event-sequence`.
+
+        Args:
+            event: a message type, which is the annotation of the function's first parameter.
+            filter: only events for which this expression of CEL is true: `event` is the message.
+            isolate: as for `method`.
+            options: as for `method`.
+
+        Raises:
+            HostingError: as for `method`.
+        """
+
+        def decorate(function: Callable[..., Any]) -> Any:
+            chosen: MethodOptions = {**options, "on_event": filter}
+            return self.method(event_method(event, function), isolate=isolate, **chosen)(function)
 
         return decorate
 

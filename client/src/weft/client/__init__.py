@@ -19,12 +19,14 @@ A caller imports everything from here: the errors too, whose tree `weft.rpc.erro
 asyncio; `weft.agent` is for programs that host methods.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.agent_stacks import AgentStacks, ChildProcess, ProgramStack, StackFrame, StackKind
 from weft.client.api import Unreachable
 from weft.client.budgets import Budget, Budgets
 from weft.client.bulk_progress import BulkProgress
-from weft.client.events import Event, Events, NewEvent, Published, Topic
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.fleet_calls import AgentOutcome
 from weft.client.group_handle import GroupHandle
@@ -96,7 +98,24 @@ from weft.rpc.security.tls import Tls
 from weft.rpc.task_policy.method_options import Lock, RunLimit
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 
+if TYPE_CHECKING:
+    from weft.client.event_subscriptions import Subscription, Subscriptions
+    from weft.client.events import Event, Events, NewEvent, Published, Topic
+
 __version__ = VERSION
+
+# What not every client needs is imported when it is asked for.
+_LATER = {
+    **dict.fromkeys(("Event", "Events", "NewEvent", "Published", "Topic"), "events"),
+    **dict.fromkeys(("Subscription", "Subscriptions"), "event_subscriptions"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if (module := _LATER.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
 
 __all__ = [
     "Aborted",
@@ -181,6 +200,8 @@ __all__ = [
     "StackFrame",
     "StackKind",
     "SubmitOptions",
+    "Subscription",
+    "Subscriptions",
     "Task",
     "TaskHandle",
     "TaskState",

@@ -146,3 +146,53 @@ class Topic:
             topic.size_bytes,
             moment(topic, "last_publish_time"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A durable subscription at one moment.
+
+    Attributes:
+        method: it makes each event a task of this method.
+        cursor: the sequence of the last event that it has given.
+        declared: it was made by the option `on_event` of its method.
+        submitted: tasks; `refused`: events that were no valid task; `missed`: events that were not kept any more.
+        error: why it does not go on at the moment; empty: it does.
+        proto: as it came, with its options.
+    """
+
+    name: str
+    topic: str
+    filter: str
+    method: str
+    uid: str
+    cursor: int
+    paused: bool
+    pause_reason: str
+    declared: bool
+    submitted: int
+    refused: int
+    missed: int
+    error: str
+    created_at: datetime | None
+    proto: event_pb2.Subscription
+
+    @classmethod
+    def of(cls, found: event_pb2.Subscription) -> Subscription:
+        return cls(
+            found.name,
+            found.spec.topic,
+            found.spec.filter,
+            found.spec.delivery.method,
+            found.uid,
+            found.cursor,
+            found.paused,
+            found.pause_reason,
+            found.declared,
+            found.submitted_count,
+            found.refused_count,
+            found.missed_count,
+            found.error,
+            moment(found, "create_time"),
+            found,
+        )

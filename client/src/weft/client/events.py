@@ -87,6 +87,7 @@ class Events:
         *,
         after: int | None = None,
         since: datetime | None = None,
+        filter: str = "",  # as events have it
         keep_up: bool | None = None,
         on_start: Callable[[int], object] | None = None,
     ) -> AsyncGenerator[Event[Msg]]: ...
@@ -97,6 +98,7 @@ class Events:
         *,
         after: int | None = None,
         since: datetime | None = None,
+        filter: str = "",  # as events have it
         keep_up: bool | None = None,
         on_start: Callable[[int], object] | None = None,
     ) -> AsyncGenerator[Event[bytes]]: ...
@@ -106,6 +108,7 @@ class Events:
         *,
         after: int | None = None,
         since: datetime | None = None,
+        filter: str = "",  # noqa: A002  # as events have it
         keep_up: bool | None = None,
         on_start: Callable[[int], object] | None = None,
     ) -> AsyncGenerator[Event[Any]]:
@@ -118,6 +121,8 @@ class Events:
             kind: a message type, or its full name: then messages are bytes.
             after: begin after the event of this sequence; 0: with the oldest kept one. Unset: with events from now on.
             since: begin with the first kept event of this time or later.
+            filter: only events for which this expression of CEL is true, such as "event.total > 100": `event` is the message, `key` the
+                event's key, `attributes` its attributes.
             keep_up: if this reader is slow, leave out events rather than fall behind: `Event.missed` says how many. Unset: if neither
                 `after` nor `since` is given.
             on_start: called once, with the sequence after which it begins: from then on, no event is missed.
@@ -125,9 +130,10 @@ class Events:
         Raises:
             NotFound: no contract that an agent has registered has this message type.
             FailedPrecondition: `after` is ahead of the topic.
+            InvalidArgument: the filter cannot be used; the message says why.
         """
         topic, message_class = topic_of(kind), None if isinstance(kind, str) else kind
-        asked = pb.SubscribeEventsRequest(topic=topic, after=after)
+        asked = pb.SubscribeEventsRequest(topic=topic, after=after, filter=filter)
         if since is not None:
             asked.since.CopyFrom(timestamp(aware(since, "since").timestamp()))
         asked.keep_up = after is None and since is None if keep_up is None else keep_up

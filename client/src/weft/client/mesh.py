@@ -15,7 +15,6 @@ import grpc.aio
 from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
 from weft.client.budgets import Budgets
 from weft.client.direct_calls import Direct
-from weft.client.events import Events
 from weft.client.fleet import Fleet
 from weft.client.group_handle import GroupHandle
 from weft.client.groups import Groups, Then
@@ -40,6 +39,8 @@ from weft.rpc.security.tls import Tls, chosen
 from weft.rpc.security.token_source import token_source
 
 if TYPE_CHECKING:
+    from weft.client.event_subscriptions import Subscriptions
+    from weft.client.events import Events
     from weft.rpc.security.channel_credentials import ChannelSecurity
 
 DEFAULT_PATIENCE_S = 60.0
@@ -218,12 +219,21 @@ class Mesh:
     @cached_property
     def events(self) -> Events:
         """Messages that are published to all who subscribe."""
+        from weft.client.events import Events
+
         return Events(self._api, self._patience_s)
 
     @cached_property
     def pools(self) -> Pools:
         """Agents that coordinators start and keep at their number. For operators."""
         return Pools(self._api)
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """Durable subscriptions: events that become tasks."""
+        from weft.client.event_subscriptions import Subscriptions
+
+        return Subscriptions(self._api)
 
     @cached_property
     def groups(self) -> Groups:

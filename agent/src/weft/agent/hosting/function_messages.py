@@ -1,12 +1,13 @@
-"""Converts arguments and results of functions to bytes and back: protobuf messages; dicts and models as a `Struct`."""
+"""Converts arguments and results of functions to bytes and back: protobuf messages; dicts and models as a `Struct`; None as `Empty`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import empty_pb2, json_format, struct_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
@@ -36,6 +37,8 @@ def is_message_type(kind: Any) -> bool:
 def descriptor_of(kind: type) -> Descriptor:
     if kind is dict or is_model(kind):
         return struct_pb2.Struct.DESCRIPTOR
+    if kind is NoneType:
+        return empty_pb2.Empty.DESCRIPTOR
     return kind.DESCRIPTOR  # type: ignore[attr-defined,no-any-return]
 
 
@@ -45,6 +48,8 @@ def deserializer(kind: type) -> Callable[[bytes], Any]:
         return _dict_of
     if is_model(kind):
         return lambda data: validated(kind, _dict_of(data))
+    if kind is NoneType:
+        return lambda _data: None
     return kind.FromString  # type: ignore[attr-defined,no-any-return]
 
 
@@ -60,6 +65,8 @@ def serializer(kind: type, wrong: str) -> Callable[[Any], bytes]:
         if not isinstance(value, kind):
             raise TypeError(f"{wrong} {type(value).__name__}, not {kind.__name__}")
         message: Any = value
+        if message is None:
+            return b""
         if model:
             message = message.model_dump(mode="json", by_alias=True)
         if isinstance(message, dict):

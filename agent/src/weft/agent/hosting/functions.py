@@ -6,6 +6,7 @@ import collections.abc
 import inspect
 import typing
 from collections.abc import Callable, Iterable
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -36,9 +37,10 @@ _STREAMS: tuple[object, ...] = (
     collections.abc.Iterable,
     collections.abc.Generator,
 )
+_RESULT = "return value"
 _EXAMPLE = (
     "annotate it with protobuf messages, dict or pydantic models, such as `async def analyze(request: AnalyzeRequest) -> "
-    "AnalyzeReply`, or `-> AsyncIterator[AnalyzeReply]` with `yield` for a stream"
+    "AnalyzeReply`, `-> None` for no response, or `-> AsyncIterator[AnalyzeReply]` with `yield` for a stream"
 )
 
 
@@ -82,6 +84,27 @@ def function_method(
         file=None if descriptor is None else descriptor.file,
         types=(descriptor_of(signature.request), descriptor_of(signature.response)),
     )
+
+
+def event_method(event: Any, function: Callable[..., Any]) -> str:
+    """The name of the method that a function is for the events of a type.
+
+    Raises:
+        HostingError: the event is no message type, or not the one that the function takes.
+    """
+    if not is_message_type(event) or event is dict or is_model(event):
+        raise HostingError(f"{event!r} is no protobuf message type: events have such types")
+    descriptor = event.DESCRIPTOR
+    package = descriptor.file.package
+    short = descriptor.full_name.removeprefix(f"{package}.").replace(".", "")
+    plain = plain_function(function)
+    name = f"{package}.On{short}/{plain.__name__}" if package else f"On{short}/{plain.__name__}"
+    request = _signature(name, plain).request
+    if request is not event:
+        raise HostingError(
+            f"{plain.__name__} takes {request.__name__}, and not the event's type {event.__name__}"
+        )
+    return name
 
 
 def client_method(name: str, function: Callable[..., Any]) -> Method[Any, Any]:
@@ -136,7 +159,7 @@ def _signature(name: str, function: Callable[..., Any]) -> _Signature:
         raise HostingError(f"{name}: {function.__name__} returns an iterator, so it must yield; {_EXAMPLE}")
     return _Signature(
         _message_type(name, f"parameter {parameters[0].name!r}", hints.get(parameters[0].name)),
-        _message_type(name, "return value", response),
+        _message_type(name, _RESULT, response),
         streaming,
         takes_context,
     )
@@ -146,7 +169,7 @@ def _message_type(name: str, what: str, hint: Any) -> type:
     base = typing.get_origin(hint) or hint
     if base is dict:
         return dict
-    if is_message_type(hint):
+    if is_message_type(hint) or (hint is NoneType and what == _RESULT):
         return hint  # type: ignore[no-any-return]
     found = "has no annotation" if hint is None else f"is annotated {hint!r}"
     raise HostingError(f"{name}: the {what} {found}; {_EXAMPLE}")

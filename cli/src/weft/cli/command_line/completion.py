@@ -88,6 +88,15 @@ def pools(ctx: typer.Context, incomplete: str) -> list[str]:
     return _beginning(_asked(ctx, known), incomplete)
 
 
+def subscriptions(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of subscriptions."""
+
+    async def known(mesh: Mesh) -> Collection[str]:
+        return [each.name async for each in mesh.subscriptions.list()]
+
+    return _beginning(_asked(ctx, known), incomplete)
+
+
 def states(incomplete: str) -> list[str]:
     """Names of task states."""
     from weft.client import TaskState

@@ -13,7 +13,7 @@ from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from weft.client import Event, Topic
+    from weft.client import Event, Subscription, Topic
     from weft.rpc.contracts.contract_reader import ResolvedMessage
 
 TOPIC_COLUMNS = (
@@ -23,6 +23,17 @@ TOPIC_COLUMNS = (
     Column("last", right=True),
     Column("bytes", right=True),
     Column("last event"),
+)
+
+SUBSCRIPTION_COLUMNS = (
+    Column("subscription"),
+    Column("topic", below=True),
+    Column("method", below=True),
+    Column("filter", below=True),
+    Column("cursor", right=True),
+    Column("behind", right=True),
+    Column("tasks", right=True, spare=1),
+    Column("state", below=True),
 )
 
 
@@ -83,4 +94,49 @@ def topic_document(topic: Topic) -> dict[str, Any]:
         "last": topic.last,
         "size_bytes": topic.size_bytes,
         "last_published_at": time_text(topic.last_published_at),
+    }
+
+
+def subscription_row(subscription: Subscription, last: int) -> list[StyledText]:
+    """A subscription as a row.
+
+    Args:
+        last: the topic's last sequence.
+    """
+    counts = (("refused", subscription.refused), ("missed", subscription.missed))
+    words = [f"{count} {name}" for name, count in counts if count]
+    state: StyledText = ", ".join(words)
+    if subscription.paused:
+        reason = f": {subscription.pause_reason}" if subscription.pause_reason else ""
+        state = Styled(f"paused{reason}", "yellow")
+    elif subscription.error:
+        state = Styled(subscription.error, "red")
+    return [
+        subscription.name,
+        subscription.topic,
+        subscription.method,
+        subscription.filter,
+        str(subscription.cursor),
+        str(max(0, last - subscription.cursor)),
+        str(subscription.submitted),
+        state,
+    ]
+
+
+def subscription_document(subscription: Subscription) -> dict[str, Any]:
+    return {
+        "name": subscription.name,
+        "uid": subscription.uid,
+        "topic": subscription.topic,
+        "filter": subscription.filter,
+        "method": subscription.method,
+        "cursor": subscription.cursor,
+        "paused": subscription.paused,
+        "pause_reason": subscription.pause_reason,
+        "declared": subscription.declared,
+        "submitted": subscription.submitted,
+        "refused": subscription.refused,
+        "missed": subscription.missed,
+        "error": subscription.error,
+        "created_at": time_text(subscription.created_at),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,12 +11,14 @@ from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target, key_values
+from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions
+from weft.cli.steering.id_changes import change_names
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, remark
 from weft.cli.terminal.tables import print_rows
 
 if TYPE_CHECKING:
-    from weft.client import Event, Mesh, Topic
+    from weft.client import Event, Mesh, Subscription, Topic
     from weft.rpc.contracts.contract_reader import ResolvedMessage
 
 _HELP = with_examples(
@@ -28,6 +30,16 @@ app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
 _TYPE_HELP = "The message type: its full name, or the end of that name if it is unique."
 Type = Annotated[str, typer.Argument(metavar="TYPE", help=_TYPE_HELP, autocompletion=completion.topics)]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", help="Names of subscriptions.", autocompletion=completion.subscriptions),
+]
+Condition = Annotated[
+    str,
+    typer.Option(
+        "--filter", metavar="CEL", help="Only events for which this is true, such as `event.total > 100`."
+    ),
+]
 After = Annotated[
     int | None,
     typer.Option(metavar="SEQUENCE", min=0, help="Begin after this event; 0: with the oldest kept one."),
@@ -95,6 +107,7 @@ def tail(
     since: Annotated[
         str, typer.Option(metavar="TIME", help="Begin with the first kept event of this time or later.")
     ] = "",
+    condition: Condition = "",
     count: Annotated[int | None, typer.Option(metavar="N", min=1, help="End after so many events.")] = None,
     target: Target = DEFAULT_TARGET,
     show_secrets: ShowSecrets = False,
@@ -114,7 +127,7 @@ def tail(
     async def work(mesh: Mesh) -> None:
         resolved = await inputs.resolve_message(mesh, kind)
         view, left = EventView(resolved, show_secrets=show_secrets), count
-        async for event in mesh.events.subscribe(resolved.name, after=after, since=moment):
+        async for event in mesh.events.subscribe(resolved.name, after=after, since=moment, filter=condition):
             if event.missed:
                 remark(f"{event.missed} events are left out")
             line(json_text(view.document(event)) if as_json else view.words(event))
@@ -180,6 +193,135 @@ def list_events(
         line(view.words(event))
     if not found:
         remark("no events")
+
+
+@app.command()
+@examples(
+    "weft events subscribe big-orders OrderPlaced Warehouse/Reserve --filter 'event.total > 100'",
+    "weft events subscribe all-orders OrderPlaced Warehouse/Count --after 0",
+)
+def subscribe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the new subscription.")],
+    kind: Type,
+    method: inputs.MethodName,
+    condition: Condition = "",
+    after: After = None,
+    tasks: TaskOptions = NO_TASK_OPTIONS,
+    limit_s: inputs.LimitS = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Let each event of a topic become a task of a method.
+
+    The same command again is harmless. Exit status 1 if there is another subscription of this name.
+    """
+    from weft.cli.process.command_runner import run
+
+    options = tasks.submit_options(limit_s)
+
+    async def work(mesh: Mesh) -> Subscription:
+        topic = (await inputs.resolve_message(mesh, kind)).name
+        called = (await inputs.resolve(mesh, method)).name
+        return await mesh.subscriptions.create(name, topic, called, filter=condition, after=after, **options)
+
+    _print_changed(run(target, work), as_json=as_json)
+
+
+@app.command()
+@examples("weft events subscriptions", "weft events subscriptions --json")
+def subscriptions(target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """List subscriptions: events that become tasks.
+
+    A row says how far a subscription has come, and why it does not go on, if that is so.
+    """
+    from weft.cli.events import event_view
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> tuple[list[Subscription], dict[str, int]]:
+        found = [each async for each in mesh.subscriptions.list()]
+        return found, {topic.name: topic.last for topic in await _topics(mesh)} if found else {}
+
+    found, last = run(target, work)
+    if as_json:
+        line(json_text([event_view.subscription_document(each) for each in found]))
+    else:
+        rows = [event_view.subscription_row(each, last.get(each.topic, 0)) for each in found]
+        print_rows(event_view.SUBSCRIPTION_COLUMNS, rows, "no subscriptions")
+
+
+@app.command()
+@examples("weft events pause big-orders --reason 'the warehouse moves'")
+def pause(
+    names: Names,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever lists them.")] = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Pause subscriptions: no tasks until they are resumed."""
+    change_names(
+        names, lambda mesh, name: mesh.subscriptions.pause(name, reason), _shown, target, as_json=as_json
+    )
+
+
+@app.command()
+@examples("weft events resume big-orders")
+def resume(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Resume subscriptions, from where they stopped."""
+    change_names(names, lambda mesh, name: mesh.subscriptions.resume(name), _shown, target, as_json=as_json)
+
+
+@app.command()
+@examples("weft events seek big-orders --after 0", "weft events seek big-orders --since 2030-01-31T12:00")
+def seek(
+    names: Names,
+    after: After = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Go on with the first kept event of this time or later.")
+    ] = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Let subscriptions go on at another place. Events become tasks once more."""
+    if (after is None) == (not since):
+        raise Failure("say where to go on: by --after or by --since", status=2)
+    moment = _moment(since) if since else None
+    change_names(
+        names,
+        lambda mesh, name: mesh.subscriptions.seek(name, after=after, since=moment),
+        _shown,
+        target,
+        as_json=as_json,
+    )
+
+
+@app.command()
+@examples("weft events unsubscribe big-orders")
+def unsubscribe(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Delete subscriptions. Their tasks stay."""
+
+    async def deleted(mesh: Mesh, name: str) -> str:
+        await mesh.subscriptions.delete(name)
+        return name
+
+    change_names(
+        names,
+        deleted,
+        lambda name: ({"name": name, "deleted": True}, f"{name} deleted"),
+        target,
+        as_json=as_json,
+    )
+
+
+def _shown(subscription: Subscription) -> tuple[dict[str, Any], str]:
+    from weft.cli.events.event_view import subscription_document
+
+    words = "paused" if subscription.paused else f"goes on after event {subscription.cursor}"
+    return subscription_document(subscription), f"{subscription.name} {words}"
+
+
+def _print_changed(subscription: Subscription, *, as_json: bool) -> None:
+    document, text = _shown(subscription)
+    line(json_text(document) if as_json else text)
 
 
 async def _topics(mesh: Mesh) -> list[Topic]:

@@ -26,6 +26,7 @@ the library: it gets an error.
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.sync.background_loop import WrongProcess, WrongThread
 from weft.client.sync.sync_direct_calls import SyncDirect
+from weft.client.sync.sync_event_subscriptions import SyncSubscriptions
 from weft.client.sync.sync_events import SyncEvents
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
@@ -51,6 +52,7 @@ __all__ = [
     "SyncPools",
     "SyncSchedules",
     "SyncSelectedAgents",
+    "SyncSubscriptions",
     "SyncTaskHandle",
     "SyncTasks",
     "SyncTasksById",

@@ -65,6 +65,7 @@ class SyncEvents:
         *,
         after: int | None = None,
         since: datetime | None = None,
+        filter: str = "",
         keep_up: bool | None = None,
         on_start: Callable[[int], object] | None = None,
     ) -> Generator[Event[Msg]]: ...
@@ -76,6 +77,7 @@ class SyncEvents:
         *,
         after: int | None = None,
         since: datetime | None = None,
+        filter: str = "",
         keep_up: bool | None = None,
         on_start: Callable[[int], object] | None = None,
     ) -> Generator[Event[bytes]]: ...
@@ -86,6 +88,7 @@ class SyncEvents:
         *,
         after: int | None = None,
         since: datetime | None = None,
+        filter: str = "",
         keep_up: bool | None = None,
         on_start: Callable[[int], object] | None = None,
     ) -> Generator[Event[Any]]:
@@ -98,6 +101,8 @@ class SyncEvents:
             kind: a message type, or its full name: then messages are bytes.
             after: begin after the event of this sequence; 0: with the oldest kept one. Unset: with events from now on.
             since: begin with the first kept event of this time or later.
+            filter: only events for which this expression of CEL is true, such as "event.total > 100": `event` is the message, `key` the
+                event's key, `attributes` its attributes.
             keep_up: if this reader is slow, leave out events rather than fall behind: `Event.missed` says how many. Unset: if neither
                 `after` nor `since` is given.
             on_start: called once, with the sequence after which it begins: from then on, no event is missed.
@@ -105,9 +110,12 @@ class SyncEvents:
         Raises:
             NotFound: no contract that an agent has registered has this message type.
             FailedPrecondition: `after` is ahead of the topic.
+            InvalidArgument: the filter cannot be used; the message says why.
         """
         return self._loop.iterate(
-            lambda: self._events.subscribe(kind, after=after, since=since, keep_up=keep_up, on_start=on_start)
+            lambda: self._events.subscribe(
+                kind, after=after, since=since, filter=filter, keep_up=keep_up, on_start=on_start
+            )
         )
 
     @overload

@@ -23,6 +23,7 @@ from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.sync.sync_budgets import SyncBudgets
 from weft.client.sync.sync_channel import SyncChannel
 from weft.client.sync.sync_direct_calls import SyncDirect
+from weft.client.sync.sync_event_subscriptions import SyncSubscriptions
 from weft.client.sync.sync_events import SyncEvents
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
@@ -164,6 +165,11 @@ class SyncMesh:
     def pools(self) -> SyncPools:
         """Agents that coordinators start and keep at their number. For operators."""
         return SyncPools(self._loop.call(lambda: self._mesh.pools), self._loop)
+
+    @cached_property
+    def subscriptions(self) -> SyncSubscriptions:
+        """Durable subscriptions: events that become tasks."""
+        return SyncSubscriptions(self._loop.call(lambda: self._mesh.subscriptions), self._loop)
 
     @cached_property
     def groups(self) -> SyncGroups:

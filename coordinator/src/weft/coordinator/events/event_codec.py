@@ -21,6 +21,8 @@ from weft.rpc.times import timestamp
 from weft.v1 import event_pb2
 
 MAX_EVENT_BYTES = 1024 * 1024
+# More would not fit the stores' integers.
+MAX_SEQUENCE = 2**53
 MAX_TOPIC_CHARS = 256
 MAX_KEY_BYTES = 256
 MAX_ATTRIBUTES = 32
@@ -48,6 +50,17 @@ def check_topic(topic: str, field: str = "topic") -> str:
             field=field,
         )
     return topic
+
+
+def checked_sequence(after: int) -> int:
+    """A cursor of a request.
+
+    Raises:
+        InvalidArgument
+    """
+    if after > MAX_SEQUENCE:
+        raise refusals.invalid_field(f"after is at most {MAX_SEQUENCE}", field="after")
+    return after
 
 
 def check_time(value: Timestamp, field: str) -> float:

@@ -9,14 +9,17 @@ from typing import Any
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.events.event_codec import (
-    check_time,
     check_topic,
+    checked_sequence,
     event_of,
     new_rows,
     topic_message,
 )
+from weft.coordinator.events.event_filter import filter_of
 from weft.coordinator.events.event_types import EventTypes
+from weft.coordinator.events.subscription_calls import SubscriptionCalls
 from weft.coordinator.events.topic_feed import Portion, TopicFeed, TopicFeeds
 from weft.coordinator.request_checks import check_page_size, check_page_token
 from weft.coordinator.store.base import Store
@@ -31,12 +34,10 @@ Context = aio.ServicerContext[Any, Any]
 # longer: a response costs the same with one event or a hundred.
 PACE_S = 0.002
 PACE_EACH_S = 0.0004
-# As sequences may be: more would not fit the stores' integers.
-MAX_SEQUENCE = 2**53
 _METHOD = "SubscribeEvents"
 
 
-class EventService(event_pb2_grpc.EventServiceServicer):
+class EventService(SubscriptionCalls):
     """Each RPC's errors and guarantee are in the contract's comments.
 
     Args:
@@ -44,12 +45,16 @@ class EventService(event_pb2_grpc.EventServiceServicer):
     """
 
     def __init__(
-        self, store: Store, types: EventTypes, feeds: TopicFeeds, edge: Edge, stalled_stream_s: float
+        self,
+        store: Store,
+        contracts: Contracts,
+        types: EventTypes,
+        feeds: TopicFeeds,
+        edge: Edge,
+        stalled_stream_s: float,
     ) -> None:
-        self._store = store
-        self._types = types
+        super().__init__(store, contracts, types, edge)
         self._feeds = feeds
-        self._edge = edge
         self.stalled_stream_s = stalled_stream_s
 
     def add_to(self, server: Any) -> None:
@@ -77,14 +82,18 @@ class EventService(event_pb2_grpc.EventServiceServicer):
         self, request: event_pb2.SubscribeEventsRequest, context: Context
     ) -> AsyncGenerator[bytes]:
         topic = self._checked(request.topic, context)
+        matching = filter_of(request.filter, self._types.get(topic))
         async with self._feeds.subscribed(topic) as feed:
-            position = await self._start(request, feed)
+            position = await self._position(request, feed)
             # Up to here it is a replay, which leaves nothing out.
             replayed = feed.last
             yield _response(Portion([], position, 0))
             while True:
                 portion = await feed.after(position, keep_up=request.keep_up and position >= replayed)
                 position = portion.position
+                if matching is not None:
+                    matched = [event for event in portion.events if matching.matches(event.body)]
+                    portion = portion._replace(events=matched)
                 yield _response(portion)
                 await asyncio.sleep(max(PACE_S, PACE_EACH_S * feed.subscribers))
 
@@ -93,7 +102,7 @@ class EventService(event_pb2_grpc.EventServiceServicer):
         self, request: event_pb2.ListEventsRequest, context: Context
     ) -> event_pb2.ListEventsResponse:
         check_page_size(request.page_size)
-        topic, after = self._checked(request.topic, context), _checked_sequence(request.after)
+        topic, after = self._checked(request.topic, context), checked_sequence(request.after)
         page = await self._store.read_events(topic, after, limit=request.page_size or 100)
         if after > page.last:
             raise refusals.cursor_ahead(topic, after, page.last)
@@ -127,28 +136,20 @@ class EventService(event_pb2_grpc.EventServiceServicer):
         self._types.get(topic)
         return topic
 
-    async def _start(self, request: event_pb2.SubscribeEventsRequest, feed: TopicFeed) -> int:
+    async def _position(self, request: event_pb2.SubscribeEventsRequest, feed: TopicFeed) -> int:
         """The sequence after which a subscriber begins."""
         kind = request.WhichOneof("start")
         if kind == "since":
-            # Events have times to the microsecond, which floats hold only nearly.
-            at = check_time(request.since, "since") - 5e-7
-            return await self._store.event_before(feed.topic, at)
+            return await self._place_of(feed.topic, request.since)
         if kind is None:
             return feed.last
-        after = _checked_sequence(request.after)
+        after = checked_sequence(request.after)
         if after > feed.last:
             # News of the last events may be on its way here.
             last = (await self._store.read_events(feed.topic, after, limit=1)).last
             if after > last:
                 raise refusals.cursor_ahead(feed.topic, after, last)
         return after
-
-
-def _checked_sequence(after: int) -> int:
-    if after > MAX_SEQUENCE:
-        raise refusals.invalid_field(f"after is at most {MAX_SEQUENCE}", field="after")
-    return after
 
 
 def _response(portion: Portion) -> bytes:

@@ -49,6 +49,11 @@ class EventTypes:
         self._changes = -1
         self._found: dict[str, EventType] = {}
 
+    @property
+    def changes(self) -> int:
+        """Grows when types may have changed."""
+        return self._contracts.changes
+
     def find(self, topic: str) -> EventType | None:
         """A type; None: there is none of this name."""
         if self._changes != self._contracts.changes:

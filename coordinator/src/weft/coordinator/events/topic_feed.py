@@ -192,12 +192,14 @@ class TopicFeeds:
 
     Attributes:
         on_subscriber: awaited before a subscriber of a topic begins.
+        delivered: gives the topics that have subscriptions.
     """
 
     def __init__(self, store: Store, most: int) -> None:
         self._store = store
         self._most = most
         self.on_subscriber: Callable[[str], Awaitable[None]] = _nothing
+        self.delivered: Callable[[], Collection[str]] = tuple
         self._count = 0
         self._feeds: dict[str, TopicFeed] = {}
         self._error: WeftError | None = None
@@ -208,8 +210,8 @@ class TopicFeeds:
             feed.changed()
 
     def topics(self) -> Collection[str]:
-        """The topics that have subscribers here."""
-        return self._feeds.keys()
+        """The topics that have subscribers here, or subscriptions."""
+        return {*self._feeds, *self.delivered()}
 
     @asynccontextmanager
     async def subscribed(self, topic: str) -> AsyncIterator[TopicFeed]:

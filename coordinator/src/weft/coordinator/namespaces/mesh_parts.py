@@ -47,7 +47,7 @@ def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, 
     commands = CommandPart(store, sessions, register, state.fleet, settings)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
     groups = GroupPart(store, submissions, settings, edge, makers)
-    events = EventPart(store, state.contracts, settings, edge)
+    events = EventPart(store, state.contracts, submissions, settings, edge, makers)
     lifecycle = LifecyclePart(store, register, events.feeds, once.coordinator_id)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home)

@@ -69,6 +69,8 @@ class MethodPolicy:
     fallback: str = ""
     no_wait: bool | None = None
     check_rules: bool = True
+    # The filter of the events that become its tasks; None: none do.
+    on_event: str | None = None
 
 
 def strictest(*limits: float | None) -> float | None:

@@ -238,6 +238,14 @@ const (
 	ErrorReason_ERROR_REASON_BUDGET_SPENT ErrorReason = 128
 	// NOT_FOUND: there is no budget of this name. Metadata: budget.
 	ErrorReason_ERROR_REASON_BUDGET_NOT_FOUND ErrorReason = 129
+	// INVALID_ARGUMENT: the filter does not compile for its message type, is not a condition, or could cost too much. The message says where.
+	ErrorReason_ERROR_REASON_FILTER_INVALID ErrorReason = 104
+	// FAILED_PRECONDITION: this coordinator cannot evaluate filters, because a package is not installed.
+	ErrorReason_ERROR_REASON_FILTER_UNAVAILABLE ErrorReason = 105
+	// NOT_FOUND: no subscription has this name. Metadata: name.
+	ErrorReason_ERROR_REASON_SUBSCRIPTION_NOT_FOUND ErrorReason = 106
+	// ALREADY_EXISTS: a subscription of this name has another spec. Metadata: name.
+	ErrorReason_ERROR_REASON_SUBSCRIPTION_EXISTS ErrorReason = 107
 )
 
 // Enum value maps for ErrorReason.
@@ -334,6 +342,10 @@ var (
 		151: "ERROR_REASON_AGENT_NOT_CONNECTED",
 		128: "ERROR_REASON_BUDGET_SPENT",
 		129: "ERROR_REASON_BUDGET_NOT_FOUND",
+		104: "ERROR_REASON_FILTER_INVALID",
+		105: "ERROR_REASON_FILTER_UNAVAILABLE",
+		106: "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
+		107: "ERROR_REASON_SUBSCRIPTION_EXISTS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -427,6 +439,10 @@ var (
 		"ERROR_REASON_AGENT_NOT_CONNECTED":       151,
 		"ERROR_REASON_BUDGET_SPENT":              128,
 		"ERROR_REASON_BUDGET_NOT_FOUND":          129,
+		"ERROR_REASON_FILTER_INVALID":            104,
+		"ERROR_REASON_FILTER_UNAVAILABLE":        105,
+		"ERROR_REASON_SUBSCRIPTION_NOT_FOUND":    106,
+		"ERROR_REASON_SUBSCRIPTION_EXISTS":       107,
 	}
 )
 
@@ -461,7 +477,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\x89\x18\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\x9e\x19\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -554,7 +570,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"!ERROR_REASON_COMMAND_NOT_ANSWERED\x10\x96\x01\x12%\n" +
 	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_BUDGET_SPENT\x10\x80\x01\x12\"\n" +
-	"\x1dERROR_REASON_BUDGET_NOT_FOUND\x10\x81\x01By\n" +
+	"\x1dERROR_REASON_BUDGET_NOT_FOUND\x10\x81\x01\x12\x1f\n" +
+	"\x1bERROR_REASON_FILTER_INVALID\x10h\x12#\n" +
+	"\x1fERROR_REASON_FILTER_UNAVAILABLE\x10i\x12'\n" +
+	"#ERROR_REASON_SUBSCRIPTION_NOT_FOUND\x10j\x12$\n" +
+	" ERROR_REASON_SUBSCRIPTION_EXISTS\x10kBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -24,6 +24,401 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a subscription gives, and to whom.
+type SubscriptionSpec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name of a message type.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Only events for which this expression of CEL is true: `event` is the message, `key` the event's key, `attributes` its attributes,
+	// such as `event.total > 100 && key != ""`. An event for which it cannot be evaluated does not match. At most 1024 characters, and no
+	// macro that goes through a list (all, exists, exists_one, map, filter). Empty: all events.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// To whom: each event becomes a task. Unset: it is for consumers (ConsumeEvents).
+	Delivery      *EventDelivery `protobuf:"bytes,3,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionSpec) Reset() {
+	*x = SubscriptionSpec{}
+	mi := &file_weft_v1_event_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionSpec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionSpec) ProtoMessage() {}
+
+func (x *SubscriptionSpec) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionSpec.ProtoReflect.Descriptor instead.
+func (*SubscriptionSpec) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *SubscriptionSpec) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *SubscriptionSpec) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *SubscriptionSpec) GetDelivery() *EventDelivery {
+	if x != nil {
+		return x.Delivery
+	}
+	return nil
+}
+
+// Each event becomes one task of a method.
+type EventDelivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name of a hosted method whose request is the topic's message type.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// The options of each task. The handler gets metadata beside those of the options: "event-topic", "event-sequence", "event-id",
+	// "event-time" as in RFC 3339, "event-subscription", and "event-key-bin". Tasks of events with the same key run one at a time, in order; a
+	// task that is retried because its handler failed may run after the next one of its key. At most 16 KiB.
+	Options       *TaskOptions `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventDelivery) Reset() {
+	*x = EventDelivery{}
+	mi := &file_weft_v1_event_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventDelivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventDelivery) ProtoMessage() {}
+
+func (x *EventDelivery) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventDelivery.ProtoReflect.Descriptor instead.
+func (*EventDelivery) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *EventDelivery) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *EventDelivery) GetOptions() *TaskOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// A durable subscription: it has a place in its topic, which no reader has to keep.
+type Subscription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, chosen by its creator. "on/METHOD": it was made by the option `on_event` of the method.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it gives, and to whom.
+	Spec *SubscriptionSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Generated at its creation, and by SeekSubscription.
+	Uid string `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	// When it was created.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// It gives nothing until it is resumed.
+	Paused bool `protobuf:"varint,5,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Why, in the words of who paused it.
+	PauseReason string `protobuf:"bytes,6,opt,name=pause_reason,json=pauseReason,proto3" json:"pause_reason,omitempty"`
+	// It began after this event.
+	StartSequence uint64 `protobuf:"varint,7,opt,name=start_sequence,json=startSequence,proto3" json:"start_sequence,omitempty"`
+	// It was made by the option `on_event` of its method, and goes with it.
+	Declared bool `protobuf:"varint,8,opt,name=declared,proto3" json:"declared,omitempty"`
+	// It has given all events up to this one.
+	Cursor uint64 `protobuf:"varint,9,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// How many tasks it has submitted.
+	SubmittedCount uint64 `protobuf:"varint,10,opt,name=submitted_count,json=submittedCount,proto3" json:"submitted_count,omitempty"`
+	// How many events were refused as a task, for good.
+	RefusedCount uint64 `protobuf:"varint,11,opt,name=refused_count,json=refusedCount,proto3" json:"refused_count,omitempty"`
+	// How many events it has missed, because they were not kept any more.
+	MissedCount uint64 `protobuf:"varint,12,opt,name=missed_count,json=missedCount,proto3" json:"missed_count,omitempty"`
+	// Why it does not go on at the moment; empty: it does.
+	Error string `protobuf:"bytes,13,opt,name=error,proto3" json:"error,omitempty"`
+	// Who created it. Unset: nobody had to say.
+	Maker         *Maker `protobuf:"bytes,14,opt,name=maker,proto3" json:"maker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subscription) Reset() {
+	*x = Subscription{}
+	mi := &file_weft_v1_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subscription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subscription) ProtoMessage() {}
+
+func (x *Subscription) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
+func (*Subscription) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Subscription) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Subscription) GetSpec() *SubscriptionSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *Subscription) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *Subscription) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Subscription) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Subscription) GetPauseReason() string {
+	if x != nil {
+		return x.PauseReason
+	}
+	return ""
+}
+
+func (x *Subscription) GetStartSequence() uint64 {
+	if x != nil {
+		return x.StartSequence
+	}
+	return 0
+}
+
+func (x *Subscription) GetDeclared() bool {
+	if x != nil {
+		return x.Declared
+	}
+	return false
+}
+
+func (x *Subscription) GetCursor() uint64 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+func (x *Subscription) GetSubmittedCount() uint64 {
+	if x != nil {
+		return x.SubmittedCount
+	}
+	return 0
+}
+
+func (x *Subscription) GetRefusedCount() uint64 {
+	if x != nil {
+		return x.RefusedCount
+	}
+	return 0
+}
+
+func (x *Subscription) GetMissedCount() uint64 {
+	if x != nil {
+		return x.MissedCount
+	}
+	return 0
+}
+
+func (x *Subscription) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Subscription) GetMaker() *Maker {
+	if x != nil {
+		return x.Maker
+	}
+	return nil
+}
+
+// How far a subscription has come: kept apart from it, because it changes with each portion of events.
+type SubscriptionState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription's uid: a state with another uid is that of an earlier subscription of the name.
+	Uid string `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	// As in Subscription.
+	Cursor uint64 `protobuf:"varint,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// As in Subscription.
+	SubmittedCount uint64 `protobuf:"varint,3,opt,name=submitted_count,json=submittedCount,proto3" json:"submitted_count,omitempty"`
+	// As in Subscription.
+	RefusedCount uint64 `protobuf:"varint,4,opt,name=refused_count,json=refusedCount,proto3" json:"refused_count,omitempty"`
+	// As in Subscription.
+	MissedCount uint64 `protobuf:"varint,5,opt,name=missed_count,json=missedCount,proto3" json:"missed_count,omitempty"`
+	// As in Subscription.
+	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// The coordinator that is at it.
+	Holder string `protobuf:"bytes,7,opt,name=holder,proto3" json:"holder,omitempty"`
+	// Until when, by the store's clock.
+	HoldTime      *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=hold_time,json=holdTime,proto3" json:"hold_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionState) Reset() {
+	*x = SubscriptionState{}
+	mi := &file_weft_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionState) ProtoMessage() {}
+
+func (x *SubscriptionState) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionState.ProtoReflect.Descriptor instead.
+func (*SubscriptionState) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SubscriptionState) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *SubscriptionState) GetCursor() uint64 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+func (x *SubscriptionState) GetSubmittedCount() uint64 {
+	if x != nil {
+		return x.SubmittedCount
+	}
+	return 0
+}
+
+func (x *SubscriptionState) GetRefusedCount() uint64 {
+	if x != nil {
+		return x.RefusedCount
+	}
+	return 0
+}
+
+func (x *SubscriptionState) GetMissedCount() uint64 {
+	if x != nil {
+		return x.MissedCount
+	}
+	return 0
+}
+
+func (x *SubscriptionState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *SubscriptionState) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *SubscriptionState) GetHoldTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HoldTime
+	}
+	return nil
+}
+
 // An event that is to be published.
 type NewEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -46,7 +441,7 @@ type NewEvent struct {
 
 func (x *NewEvent) Reset() {
 	*x = NewEvent{}
-	mi := &file_weft_v1_event_proto_msgTypes[0]
+	mi := &file_weft_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -58,7 +453,7 @@ func (x *NewEvent) String() string {
 func (*NewEvent) ProtoMessage() {}
 
 func (x *NewEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[0]
+	mi := &file_weft_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -71,7 +466,7 @@ func (x *NewEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewEvent.ProtoReflect.Descriptor instead.
 func (*NewEvent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{0}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NewEvent) GetTopic() string {
@@ -132,7 +527,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_weft_v1_event_proto_msgTypes[1]
+	mi := &file_weft_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -144,7 +539,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[1]
+	mi := &file_weft_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -157,7 +552,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{1}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Event) GetTopic() string {
@@ -228,7 +623,7 @@ type Topic struct {
 
 func (x *Topic) Reset() {
 	*x = Topic{}
-	mi := &file_weft_v1_event_proto_msgTypes[2]
+	mi := &file_weft_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -240,7 +635,7 @@ func (x *Topic) String() string {
 func (*Topic) ProtoMessage() {}
 
 func (x *Topic) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[2]
+	mi := &file_weft_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -253,7 +648,7 @@ func (x *Topic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Topic.ProtoReflect.Descriptor instead.
 func (*Topic) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Topic) GetName() string {
@@ -302,7 +697,7 @@ type PublishEventsRequest struct {
 
 func (x *PublishEventsRequest) Reset() {
 	*x = PublishEventsRequest{}
-	mi := &file_weft_v1_event_proto_msgTypes[3]
+	mi := &file_weft_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -314,7 +709,7 @@ func (x *PublishEventsRequest) String() string {
 func (*PublishEventsRequest) ProtoMessage() {}
 
 func (x *PublishEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[3]
+	mi := &file_weft_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,7 +722,7 @@ func (x *PublishEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishEventsRequest.ProtoReflect.Descriptor instead.
 func (*PublishEventsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PublishEventsRequest) GetEvents() []*NewEvent {
@@ -348,7 +743,7 @@ type PublishEventsResponse struct {
 
 func (x *PublishEventsResponse) Reset() {
 	*x = PublishEventsResponse{}
-	mi := &file_weft_v1_event_proto_msgTypes[4]
+	mi := &file_weft_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -360,7 +755,7 @@ func (x *PublishEventsResponse) String() string {
 func (*PublishEventsResponse) ProtoMessage() {}
 
 func (x *PublishEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[4]
+	mi := &file_weft_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -373,7 +768,7 @@ func (x *PublishEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishEventsResponse.ProtoReflect.Descriptor instead.
 func (*PublishEventsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PublishEventsResponse) GetEvents() []*PublishedEvent {
@@ -396,7 +791,7 @@ type PublishedEvent struct {
 
 func (x *PublishedEvent) Reset() {
 	*x = PublishedEvent{}
-	mi := &file_weft_v1_event_proto_msgTypes[5]
+	mi := &file_weft_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +803,7 @@ func (x *PublishedEvent) String() string {
 func (*PublishedEvent) ProtoMessage() {}
 
 func (x *PublishedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[5]
+	mi := &file_weft_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +816,7 @@ func (x *PublishedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishedEvent.ProtoReflect.Descriptor instead.
 func (*PublishedEvent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PublishedEvent) GetSequence() uint64 {
@@ -452,14 +847,16 @@ type SubscribeEventsRequest struct {
 	Start isSubscribeEventsRequest_Start `protobuf_oneof:"start"`
 	// If the subscriber is slow, leave out events rather than fall behind: it gets those of the last moments, and is told how many it
 	// has missed. What was there when it began is never left out.
-	KeepUp        bool `protobuf:"varint,4,opt,name=keep_up,json=keepUp,proto3" json:"keep_up,omitempty"`
+	KeepUp bool `protobuf:"varint,4,opt,name=keep_up,json=keepUp,proto3" json:"keep_up,omitempty"`
+	// Only events that match, as SubscriptionSpec's. The others are not counted as missed.
+	Filter        string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscribeEventsRequest) Reset() {
 	*x = SubscribeEventsRequest{}
-	mi := &file_weft_v1_event_proto_msgTypes[6]
+	mi := &file_weft_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +868,7 @@ func (x *SubscribeEventsRequest) String() string {
 func (*SubscribeEventsRequest) ProtoMessage() {}
 
 func (x *SubscribeEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[6]
+	mi := &file_weft_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +881,7 @@ func (x *SubscribeEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeEventsRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeEventsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SubscribeEventsRequest) GetTopic() string {
@@ -526,6 +923,13 @@ func (x *SubscribeEventsRequest) GetKeepUp() bool {
 	return false
 }
 
+func (x *SubscribeEventsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
 type isSubscribeEventsRequest_Start interface {
 	isSubscribeEventsRequest_Start()
 }
@@ -559,7 +963,7 @@ type SubscribeEventsResponse struct {
 
 func (x *SubscribeEventsResponse) Reset() {
 	*x = SubscribeEventsResponse{}
-	mi := &file_weft_v1_event_proto_msgTypes[7]
+	mi := &file_weft_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +975,7 @@ func (x *SubscribeEventsResponse) String() string {
 func (*SubscribeEventsResponse) ProtoMessage() {}
 
 func (x *SubscribeEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[7]
+	mi := &file_weft_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +988,7 @@ func (x *SubscribeEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeEventsResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeEventsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SubscribeEventsResponse) GetEvents() []*Event {
@@ -623,7 +1027,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_weft_v1_event_proto_msgTypes[8]
+	mi := &file_weft_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +1039,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[8]
+	mi := &file_weft_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +1052,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListEventsRequest) GetTopic() string {
@@ -685,7 +1089,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_weft_v1_event_proto_msgTypes[9]
+	mi := &file_weft_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +1101,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[9]
+	mi := &file_weft_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +1114,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -740,7 +1144,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_weft_v1_event_proto_msgTypes[10]
+	mi := &file_weft_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +1156,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[10]
+	mi := &file_weft_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +1169,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListTopicsRequest) GetPageSize() uint32 {
@@ -795,7 +1199,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_weft_v1_event_proto_msgTypes[11]
+	mi := &file_weft_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +1211,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_event_proto_msgTypes[11]
+	mi := &file_weft_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +1224,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*Topic {
@@ -837,11 +1241,649 @@ func (x *ListTopicsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Asks to store a subscription.
+type CreateSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name: 1 to 128 letters, digits, '.', '_', '-' and '/', not beginning with "on/".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it gives, and to whom.
+	Spec *SubscriptionSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Where it begins. Unset: with events that are published from now on.
+	//
+	// Types that are valid to be assigned to Start:
+	//
+	//	*CreateSubscriptionRequest_After
+	//	*CreateSubscriptionRequest_Since
+	Start         isCreateSubscriptionRequest_Start `protobuf_oneof:"start"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateSubscriptionRequest) Reset() {
+	*x = CreateSubscriptionRequest{}
+	mi := &file_weft_v1_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateSubscriptionRequest) ProtoMessage() {}
+
+func (x *CreateSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*CreateSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CreateSubscriptionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateSubscriptionRequest) GetSpec() *SubscriptionSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *CreateSubscriptionRequest) GetStart() isCreateSubscriptionRequest_Start {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *CreateSubscriptionRequest) GetAfter() uint64 {
+	if x != nil {
+		if x, ok := x.Start.(*CreateSubscriptionRequest_After); ok {
+			return x.After
+		}
+	}
+	return 0
+}
+
+func (x *CreateSubscriptionRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.Start.(*CreateSubscriptionRequest_Since); ok {
+			return x.Since
+		}
+	}
+	return nil
+}
+
+type isCreateSubscriptionRequest_Start interface {
+	isCreateSubscriptionRequest_Start()
+}
+
+type CreateSubscriptionRequest_After struct {
+	// After the event of this sequence. 0: with the oldest kept event.
+	After uint64 `protobuf:"varint,3,opt,name=after,proto3,oneof"`
+}
+
+type CreateSubscriptionRequest_Since struct {
+	// With the first kept event that was stored at this time or later.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3,oneof"`
+}
+
+func (*CreateSubscriptionRequest_After) isCreateSubscriptionRequest_Start() {}
+
+func (*CreateSubscriptionRequest_Since) isCreateSubscriptionRequest_Start() {}
+
+// The subscription, as stored.
+type CreateSubscriptionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Subscription *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// The same subscription was there already.
+	Existed       bool `protobuf:"varint,2,opt,name=existed,proto3" json:"existed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateSubscriptionResponse) Reset() {
+	*x = CreateSubscriptionResponse{}
+	mi := &file_weft_v1_event_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateSubscriptionResponse) ProtoMessage() {}
+
+func (x *CreateSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*CreateSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CreateSubscriptionResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+func (x *CreateSubscriptionResponse) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
+// Asks for a subscription.
+type GetSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSubscriptionRequest) Reset() {
+	*x = GetSubscriptionRequest{}
+	mi := &file_weft_v1_event_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSubscriptionRequest) ProtoMessage() {}
+
+func (x *GetSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*GetSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetSubscriptionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// The subscription.
+type GetSubscriptionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Subscription  *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSubscriptionResponse) Reset() {
+	*x = GetSubscriptionResponse{}
+	mi := &file_weft_v1_event_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSubscriptionResponse) ProtoMessage() {}
+
+func (x *GetSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*GetSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GetSubscriptionResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+// Asks for a page of subscriptions.
+type ListSubscriptionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most subscriptions a page: up to 1000. 0: 100.
+	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The token of the previous page. Empty: the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscriptionsRequest) Reset() {
+	*x = ListSubscriptionsRequest{}
+	mi := &file_weft_v1_event_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscriptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscriptionsRequest) ProtoMessage() {}
+
+func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListSubscriptionsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSubscriptionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of subscriptions.
+type ListSubscriptionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscriptions, by name.
+	Subscriptions []*Subscription `protobuf:"bytes,1,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	// For the next page; empty: this was the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscriptionsResponse) Reset() {
+	*x = ListSubscriptionsResponse{}
+	mi := &file_weft_v1_event_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscriptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscriptionsResponse) ProtoMessage() {}
+
+func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListSubscriptionsResponse) GetSubscriptions() []*Subscription {
+	if x != nil {
+		return x.Subscriptions
+	}
+	return nil
+}
+
+func (x *ListSubscriptionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Asks to change a subscription. What is unset stays.
+type UpdateSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Pause it, or resume it.
+	Paused *bool `protobuf:"varint,2,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	// Why it is paused, for people: at most 1024 characters.
+	PauseReason string `protobuf:"bytes,3,opt,name=pause_reason,json=pauseReason,proto3" json:"pause_reason,omitempty"`
+	// Where to go on.
+	//
+	// Types that are valid to be assigned to Start:
+	//
+	//	*UpdateSubscriptionRequest_After
+	//	*UpdateSubscriptionRequest_Since
+	Start         isUpdateSubscriptionRequest_Start `protobuf_oneof:"start"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateSubscriptionRequest) Reset() {
+	*x = UpdateSubscriptionRequest{}
+	mi := &file_weft_v1_event_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateSubscriptionRequest) ProtoMessage() {}
+
+func (x *UpdateSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*UpdateSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *UpdateSubscriptionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpdateSubscriptionRequest) GetPaused() bool {
+	if x != nil && x.Paused != nil {
+		return *x.Paused
+	}
+	return false
+}
+
+func (x *UpdateSubscriptionRequest) GetPauseReason() string {
+	if x != nil {
+		return x.PauseReason
+	}
+	return ""
+}
+
+func (x *UpdateSubscriptionRequest) GetStart() isUpdateSubscriptionRequest_Start {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *UpdateSubscriptionRequest) GetAfter() uint64 {
+	if x != nil {
+		if x, ok := x.Start.(*UpdateSubscriptionRequest_After); ok {
+			return x.After
+		}
+	}
+	return 0
+}
+
+func (x *UpdateSubscriptionRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.Start.(*UpdateSubscriptionRequest_Since); ok {
+			return x.Since
+		}
+	}
+	return nil
+}
+
+type isUpdateSubscriptionRequest_Start interface {
+	isUpdateSubscriptionRequest_Start()
+}
+
+type UpdateSubscriptionRequest_After struct {
+	// After the event of this sequence. 0: with the oldest kept event.
+	After uint64 `protobuf:"varint,4,opt,name=after,proto3,oneof"`
+}
+
+type UpdateSubscriptionRequest_Since struct {
+	// With the first kept event that was stored at this time or later.
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3,oneof"`
+}
+
+func (*UpdateSubscriptionRequest_After) isUpdateSubscriptionRequest_Start() {}
+
+func (*UpdateSubscriptionRequest_Since) isUpdateSubscriptionRequest_Start() {}
+
+// The subscription, as stored.
+type UpdateSubscriptionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Subscription  *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateSubscriptionResponse) Reset() {
+	*x = UpdateSubscriptionResponse{}
+	mi := &file_weft_v1_event_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateSubscriptionResponse) ProtoMessage() {}
+
+func (x *UpdateSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*UpdateSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *UpdateSubscriptionResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+// Asks to delete a subscription.
+type DeleteSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSubscriptionRequest) Reset() {
+	*x = DeleteSubscriptionRequest{}
+	mi := &file_weft_v1_event_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSubscriptionRequest) ProtoMessage() {}
+
+func (x *DeleteSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*DeleteSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DeleteSubscriptionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// The subscription is deleted.
+type DeleteSubscriptionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSubscriptionResponse) Reset() {
+	*x = DeleteSubscriptionResponse{}
+	mi := &file_weft_v1_event_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSubscriptionResponse) ProtoMessage() {}
+
+func (x *DeleteSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_event_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*DeleteSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_event_proto_rawDescGZIP(), []int{25}
+}
+
 var File_weft_v1_event_proto protoreflect.FileDescriptor
 
 const file_weft_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x13weft/v1/event.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"\xde\x01\n" +
+	"\x13weft/v1/event.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x16weft/v1/security.proto\x1a\x12weft/v1/task.proto\"t\n" +
+	"\x10SubscriptionSpec\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x122\n" +
+	"\bdelivery\x18\x03 \x01(\v2\x16.weft.v1.EventDeliveryR\bdelivery\"W\n" +
+	"\rEventDelivery\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12.\n" +
+	"\aoptions\x18\x02 \x01(\v2\x14.weft.v1.TaskOptionsR\aoptions\"\xe3\x03\n" +
+	"\fSubscription\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x04spec\x18\x02 \x01(\v2\x19.weft.v1.SubscriptionSpecR\x04spec\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x16\n" +
+	"\x06paused\x18\x05 \x01(\bR\x06paused\x12!\n" +
+	"\fpause_reason\x18\x06 \x01(\tR\vpauseReason\x12%\n" +
+	"\x0estart_sequence\x18\a \x01(\x04R\rstartSequence\x12\x1a\n" +
+	"\bdeclared\x18\b \x01(\bR\bdeclared\x12\x16\n" +
+	"\x06cursor\x18\t \x01(\x04R\x06cursor\x12'\n" +
+	"\x0fsubmitted_count\x18\n" +
+	" \x01(\x04R\x0esubmittedCount\x12#\n" +
+	"\rrefused_count\x18\v \x01(\x04R\frefusedCount\x12!\n" +
+	"\fmissed_count\x18\f \x01(\x04R\vmissedCount\x12\x14\n" +
+	"\x05error\x18\r \x01(\tR\x05error\x12$\n" +
+	"\x05maker\x18\x0e \x01(\v2\x0e.weft.v1.MakerR\x05maker\"\x95\x02\n" +
+	"\x11SubscriptionState\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\x04R\x06cursor\x12'\n" +
+	"\x0fsubmitted_count\x18\x03 \x01(\x04R\x0esubmittedCount\x12#\n" +
+	"\rrefused_count\x18\x04 \x01(\x04R\frefusedCount\x12!\n" +
+	"\fmissed_count\x18\x05 \x01(\x04R\vmissedCount\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x16\n" +
+	"\x06holder\x18\a \x01(\tR\x06holder\x127\n" +
+	"\thold_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\bholdTime\"\xde\x01\n" +
 	"\bNewEvent\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x0e\n" +
@@ -879,12 +1921,13 @@ const file_weft_v1_event_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x17.weft.v1.PublishedEventR\x06events\"F\n" +
 	"\x0ePublishedEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
-	"\aexisted\x18\x02 \x01(\bR\aexisted\"\x9c\x01\n" +
+	"\aexisted\x18\x02 \x01(\bR\aexisted\"\xb4\x01\n" +
 	"\x16SubscribeEventsRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x16\n" +
 	"\x05after\x18\x02 \x01(\x04H\x00R\x05after\x122\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x05since\x12\x17\n" +
-	"\akeep_up\x18\x04 \x01(\bR\x06keepUpB\a\n" +
+	"\akeep_up\x18\x04 \x01(\bR\x06keepUp\x12\x16\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filterB\a\n" +
 	"\x05start\"q\n" +
 	"\x17SubscribeEventsResponse\x12&\n" +
 	"\x06events\x18\x01 \x03(\v2\x0e.weft.v1.EventR\x06events\x12\x16\n" +
@@ -904,7 +1947,40 @@ const file_weft_v1_event_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"d\n" +
 	"\x12ListTopicsResponse\x12&\n" +
 	"\x06topics\x18\x01 \x03(\v2\x0e.weft.v1.TopicR\x06topics\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xf1\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb3\x01\n" +
+	"\x19CreateSubscriptionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x04spec\x18\x02 \x01(\v2\x19.weft.v1.SubscriptionSpecR\x04spec\x12\x16\n" +
+	"\x05after\x18\x03 \x01(\x04H\x00R\x05after\x122\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x05sinceB\a\n" +
+	"\x05start\"q\n" +
+	"\x1aCreateSubscriptionResponse\x129\n" +
+	"\fsubscription\x18\x01 \x01(\v2\x15.weft.v1.SubscriptionR\fsubscription\x12\x18\n" +
+	"\aexisted\x18\x02 \x01(\bR\aexisted\",\n" +
+	"\x16GetSubscriptionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"T\n" +
+	"\x17GetSubscriptionResponse\x129\n" +
+	"\fsubscription\x18\x01 \x01(\v2\x15.weft.v1.SubscriptionR\fsubscription\"V\n" +
+	"\x18ListSubscriptionsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\x80\x01\n" +
+	"\x19ListSubscriptionsResponse\x12;\n" +
+	"\rsubscriptions\x18\x01 \x03(\v2\x15.weft.v1.SubscriptionR\rsubscriptions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xcf\x01\n" +
+	"\x19UpdateSubscriptionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\x06paused\x18\x02 \x01(\bH\x01R\x06paused\x88\x01\x01\x12!\n" +
+	"\fpause_reason\x18\x03 \x01(\tR\vpauseReason\x12\x16\n" +
+	"\x05after\x18\x04 \x01(\x04H\x00R\x05after\x122\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x05sinceB\a\n" +
+	"\x05startB\t\n" +
+	"\a_paused\"W\n" +
+	"\x1aUpdateSubscriptionResponse\x129\n" +
+	"\fsubscription\x18\x01 \x01(\v2\x15.weft.v1.SubscriptionR\fsubscription\"/\n" +
+	"\x19DeleteSubscriptionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x1c\n" +
+	"\x1aDeleteSubscriptionResponse2\xf4\x06\n" +
 	"\fEventService\x12Z\n" +
 	"\rPublishEvents\x12\x1d.weft.v1.PublishEventsRequest\x1a\x1e.weft.v1.PublishEventsResponse\"\n" +
 	"\xca\xe1\x18\x06\n" +
@@ -913,7 +1989,17 @@ const file_weft_v1_event_proto_rawDesc = "" +
 	"\x03\x01\x02\x030\x01\x12P\n" +
 	"\n" +
 	"ListEvents\x12\x1a.weft.v1.ListEventsRequest\x1a\x1b.weft.v1.ListEventsResponse\"\t\xca\xe1\x18\x05\n" +
-	"\x03\x01\x02\x03\x12P\n" +
+	"\x03\x01\x02\x03\x12g\n" +
+	"\x12CreateSubscription\x12\".weft.v1.CreateSubscriptionRequest\x1a#.weft.v1.CreateSubscriptionResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12_\n" +
+	"\x0fGetSubscription\x12\x1f.weft.v1.GetSubscriptionRequest\x1a .weft.v1.GetSubscriptionResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12e\n" +
+	"\x11ListSubscriptions\x12!.weft.v1.ListSubscriptionsRequest\x1a\".weft.v1.ListSubscriptionsResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x03\x01\x02\x03\x12g\n" +
+	"\x12UpdateSubscription\x12\".weft.v1.UpdateSubscriptionRequest\x1a#.weft.v1.UpdateSubscriptionResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12g\n" +
+	"\x12DeleteSubscription\x12\".weft.v1.DeleteSubscriptionRequest\x1a#.weft.v1.DeleteSubscriptionResponse\"\b\xca\xe1\x18\x04\n" +
+	"\x02\x01\x02\x12P\n" +
 	"\n" +
 	"ListTopics\x12\x1a.weft.v1.ListTopicsRequest\x1a\x1b.weft.v1.ListTopicsResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x03\x01\x02\x03Bx\n" +
@@ -932,48 +2018,87 @@ func file_weft_v1_event_proto_rawDescGZIP() []byte {
 	return file_weft_v1_event_proto_rawDescData
 }
 
-var file_weft_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_weft_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_weft_v1_event_proto_goTypes = []any{
-	(*NewEvent)(nil),                // 0: weft.v1.NewEvent
-	(*Event)(nil),                   // 1: weft.v1.Event
-	(*Topic)(nil),                   // 2: weft.v1.Topic
-	(*PublishEventsRequest)(nil),    // 3: weft.v1.PublishEventsRequest
-	(*PublishEventsResponse)(nil),   // 4: weft.v1.PublishEventsResponse
-	(*PublishedEvent)(nil),          // 5: weft.v1.PublishedEvent
-	(*SubscribeEventsRequest)(nil),  // 6: weft.v1.SubscribeEventsRequest
-	(*SubscribeEventsResponse)(nil), // 7: weft.v1.SubscribeEventsResponse
-	(*ListEventsRequest)(nil),       // 8: weft.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),      // 9: weft.v1.ListEventsResponse
-	(*ListTopicsRequest)(nil),       // 10: weft.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),      // 11: weft.v1.ListTopicsResponse
-	nil,                             // 12: weft.v1.NewEvent.AttributesEntry
-	nil,                             // 13: weft.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil),   // 14: google.protobuf.Timestamp
+	(*SubscriptionSpec)(nil),           // 0: weft.v1.SubscriptionSpec
+	(*EventDelivery)(nil),              // 1: weft.v1.EventDelivery
+	(*Subscription)(nil),               // 2: weft.v1.Subscription
+	(*SubscriptionState)(nil),          // 3: weft.v1.SubscriptionState
+	(*NewEvent)(nil),                   // 4: weft.v1.NewEvent
+	(*Event)(nil),                      // 5: weft.v1.Event
+	(*Topic)(nil),                      // 6: weft.v1.Topic
+	(*PublishEventsRequest)(nil),       // 7: weft.v1.PublishEventsRequest
+	(*PublishEventsResponse)(nil),      // 8: weft.v1.PublishEventsResponse
+	(*PublishedEvent)(nil),             // 9: weft.v1.PublishedEvent
+	(*SubscribeEventsRequest)(nil),     // 10: weft.v1.SubscribeEventsRequest
+	(*SubscribeEventsResponse)(nil),    // 11: weft.v1.SubscribeEventsResponse
+	(*ListEventsRequest)(nil),          // 12: weft.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 13: weft.v1.ListEventsResponse
+	(*ListTopicsRequest)(nil),          // 14: weft.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),         // 15: weft.v1.ListTopicsResponse
+	(*CreateSubscriptionRequest)(nil),  // 16: weft.v1.CreateSubscriptionRequest
+	(*CreateSubscriptionResponse)(nil), // 17: weft.v1.CreateSubscriptionResponse
+	(*GetSubscriptionRequest)(nil),     // 18: weft.v1.GetSubscriptionRequest
+	(*GetSubscriptionResponse)(nil),    // 19: weft.v1.GetSubscriptionResponse
+	(*ListSubscriptionsRequest)(nil),   // 20: weft.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),  // 21: weft.v1.ListSubscriptionsResponse
+	(*UpdateSubscriptionRequest)(nil),  // 22: weft.v1.UpdateSubscriptionRequest
+	(*UpdateSubscriptionResponse)(nil), // 23: weft.v1.UpdateSubscriptionResponse
+	(*DeleteSubscriptionRequest)(nil),  // 24: weft.v1.DeleteSubscriptionRequest
+	(*DeleteSubscriptionResponse)(nil), // 25: weft.v1.DeleteSubscriptionResponse
+	nil,                                // 26: weft.v1.NewEvent.AttributesEntry
+	nil,                                // 27: weft.v1.Event.AttributesEntry
+	(*TaskOptions)(nil),                // 28: weft.v1.TaskOptions
+	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
+	(*Maker)(nil),                      // 30: weft.v1.Maker
 }
 var file_weft_v1_event_proto_depIdxs = []int32{
-	12, // 0: weft.v1.NewEvent.attributes:type_name -> weft.v1.NewEvent.AttributesEntry
-	14, // 1: weft.v1.Event.publish_time:type_name -> google.protobuf.Timestamp
-	13, // 2: weft.v1.Event.attributes:type_name -> weft.v1.Event.AttributesEntry
-	14, // 3: weft.v1.Topic.last_publish_time:type_name -> google.protobuf.Timestamp
-	0,  // 4: weft.v1.PublishEventsRequest.events:type_name -> weft.v1.NewEvent
-	5,  // 5: weft.v1.PublishEventsResponse.events:type_name -> weft.v1.PublishedEvent
-	14, // 6: weft.v1.SubscribeEventsRequest.since:type_name -> google.protobuf.Timestamp
-	1,  // 7: weft.v1.SubscribeEventsResponse.events:type_name -> weft.v1.Event
-	1,  // 8: weft.v1.ListEventsResponse.events:type_name -> weft.v1.Event
-	2,  // 9: weft.v1.ListTopicsResponse.topics:type_name -> weft.v1.Topic
-	3,  // 10: weft.v1.EventService.PublishEvents:input_type -> weft.v1.PublishEventsRequest
-	6,  // 11: weft.v1.EventService.SubscribeEvents:input_type -> weft.v1.SubscribeEventsRequest
-	8,  // 12: weft.v1.EventService.ListEvents:input_type -> weft.v1.ListEventsRequest
-	10, // 13: weft.v1.EventService.ListTopics:input_type -> weft.v1.ListTopicsRequest
-	4,  // 14: weft.v1.EventService.PublishEvents:output_type -> weft.v1.PublishEventsResponse
-	7,  // 15: weft.v1.EventService.SubscribeEvents:output_type -> weft.v1.SubscribeEventsResponse
-	9,  // 16: weft.v1.EventService.ListEvents:output_type -> weft.v1.ListEventsResponse
-	11, // 17: weft.v1.EventService.ListTopics:output_type -> weft.v1.ListTopicsResponse
-	14, // [14:18] is the sub-list for method output_type
-	10, // [10:14] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	1,  // 0: weft.v1.SubscriptionSpec.delivery:type_name -> weft.v1.EventDelivery
+	28, // 1: weft.v1.EventDelivery.options:type_name -> weft.v1.TaskOptions
+	0,  // 2: weft.v1.Subscription.spec:type_name -> weft.v1.SubscriptionSpec
+	29, // 3: weft.v1.Subscription.create_time:type_name -> google.protobuf.Timestamp
+	30, // 4: weft.v1.Subscription.maker:type_name -> weft.v1.Maker
+	29, // 5: weft.v1.SubscriptionState.hold_time:type_name -> google.protobuf.Timestamp
+	26, // 6: weft.v1.NewEvent.attributes:type_name -> weft.v1.NewEvent.AttributesEntry
+	29, // 7: weft.v1.Event.publish_time:type_name -> google.protobuf.Timestamp
+	27, // 8: weft.v1.Event.attributes:type_name -> weft.v1.Event.AttributesEntry
+	29, // 9: weft.v1.Topic.last_publish_time:type_name -> google.protobuf.Timestamp
+	4,  // 10: weft.v1.PublishEventsRequest.events:type_name -> weft.v1.NewEvent
+	9,  // 11: weft.v1.PublishEventsResponse.events:type_name -> weft.v1.PublishedEvent
+	29, // 12: weft.v1.SubscribeEventsRequest.since:type_name -> google.protobuf.Timestamp
+	5,  // 13: weft.v1.SubscribeEventsResponse.events:type_name -> weft.v1.Event
+	5,  // 14: weft.v1.ListEventsResponse.events:type_name -> weft.v1.Event
+	6,  // 15: weft.v1.ListTopicsResponse.topics:type_name -> weft.v1.Topic
+	0,  // 16: weft.v1.CreateSubscriptionRequest.spec:type_name -> weft.v1.SubscriptionSpec
+	29, // 17: weft.v1.CreateSubscriptionRequest.since:type_name -> google.protobuf.Timestamp
+	2,  // 18: weft.v1.CreateSubscriptionResponse.subscription:type_name -> weft.v1.Subscription
+	2,  // 19: weft.v1.GetSubscriptionResponse.subscription:type_name -> weft.v1.Subscription
+	2,  // 20: weft.v1.ListSubscriptionsResponse.subscriptions:type_name -> weft.v1.Subscription
+	29, // 21: weft.v1.UpdateSubscriptionRequest.since:type_name -> google.protobuf.Timestamp
+	2,  // 22: weft.v1.UpdateSubscriptionResponse.subscription:type_name -> weft.v1.Subscription
+	7,  // 23: weft.v1.EventService.PublishEvents:input_type -> weft.v1.PublishEventsRequest
+	10, // 24: weft.v1.EventService.SubscribeEvents:input_type -> weft.v1.SubscribeEventsRequest
+	12, // 25: weft.v1.EventService.ListEvents:input_type -> weft.v1.ListEventsRequest
+	16, // 26: weft.v1.EventService.CreateSubscription:input_type -> weft.v1.CreateSubscriptionRequest
+	18, // 27: weft.v1.EventService.GetSubscription:input_type -> weft.v1.GetSubscriptionRequest
+	20, // 28: weft.v1.EventService.ListSubscriptions:input_type -> weft.v1.ListSubscriptionsRequest
+	22, // 29: weft.v1.EventService.UpdateSubscription:input_type -> weft.v1.UpdateSubscriptionRequest
+	24, // 30: weft.v1.EventService.DeleteSubscription:input_type -> weft.v1.DeleteSubscriptionRequest
+	14, // 31: weft.v1.EventService.ListTopics:input_type -> weft.v1.ListTopicsRequest
+	8,  // 32: weft.v1.EventService.PublishEvents:output_type -> weft.v1.PublishEventsResponse
+	11, // 33: weft.v1.EventService.SubscribeEvents:output_type -> weft.v1.SubscribeEventsResponse
+	13, // 34: weft.v1.EventService.ListEvents:output_type -> weft.v1.ListEventsResponse
+	17, // 35: weft.v1.EventService.CreateSubscription:output_type -> weft.v1.CreateSubscriptionResponse
+	19, // 36: weft.v1.EventService.GetSubscription:output_type -> weft.v1.GetSubscriptionResponse
+	21, // 37: weft.v1.EventService.ListSubscriptions:output_type -> weft.v1.ListSubscriptionsResponse
+	23, // 38: weft.v1.EventService.UpdateSubscription:output_type -> weft.v1.UpdateSubscriptionResponse
+	25, // 39: weft.v1.EventService.DeleteSubscription:output_type -> weft.v1.DeleteSubscriptionResponse
+	15, // 40: weft.v1.EventService.ListTopics:output_type -> weft.v1.ListTopicsResponse
+	32, // [32:41] is the sub-list for method output_type
+	23, // [23:32] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_event_proto_init() }
@@ -982,9 +2107,19 @@ func file_weft_v1_event_proto_init() {
 		return
 	}
 	file_weft_v1_access_proto_init()
-	file_weft_v1_event_proto_msgTypes[6].OneofWrappers = []any{
+	file_weft_v1_security_proto_init()
+	file_weft_v1_task_proto_init()
+	file_weft_v1_event_proto_msgTypes[10].OneofWrappers = []any{
 		(*SubscribeEventsRequest_After)(nil),
 		(*SubscribeEventsRequest_Since)(nil),
+	}
+	file_weft_v1_event_proto_msgTypes[16].OneofWrappers = []any{
+		(*CreateSubscriptionRequest_After)(nil),
+		(*CreateSubscriptionRequest_Since)(nil),
+	}
+	file_weft_v1_event_proto_msgTypes[22].OneofWrappers = []any{
+		(*UpdateSubscriptionRequest_After)(nil),
+		(*UpdateSubscriptionRequest_Since)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -992,7 +2127,7 @@ func file_weft_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_event_proto_rawDesc), len(file_weft_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,10 +21,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EventService_PublishEvents_FullMethodName   = "/weft.v1.EventService/PublishEvents"
-	EventService_SubscribeEvents_FullMethodName = "/weft.v1.EventService/SubscribeEvents"
-	EventService_ListEvents_FullMethodName      = "/weft.v1.EventService/ListEvents"
-	EventService_ListTopics_FullMethodName      = "/weft.v1.EventService/ListTopics"
+	EventService_PublishEvents_FullMethodName      = "/weft.v1.EventService/PublishEvents"
+	EventService_SubscribeEvents_FullMethodName    = "/weft.v1.EventService/SubscribeEvents"
+	EventService_ListEvents_FullMethodName         = "/weft.v1.EventService/ListEvents"
+	EventService_CreateSubscription_FullMethodName = "/weft.v1.EventService/CreateSubscription"
+	EventService_GetSubscription_FullMethodName    = "/weft.v1.EventService/GetSubscription"
+	EventService_ListSubscriptions_FullMethodName  = "/weft.v1.EventService/ListSubscriptions"
+	EventService_UpdateSubscription_FullMethodName = "/weft.v1.EventService/UpdateSubscription"
+	EventService_DeleteSubscription_FullMethodName = "/weft.v1.EventService/DeleteSubscription"
+	EventService_ListTopics_FullMethodName         = "/weft.v1.EventService/ListTopics"
 )
 
 // EventServiceClient is the client API for EventService service.
@@ -64,6 +69,33 @@ type EventServiceClient interface {
 	// Guarantee: what is read is durable. Errors: NOT_FOUND (EVENT_TYPE_UNKNOWN), FAILED_PRECONDITION (CURSOR_AHEAD), INVALID_ARGUMENT
 	// (INVALID_FIELD: the page's size).
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
+	// Stores a subscription. A repeat with the same name and spec answers with the one that is there.
+	//
+	// Guarantee: durable when acknowledged. Every later event that matches becomes one task, also while no coordinator runs, as long as
+	// it is kept: at least one, and one alone unless no coordinator runs for ten minutes right after one was killed. Errors:
+	// INVALID_ARGUMENT (INVALID_FIELD; FILTER_INVALID), NOT_FOUND (EVENT_TYPE_UNKNOWN, METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
+	// FAILED_PRECONDITION (CURSOR_AHEAD; FILTER_UNAVAILABLE), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE; OVERLOADED: there are too many),
+	// ALREADY_EXISTS (SUBSCRIPTION_EXISTS: with another spec).
+	CreateSubscription(ctx context.Context, in *CreateSubscriptionRequest, opts ...grpc.CallOption) (*CreateSubscriptionResponse, error)
+	// Reads one subscription.
+	//
+	// Guarantee: what is read is durable. Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND).
+	GetSubscription(ctx context.Context, in *GetSubscriptionRequest, opts ...grpc.CallOption) (*GetSubscriptionResponse, error)
+	// Lists subscriptions, by name, without those out of the caller's scope.
+	//
+	// Guarantee: a subscription that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD: page
+	// size or token).
+	ListSubscriptions(ctx context.Context, in *ListSubscriptionsRequest, opts ...grpc.CallOption) (*ListSubscriptionsResponse, error)
+	// Changes a subscription: pauses or resumes it, or sets it to another place in its topic. One that is resumed goes on where it stopped.
+	//
+	// Guarantee: durable when acknowledged. After a new place was set, events become tasks once more. Errors: NOT_FOUND
+	// (SUBSCRIPTION_NOT_FOUND), FAILED_PRECONDITION (CURSOR_AHEAD), INVALID_ARGUMENT (INVALID_FIELD).
+	UpdateSubscription(ctx context.Context, in *UpdateSubscriptionRequest, opts ...grpc.CallOption) (*UpdateSubscriptionResponse, error)
+	// Deletes a subscription. Its tasks stay. One that was made by the option `on_event` comes again while an agent's contract has the option:
+	// pause it instead.
+	//
+	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND).
+	DeleteSubscription(ctx context.Context, in *DeleteSubscriptionRequest, opts ...grpc.CallOption) (*DeleteSubscriptionResponse, error)
 	// Lists topics that have had events, by name, without those out of the caller's scope.
 	//
 	// Guarantee: a topic that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD: page size
@@ -118,6 +150,56 @@ func (c *eventServiceClient) ListEvents(ctx context.Context, in *ListEventsReque
 	return out, nil
 }
 
+func (c *eventServiceClient) CreateSubscription(ctx context.Context, in *CreateSubscriptionRequest, opts ...grpc.CallOption) (*CreateSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateSubscriptionResponse)
+	err := c.cc.Invoke(ctx, EventService_CreateSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) GetSubscription(ctx context.Context, in *GetSubscriptionRequest, opts ...grpc.CallOption) (*GetSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSubscriptionResponse)
+	err := c.cc.Invoke(ctx, EventService_GetSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListSubscriptions(ctx context.Context, in *ListSubscriptionsRequest, opts ...grpc.CallOption) (*ListSubscriptionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSubscriptionsResponse)
+	err := c.cc.Invoke(ctx, EventService_ListSubscriptions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) UpdateSubscription(ctx context.Context, in *UpdateSubscriptionRequest, opts ...grpc.CallOption) (*UpdateSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateSubscriptionResponse)
+	err := c.cc.Invoke(ctx, EventService_UpdateSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) DeleteSubscription(ctx context.Context, in *DeleteSubscriptionRequest, opts ...grpc.CallOption) (*DeleteSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteSubscriptionResponse)
+	err := c.cc.Invoke(ctx, EventService_DeleteSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *eventServiceClient) ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTopicsResponse)
@@ -165,6 +247,33 @@ type EventServiceServer interface {
 	// Guarantee: what is read is durable. Errors: NOT_FOUND (EVENT_TYPE_UNKNOWN), FAILED_PRECONDITION (CURSOR_AHEAD), INVALID_ARGUMENT
 	// (INVALID_FIELD: the page's size).
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
+	// Stores a subscription. A repeat with the same name and spec answers with the one that is there.
+	//
+	// Guarantee: durable when acknowledged. Every later event that matches becomes one task, also while no coordinator runs, as long as
+	// it is kept: at least one, and one alone unless no coordinator runs for ten minutes right after one was killed. Errors:
+	// INVALID_ARGUMENT (INVALID_FIELD; FILTER_INVALID), NOT_FOUND (EVENT_TYPE_UNKNOWN, METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
+	// FAILED_PRECONDITION (CURSOR_AHEAD; FILTER_UNAVAILABLE), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE; OVERLOADED: there are too many),
+	// ALREADY_EXISTS (SUBSCRIPTION_EXISTS: with another spec).
+	CreateSubscription(context.Context, *CreateSubscriptionRequest) (*CreateSubscriptionResponse, error)
+	// Reads one subscription.
+	//
+	// Guarantee: what is read is durable. Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND).
+	GetSubscription(context.Context, *GetSubscriptionRequest) (*GetSubscriptionResponse, error)
+	// Lists subscriptions, by name, without those out of the caller's scope.
+	//
+	// Guarantee: a subscription that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD: page
+	// size or token).
+	ListSubscriptions(context.Context, *ListSubscriptionsRequest) (*ListSubscriptionsResponse, error)
+	// Changes a subscription: pauses or resumes it, or sets it to another place in its topic. One that is resumed goes on where it stopped.
+	//
+	// Guarantee: durable when acknowledged. After a new place was set, events become tasks once more. Errors: NOT_FOUND
+	// (SUBSCRIPTION_NOT_FOUND), FAILED_PRECONDITION (CURSOR_AHEAD), INVALID_ARGUMENT (INVALID_FIELD).
+	UpdateSubscription(context.Context, *UpdateSubscriptionRequest) (*UpdateSubscriptionResponse, error)
+	// Deletes a subscription. Its tasks stay. One that was made by the option `on_event` comes again while an agent's contract has the option:
+	// pause it instead.
+	//
+	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND).
+	DeleteSubscription(context.Context, *DeleteSubscriptionRequest) (*DeleteSubscriptionResponse, error)
 	// Lists topics that have had events, by name, without those out of the caller's scope.
 	//
 	// Guarantee: a topic that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD: page size
@@ -188,6 +297,21 @@ func (UnimplementedEventServiceServer) SubscribeEvents(*SubscribeEventsRequest, 
 }
 func (UnimplementedEventServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedEventServiceServer) CreateSubscription(context.Context, *CreateSubscriptionRequest) (*CreateSubscriptionResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method CreateSubscription not implemented")
+}
+func (UnimplementedEventServiceServer) GetSubscription(context.Context, *GetSubscriptionRequest) (*GetSubscriptionResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method GetSubscription not implemented")
+}
+func (UnimplementedEventServiceServer) ListSubscriptions(context.Context, *ListSubscriptionsRequest) (*ListSubscriptionsResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ListSubscriptions not implemented")
+}
+func (UnimplementedEventServiceServer) UpdateSubscription(context.Context, *UpdateSubscriptionRequest) (*UpdateSubscriptionResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method UpdateSubscription not implemented")
+}
+func (UnimplementedEventServiceServer) DeleteSubscription(context.Context, *DeleteSubscriptionRequest) (*DeleteSubscriptionResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method DeleteSubscription not implemented")
 }
 func (UnimplementedEventServiceServer) ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ListTopics not implemented")
@@ -260,6 +384,96 @@ func _EventService_ListEvents_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventService_CreateSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).CreateSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_CreateSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).CreateSubscription(ctx, req.(*CreateSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_GetSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).GetSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_GetSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).GetSubscription(ctx, req.(*GetSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListSubscriptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSubscriptionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListSubscriptions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListSubscriptions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListSubscriptions(ctx, req.(*ListSubscriptionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_UpdateSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).UpdateSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_UpdateSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).UpdateSubscription(ctx, req.(*UpdateSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_DeleteSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).DeleteSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_DeleteSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).DeleteSubscription(ctx, req.(*DeleteSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _EventService_ListTopics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTopicsRequest)
 	if err := dec(in); err != nil {
@@ -292,6 +506,26 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListEvents",
 			Handler:    _EventService_ListEvents_Handler,
+		},
+		{
+			MethodName: "CreateSubscription",
+			Handler:    _EventService_CreateSubscription_Handler,
+		},
+		{
+			MethodName: "GetSubscription",
+			Handler:    _EventService_GetSubscription_Handler,
+		},
+		{
+			MethodName: "ListSubscriptions",
+			Handler:    _EventService_ListSubscriptions_Handler,
+		},
+		{
+			MethodName: "UpdateSubscription",
+			Handler:    _EventService_UpdateSubscription_Handler,
+		},
+		{
+			MethodName: "DeleteSubscription",
+			Handler:    _EventService_DeleteSubscription_Handler,
 		},
 		{
 			MethodName: "ListTopics",

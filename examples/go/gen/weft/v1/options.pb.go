@@ -270,7 +270,10 @@ type TaskPolicy struct {
 	// Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
 	// before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
 	// operator's override is for requests of tasks alone: agents go by the contract.
-	CheckRules    *bool `protobuf:"varint,17,opt,name=check_rules,json=checkRules,proto3,oneof" json:"check_rules,omitempty"`
+	CheckRules *bool `protobuf:"varint,17,opt,name=check_rules,json=checkRules,proto3,oneof" json:"check_rules,omitempty"`
+	// Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+	// the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+	OnEvent       *OnEvent `protobuf:"bytes,18,opt,name=on_event,json=onEvent,proto3" json:"on_event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -424,6 +427,59 @@ func (x *TaskPolicy) GetCheckRules() bool {
 	return false
 }
 
+func (x *TaskPolicy) GetOnEvent() *OnEvent {
+	if x != nil {
+		return x.OnEvent
+	}
+	return nil
+}
+
+// Which events become tasks.
+type OnEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An expression of CEL: `event.total > 100`. Empty: all events.
+	Filter        string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnEvent) Reset() {
+	*x = OnEvent{}
+	mi := &file_weft_v1_options_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnEvent) ProtoMessage() {}
+
+func (x *OnEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_options_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnEvent.ProtoReflect.Descriptor instead.
+func (*OnEvent) Descriptor() ([]byte, []int) {
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *OnEvent) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
 // A limit on the attempts of a method, over the whole fleet.
 type RunLimit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -444,7 +500,7 @@ type RunLimit struct {
 
 func (x *RunLimit) Reset() {
 	*x = RunLimit{}
-	mi := &file_weft_v1_options_proto_msgTypes[2]
+	mi := &file_weft_v1_options_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +512,7 @@ func (x *RunLimit) String() string {
 func (*RunLimit) ProtoMessage() {}
 
 func (x *RunLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[2]
+	mi := &file_weft_v1_options_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +525,7 @@ func (x *RunLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunLimit.ProtoReflect.Descriptor instead.
 func (*RunLimit) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RunLimit) GetKey() string {
@@ -522,7 +578,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_weft_v1_options_proto_msgTypes[3]
+	mi := &file_weft_v1_options_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +590,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[3]
+	mi := &file_weft_v1_options_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +603,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Lock) GetName() string {
@@ -588,7 +644,7 @@ type CachePolicy struct {
 
 func (x *CachePolicy) Reset() {
 	*x = CachePolicy{}
-	mi := &file_weft_v1_options_proto_msgTypes[4]
+	mi := &file_weft_v1_options_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +656,7 @@ func (x *CachePolicy) String() string {
 func (*CachePolicy) ProtoMessage() {}
 
 func (x *CachePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[4]
+	mi := &file_weft_v1_options_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +669,7 @@ func (x *CachePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePolicy.ProtoReflect.Descriptor instead.
 func (*CachePolicy) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CachePolicy) GetTtl() *durationpb.Duration {
@@ -651,7 +707,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_weft_v1_options_proto_msgTypes[5]
+	mi := &file_weft_v1_options_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +719,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[5]
+	mi := &file_weft_v1_options_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +732,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RetryPolicy) GetMaxAttempts() uint32 {
@@ -736,7 +792,7 @@ type TimeLimits struct {
 
 func (x *TimeLimits) Reset() {
 	*x = TimeLimits{}
-	mi := &file_weft_v1_options_proto_msgTypes[6]
+	mi := &file_weft_v1_options_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +804,7 @@ func (x *TimeLimits) String() string {
 func (*TimeLimits) ProtoMessage() {}
 
 func (x *TimeLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[6]
+	mi := &file_weft_v1_options_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +817,7 @@ func (x *TimeLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeLimits.ProtoReflect.Descriptor instead.
 func (*TimeLimits) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TimeLimits) GetScheduleToStart() *durationpb.Duration {
@@ -798,7 +854,7 @@ type Requirements struct {
 
 func (x *Requirements) Reset() {
 	*x = Requirements{}
-	mi := &file_weft_v1_options_proto_msgTypes[7]
+	mi := &file_weft_v1_options_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +866,7 @@ func (x *Requirements) String() string {
 func (*Requirements) ProtoMessage() {}
 
 func (x *Requirements) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_options_proto_msgTypes[7]
+	mi := &file_weft_v1_options_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +879,7 @@ func (x *Requirements) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requirements.ProtoReflect.Descriptor instead.
 func (*Requirements) Descriptor() ([]byte, []int) {
-	return file_weft_v1_options_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_options_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Requirements) GetLabels() map[string]string {
@@ -898,7 +954,7 @@ const file_weft_v1_options_proto_rawDesc = "" +
 	"\n" +
 	"\x15weft/v1/options.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"%\n" +
 	"\vFieldPolicy\x12\x16\n" +
-	"\x06secret\x18\x01 \x01(\bR\x06secret\"\xcf\x06\n" +
+	"\x06secret\x18\x01 \x01(\bR\x06secret\"\xfc\x06\n" +
 	"\n" +
 	"TaskPolicy\x12*\n" +
 	"\x05retry\x18\x01 \x01(\v2\x14.weft.v1.RetryPolicyR\x05retry\x12+\n" +
@@ -922,14 +978,17 @@ const file_weft_v1_options_proto_rawDesc = "" +
 	"\bfallback\x18\x0f \x01(\tR\bfallback\x12\x1c\n" +
 	"\ano_wait\x18\x10 \x01(\bH\x01R\x06noWait\x88\x01\x01\x12$\n" +
 	"\vcheck_rules\x18\x11 \x01(\bH\x02R\n" +
-	"checkRules\x88\x01\x01\x1a;\n" +
+	"checkRules\x88\x01\x01\x12+\n" +
+	"\bon_event\x18\x12 \x01(\v2\x10.weft.v1.OnEventR\aonEvent\x1a;\n" +
 	"\rConsumesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
 	"\t_priorityB\n" +
 	"\n" +
 	"\b_no_waitB\x0e\n" +
-	"\f_check_rules\"\xa5\x01\n" +
+	"\f_check_rules\"!\n" +
+	"\aOnEvent\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\"\xa5\x01\n" +
 	"\bRunLimit\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1f\n" +
 	"\vmax_running\x18\x02 \x01(\rR\n" +
@@ -995,57 +1054,59 @@ func file_weft_v1_options_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_weft_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_weft_v1_options_proto_goTypes = []any{
 	(CallMode)(0),                       // 0: weft.v1.CallMode
 	(AtLimit)(0),                        // 1: weft.v1.AtLimit
 	(*FieldPolicy)(nil),                 // 2: weft.v1.FieldPolicy
 	(*TaskPolicy)(nil),                  // 3: weft.v1.TaskPolicy
-	(*RunLimit)(nil),                    // 4: weft.v1.RunLimit
-	(*Lock)(nil),                        // 5: weft.v1.Lock
-	(*CachePolicy)(nil),                 // 6: weft.v1.CachePolicy
-	(*RetryPolicy)(nil),                 // 7: weft.v1.RetryPolicy
-	(*TimeLimits)(nil),                  // 8: weft.v1.TimeLimits
-	(*Requirements)(nil),                // 9: weft.v1.Requirements
-	nil,                                 // 10: weft.v1.TaskPolicy.ConsumesEntry
-	nil,                                 // 11: weft.v1.Requirements.LabelsEntry
-	nil,                                 // 12: weft.v1.Requirements.ResourcesEntry
-	(*durationpb.Duration)(nil),         // 13: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil),  // 14: google.protobuf.MethodOptions
-	(*descriptorpb.ServiceOptions)(nil), // 15: google.protobuf.ServiceOptions
-	(*descriptorpb.FieldOptions)(nil),   // 16: google.protobuf.FieldOptions
+	(*OnEvent)(nil),                     // 4: weft.v1.OnEvent
+	(*RunLimit)(nil),                    // 5: weft.v1.RunLimit
+	(*Lock)(nil),                        // 6: weft.v1.Lock
+	(*CachePolicy)(nil),                 // 7: weft.v1.CachePolicy
+	(*RetryPolicy)(nil),                 // 8: weft.v1.RetryPolicy
+	(*TimeLimits)(nil),                  // 9: weft.v1.TimeLimits
+	(*Requirements)(nil),                // 10: weft.v1.Requirements
+	nil,                                 // 11: weft.v1.TaskPolicy.ConsumesEntry
+	nil,                                 // 12: weft.v1.Requirements.LabelsEntry
+	nil,                                 // 13: weft.v1.Requirements.ResourcesEntry
+	(*durationpb.Duration)(nil),         // 14: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil),  // 15: google.protobuf.MethodOptions
+	(*descriptorpb.ServiceOptions)(nil), // 16: google.protobuf.ServiceOptions
+	(*descriptorpb.FieldOptions)(nil),   // 17: google.protobuf.FieldOptions
 }
 var file_weft_v1_options_proto_depIdxs = []int32{
-	7,  // 0: weft.v1.TaskPolicy.retry:type_name -> weft.v1.RetryPolicy
-	8,  // 1: weft.v1.TaskPolicy.limits:type_name -> weft.v1.TimeLimits
-	13, // 2: weft.v1.TaskPolicy.result_ttl:type_name -> google.protobuf.Duration
-	13, // 3: weft.v1.TaskPolicy.failure_ttl:type_name -> google.protobuf.Duration
-	9,  // 4: weft.v1.TaskPolicy.requirements:type_name -> weft.v1.Requirements
+	8,  // 0: weft.v1.TaskPolicy.retry:type_name -> weft.v1.RetryPolicy
+	9,  // 1: weft.v1.TaskPolicy.limits:type_name -> weft.v1.TimeLimits
+	14, // 2: weft.v1.TaskPolicy.result_ttl:type_name -> google.protobuf.Duration
+	14, // 3: weft.v1.TaskPolicy.failure_ttl:type_name -> google.protobuf.Duration
+	10, // 4: weft.v1.TaskPolicy.requirements:type_name -> weft.v1.Requirements
 	0,  // 5: weft.v1.TaskPolicy.mode:type_name -> weft.v1.CallMode
-	4,  // 6: weft.v1.TaskPolicy.run_limits:type_name -> weft.v1.RunLimit
-	5,  // 7: weft.v1.TaskPolicy.locks:type_name -> weft.v1.Lock
-	10, // 8: weft.v1.TaskPolicy.consumes:type_name -> weft.v1.TaskPolicy.ConsumesEntry
-	6,  // 9: weft.v1.TaskPolicy.cache:type_name -> weft.v1.CachePolicy
-	1,  // 10: weft.v1.RunLimit.at_limit:type_name -> weft.v1.AtLimit
-	13, // 11: weft.v1.CachePolicy.ttl:type_name -> google.protobuf.Duration
-	13, // 12: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	13, // 13: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	13, // 14: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
-	13, // 15: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
-	13, // 16: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
-	11, // 17: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
-	12, // 18: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
-	14, // 19: weft.v1.task:extendee -> google.protobuf.MethodOptions
-	15, // 20: weft.v1.tasks:extendee -> google.protobuf.ServiceOptions
-	16, // 21: weft.v1.field:extendee -> google.protobuf.FieldOptions
-	3,  // 22: weft.v1.task:type_name -> weft.v1.TaskPolicy
-	3,  // 23: weft.v1.tasks:type_name -> weft.v1.TaskPolicy
-	2,  // 24: weft.v1.field:type_name -> weft.v1.FieldPolicy
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	22, // [22:25] is the sub-list for extension type_name
-	19, // [19:22] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	5,  // 6: weft.v1.TaskPolicy.run_limits:type_name -> weft.v1.RunLimit
+	6,  // 7: weft.v1.TaskPolicy.locks:type_name -> weft.v1.Lock
+	11, // 8: weft.v1.TaskPolicy.consumes:type_name -> weft.v1.TaskPolicy.ConsumesEntry
+	7,  // 9: weft.v1.TaskPolicy.cache:type_name -> weft.v1.CachePolicy
+	4,  // 10: weft.v1.TaskPolicy.on_event:type_name -> weft.v1.OnEvent
+	1,  // 11: weft.v1.RunLimit.at_limit:type_name -> weft.v1.AtLimit
+	14, // 12: weft.v1.CachePolicy.ttl:type_name -> google.protobuf.Duration
+	14, // 13: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	14, // 14: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	14, // 15: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
+	14, // 16: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
+	14, // 17: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
+	12, // 18: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
+	13, // 19: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
+	15, // 20: weft.v1.task:extendee -> google.protobuf.MethodOptions
+	16, // 21: weft.v1.tasks:extendee -> google.protobuf.ServiceOptions
+	17, // 22: weft.v1.field:extendee -> google.protobuf.FieldOptions
+	3,  // 23: weft.v1.task:type_name -> weft.v1.TaskPolicy
+	3,  // 24: weft.v1.tasks:type_name -> weft.v1.TaskPolicy
+	2,  // 25: weft.v1.field:type_name -> weft.v1.FieldPolicy
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	23, // [23:26] is the sub-list for extension type_name
+	20, // [20:23] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_options_proto_init() }
@@ -1054,14 +1115,14 @@ func file_weft_v1_options_proto_init() {
 		return
 	}
 	file_weft_v1_options_proto_msgTypes[1].OneofWrappers = []any{}
-	file_weft_v1_options_proto_msgTypes[5].OneofWrappers = []any{}
+	file_weft_v1_options_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_options_proto_rawDesc), len(file_weft_v1_options_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 3,
 			NumServices:   0,
 		},

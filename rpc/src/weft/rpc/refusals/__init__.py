@@ -53,7 +53,14 @@ from weft.rpc.refusals.command_refusals import (
     command_refused,
     command_unknown,
 )
-from weft.rpc.refusals.event_refusals import cursor_ahead, event_type_unknown
+from weft.rpc.refusals.event_refusals import (
+    cursor_ahead,
+    event_type_unknown,
+    filter_invalid,
+    filter_unavailable,
+    subscription_exists,
+    subscription_not_found,
+)
 from weft.rpc.refusals.group_refusals import (
     group_closed,
     group_exists,
@@ -147,6 +154,8 @@ __all__ = [
     "crash_loop",
     "cursor_ahead",
     "event_type_unknown",
+    "filter_invalid",
+    "filter_unavailable",
     "group_closed",
     "group_exists",
     "group_not_found",
@@ -205,6 +214,8 @@ __all__ = [
     "stopping",
     "store_unavailable",
     "stream_restarted",
+    "subscription_exists",
+    "subscription_not_found",
     "task_not_found",
     "task_state",
     "ticket_invalid",

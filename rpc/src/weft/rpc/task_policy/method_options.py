@@ -137,6 +137,8 @@ class MethodOptions(TypedDict, total=False):
     no_wait: bool
     # Check requests and responses by the rules of `buf.validate` in the .proto. Default: true.
     check_rules: bool
+    # Each event of the method's request type becomes a task of the method: a filter in CEL, such as "event.total > 100", or "" for all.
+    on_event: str
     # Running a call twice does no harm: direct calls are retried at another agent. In a .proto this is protobuf's
     # `idempotency_level`.
     idempotent: bool
@@ -209,6 +211,11 @@ def _put_locks(policy: options_pb2.TaskPolicy, value: Sequence[Lock | str]) -> N
     policy.locks.extend(each.to_proto() for each in as_locks(value))
 
 
+def _put_on_event(policy: options_pb2.TaskPolicy, value: str) -> None:
+    policy.on_event.SetInParent()
+    policy.on_event.filter = value
+
+
 def as_locks(given: Sequence[Lock | str]) -> list[Lock]:
     """Locks that are given by name or as `Lock`.
 
@@ -263,6 +270,7 @@ _OPTIONS: dict[str, _Option] = {
     "fallback": _plain("fallback", 'the full name of a method such as "acme.v1.Greeter/Greet"'),
     "no_wait": _plain("no_wait", _YES_NO),
     "check_rules": _plain("check_rules", _YES_NO),
+    "on_event": _Option(_put_on_event, 'a filter such as "event.total > 100", or ""', "on_event"),
     # In a contract it is no part of the policy.
     "idempotent": _Option(lambda _policy, value: operator.index(value), _YES_NO, "idempotency_level"),
 }

@@ -22,7 +22,8 @@ CACHE_ID = "cache:"
 CALLBACK_ID = "group:"
 SCHEDULE_ID = "schedule."
 IMPORT_ID = "import:"
-RESERVED_IDS = (CACHE_ID, CALLBACK_ID, SCHEDULE_ID, IMPORT_ID)
+EVENT_ID = "event:"
+RESERVED_IDS = (CACHE_ID, CALLBACK_ID, SCHEDULE_ID, IMPORT_ID, EVENT_ID)
 # Time limits that a caller may have set. They say nothing to those who share a task only because of a cache.
 CALLERS_LIMITS = ("schedule_to_start", "schedule_to_close")
 LEAST_TTL_S = 1.0

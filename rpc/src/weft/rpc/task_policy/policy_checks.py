@@ -38,6 +38,7 @@ MAX_SLOT_COST = 100_000
 MAX_RUN_LIMITS = 8
 # Characters.
 MAX_METHOD = 512
+MAX_FILTER = 1024
 # Attempts a second.
 MAX_RATE = 1e6
 
@@ -101,6 +102,8 @@ def check(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> None:
     if policy.HasField("cache"):
         _check_cache(policy.cache, method)
     _check_fallback(policy.fallback, method)
+    if len(policy.on_event.filter) > MAX_FILTER:
+        raise _refused("on_event", f"has a filter of more than {MAX_FILTER} characters")
 
 
 def _check_key(expression: str, request: Descriptor, option: str) -> None:
