@@ -327,7 +327,7 @@ class AgentSettings(PayloadSettings):
         if value.lstrip().startswith("{"):
             try:
                 return json.loads(value)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{value!r} is not a JSON object: {error}") from None
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         if any(not key.strip() or not equals for key, equals, _ in pairs):

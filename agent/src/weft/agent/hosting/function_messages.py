@@ -97,4 +97,9 @@ def validated(kind: Any, value: Any) -> Any:
 
 
 def _dict_of(data: bytes) -> dict[str, Any]:
-    return json_format.MessageToDict(struct_pb2.Struct.FromString(data))
+    given = struct_pb2.Struct.FromString(data)
+    try:
+        return json_format.MessageToDict(given)
+    except ValueError as error:
+        # JSON, which a Struct stands for, has no infinity and no NaN.
+        raise InvalidFields([("payload", str(error))]) from None

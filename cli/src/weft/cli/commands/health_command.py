@@ -80,6 +80,7 @@ async def _asked(address: str, service: str, timeout_s: float, route: Route) -> 
         Failure: there is no answer.
     """
     import grpc
+    from google.protobuf.message import DecodeError
     from google.protobuf.wrappers_pb2 import Int32Value, StringValue
     from grpc import aio
 
@@ -103,4 +104,9 @@ async def _asked(address: str, service: str, timeout_s: float, route: Route) -> 
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return "SERVICE_UNKNOWN"
             raise Failure(f"{address} answers with {error.code().name}: {error.details()}") from None
-    return _STATUSES.get(Int32Value.FromString(answer).value, "UNKNOWN")
+    try:
+        return _STATUSES.get(Int32Value.FromString(answer).value, "UNKNOWN")
+    except DecodeError:
+        raise Failure(
+            f"{address} answers with bytes that are no state: it is no server of gRPC's health"
+        ) from None

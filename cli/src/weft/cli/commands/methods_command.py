@@ -168,7 +168,7 @@ def _value(text: str) -> Any:
     """A value as JSON; text that is no JSON is a string, so that `5s` needs no quotes."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -332,7 +332,7 @@ def readable(text: str) -> str:
         return text
     try:
         entry: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
     event = entry.pop("event", None)
     if event is None:

@@ -143,7 +143,11 @@ def record_from(message: audit_pb2.AuditEvent) -> Record:
     """The record in a message."""
     record: dict[str, Any] = {name: getattr(message, name) for name in _FIELDS if name != "details"}
     role = role_name(message.role) if message.role else ""
-    at = datetime.fromtimestamp(message.time.seconds, UTC).replace(microsecond=message.time.nanos // 1000)
+    try:
+        at = datetime.fromtimestamp(message.time.seconds, UTC).replace(microsecond=message.time.nanos // 1000)
+    except (ValueError, OverflowError, OSError):
+        # No event has such a time: the digest of its record is another one.
+        at = datetime.fromtimestamp(0, UTC)
     return {**record, "details": dict(message.details), "role": role, "time": _time_text(at)}
 
 

@@ -57,10 +57,11 @@ def canonical_form(message: Message, *, ordered: bool) -> bytes:
     Args:
         ordered: neither the message nor an inner one `needs_ordering`.
     """
-    form = message.SerializeToString(deterministic=True)
+    # Partial: nothing is checked again.
+    form = message.SerializePartialToString(deterministic=True)
     try:
         return refined(form, message, bounded_work(), ordered=ordered)
-    except wire.TooMuch:
+    except (wire.TooMuch, wire.Malformed):
         # A repeat has the same fields, so it ends here too.
         return form
 
@@ -115,14 +116,15 @@ class _Ordering:
     def _any(self, form: bytes, depth: int) -> bytes:
         """An `Any` with its value in canonical form, if the type is known and the value parses."""
         self._work.spend(_ANY_FIELDS)
-        packed = any_pb2.Any.FromString(form)
-        name = packed.type_url.rpartition("/")[2]
-        pool = descriptor_pool.Default() if name in _WELL_KNOWN else self._pool
         try:
+            packed = any_pb2.Any.FromString(form)
+            name = packed.type_url.rpartition("/")[2]
+            pool = descriptor_pool.Default() if name in _WELL_KNOWN else self._pool
             value = message_class(pool.FindMessageTypeByName(name)).FromString(packed.value)
         except (KeyError, DecodeError):
+            # A contract may have another type of that name, too.
             return form
-        value_form = value.SerializeToString(deterministic=True)
+        value_form = value.SerializePartialToString(deterministic=True)
         # Counted before the inner messages: it is copied already.
         self._work.spend(0, len(value_form))
         packed.value = self.message(value_form, type_of(value), depth + 1)

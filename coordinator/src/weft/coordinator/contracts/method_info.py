@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message import DecodeError, Message
 
 from weft.coordinator.contracts.canonical import canonical_form
 from weft.coordinator.contracts.coded_request import CodedRequest
 from weft.coordinator.contracts.nesting import DeepRequest, read_deep
+from weft.coordinator.contracts.required_fields import missing_fields
 from weft.coordinator.contracts.wire import Malformed
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.rpc import refusals
@@ -62,7 +63,7 @@ class MethodInfo:
             except Malformed:
                 raise self._malformed(f"({len(payload)} bytes): {error}") from None
         if self.has_required and not message.IsInitialized():
-            raise self._malformed(f"({len(payload)} bytes): {_missing_fields(message)}")
+            raise self._malformed(f"({len(payload)} bytes): {missing_fields(message)}")
         return message
 
     def check_rules(self, request: Message | DeepRequest | CodedRequest, size_bytes: int) -> None:
@@ -90,11 +91,3 @@ class MethodInfo:
             f"the payload for {self.name} does not parse as {self.descriptor.input_type.full_name} {why}",
             field="payload",
         )
-
-
-def _missing_fields(message: Message) -> str:
-    try:
-        message.SerializeToString()
-    except EncodeError as error:  # it names them
-        return str(error)
-    return "required fields are missing"

@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError, Message
 
 from weft.coordinator.contracts import wire
 from weft.coordinator.contracts.canonical import bounded_work, field_of, refined
+from weft.coordinator.contracts.required_fields import inner_are_complete, missing_own
 from weft.rpc.contracts.descriptors import message_class
 
 # Fields that are split, and bytes that are parsed again: some 100 ms at worst, on the event loop. A request with more goes
@@ -84,7 +85,7 @@ class DeepRequest:
         try:
             for level in reversed(self._levels):
                 level.form = _form(level, work)
-        except wire.TooMuch:
+        except (wire.TooMuch, wire.Malformed):
             return self._payload
         return self._levels[0].form if self._levels else self._payload
 
@@ -175,11 +176,15 @@ class _Reader:
             elsewhere = {
                 level.type.fields_by_number[n].name for n in level.parts if n in level.type.fields_by_number
             }
-            missing = [name for name in _missing(rest) if name not in elsewhere]
+            missing = [name for name in missing_own(rest) if name not in elsewhere]
             whole = (
                 p.content for made in level.parts.values() for p in made if isinstance(p.content, Message)
             )
-            if missing or not all(message.IsInitialized() for message in whole):
+            if (
+                missing
+                or not all(message.IsInitialized() for message in whole)
+                or not inner_are_complete(rest)
+            ):
                 raise wire.Malformed
         return rest
 
@@ -196,12 +201,6 @@ def _message_type(field: wire.Field, known: FieldDescriptor | None) -> Descripto
         return None
     kind = wire.GROUP if known.type == FieldDescriptor.TYPE_GROUP else wire.LENGTH
     return known.message_type if field.kind == kind else None
-
-
-def _missing(message: Any) -> list[str]:
-    """The paths of required fields that are not set."""
-    found: list[str] = message.FindInitializationErrors()
-    return found
 
 
 def _form(level: _Level, work: wire.Work) -> bytes:
@@ -230,4 +229,5 @@ def _part_form(number: int, part: _Part, work: wire.Work) -> bytes:
 
 def _message_form(message: Message, work: wire.Work) -> bytes:
     # Not `ordered`: from some 60 levels on, that check does not see unknown fields.
-    return refined(message.SerializeToString(deterministic=True), message, work, ordered=False)
+    # Partial: the required fields that are elsewhere are not in it.
+    return refined(message.SerializePartialToString(deterministic=True), message, work, ordered=False)

@@ -59,5 +59,9 @@ def is_url(location: str) -> bool:
 
 def without_credentials(url: str) -> str:
     """A URL as it may be shown."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # It is shown in the message that refuses it.
+        return f"{url.partition('://')[0]}://…"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

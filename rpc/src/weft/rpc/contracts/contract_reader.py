@@ -325,7 +325,19 @@ def _by_name(answer: pb.ServerReflectionResponse) -> dict[str, FileDescriptorPro
         files = [descriptors.PlainFileProto.FromString(file) for file in serialized]
     except DecodeError:
         raise ReflectionFailed("reflection answers with bytes that are not a descriptor") from None
+    if any(isinstance(name, bytes) for file in files for name in _texts(file)):
+        # Descriptors are proto2: a string that is not UTF-8 is bytes in Python.
+        raise ReflectionFailed("reflection answers with a descriptor that has a name which is not UTF-8")
     return {file.name: file for file in files}
+
+
+def _texts(file: FileDescriptorProto) -> Iterator[str]:
+    """What is read of a file as text."""
+    yield from (file.name, file.package, *file.dependency)
+    for service in file.service:
+        yield service.name
+        for method in service.method:
+            yield from (method.name, method.input_type, method.output_type)
 
 
 def _imports(files: Iterable[FileDescriptorProto]) -> set[str]:

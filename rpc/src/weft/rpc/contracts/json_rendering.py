@@ -96,7 +96,11 @@ class _Renderer:
 
     def _map(self, field: Any, entries: Any) -> dict[str, Any]:
         of_value = field.message_type.fields_by_name["value"]
-        return {_key(key): self._item(of_value, entries[key]) for key in entries}
+        try:
+            return {_key(key): self._item(of_value, entries[key]) for key in entries}
+        except UnicodeDecodeError:
+            # Of proto2: Python reads no entry of a map with such a key.
+            return {"": f"{len(entries)} entries, which cannot be shown: a key is not UTF-8"}
 
     def _item(self, field: Any, value: Any) -> Any:
         match field.cpp_type:

@@ -76,4 +76,10 @@ def _inner(field: Any, value: Any) -> list[Message]:
     if not field.message_type.GetOptions().map_entry:
         return list(value)
     held = field.message_type.fields_by_name["value"].message_type
-    return [] if held is None else list(value.values())
+    if held is None:
+        return []
+    try:
+        return list(value.values())
+    except UnicodeDecodeError:
+        # Of proto2: no entry of a map with a key that is not UTF-8 can be read, and no rule of them checked.
+        return []

@@ -28,7 +28,7 @@ Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 _ADDRESS = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>.*))?")
 _NAME = re.compile(r"(?=[A-Za-z0-9_.-]{1,253}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _NUMERIC = re.compile(r"[0-9.]+")
-_DNS = re.compile(r"dns:(///)?")
+_DNS = re.compile(r"\Adns:(///)?")
 _UNIX = re.compile(r"unix(-abstract)?:.+")
 
 

@@ -118,7 +118,7 @@ def find(folder: Path, environment: Mapping[str, str]) -> SettingsFiles | None:
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text(path).decode())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsFileFault(f"{path} is not TOML: {error}; correct it there") from None
     except UnicodeDecodeError as error:
         raise SettingsFileFault(

@@ -28,6 +28,18 @@ MAX_REQUEST_BYTES = 8 * 1024
 _MAX_COMMON_NAME = 64
 
 
+# What the library raises for bytes that it does not read.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
+
 class CertificateFault(ValueError):
     """A certificate cannot be made as it was asked for, or a file is none; the message says why."""
 
@@ -125,7 +137,7 @@ def sign_request(
     try:
         asked = x509.load_pem_x509_csr(request)
         key, proved = asked.public_key(), asked.is_signature_valid
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except _UNREADABLE:
         raise CertificateFault("this is no signing request in PEM form") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
         raise CertificateFault("the key of a signing request must be one of the curve P-256 or P-384")
@@ -237,15 +249,19 @@ def facts(certificate: bytes) -> CertificateFacts:
         CertificateFault: it is none.
     """
     found = _read(certificate)
-    return CertificateFacts(
-        names=_names(found),
-        issuer=_common(found.issuer),
-        begins=found.not_valid_before_utc,
-        ends=found.not_valid_after_utc,
-        authority=_is_authority(found),
-        signature=_signature(found),
-        fingerprint=found.fingerprint(hashes.SHA256()).hex(),
-    )
+    try:
+        return CertificateFacts(
+            names=_names(found),
+            issuer=_common(found.issuer),
+            begins=found.not_valid_before_utc,
+            ends=found.not_valid_after_utc,
+            authority=_is_authority(found),
+            signature=_signature(found),
+            fingerprint=found.fingerprint(hashes.SHA256()).hex(),
+        )
+    except _UNREADABLE as error:
+        # Its parts are read when they are asked for.
+        raise CertificateFault(f"a part of this certificate cannot be read: {error}") from None
 
 
 # -- inside ---------------------------------------------------------------------------------------------------------
@@ -337,21 +353,24 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 def _signature(certificate: x509.Certificate) -> str:
-    used = certificate.signature_hash_algorithm
+    try:
+        used = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        used = None
     return used.name if used is not None else certificate.signature_algorithm_oid.dotted_string
 
 
 def _read(certificate: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(certificate)
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise CertificateFault(f"this is no certificate in PEM form: {error}") from None
 
 
 def _read_key(key: bytes, password: bytes | None = None) -> ec.EllipticCurvePrivateKey:
     try:
         found = serialization.load_pem_private_key(key, password)
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise CertificateFault(f"this is no private key in PEM form without a password: {error}") from None
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise CertificateFault(

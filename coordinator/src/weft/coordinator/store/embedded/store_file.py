@@ -49,7 +49,8 @@ def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         connection.close()
         raise StoreError(f"cannot use {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # What SQLite says of a damaged file has the file's own bytes in it.
         connection.close()
         raise StoreForeign(f"{path} is damaged, or not a store of weft: {error}") from error
     return connection

@@ -161,7 +161,7 @@ class EndpointResolver:
         self, url: str, *, tag: str, timeout_s: float, credentials: Mapping[str, str] | None = None
     ) -> None:
         self.shown = without_credentials(url)
-        scheme = urlsplit(url).scheme
+        scheme = url.partition("://")[0]
         if scheme not in SCHEMES:
             raise StoreError(
                 f"{self.shown!r} is no store: there are {', '.join(f'{each}://' for each in SCHEMES)}"

@@ -1,0 +1,159 @@
+"""Each target for a moment, all findings that were mended, and whether each parser has a target."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.fuzz.table import names, table
+
+ROOT = Path(__file__).resolve().parents[2]
+FINDINGS = Path(__file__).parent / "findings"
+SOURCES = ("coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src", "testing/src")
+# The calls by which bytes or text of others become values.
+DECODES = {
+    "FromString",
+    "MergeFromString",
+    "ParseFromString",
+    "ParseDict",
+    "loads",
+    "unpackb",
+    "b64decode",
+    "fromisoformat",
+    "load_pem_x509_certificate",
+    "load_pem_x509_csr",
+    "load_pem_private_key",
+    "decompressobj",
+    "urlsplit",
+    "decode_complete",
+    "dotenv_values",
+    "fromtimestamp",
+}
+# Modules that decode what needs no target, and why.
+_REASONS = {
+    "a message that this mesh's coordinators or agents wrote; one that does not parse is answered INTERNAL, or skipped": (
+        "weft/coordinator/calls/call_tasks",
+        "weft/coordinator/calls/durable_proxy",
+        "weft/coordinator/calls/submit_spans",
+        "weft/coordinator/codec",
+        "weft/coordinator/dispatch/wait_spans",
+        "weft/coordinator/fleet/agent_register",
+        "weft/coordinator/fleet/fleet_view",
+        "weft/coordinator/fleet/resource_view",
+        "weft/coordinator/identity/authority_table",
+        "weft/coordinator/identity/ticket_office",
+        "weft/coordinator/namespaces/namespace_table",
+        "weft/coordinator/policy/policy_rows",
+        "weft/coordinator/sessions/assignments",
+        "weft/coordinator/store/task_figures",
+        "weft/coordinator/store/embedded/recovery",
+        "weft/coordinator/task_logs/log_requests",
+    ),
+    "its parser is another target's": (
+        "weft/coordinator/access/key_fetch",
+        "weft/coordinator/audit/audit_table",
+        "weft/coordinator/state/state_writer",
+        "weft/coordinator/store/redis/redis_fleet",
+        "weft/agent/hosting/payload_checks",
+    ),
+    "own, written by this program": (
+        "weft/coordinator/contracts/contract_loading",
+        "weft/coordinator/contracts/vetting_process",
+        "weft/coordinator/audit/audited_calls",
+        "weft/coordinator/identity/own_authority",
+        "weft/agent/direct/direct_server",
+        "weft/agent/handlers/isolate",
+        "weft/agent/handlers/isolated_process",
+        "weft/agent/handlers/handler_context",
+        "weft/agent/hosting/hosted_policies",
+        "weft/rpc/contracts/health_contract",
+        "weft/rpc/security/tls_files",
+        "weft/rpc/telemetry/event_export",
+    ),
+    "one small message, whose DecodeError is caught at the call": (
+        "weft/agent/direct/orca_service",
+        "weft/agent/sidecar/app_health",
+        "weft/cli/commands/health_command",
+    ),
+    "a checked option of the command": ("weft/cli/commands/schedules_command",),
+    "the demo, the benchmark and the conformance driver, with answers of what they started": (
+        "weft/cli/bench/direct_subjects",
+        "weft/cli/bench/ruled_echo",
+        "weft/cli/conformance/agent_under_test",
+        "weft/cli/conformance/attempt_checks",
+        "weft/cli/conformance/keeping_checks",
+        "weft/cli/conformance/opening_checks",
+        "weft/cli/demo/demo_report",
+        "weft/cli/demo/expected_results",
+    ),
+}
+OTHERS = {module: why for why, modules in _REASONS.items() for module in modules}
+
+
+@functools.cache
+def targets() -> dict[str, Any]:
+    return table()
+
+
+def try_one(target: Any, data: bytes) -> None:
+    from tests.fuzz.target import MAX_S
+
+    began_s = time.thread_time()
+    target(data)
+    assert time.thread_time() - began_s < MAX_S
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_parser_takes_or_refuses_anything(name: str) -> None:
+    # Imported here: each worker of the suite collects this file.
+    from tests.fuzz.inputs import inputs
+
+    target = targets()[name]
+    for seed in target.seeds():
+        try_one(target, seed)
+
+    @settings(
+        max_examples=target.examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(inputs(target))
+    def some(data: bytes) -> None:
+        try_one(target, data)
+
+    some()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FINDINGS.glob("*/*")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_findings_stay_mended(path: Path) -> None:
+    try_one(targets()[path.parent.name], path.read_bytes())
+
+
+def test_what_decodes_has_a_target() -> None:
+    """A new parser shows by the calls that it makes: it needs a target, or a reason why not."""
+    covered = {module for target in targets().values() for module in target.covers}
+    files = {
+        str(path.relative_to(ROOT / source).with_suffix("")): path
+        for source in SOURCES
+        for path in (ROOT / source).rglob("*.py")
+    }
+    assert not (covered | OTHERS.keys()) - files.keys()
+    decoding = {name for name, path in files.items() if DECODES & set(_called(path.read_text()))}
+    assert not decoding - covered - OTHERS.keys()
+    assert not OTHERS.keys() - decoding
+
+
+def _called(source: str) -> list[str]:
+    """The names of the methods that a module calls."""
+    # Quick: most modules have none of them.
+    if not re.search("|".join(rf"\b{name}\(" for name in sorted(DECODES)), source):
+        return []
+    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [each.attr for each in calls if isinstance(each, ast.Attribute)]
