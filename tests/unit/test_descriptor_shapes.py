@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +94,14 @@ def test_a_required_field_that_is_missing_in_a_map_is_told_where_it_can_be(key: 
         info.check_request(payload)
     assert raised.value.reason == errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED
     assert ("m['ok'].raw" in raised.value.message) == (key == b"ok")
+
+
+def test_nobody_asks_protobuf_for_the_missing_fields():
+    """It ends the process where the map's key is not UTF-8: `required_fields` says which are missing."""
+    root = Path(__file__).resolve().parents[2]
+    sources = (
+        path
+        for name in ("agent", "cli", "client", "coordinator", "rpc")
+        for path in (root / name).rglob("*.py")
+    )
+    assert not [path.name for path in sources if ".FindInitializationErrors(" in path.read_text()]

@@ -22,6 +22,7 @@ from tests.support.schema import METHOD
 from weft.coordinator.contracts import canonical, wire
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.contracts.method_info import MethodInfo
+from weft.coordinator.events.event_types import EventType
 from weft.rpc.contracts import contract_reader, json_form
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.contracts.secret_fields import SecretFields
@@ -173,6 +174,11 @@ def json_request(data: bytes) -> None:
     found = json_form.parse(text_of(data), info.request_class, info.descriptor.containing_service.file.pool)
     shown = json_form.render(found, info.request_class, info.descriptor.containing_service.file.pool, None)
     assert shown is not None
+
+
+@target("weft/coordinator/events/event_types", seeds=requests)
+def published_event(data: bytes) -> None:
+    EventType(method(rules=False).descriptor.input_type).check(data, "payload")
 
 
 @target("weft/rpc/contracts/json_rendering", "weft/rpc/contracts/secret_fields", seeds=requests)
