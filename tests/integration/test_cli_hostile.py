@@ -63,6 +63,7 @@ COMMANDS = [
     ("agents", "labels", ID, "--set", "zone=eu"),
     ("agents", "log-level", "debug", ID),
     ("agents", "gc", ID),
+    ("agents", "tell", "probe.v1.Payload", "{}"),
     ("queues", "list"),
     ("queues", "show", CALL),
     ("queues", "pause", CALL),

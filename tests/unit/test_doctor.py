@@ -30,7 +30,7 @@ from weft.client import (
     Token,
     WaitReason,
 )
-from weft.client.fleet import Ejection, SlowMethod
+from weft.client.agent_snapshot import Ejection, SlowMethod
 from weft.coordinator.store.redis.redis_probe import RedisFacts
 from weft.rpc.network.channel import make_server
 from weft.rpc.network.ports import open_port

@@ -29,7 +29,7 @@ from weft.cli.rendering.documents import task_document
 from weft.cli.terminal.failures import detail_lines
 from weft.cli.terminal.output import json_text
 from weft.cli.terminal.payload_view import PayloadView
-from weft.client.fleet import AgentInfo
+from weft.client.agent_snapshot import AgentInfo
 from weft.client.task_snapshot import Task, TaskState
 from weft.rpc.contracts import descriptors, json_form
 from weft.rpc.contracts.json_rendering import MAX_NESTED_ANYS, json_value

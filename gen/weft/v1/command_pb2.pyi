@@ -55,6 +55,30 @@ class CommandAgentsRequest(_message.Message):
     timeout: _duration_pb2.Duration
     def __init__(self, selector: _Optional[_Union[AgentSelector, _Mapping]] = ..., command: _Optional[_Union[AgentCommand, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class TellAgentsRequest(_message.Message):
+    __slots__ = ("selector", "message", "timeout")
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    selector: AgentSelector
+    message: AgentMessage
+    timeout: _duration_pb2.Duration
+    def __init__(self, selector: _Optional[_Union[AgentSelector, _Mapping]] = ..., message: _Optional[_Union[AgentMessage, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class TellAgentsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[CommandResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[CommandResult, _Mapping]]] = ...) -> None: ...
+
+class AgentMessage(_message.Message):
+    __slots__ = ("type", "payload")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    payload: bytes
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
 class CommandAgentsResponse(_message.Message):
     __slots__ = ("results", "selected")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
@@ -74,7 +98,7 @@ class CommandResult(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., reply: _Optional[_Union[CommandReply, _Mapping]] = ...) -> None: ...
 
 class AgentCommand(_message.Message):
-    __slots__ = ("command_id", "desired_state", "restart", "stop", "labels", "log_level", "stacks", "gc")
+    __slots__ = ("command_id", "desired_state", "restart", "stop", "labels", "log_level", "stacks", "gc", "message")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
     RESTART_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +107,7 @@ class AgentCommand(_message.Message):
     LOG_LEVEL_FIELD_NUMBER: _ClassVar[int]
     STACKS_FIELD_NUMBER: _ClassVar[int]
     GC_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     desired_state: _fleet_pb2.DesiredState
     restart: RestartAgent
@@ -91,7 +116,8 @@ class AgentCommand(_message.Message):
     log_level: SetLogLevel
     stacks: DumpStacks
     gc: CollectGarbage
-    def __init__(self, command_id: _Optional[str] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., restart: _Optional[_Union[RestartAgent, _Mapping]] = ..., stop: _Optional[_Union[StopAgent, _Mapping]] = ..., labels: _Optional[_Union[ChangeLabels, _Mapping]] = ..., log_level: _Optional[_Union[SetLogLevel, _Mapping]] = ..., stacks: _Optional[_Union[DumpStacks, _Mapping]] = ..., gc: _Optional[_Union[CollectGarbage, _Mapping]] = ...) -> None: ...
+    message: AgentMessage
+    def __init__(self, command_id: _Optional[str] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., restart: _Optional[_Union[RestartAgent, _Mapping]] = ..., stop: _Optional[_Union[StopAgent, _Mapping]] = ..., labels: _Optional[_Union[ChangeLabels, _Mapping]] = ..., log_level: _Optional[_Union[SetLogLevel, _Mapping]] = ..., stacks: _Optional[_Union[DumpStacks, _Mapping]] = ..., gc: _Optional[_Union[CollectGarbage, _Mapping]] = ..., message: _Optional[_Union[AgentMessage, _Mapping]] = ...) -> None: ...
 
 class RestartAgent(_message.Message):
     __slots__ = ("grace",)

@@ -44,6 +44,11 @@ class CommandServiceStub(object):
                 request_serializer=weft_dot_v1_dot_command__pb2.CommandAgentsRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_command__pb2.CommandAgentsResponse.FromString,
                 _registered_method=True)
+        self.TellAgents = channel.unary_stream(
+                '/weft.v1.CommandService/TellAgents',
+                request_serializer=weft_dot_v1_dot_command__pb2.TellAgentsRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_command__pb2.TellAgentsResponse.FromString,
+                _registered_method=True)
 
 
 class CommandServiceServicer(object):
@@ -65,6 +70,19 @@ class CommandServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TellAgents(self, request, context):
+        """Sends a message to the selected agents, and streams which of them have taken it. Agents whose programs take no messages of its type are left
+        out.
+
+        Guarantee: each agent gets it at most once, and messages of one caller that are sent one after another come in this order. Nothing is
+        stored: an agent that is not connected does not get it later; publish an event for that. A caller whose scope or policy has patterns
+        of methods may send the types that these match. Errors: PERMISSION_DENIED (OUT_OF_SCOPE, POLICY_DENIED), RESOURCE_EXHAUSTED
+        (PAYLOAD_TOO_LARGE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CommandServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -72,6 +90,11 @@ def add_CommandServiceServicer_to_server(servicer, server):
                     servicer.CommandAgents,
                     request_deserializer=weft_dot_v1_dot_command__pb2.CommandAgentsRequest.FromString,
                     response_serializer=weft_dot_v1_dot_command__pb2.CommandAgentsResponse.SerializeToString,
+            ),
+            'TellAgents': grpc.unary_stream_rpc_method_handler(
+                    servicer.TellAgents,
+                    request_deserializer=weft_dot_v1_dot_command__pb2.TellAgentsRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_command__pb2.TellAgentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -106,6 +129,33 @@ class CommandService(object):
             '/weft.v1.CommandService/CommandAgents',
             weft_dot_v1_dot_command__pb2.CommandAgentsRequest.SerializeToString,
             weft_dot_v1_dot_command__pb2.CommandAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TellAgents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/weft.v1.CommandService/TellAgents',
+            weft_dot_v1_dot_command__pb2.TellAgentsRequest.SerializeToString,
+            weft_dot_v1_dot_command__pb2.TellAgentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,7 +10,9 @@
 
 `Agent`
     hosts servicers (`add_servicer`) and functions (`method`), and runs: `run()`, or `await serve()`. Beside its handlers it
-    runs `on_start`, `on_stop` and `background` functions.
+    runs `on_start`, `on_stop` and `background` functions, and `on_connect`, `on_disconnect` and `on_message` ones.
+`Connected`, `Disconnected`
+    what `on_connect` and `on_disconnect` functions may take.
 `current_task()`
     inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`, and `mesh`, a
     client of the agent's own mesh.
@@ -42,6 +44,7 @@ from weft.agent.errors import HookError, HostingError, ListenError, LoadError, P
 from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.handlers.handler_logs import TaskLogFilter, log_fields, task_log_processor
 from weft.agent.hosting.hosted_function import HostedFunction
+from weft.agent.member_hooks import Connected, Disconnected
 from weft.agent.settings import AgentSettings
 from weft.rpc.errors import (
     Aborted,
@@ -82,8 +85,10 @@ __all__ = [
     "AlreadyExists",
     "CancelSignal",
     "Cancelled",
+    "Connected",
     "DataLoss",
     "DeadlineExceeded",
+    "Disconnected",
     "Failed",
     "FailedPrecondition",
     "FixRequest",

@@ -171,6 +171,43 @@ class AgentParts:
         """
         return self._add_hook("background", function)
 
+    def on_connect(self, function: Hook) -> Hook:
+        """Run a function, sync or async, each time when a session with a coordinator is open. It may take the `Connected`.
+
+            @agent.on_connect
+            async def connected(session: Connected) -> None: ...
+
+        Functions of `on_connect` and `on_disconnect` run one after another, beside the handlers, in the order of what has happened. Their
+        exceptions are logged.
+
+        Raises:
+            HostingError: it takes other arguments, or yields.
+        """
+        return self._add_hook("on_connect", function)
+
+    def on_disconnect(self, function: Hook) -> Hook:
+        """The same when a session has ended that the agent has not ended itself: it dials again. It may take the `Disconnected`, which says
+        whether the coordinator stops in order (`stopping`).
+
+        Raises:
+            HostingError: it takes other arguments, or yields.
+        """
+        return self._add_hook("on_disconnect", function)
+
+    def on_message(self, function: Hook) -> Hook:
+        """Run a function, sync or async, for each message of its type that is sent to the agent (`Mesh.broadcast`, `weft agents tell`).
+
+            @agent.on_message
+            async def heard(message: Heartbeat) -> None: ...
+
+        The annotation is the type: a protobuf message, or `dict` or a pydantic model for a `google.protobuf.Struct`. Functions run one after another, beside the
+        handlers, in the order of the messages; 1000 may wait. Their exceptions are logged.
+
+        Raises:
+            HostingError: it takes other arguments, or yields.
+        """
+        return self._add_hook("on_message", function)
+
     def gauge(self, name: str, function: Callable[[], float], *, as_slots: float = 0.0) -> None:
         """Report a number of the application: in metrics, and to the coordinator with each heartbeat (`weft agents show`).
 

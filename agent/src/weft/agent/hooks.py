@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from weft.agent.errors import HookError, HostingError
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import is_async
+from weft.agent.member_hooks import MemberHooks
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.process.logs import get_logger
 from weft.rpc.raised import handler_error
@@ -48,16 +49,20 @@ class Hooks:
         self.start: list[Hook] = []
         self.stop: list[Hook] = []
         self.background: list[Hook] = []
+        self.members = MemberHooks()
 
     def add(self, kind: str, function: Callable[..., Any]) -> None:
         """Keep a function.
 
         Args:
-            kind: "on_start", "on_stop" or "background".
+            kind: "on_start", "on_stop" or "background"; or one of `MemberHooks`.
 
         Raises:
             HostingError: it takes other arguments, or it yields.
         """
+        if kind in ("on_connect", "on_disconnect", "on_message"):
+            self.members.add(kind, function)
+            return
         hook = Hook(kind, function)
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise HostingError(f"the {hook.name} yields: it must be a plain function or `async def`")

@@ -28,6 +28,7 @@ from weft.agent.handlers.threads import Threads
 from weft.agent.hooks import HookRun, Hooks
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.hosted_policies import contract_of
+from weft.agent.member_hooks import Connected, Disconnected, MemberNews
 from weft.agent.process import forks, own_sockets
 from weft.agent.process.stopping_signals import stop_on_signals
 from weft.agent.session.agent_identity import described, hello_now, identity_of
@@ -80,6 +81,7 @@ class Runtime:
         self._loop = asyncio.get_running_loop()
         self._threads = Threads("weft-handler")
         self._hooks = HookRun(hooks, self._threads, self._loop)
+        self._news = MemberNews(hooks.members, self._threads, self._loop)
         self._shutdown = Shutdown(
             self._loop, settings.drain_grace_s, self._hooks.stop_bound_s, exit_when_blocked=exit_when_blocked
         )
@@ -152,7 +154,7 @@ class Runtime:
             self._loop, threading.get_ident(), os.getpid(), self._pool, self._executor.began_s
         )
         at_hand = self._settings.id, self._threads, self._shutdown, dumper, self._pool
-        parts = CommandParts(*at_hand, lambda: self._hello, self._blocked_loop.blocked_s)
+        parts = CommandParts(*at_hand, self._news, lambda: self._hello, self._blocked_loop.blocked_s)
         return AgentCommands(parts, own_process=own_process)
 
     # -- for the agent ------------------------------------------------------------------------------------------
@@ -181,6 +183,7 @@ class Runtime:
                 if self._pool is not None:
                     self._threads.submit(self._warm)
                 self._hooks.start_background()
+                self._news.start()
                 # Not awaited itself: a cancellation here must not end it.
                 await asyncio.wait({self._shutdown.finished})
         except asyncio.CancelledError:
@@ -191,6 +194,7 @@ class Runtime:
             raise
         finally:
             await self._direct.stop(0.0 if self._shutdown.hurried else LEAVE_GRACE_S)
+            self._news.stop()
             await self._hooks.stop(HURRY_TIMEOUT_S if self._shutdown.hurried else None)
             await self.clients.close()
             self._shutdown.closed.set()
@@ -284,6 +288,7 @@ class Runtime:
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
         self._host.begin()
         self._direct.welcomed(welcome)
+        self._news.connected(Connected(welcome.coordinator_id, welcome.epoch))
         if welcome.max_response_bytes:
             self._executor.max_response_bytes = welcome.max_response_bytes
         _log.info(
@@ -294,6 +299,9 @@ class Runtime:
             adopted=len(welcome.adopted),
             lost=len(welcome.lost),
         )
+
+    def disconnected(self, reason: str, message: str) -> None:
+        self._news.disconnected(Disconnected(reason, message))
 
     def desired(self, state: int) -> None:
         self._executor.hold_back(on=state == fleet_pb2.DESIRED_STATE_DRAINING)

@@ -23,11 +23,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
+from weft.client.agent_snapshot import AgentInfo, AgentState, DesiredState, DirectState
 from weft.client.agent_stacks import AgentStacks, ChildProcess, ProgramStack, StackFrame, StackKind
 from weft.client.api import Unreachable
 from weft.client.budgets import Budget, Budgets
 from weft.client.bulk_progress import BulkProgress
-from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
+from weft.client.fleet import Fleet, Queue
 from weft.client.fleet_calls import AgentOutcome
 from weft.client.group_handle import GroupHandle
 from weft.client.groups import Group, Groups, Then

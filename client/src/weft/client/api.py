@@ -54,6 +54,9 @@ COMMAND_AGENTS = Method.of(
     command_pb2.CommandAgentsRequest,
     command_pb2.CommandAgentsResponse,
 )
+TELL_AGENTS = Method.of(
+    "weft.v1.CommandService/TellAgents", command_pb2.TellAgentsRequest, command_pb2.TellAgentsResponse
+)
 LIST_QUEUES = Method.of(f"{_SERVICE}/ListQueues", pb.ListQueuesRequest, pb.ListQueuesResponse)
 LIST_RESOURCES = Method.of(f"{_SERVICE}/ListResources", pb.ListResourcesRequest, pb.ListResourcesResponse)
 UPDATE_QUEUE = Method.of(f"{_SERVICE}/UpdateQueue", pb.UpdateQueueRequest, pb.UpdateQueueResponse)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
 from weft.client.budgets import Budgets
@@ -23,6 +24,7 @@ from weft.client.mesh_tokens import Tokens
 from weft.client.method_overrides import Methods
 from weft.client.pools import Pools
 from weft.client.schedules import Schedules
+from weft.client.selected_agents import CommandOutcome
 from weft.client.stats_snapshot import CoordinatorStats, stats_of
 from weft.client.tasks import Tasks
 from weft.client.usage_snapshot import UsageBy, UsageReport, usage_of
@@ -258,6 +260,36 @@ class Mesh:
     def fleet(self) -> Fleet:
         """Agents and queues."""
         return Fleet(self._api, self.tasks)
+
+    async def broadcast(
+        self,
+        message: Message | Mapping[str, Any],
+        *,
+        agent_ids: Sequence[str] = (),
+        method: str = "",
+        labels: Mapping[str, str] | None = None,
+        timeout_s: float = 5.0,
+    ) -> Sequence[CommandOutcome[None]]:
+        """Send a message to the programs of all connected agents (`Agent.on_message`), or of those for which all of this holds. Nothing is stored.
+
+        To call a method on each agent, and get responses: `fleet.call_all`. To publish something that is kept: `events.publish`.
+
+        Args:
+            message: of any type; a dict is sent as a `google.protobuf.Struct`.
+            agent_ids: these agents.
+            method: those that host it, by full name.
+            labels: those that have these labels.
+            timeout_s: how long an agent may take to answer that it has the message.
+
+        Returns:
+            The outcome of each agent that takes such messages, or should have been reached.
+
+        Raises:
+            WeftError: the coordinator has refused it, or cannot be reached.
+        """
+        everything = not (agent_ids or method or labels)
+        selected = self.fleet.select(*agent_ids, method=method, labels=labels, everything=everything)
+        return [outcome async for outcome in selected.tell(message, timeout_s=timeout_s)]
 
     @cached_property
     def methods(self) -> Methods:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from weft.client.agent_stacks import AgentStacks
-from weft.client.api import COMMAND_AGENTS, Api
+from weft.client.api import COMMAND_AGENTS, TELL_AGENTS, Api
+from weft.client.methods import Method
 from weft.rpc.errors import WeftError, from_status
 from weft.rpc.times import duration, optional_duration, seconds
 from weft.v1 import command_pb2, fleet_pb2
@@ -134,6 +136,22 @@ class SelectedAgents:
         command = command_pb2.StopAgent(grace=optional_duration(grace_s))
         return self._run(_Command(stop=command), timeout_s, _nothing)
 
+    def tell(
+        self, message: Message | Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
+    ) -> AsyncGenerator[CommandOutcome[None]]:
+        """Send a message to their programs, for functions of `Agent.on_message`. An outcome says that an agent has taken it; its functions run after that.
+        Agents that take no such messages are left out. Not for operators alone.
+
+        Args:
+            message: of any type; a dict is sent as a `google.protobuf.Struct`.
+        """
+        proto = message if isinstance(message, Message) else _struct(message)
+        told = command_pb2.AgentMessage(type=proto.DESCRIPTOR.full_name, payload=proto.SerializeToString())
+        request = command_pb2.TellAgentsRequest(
+            selector=self._selector, message=told, timeout=duration(timeout_s)
+        )
+        return self._outcomes(TELL_AGENTS, request, timeout_s, _nothing)
+
     def drain(self) -> AsyncGenerator[CommandOutcome[None]]:
         """Take no new work, release attempts that have not started, and finish the others. It holds until it is changed, also across
         restarts, and for agents that are named and not connected."""
@@ -150,18 +168,23 @@ class SelectedAgents:
     def _set_desired(self, state: fleet_pb2.DesiredState) -> AsyncGenerator[CommandOutcome[None]]:
         return self._run(_Command(desired_state=state), TIMEOUT_S, _nothing)
 
-    async def _run(
+    def _run(
         self, command: command_pb2.AgentCommand, timeout_s: float, value: Callable[[_Reply], Value]
     ) -> AsyncGenerator[CommandOutcome[Value]]:
-        """Give the command.
+        request = command_pb2.CommandAgentsRequest(
+            selector=self._selector, command=command, timeout=duration(timeout_s)
+        )
+        return self._outcomes(COMMAND_AGENTS, request, timeout_s, value)
+
+    async def _outcomes(
+        self, method: Method[Any, Any], request: Any, timeout_s: float, value: Callable[[_Reply], Value]
+    ) -> AsyncGenerator[CommandOutcome[Value]]:
+        """Give a command, or send a message.
 
         Raises:
             WeftError: the coordinator has refused it, or cannot be reached.
         """
-        request = command_pb2.CommandAgentsRequest(
-            selector=self._selector, command=command, timeout=duration(timeout_s)
-        )
-        call = self._api.open(COMMAND_AGENTS, request, timeout_s=timeout_s + _CALL_S)
+        call = self._api.open(method, request, timeout_s=timeout_s + _CALL_S)
         try:
             async for response in call:
                 for result in response.results:
@@ -190,3 +213,9 @@ def _collection(reply: _Reply) -> GarbageCollection:
 
 def _nothing(_reply: _Reply) -> None:
     """There is nothing in the answer."""
+
+
+def _struct(fields: Mapping[str, Any]) -> Message:
+    from google.protobuf import json_format, struct_pb2
+
+    return json_format.ParseDict(dict(fields), struct_pb2.Struct())

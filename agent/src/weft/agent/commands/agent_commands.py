@@ -18,6 +18,7 @@ from weft.agent.commands.run_labels import RunLabels
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.stack_dump import StackDumper
 from weft.agent.handlers.threads import Threads
+from weft.agent.member_hooks import MemberNews
 from weft.agent.process.failure_log import log_raised
 from weft.agent.process.replacement import replace_now
 from weft.agent.session.session_stream import CommandAnswer
@@ -45,6 +46,8 @@ class CommandParts(NamedTuple):
     dumper: StackDumper
     # None: no method is isolated.
     pool: IsolatedPool | None
+    # Takes messages to the program.
+    news: MemberNews
     # The present Hello, without labels that were changed.
     hello: Callable[[], session_pb2.Hello]
     # For how long the event loop is blocked, at a monotonic time; 0: it is not.
@@ -79,7 +82,10 @@ class AgentCommands:
     def take(self, commands: Sequence[Command], answer: CommandAnswer) -> None:
         """Carry out each command, and answer it."""
         for command in commands:
-            if self._places.acquire(blocking=False):
+            if command.HasField("message"):
+                # Here: messages keep their order.
+                answer(self._told(command))
+            elif self._places.acquire(blocking=False):
                 self._parts.threads.submit(functools.partial(self._carry_out, command, answer))
             else:
                 busy = refusals.overloaded(
@@ -109,6 +115,14 @@ class AgentCommands:
         answer(reply)
         if then is not None:
             then()
+
+    def _told(self, command: Command) -> Reply:
+        reply = Reply(command_id=command.command_id)
+        try:
+            self._parts.news.told(command.message, self._parts.agent_id)
+        except WeftError as error:
+            reply.status.CopyFrom(error.status())
+        return reply
 
     # -- each returns what is to be done after the answer -----------------------------------------------------------
 

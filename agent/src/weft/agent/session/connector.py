@@ -217,6 +217,8 @@ class SessionConnector:
         )
         if stream.welcomed:
             self._quiet_until = 0.0
+            reason = error.reason_name if error is not None and error.reason else ""
+            self._agent.disconnected(reason, str(why or "the connection was lost"))
             _log.warning("session.broken", target=target, error=why, effect="dialling again")
         elif time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + REMIND_S

@@ -60,6 +60,9 @@ class SessionOwner(Protocol):
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
         """A session is open."""
 
+    def disconnected(self, reason: str, message: str) -> None:
+        """A session that was open has ended, and another one is dialled; `reason`: weft's, if there is one."""
+
     def desired(self, state: int) -> None:
         """The desired state has changed."""
 

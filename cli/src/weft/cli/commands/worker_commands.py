@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.cli.command_line import inputs
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target, pairs
 from weft.cli.steering.agent_choice import AgentChoice, Everything, Ids, OfMethod, WithLabel
@@ -245,6 +246,46 @@ def collect(
     )
 
 
+@examples(
+    """weft agents tell acme.v1.SettingsChanged '{"version": 3}'""",
+    "weft agents tell SettingsChanged @changed.json --label zone=eu",
+)
+def tell(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="TYPE", help="Name of a message type of a contract, with or without its package."
+        ),
+    ],
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="JSON; @FILE: a file; -: stdin.")],
+    agent_ids: Ids = None,
+    method: OfMethod = "",
+    label: WithLabel = None,
+    timeout_s: Timeout = 5.0,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Send a message to the programs of agents.
+
+    It goes to those that take messages of its type, of all connected agents or of those that are selected. Exit status 1 if one was not reached, or none takes
+    it.
+    """
+    from weft.cli.process.command_runner import run
+
+    text = inputs.read_text(message)
+    everything = not (agent_ids or method or label)
+    choice = AgentChoice.of(agent_ids, method, label, everything=everything)
+
+    async def work(mesh: Mesh) -> bool:
+        resolved = await inputs.resolve_message(mesh, kind)
+        told = resolved.message_class.FromString(resolved.from_json(text))
+        outcomes = (await choice.select(mesh)).tell(told, timeout_s=timeout_s)
+        return await print_outcomes(outcomes, _says("has it"), as_json=as_json) is not None
+
+    if not run(target, work):
+        raise typer.Exit(1)
+
+
 def _says(what: str, **document: Any) -> Any:
     """What is printed of an agent that has nothing to say itself."""
     return lambda agent_id, _: ({"done": what, **document}, [f"{agent_id} {what}"])
@@ -257,4 +298,5 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "labels": labels,
     "log-level": log_level,
     "gc": collect,
+    "tell": tell,
 }

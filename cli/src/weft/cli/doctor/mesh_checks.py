@@ -8,7 +8,7 @@ from datetime import datetime
 from weft.cli.doctor.diagnosis import Diagnosis, ok, problem, warning
 from weft.cli.terminal import moments
 from weft.client import AgentInfo, AgentState, CoordinatorStats, DesiredState, Queue, WaitReason
-from weft.client.fleet import DirectState
+from weft.client.agent_snapshot import DirectState
 from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.process.version import VERSION
 

@@ -13,7 +13,7 @@ from weft.rpc.contracts import names
 
 if TYPE_CHECKING:
     from weft.client import AgentInfo
-    from weft.client.fleet import Ejection
+    from weft.client.agent_snapshot import Ejection
 
 STYLES = {
     "ACTIVE": "green",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from weft.client import AgentInfo, CoordinatorStats, MethodView, Queue, Resources, RunLimit, Task
-    from weft.client.fleet import Ejection
+    from weft.client.agent_snapshot import Ejection
     from weft.client.task_snapshot import Attempt
     from weft.v1 import options_pb2
 

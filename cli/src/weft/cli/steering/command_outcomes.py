@@ -45,7 +45,7 @@ async def print_outcomes(
     if failed and done:
         remark(f"{len(done)} of {len(done) + failed} done, {failed} failed")
     if not (failed or done):
-        remark("no connected agent is selected")
+        remark("no connected agent is selected, or none takes it")
     return done if done and not failed else None
 
 

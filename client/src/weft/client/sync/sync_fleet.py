@@ -10,7 +10,8 @@ from typing import Any, Unpack, overload
 
 from google.protobuf.message import Message
 
-from weft.client.fleet import AgentInfo, DesiredState, Fleet, Queue
+from weft.client.agent_snapshot import AgentInfo, DesiredState
+from weft.client.fleet import Fleet, Queue
 from weft.client.fleet_calls import AgentOutcome
 from weft.client.methods import AnyMethod
 from weft.client.options import SubmitOptions
@@ -56,6 +57,8 @@ class SyncFleet:
         request: Req,
         *,
         timeout_s: float = 60.0,
+        agent_ids: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Generator[AgentOutcome[Resp]]: ...
 
@@ -66,6 +69,8 @@ class SyncFleet:
         request: bytes | Message,
         *,
         timeout_s: float = 60.0,
+        agent_ids: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Generator[AgentOutcome[bytes]]: ...
 
@@ -75,6 +80,8 @@ class SyncFleet:
         request: Any,
         *,
         timeout_s: float = 60.0,
+        agent_ids: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Generator[AgentOutcome[Any]]:
         """Run a method once on each connected agent that hosts it: a task for each. Outcomes come as the tasks end.
@@ -86,12 +93,16 @@ class SyncFleet:
             method: a unary method: of `methods(Stub)`, or a hosted function; or "pkg.Service/Method", with serialized messages.
             request: the request, the same for all.
             timeout_s: time limit of each task, from its submission.
+            agent_ids: only these agents.
+            labels: only agents that have these labels.
             options: how the tasks are run; `agent_id` is set here.
 
         Close it when done: `with contextlib.closing(fleet.call_all(...)) as outcomes`. Tasks that were submitted go on.
         """
         return self._loop.iterate(
-            lambda: self._fleet.call_all(method, request, timeout_s=timeout_s, **options)
+            lambda: self._fleet.call_all(
+                method, request, timeout_s=timeout_s, agent_ids=agent_ids, labels=labels, **options
+            )
         )
 
     def select(

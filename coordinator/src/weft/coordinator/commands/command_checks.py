@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from weft.coordinator.events.event_codec import check_topic
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.hello import with_labels
 from weft.coordinator.store.rules import AGENT_ID_LABEL
@@ -15,6 +16,7 @@ TIMEOUT_S = 5.0
 MAX_TIMEOUT_S = 60.0
 MAX_GRACE_S = 86_400.0
 MAX_CHANGES = 64
+MAX_MESSAGE_BYTES = 256 * 1024
 LEVELS = ("debug", "info", "warning", "error")
 _DESIRED = {
     fleet_pb2.DESIRED_STATE_ACTIVE,
@@ -23,7 +25,7 @@ _DESIRED = {
 }
 
 
-def checked_timeout(request: command_pb2.CommandAgentsRequest) -> float:
+def checked_timeout(request: command_pb2.CommandAgentsRequest | command_pb2.TellAgentsRequest) -> float:
     """How long an agent may take.
 
     Raises:
@@ -41,8 +43,10 @@ def check_command(command: command_pb2.AgentCommand) -> None:
         InvalidArgument
     """
     kind = command.WhichOneof("command")
-    if kind is None:
-        raise refusals.invalid_field("the command is missing", field="command")
+    if kind is None or kind == "message":
+        raise refusals.invalid_field(
+            "the command is missing; messages are sent by TellAgents", field="command"
+        )
     if kind == "desired_state" and command.desired_state not in _DESIRED:
         raise refusals.invalid_field(
             "desired_state must be ACTIVE, DRAINING or PAUSED", field="command.desired_state"
@@ -57,6 +61,22 @@ def check_command(command: command_pb2.AgentCommand) -> None:
         )
     if kind == "labels":
         _check_changes(command.labels)
+
+
+def check_message(message: command_pb2.AgentMessage) -> None:
+    """Refuse a message that is out of bounds.
+
+    Raises:
+        InvalidArgument, TooLarge
+    """
+    check_topic(message.type, "message.type")
+    if (size := len(message.payload)) > MAX_MESSAGE_BYTES:
+        raise refusals.payload_too_large(
+            f"the message has {size} bytes, the most are {MAX_MESSAGE_BYTES}: put large data elsewhere, and name it in the message",
+            size,
+            MAX_MESSAGE_BYTES,
+            field="message.payload",
+        )
 
 
 def _check_changes(change: command_pb2.ChangeLabels) -> None:

@@ -14,6 +14,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
+from weft.rpc.identity.edge import Edge
 from weft.v1 import command_pb2, command_pb2_grpc, post_pb2
 
 
@@ -27,8 +28,9 @@ class CommandPart(MeshPart):
         register: AgentRegister,
         fleet: FleetView,
         settings: CoordinatorSettings,
+        edge: Edge,
     ) -> None:
-        self._service = CommandService(store, register, sessions, fleet, settings)
+        self._service = CommandService(store, register, sessions, fleet, settings, edge)
 
     def add_to(self, server: Any) -> None:
         command_pb2_grpc.add_CommandServiceServicer_to_server(self._service, server)

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from google.rpc import code_pb2
 from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.commands.agent_selection import check_selector, selected
-from weft.coordinator.commands.command_checks import check_command, checked_timeout
+from weft.coordinator.commands.command_checks import check_command, check_message, checked_timeout
 from weft.coordinator.commands.command_runs import BATCH_RESULTS, CommandRuns
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.fleet_view import FleetView
@@ -21,6 +22,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
+from weft.rpc.identity.edge import Edge
 from weft.v1 import command_pb2, command_pb2_grpc, fleet_pb2
 
 Context = aio.ServicerContext[Any, Any]
@@ -31,7 +33,7 @@ _STORED_AT_A_TIME = 64
 
 
 class CommandService(command_pb2_grpc.CommandServiceServicer):
-    """The RPC's errors and guarantee are in the contract's comments."""
+    """Each RPC's errors and guarantee are in the contract's comments."""
 
     def __init__(
         self,
@@ -40,7 +42,9 @@ class CommandService(command_pb2_grpc.CommandServiceServicer):
         sessions: SessionsByAgent,
         fleet: FleetView,
         settings: CoordinatorSettings,
+        edge: Edge,
     ) -> None:
+        self._edge = edge
         self.runs = CommandRuns(store, sessions)
         self.stalled_stream_s = settings.stalled_stream_s
         self._register = register
@@ -78,6 +82,29 @@ class CommandService(command_pb2_grpc.CommandServiceServicer):
             async with aclosing(self.runs.run(command, found.connected, timeout_s)) as results:
                 async for come in results:
                     yield Response(results=come)
+
+    @guard.stream
+    async def TellAgents(
+        self, request: command_pb2.TellAgentsRequest, context: Context
+    ) -> AsyncIterator[command_pb2.TellAgentsResponse]:
+        check_selector(request.selector)
+        check_message(request.message)
+        timeout_s = checked_timeout(request)
+        self._edge.check_method(context, request.message.type)
+        await self._fleet.look()
+        found = selected(self._register, request.selector)
+        failed = [_failed(each, refusals.agent_not_found(each)) for each in found.unknown]
+        failed += [_failed(each, refusals.agent_not_connected(each)) for each in found.away]
+        # The caller learns at once that its message is on its way.
+        yield command_pb2.TellAgentsResponse(results=failed)
+        if not found.connected:
+            return
+        command = command_pb2.AgentCommand(command_id=secrets.token_hex(8), message=request.message)
+        async with aclosing(self.runs.run(command, found.connected, timeout_s)) as results:
+            async for come in results:
+                # Who takes no such messages is none of those who are meant.
+                taken = [each for each in come if each.status.code != code_pb2.UNIMPLEMENTED]
+                yield command_pb2.TellAgentsResponse(results=taken)
 
     async def _set_desired(self, agent_id: str, desired: fleet_pb2.DesiredState) -> command_pb2.CommandResult:
         try:

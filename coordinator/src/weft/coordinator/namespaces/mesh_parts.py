@@ -44,7 +44,7 @@ def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, 
     """The logs and the commands, which sessions answer to, and all parts, in the order in which they start and stop."""
     store, settings, edge, submissions, sessions, register, state, usage, once, name = tools
     logs = LogPart(store, sessions, register, settings, edge)
-    commands = CommandPart(store, sessions, register, state.fleet, settings)
+    commands = CommandPart(store, sessions, register, state.fleet, settings, edge)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
     groups = GroupPart(store, submissions, settings, edge, makers)
     events = EventPart(store, state.contracts, submissions, settings, edge, makers)

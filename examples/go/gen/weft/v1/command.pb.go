@@ -227,6 +227,171 @@ func (x *CommandAgentsRequest) GetTimeout() *durationpb.Duration {
 	return nil
 }
 
+// A message, and the agents that get it.
+type TellAgentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agents.
+	Selector *AgentSelector `protobuf:"bytes,1,opt,name=selector,proto3" json:"selector,omitempty"`
+	// The message.
+	Message *AgentMessage `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// How long an agent may take to answer that it has the message, up to a minute. Unset: 5 seconds.
+	Timeout       *durationpb.Duration `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellAgentsRequest) Reset() {
+	*x = TellAgentsRequest{}
+	mi := &file_weft_v1_command_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellAgentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellAgentsRequest) ProtoMessage() {}
+
+func (x *TellAgentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_command_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellAgentsRequest.ProtoReflect.Descriptor instead.
+func (*TellAgentsRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TellAgentsRequest) GetSelector() *AgentSelector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *TellAgentsRequest) GetMessage() *AgentMessage {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *TellAgentsRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+// Some results.
+type TellAgentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For each agent that takes such messages once: unset status: it has taken it. Its handlers run after that.
+	Results       []*CommandResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellAgentsResponse) Reset() {
+	*x = TellAgentsResponse{}
+	mi := &file_weft_v1_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellAgentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellAgentsResponse) ProtoMessage() {}
+
+func (x *TellAgentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellAgentsResponse.ProtoReflect.Descriptor instead.
+func (*TellAgentsResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TellAgentsResponse) GetResults() []*CommandResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// A message to the program of an agent.
+type AgentMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name of its message type.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// The serialized message. At most 256 KiB.
+	Payload       []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentMessage) Reset() {
+	*x = AgentMessage{}
+	mi := &file_weft_v1_command_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentMessage) ProtoMessage() {}
+
+func (x *AgentMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_command_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentMessage.ProtoReflect.Descriptor instead.
+func (*AgentMessage) Descriptor() ([]byte, []int) {
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AgentMessage) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *AgentMessage) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
 // Some results.
 type CommandAgentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -240,7 +405,7 @@ type CommandAgentsResponse struct {
 
 func (x *CommandAgentsResponse) Reset() {
 	*x = CommandAgentsResponse{}
-	mi := &file_weft_v1_command_proto_msgTypes[2]
+	mi := &file_weft_v1_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -252,7 +417,7 @@ func (x *CommandAgentsResponse) String() string {
 func (*CommandAgentsResponse) ProtoMessage() {}
 
 func (x *CommandAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[2]
+	mi := &file_weft_v1_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -265,7 +430,7 @@ func (x *CommandAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandAgentsResponse.ProtoReflect.Descriptor instead.
 func (*CommandAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CommandAgentsResponse) GetResults() []*CommandResult {
@@ -298,7 +463,7 @@ type CommandResult struct {
 
 func (x *CommandResult) Reset() {
 	*x = CommandResult{}
-	mi := &file_weft_v1_command_proto_msgTypes[3]
+	mi := &file_weft_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +475,7 @@ func (x *CommandResult) String() string {
 func (*CommandResult) ProtoMessage() {}
 
 func (x *CommandResult) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[3]
+	mi := &file_weft_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +488,7 @@ func (x *CommandResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandResult.ProtoReflect.Descriptor instead.
 func (*CommandResult) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CommandResult) GetAgentId() string {
@@ -364,6 +529,7 @@ type AgentCommand struct {
 	//	*AgentCommand_LogLevel
 	//	*AgentCommand_Stacks
 	//	*AgentCommand_Gc
+	//	*AgentCommand_Message
 	Command       isAgentCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -371,7 +537,7 @@ type AgentCommand struct {
 
 func (x *AgentCommand) Reset() {
 	*x = AgentCommand{}
-	mi := &file_weft_v1_command_proto_msgTypes[4]
+	mi := &file_weft_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +549,7 @@ func (x *AgentCommand) String() string {
 func (*AgentCommand) ProtoMessage() {}
 
 func (x *AgentCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[4]
+	mi := &file_weft_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +562,7 @@ func (x *AgentCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentCommand.ProtoReflect.Descriptor instead.
 func (*AgentCommand) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AgentCommand) GetCommandId() string {
@@ -476,6 +642,15 @@ func (x *AgentCommand) GetGc() *CollectGarbage {
 	return nil
 }
 
+func (x *AgentCommand) GetMessage() *AgentMessage {
+	if x != nil {
+		if x, ok := x.Command.(*AgentCommand_Message); ok {
+			return x.Message
+		}
+	}
+	return nil
+}
+
 type isAgentCommand_Command interface {
 	isAgentCommand_Command()
 }
@@ -516,6 +691,11 @@ type AgentCommand_Gc struct {
 	Gc *CollectGarbage `protobuf:"bytes,8,opt,name=gc,proto3,oneof"`
 }
 
+type AgentCommand_Message struct {
+	// A message to its program. TellAgents sends it.
+	Message *AgentMessage `protobuf:"bytes,9,opt,name=message,proto3,oneof"`
+}
+
 func (*AgentCommand_DesiredState) isAgentCommand_Command() {}
 
 func (*AgentCommand_Restart) isAgentCommand_Command() {}
@@ -530,6 +710,8 @@ func (*AgentCommand_Stacks) isAgentCommand_Command() {}
 
 func (*AgentCommand_Gc) isAgentCommand_Command() {}
 
+func (*AgentCommand_Message) isAgentCommand_Command() {}
+
 // Restart the process.
 type RestartAgent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -541,7 +723,7 @@ type RestartAgent struct {
 
 func (x *RestartAgent) Reset() {
 	*x = RestartAgent{}
-	mi := &file_weft_v1_command_proto_msgTypes[5]
+	mi := &file_weft_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +735,7 @@ func (x *RestartAgent) String() string {
 func (*RestartAgent) ProtoMessage() {}
 
 func (x *RestartAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[5]
+	mi := &file_weft_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +748,7 @@ func (x *RestartAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartAgent.ProtoReflect.Descriptor instead.
 func (*RestartAgent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RestartAgent) GetGrace() *durationpb.Duration {
@@ -587,7 +769,7 @@ type StopAgent struct {
 
 func (x *StopAgent) Reset() {
 	*x = StopAgent{}
-	mi := &file_weft_v1_command_proto_msgTypes[6]
+	mi := &file_weft_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +781,7 @@ func (x *StopAgent) String() string {
 func (*StopAgent) ProtoMessage() {}
 
 func (x *StopAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[6]
+	mi := &file_weft_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +794,7 @@ func (x *StopAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAgent.ProtoReflect.Descriptor instead.
 func (*StopAgent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StopAgent) GetGrace() *durationpb.Duration {
@@ -635,7 +817,7 @@ type ChangeLabels struct {
 
 func (x *ChangeLabels) Reset() {
 	*x = ChangeLabels{}
-	mi := &file_weft_v1_command_proto_msgTypes[7]
+	mi := &file_weft_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +829,7 @@ func (x *ChangeLabels) String() string {
 func (*ChangeLabels) ProtoMessage() {}
 
 func (x *ChangeLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[7]
+	mi := &file_weft_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +842,7 @@ func (x *ChangeLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeLabels.ProtoReflect.Descriptor instead.
 func (*ChangeLabels) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ChangeLabels) GetSet() map[string]string {
@@ -688,7 +870,7 @@ type SetLogLevel struct {
 
 func (x *SetLogLevel) Reset() {
 	*x = SetLogLevel{}
-	mi := &file_weft_v1_command_proto_msgTypes[8]
+	mi := &file_weft_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +882,7 @@ func (x *SetLogLevel) String() string {
 func (*SetLogLevel) ProtoMessage() {}
 
 func (x *SetLogLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[8]
+	mi := &file_weft_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +895,7 @@ func (x *SetLogLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevel.ProtoReflect.Descriptor instead.
 func (*SetLogLevel) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetLogLevel) GetLevel() string {
@@ -732,7 +914,7 @@ type DumpStacks struct {
 
 func (x *DumpStacks) Reset() {
 	*x = DumpStacks{}
-	mi := &file_weft_v1_command_proto_msgTypes[9]
+	mi := &file_weft_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +926,7 @@ func (x *DumpStacks) String() string {
 func (*DumpStacks) ProtoMessage() {}
 
 func (x *DumpStacks) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[9]
+	mi := &file_weft_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +939,7 @@ func (x *DumpStacks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpStacks.ProtoReflect.Descriptor instead.
 func (*DumpStacks) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 // Collect garbage.
@@ -769,7 +951,7 @@ type CollectGarbage struct {
 
 func (x *CollectGarbage) Reset() {
 	*x = CollectGarbage{}
-	mi := &file_weft_v1_command_proto_msgTypes[10]
+	mi := &file_weft_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +963,7 @@ func (x *CollectGarbage) String() string {
 func (*CollectGarbage) ProtoMessage() {}
 
 func (x *CollectGarbage) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[10]
+	mi := &file_weft_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +976,7 @@ func (x *CollectGarbage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbage.ProtoReflect.Descriptor instead.
 func (*CollectGarbage) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 // An agent's answer to a command: exactly one to each. To `restart` and `stop` it answers before it drains.
@@ -816,7 +998,7 @@ type CommandReply struct {
 
 func (x *CommandReply) Reset() {
 	*x = CommandReply{}
-	mi := &file_weft_v1_command_proto_msgTypes[11]
+	mi := &file_weft_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +1010,7 @@ func (x *CommandReply) String() string {
 func (*CommandReply) ProtoMessage() {}
 
 func (x *CommandReply) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[11]
+	mi := &file_weft_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +1023,7 @@ func (x *CommandReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandReply.ProtoReflect.Descriptor instead.
 func (*CommandReply) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CommandReply) GetCommandId() string {
@@ -890,7 +1072,7 @@ type AgentLabels struct {
 
 func (x *AgentLabels) Reset() {
 	*x = AgentLabels{}
-	mi := &file_weft_v1_command_proto_msgTypes[12]
+	mi := &file_weft_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1084,7 @@ func (x *AgentLabels) String() string {
 func (*AgentLabels) ProtoMessage() {}
 
 func (x *AgentLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[12]
+	mi := &file_weft_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1097,7 @@ func (x *AgentLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLabels.ProtoReflect.Descriptor instead.
 func (*AgentLabels) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AgentLabels) GetLabels() map[string]string {
@@ -944,7 +1126,7 @@ type StackDump struct {
 
 func (x *StackDump) Reset() {
 	*x = StackDump{}
-	mi := &file_weft_v1_command_proto_msgTypes[13]
+	mi := &file_weft_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1138,7 @@ func (x *StackDump) String() string {
 func (*StackDump) ProtoMessage() {}
 
 func (x *StackDump) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[13]
+	mi := &file_weft_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1151,7 @@ func (x *StackDump) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StackDump.ProtoReflect.Descriptor instead.
 func (*StackDump) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StackDump) GetStacks() []*ProgramStack {
@@ -1038,7 +1220,7 @@ type ProgramStack struct {
 
 func (x *ProgramStack) Reset() {
 	*x = ProgramStack{}
-	mi := &file_weft_v1_command_proto_msgTypes[14]
+	mi := &file_weft_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1232,7 @@ func (x *ProgramStack) String() string {
 func (*ProgramStack) ProtoMessage() {}
 
 func (x *ProgramStack) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[14]
+	mi := &file_weft_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1245,7 @@ func (x *ProgramStack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramStack.ProtoReflect.Descriptor instead.
 func (*ProgramStack) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ProgramStack) GetKind() StackKind {
@@ -1158,7 +1340,7 @@ type StackFrame struct {
 
 func (x *StackFrame) Reset() {
 	*x = StackFrame{}
-	mi := &file_weft_v1_command_proto_msgTypes[15]
+	mi := &file_weft_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1352,7 @@ func (x *StackFrame) String() string {
 func (*StackFrame) ProtoMessage() {}
 
 func (x *StackFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[15]
+	mi := &file_weft_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1365,7 @@ func (x *StackFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StackFrame.ProtoReflect.Descriptor instead.
 func (*StackFrame) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StackFrame) GetFile() string {
@@ -1230,7 +1412,7 @@ type ChildProcess struct {
 
 func (x *ChildProcess) Reset() {
 	*x = ChildProcess{}
-	mi := &file_weft_v1_command_proto_msgTypes[16]
+	mi := &file_weft_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1424,7 @@ func (x *ChildProcess) String() string {
 func (*ChildProcess) ProtoMessage() {}
 
 func (x *ChildProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[16]
+	mi := &file_weft_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1437,7 @@ func (x *ChildProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChildProcess.ProtoReflect.Descriptor instead.
 func (*ChildProcess) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ChildProcess) GetProcessId() uint32 {
@@ -1324,7 +1506,7 @@ type GarbageCollected struct {
 
 func (x *GarbageCollected) Reset() {
 	*x = GarbageCollected{}
-	mi := &file_weft_v1_command_proto_msgTypes[17]
+	mi := &file_weft_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1518,7 @@ func (x *GarbageCollected) String() string {
 func (*GarbageCollected) ProtoMessage() {}
 
 func (x *GarbageCollected) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[17]
+	mi := &file_weft_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1531,7 @@ func (x *GarbageCollected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageCollected.ProtoReflect.Descriptor instead.
 func (*GarbageCollected) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GarbageCollected) GetObjects() uint64 {
@@ -1401,7 +1583,7 @@ type CommandPost struct {
 
 func (x *CommandPost) Reset() {
 	*x = CommandPost{}
-	mi := &file_weft_v1_command_proto_msgTypes[18]
+	mi := &file_weft_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1595,7 @@ func (x *CommandPost) String() string {
 func (*CommandPost) ProtoMessage() {}
 
 func (x *CommandPost) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_command_proto_msgTypes[18]
+	mi := &file_weft_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1608,7 @@ func (x *CommandPost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandPost.ProtoReflect.Descriptor instead.
 func (*CommandPost) Descriptor() ([]byte, []int) {
-	return file_weft_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CommandPost) GetAsker() string {
@@ -1487,14 +1669,23 @@ const file_weft_v1_command_proto_rawDesc = "" +
 	"\x14CommandAgentsRequest\x122\n" +
 	"\bselector\x18\x01 \x01(\v2\x16.weft.v1.AgentSelectorR\bselector\x12/\n" +
 	"\acommand\x18\x02 \x01(\v2\x15.weft.v1.AgentCommandR\acommand\x123\n" +
-	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"e\n" +
+	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\xad\x01\n" +
+	"\x11TellAgentsRequest\x122\n" +
+	"\bselector\x18\x01 \x01(\v2\x16.weft.v1.AgentSelectorR\bselector\x12/\n" +
+	"\amessage\x18\x02 \x01(\v2\x15.weft.v1.AgentMessageR\amessage\x123\n" +
+	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"F\n" +
+	"\x12TellAgentsResponse\x120\n" +
+	"\aresults\x18\x01 \x03(\v2\x16.weft.v1.CommandResultR\aresults\"<\n" +
+	"\fAgentMessage\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\"e\n" +
 	"\x15CommandAgentsResponse\x120\n" +
 	"\aresults\x18\x01 \x03(\v2\x16.weft.v1.CommandResultR\aresults\x12\x1a\n" +
 	"\bselected\x18\x02 \x01(\rR\bselected\"\x83\x01\n" +
 	"\rCommandResult\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12*\n" +
 	"\x06status\x18\x02 \x01(\v2\x12.google.rpc.StatusR\x06status\x12+\n" +
-	"\x05reply\x18\x03 \x01(\v2\x15.weft.v1.CommandReplyR\x05reply\"\x93\x03\n" +
+	"\x05reply\x18\x03 \x01(\v2\x15.weft.v1.CommandReplyR\x05reply\"\xc6\x03\n" +
 	"\fAgentCommand\x12\x1d\n" +
 	"\n" +
 	"command_id\x18\x01 \x01(\tR\tcommandId\x12<\n" +
@@ -1504,7 +1695,8 @@ const file_weft_v1_command_proto_rawDesc = "" +
 	"\x06labels\x18\x05 \x01(\v2\x15.weft.v1.ChangeLabelsH\x00R\x06labels\x123\n" +
 	"\tlog_level\x18\x06 \x01(\v2\x14.weft.v1.SetLogLevelH\x00R\blogLevel\x12-\n" +
 	"\x06stacks\x18\a \x01(\v2\x13.weft.v1.DumpStacksH\x00R\x06stacks\x12)\n" +
-	"\x02gc\x18\b \x01(\v2\x17.weft.v1.CollectGarbageH\x00R\x02gcB\t\n" +
+	"\x02gc\x18\b \x01(\v2\x17.weft.v1.CollectGarbageH\x00R\x02gc\x121\n" +
+	"\amessage\x18\t \x01(\v2\x15.weft.v1.AgentMessageH\x00R\amessageB\t\n" +
 	"\acommand\"?\n" +
 	"\fRestartAgent\x12/\n" +
 	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"<\n" +
@@ -1587,10 +1779,14 @@ const file_weft_v1_command_proto_rawDesc = "" +
 	"\x19STACK_KIND_THREAD_HANDLER\x10\x02\x12\x1f\n" +
 	"\x1bSTACK_KIND_ISOLATED_HANDLER\x10\x03\x12\x13\n" +
 	"\x0fSTACK_KIND_TASK\x10\x04\x12\x15\n" +
-	"\x11STACK_KIND_THREAD\x10\x052k\n" +
+	"\x11STACK_KIND_THREAD\x10\x052\xc0\x01\n" +
 	"\x0eCommandService\x12Y\n" +
 	"\rCommandAgents\x12\x1d.weft.v1.CommandAgentsRequest\x1a\x1e.weft.v1.CommandAgentsResponse\"\a\xca\xe1\x18\x03\n" +
-	"\x01\x040\x01Bz\n" +
+	"\x01\x040\x01\x12S\n" +
+	"\n" +
+	"TellAgents\x12\x1a.weft.v1.TellAgentsRequest\x1a\x1b.weft.v1.TellAgentsResponse\"\n" +
+	"\xca\xe1\x18\x06\n" +
+	"\x02\x01\x02\x18\x010\x01Bz\n" +
 	"\vcom.weft.v1B\fCommandProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -1606,77 +1802,87 @@ func file_weft_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_weft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_weft_v1_command_proto_goTypes = []any{
 	(StackKind)(0),                // 0: weft.v1.StackKind
 	(*AgentSelector)(nil),         // 1: weft.v1.AgentSelector
 	(*CommandAgentsRequest)(nil),  // 2: weft.v1.CommandAgentsRequest
-	(*CommandAgentsResponse)(nil), // 3: weft.v1.CommandAgentsResponse
-	(*CommandResult)(nil),         // 4: weft.v1.CommandResult
-	(*AgentCommand)(nil),          // 5: weft.v1.AgentCommand
-	(*RestartAgent)(nil),          // 6: weft.v1.RestartAgent
-	(*StopAgent)(nil),             // 7: weft.v1.StopAgent
-	(*ChangeLabels)(nil),          // 8: weft.v1.ChangeLabels
-	(*SetLogLevel)(nil),           // 9: weft.v1.SetLogLevel
-	(*DumpStacks)(nil),            // 10: weft.v1.DumpStacks
-	(*CollectGarbage)(nil),        // 11: weft.v1.CollectGarbage
-	(*CommandReply)(nil),          // 12: weft.v1.CommandReply
-	(*AgentLabels)(nil),           // 13: weft.v1.AgentLabels
-	(*StackDump)(nil),             // 14: weft.v1.StackDump
-	(*ProgramStack)(nil),          // 15: weft.v1.ProgramStack
-	(*StackFrame)(nil),            // 16: weft.v1.StackFrame
-	(*ChildProcess)(nil),          // 17: weft.v1.ChildProcess
-	(*GarbageCollected)(nil),      // 18: weft.v1.GarbageCollected
-	(*CommandPost)(nil),           // 19: weft.v1.CommandPost
-	nil,                           // 20: weft.v1.AgentSelector.LabelsEntry
-	nil,                           // 21: weft.v1.ChangeLabels.SetEntry
-	nil,                           // 22: weft.v1.AgentLabels.LabelsEntry
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*status.Status)(nil),         // 24: google.rpc.Status
-	(DesiredState)(0),             // 25: weft.v1.DesiredState
+	(*TellAgentsRequest)(nil),     // 3: weft.v1.TellAgentsRequest
+	(*TellAgentsResponse)(nil),    // 4: weft.v1.TellAgentsResponse
+	(*AgentMessage)(nil),          // 5: weft.v1.AgentMessage
+	(*CommandAgentsResponse)(nil), // 6: weft.v1.CommandAgentsResponse
+	(*CommandResult)(nil),         // 7: weft.v1.CommandResult
+	(*AgentCommand)(nil),          // 8: weft.v1.AgentCommand
+	(*RestartAgent)(nil),          // 9: weft.v1.RestartAgent
+	(*StopAgent)(nil),             // 10: weft.v1.StopAgent
+	(*ChangeLabels)(nil),          // 11: weft.v1.ChangeLabels
+	(*SetLogLevel)(nil),           // 12: weft.v1.SetLogLevel
+	(*DumpStacks)(nil),            // 13: weft.v1.DumpStacks
+	(*CollectGarbage)(nil),        // 14: weft.v1.CollectGarbage
+	(*CommandReply)(nil),          // 15: weft.v1.CommandReply
+	(*AgentLabels)(nil),           // 16: weft.v1.AgentLabels
+	(*StackDump)(nil),             // 17: weft.v1.StackDump
+	(*ProgramStack)(nil),          // 18: weft.v1.ProgramStack
+	(*StackFrame)(nil),            // 19: weft.v1.StackFrame
+	(*ChildProcess)(nil),          // 20: weft.v1.ChildProcess
+	(*GarbageCollected)(nil),      // 21: weft.v1.GarbageCollected
+	(*CommandPost)(nil),           // 22: weft.v1.CommandPost
+	nil,                           // 23: weft.v1.AgentSelector.LabelsEntry
+	nil,                           // 24: weft.v1.ChangeLabels.SetEntry
+	nil,                           // 25: weft.v1.AgentLabels.LabelsEntry
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*status.Status)(nil),         // 27: google.rpc.Status
+	(DesiredState)(0),             // 28: weft.v1.DesiredState
 }
 var file_weft_v1_command_proto_depIdxs = []int32{
-	20, // 0: weft.v1.AgentSelector.labels:type_name -> weft.v1.AgentSelector.LabelsEntry
+	23, // 0: weft.v1.AgentSelector.labels:type_name -> weft.v1.AgentSelector.LabelsEntry
 	1,  // 1: weft.v1.CommandAgentsRequest.selector:type_name -> weft.v1.AgentSelector
-	5,  // 2: weft.v1.CommandAgentsRequest.command:type_name -> weft.v1.AgentCommand
-	23, // 3: weft.v1.CommandAgentsRequest.timeout:type_name -> google.protobuf.Duration
-	4,  // 4: weft.v1.CommandAgentsResponse.results:type_name -> weft.v1.CommandResult
-	24, // 5: weft.v1.CommandResult.status:type_name -> google.rpc.Status
-	12, // 6: weft.v1.CommandResult.reply:type_name -> weft.v1.CommandReply
-	25, // 7: weft.v1.AgentCommand.desired_state:type_name -> weft.v1.DesiredState
-	6,  // 8: weft.v1.AgentCommand.restart:type_name -> weft.v1.RestartAgent
-	7,  // 9: weft.v1.AgentCommand.stop:type_name -> weft.v1.StopAgent
-	8,  // 10: weft.v1.AgentCommand.labels:type_name -> weft.v1.ChangeLabels
-	9,  // 11: weft.v1.AgentCommand.log_level:type_name -> weft.v1.SetLogLevel
-	10, // 12: weft.v1.AgentCommand.stacks:type_name -> weft.v1.DumpStacks
-	11, // 13: weft.v1.AgentCommand.gc:type_name -> weft.v1.CollectGarbage
-	23, // 14: weft.v1.RestartAgent.grace:type_name -> google.protobuf.Duration
-	23, // 15: weft.v1.StopAgent.grace:type_name -> google.protobuf.Duration
-	21, // 16: weft.v1.ChangeLabels.set:type_name -> weft.v1.ChangeLabels.SetEntry
-	24, // 17: weft.v1.CommandReply.status:type_name -> google.rpc.Status
-	14, // 18: weft.v1.CommandReply.stacks:type_name -> weft.v1.StackDump
-	18, // 19: weft.v1.CommandReply.gc:type_name -> weft.v1.GarbageCollected
-	13, // 20: weft.v1.CommandReply.labels:type_name -> weft.v1.AgentLabels
-	22, // 21: weft.v1.AgentLabels.labels:type_name -> weft.v1.AgentLabels.LabelsEntry
-	15, // 22: weft.v1.StackDump.stacks:type_name -> weft.v1.ProgramStack
-	17, // 23: weft.v1.StackDump.children:type_name -> weft.v1.ChildProcess
-	23, // 24: weft.v1.StackDump.loop_blocked:type_name -> google.protobuf.Duration
-	0,  // 25: weft.v1.ProgramStack.kind:type_name -> weft.v1.StackKind
-	23, // 26: weft.v1.ProgramStack.running:type_name -> google.protobuf.Duration
-	16, // 27: weft.v1.ProgramStack.frames:type_name -> weft.v1.StackFrame
-	23, // 28: weft.v1.ChildProcess.cpu_time:type_name -> google.protobuf.Duration
-	23, // 29: weft.v1.ChildProcess.age:type_name -> google.protobuf.Duration
-	23, // 30: weft.v1.GarbageCollected.took:type_name -> google.protobuf.Duration
-	5,  // 31: weft.v1.CommandPost.command:type_name -> weft.v1.AgentCommand
-	23, // 32: weft.v1.CommandPost.timeout:type_name -> google.protobuf.Duration
-	4,  // 33: weft.v1.CommandPost.results:type_name -> weft.v1.CommandResult
-	2,  // 34: weft.v1.CommandService.CommandAgents:input_type -> weft.v1.CommandAgentsRequest
-	3,  // 35: weft.v1.CommandService.CommandAgents:output_type -> weft.v1.CommandAgentsResponse
-	35, // [35:36] is the sub-list for method output_type
-	34, // [34:35] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	8,  // 2: weft.v1.CommandAgentsRequest.command:type_name -> weft.v1.AgentCommand
+	26, // 3: weft.v1.CommandAgentsRequest.timeout:type_name -> google.protobuf.Duration
+	1,  // 4: weft.v1.TellAgentsRequest.selector:type_name -> weft.v1.AgentSelector
+	5,  // 5: weft.v1.TellAgentsRequest.message:type_name -> weft.v1.AgentMessage
+	26, // 6: weft.v1.TellAgentsRequest.timeout:type_name -> google.protobuf.Duration
+	7,  // 7: weft.v1.TellAgentsResponse.results:type_name -> weft.v1.CommandResult
+	7,  // 8: weft.v1.CommandAgentsResponse.results:type_name -> weft.v1.CommandResult
+	27, // 9: weft.v1.CommandResult.status:type_name -> google.rpc.Status
+	15, // 10: weft.v1.CommandResult.reply:type_name -> weft.v1.CommandReply
+	28, // 11: weft.v1.AgentCommand.desired_state:type_name -> weft.v1.DesiredState
+	9,  // 12: weft.v1.AgentCommand.restart:type_name -> weft.v1.RestartAgent
+	10, // 13: weft.v1.AgentCommand.stop:type_name -> weft.v1.StopAgent
+	11, // 14: weft.v1.AgentCommand.labels:type_name -> weft.v1.ChangeLabels
+	12, // 15: weft.v1.AgentCommand.log_level:type_name -> weft.v1.SetLogLevel
+	13, // 16: weft.v1.AgentCommand.stacks:type_name -> weft.v1.DumpStacks
+	14, // 17: weft.v1.AgentCommand.gc:type_name -> weft.v1.CollectGarbage
+	5,  // 18: weft.v1.AgentCommand.message:type_name -> weft.v1.AgentMessage
+	26, // 19: weft.v1.RestartAgent.grace:type_name -> google.protobuf.Duration
+	26, // 20: weft.v1.StopAgent.grace:type_name -> google.protobuf.Duration
+	24, // 21: weft.v1.ChangeLabels.set:type_name -> weft.v1.ChangeLabels.SetEntry
+	27, // 22: weft.v1.CommandReply.status:type_name -> google.rpc.Status
+	17, // 23: weft.v1.CommandReply.stacks:type_name -> weft.v1.StackDump
+	21, // 24: weft.v1.CommandReply.gc:type_name -> weft.v1.GarbageCollected
+	16, // 25: weft.v1.CommandReply.labels:type_name -> weft.v1.AgentLabels
+	25, // 26: weft.v1.AgentLabels.labels:type_name -> weft.v1.AgentLabels.LabelsEntry
+	18, // 27: weft.v1.StackDump.stacks:type_name -> weft.v1.ProgramStack
+	20, // 28: weft.v1.StackDump.children:type_name -> weft.v1.ChildProcess
+	26, // 29: weft.v1.StackDump.loop_blocked:type_name -> google.protobuf.Duration
+	0,  // 30: weft.v1.ProgramStack.kind:type_name -> weft.v1.StackKind
+	26, // 31: weft.v1.ProgramStack.running:type_name -> google.protobuf.Duration
+	19, // 32: weft.v1.ProgramStack.frames:type_name -> weft.v1.StackFrame
+	26, // 33: weft.v1.ChildProcess.cpu_time:type_name -> google.protobuf.Duration
+	26, // 34: weft.v1.ChildProcess.age:type_name -> google.protobuf.Duration
+	26, // 35: weft.v1.GarbageCollected.took:type_name -> google.protobuf.Duration
+	8,  // 36: weft.v1.CommandPost.command:type_name -> weft.v1.AgentCommand
+	26, // 37: weft.v1.CommandPost.timeout:type_name -> google.protobuf.Duration
+	7,  // 38: weft.v1.CommandPost.results:type_name -> weft.v1.CommandResult
+	2,  // 39: weft.v1.CommandService.CommandAgents:input_type -> weft.v1.CommandAgentsRequest
+	3,  // 40: weft.v1.CommandService.TellAgents:input_type -> weft.v1.TellAgentsRequest
+	6,  // 41: weft.v1.CommandService.CommandAgents:output_type -> weft.v1.CommandAgentsResponse
+	4,  // 42: weft.v1.CommandService.TellAgents:output_type -> weft.v1.TellAgentsResponse
+	41, // [41:43] is the sub-list for method output_type
+	39, // [39:41] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_command_proto_init() }
@@ -1686,7 +1892,7 @@ func file_weft_v1_command_proto_init() {
 	}
 	file_weft_v1_access_proto_init()
 	file_weft_v1_fleet_proto_init()
-	file_weft_v1_command_proto_msgTypes[4].OneofWrappers = []any{
+	file_weft_v1_command_proto_msgTypes[7].OneofWrappers = []any{
 		(*AgentCommand_DesiredState)(nil),
 		(*AgentCommand_Restart)(nil),
 		(*AgentCommand_Stop)(nil),
@@ -1694,6 +1900,7 @@ func file_weft_v1_command_proto_init() {
 		(*AgentCommand_LogLevel)(nil),
 		(*AgentCommand_Stacks)(nil),
 		(*AgentCommand_Gc)(nil),
+		(*AgentCommand_Message)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1701,7 +1908,7 @@ func file_weft_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_command_proto_rawDesc), len(file_weft_v1_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	CommandService_CommandAgents_FullMethodName = "/weft.v1.CommandService/CommandAgents"
+	CommandService_TellAgents_FullMethodName    = "/weft.v1.CommandService/TellAgents"
 )
 
 // CommandServiceClient is the client API for CommandService service.
@@ -40,6 +41,14 @@ type CommandServiceClient interface {
 	// not stored: an agent that is not connected does not get it later. A desired state is the exception: it is stored, and holds for
 	// agents that are not connected, too.
 	CommandAgents(ctx context.Context, in *CommandAgentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CommandAgentsResponse], error)
+	// Sends a message to the selected agents, and streams which of them have taken it. Agents whose programs take no messages of its type are left
+	// out.
+	//
+	// Guarantee: each agent gets it at most once, and messages of one caller that are sent one after another come in this order. Nothing is
+	// stored: an agent that is not connected does not get it later; publish an event for that. A caller whose scope or policy has patterns
+	// of methods may send the types that these match. Errors: PERMISSION_DENIED (OUT_OF_SCOPE, POLICY_DENIED), RESOURCE_EXHAUSTED
+	// (PAYLOAD_TOO_LARGE).
+	TellAgents(ctx context.Context, in *TellAgentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TellAgentsResponse], error)
 }
 
 type commandServiceClient struct {
@@ -69,6 +78,25 @@ func (c *commandServiceClient) CommandAgents(ctx context.Context, in *CommandAge
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CommandService_CommandAgentsClient = grpc.ServerStreamingClient[CommandAgentsResponse]
 
+func (c *commandServiceClient) TellAgents(ctx context.Context, in *TellAgentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TellAgentsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CommandService_ServiceDesc.Streams[1], CommandService_TellAgents_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[TellAgentsRequest, TellAgentsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CommandService_TellAgentsClient = grpc.ServerStreamingClient[TellAgentsResponse]
+
 // CommandServiceServer is the server API for CommandService service.
 // All implementations must embed UnimplementedCommandServiceServer
 // for forward compatibility.
@@ -85,6 +113,14 @@ type CommandServiceServer interface {
 	// not stored: an agent that is not connected does not get it later. A desired state is the exception: it is stored, and holds for
 	// agents that are not connected, too.
 	CommandAgents(*CommandAgentsRequest, grpc.ServerStreamingServer[CommandAgentsResponse]) error
+	// Sends a message to the selected agents, and streams which of them have taken it. Agents whose programs take no messages of its type are left
+	// out.
+	//
+	// Guarantee: each agent gets it at most once, and messages of one caller that are sent one after another come in this order. Nothing is
+	// stored: an agent that is not connected does not get it later; publish an event for that. A caller whose scope or policy has patterns
+	// of methods may send the types that these match. Errors: PERMISSION_DENIED (OUT_OF_SCOPE, POLICY_DENIED), RESOURCE_EXHAUSTED
+	// (PAYLOAD_TOO_LARGE).
+	TellAgents(*TellAgentsRequest, grpc.ServerStreamingServer[TellAgentsResponse]) error
 	mustEmbedUnimplementedCommandServiceServer()
 }
 
@@ -97,6 +133,9 @@ type UnimplementedCommandServiceServer struct{}
 
 func (UnimplementedCommandServiceServer) CommandAgents(*CommandAgentsRequest, grpc.ServerStreamingServer[CommandAgentsResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method CommandAgents not implemented")
+}
+func (UnimplementedCommandServiceServer) TellAgents(*TellAgentsRequest, grpc.ServerStreamingServer[TellAgentsResponse]) error {
+	return status.Errorf(codes.Unimplemented, "method TellAgents not implemented")
 }
 func (UnimplementedCommandServiceServer) mustEmbedUnimplementedCommandServiceServer() {}
 func (UnimplementedCommandServiceServer) testEmbeddedByValue()                        {}
@@ -130,6 +169,17 @@ func _CommandService_CommandAgents_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CommandService_CommandAgentsServer = grpc.ServerStreamingServer[CommandAgentsResponse]
 
+func _CommandService_TellAgents_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(TellAgentsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CommandServiceServer).TellAgents(m, &grpc.GenericServerStream[TellAgentsRequest, TellAgentsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CommandService_TellAgentsServer = grpc.ServerStreamingServer[TellAgentsResponse]
+
 // CommandService_ServiceDesc is the grpc.ServiceDesc for CommandService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -141,6 +191,11 @@ var CommandService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "CommandAgents",
 			Handler:       _CommandService_CommandAgents_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "TellAgents",
+			Handler:       _CommandService_TellAgents_Handler,
 			ServerStreams: true,
 		},
 	},
