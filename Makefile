@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 CHECKS := check-pyright check-mypy check-rest
-.PHONY: help demo test test-lowest check $(CHECKS) bench chaos gen settings docs lock format clean
+.PHONY: help demo test test-lowest check $(CHECKS) bench chaos soak gen settings docs lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -72,6 +72,9 @@ chaos: $(STAMP) ## faults under load, and what they cost (ARGS='--quick --json',
 
 overload: $(STAMP) ## three times the work for a minute, then each attack for 20 s, with their figures
 	@TEST_OVERLOAD_S=60 TEST_ATTACK_S=20 $(BIN)/python -m pytest -m slow -s --timeout 600 tests/integration/test_overload.py tests/integration/test_attacks.py tests/integration/test_token_attacks.py $(ARGS)
+
+soak: $(STAMP) ## tests that take longer than CI has time for (ARGS='-k pool')
+	@WEFT_SOAK=1 $(BIN)/python -m pytest -m slow -k "pool" $(ARGS)
 
 gen: $(STAMP) ## generate Python from the protos
 	@$(BIN)/python scripts/generate.py

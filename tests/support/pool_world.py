@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from weft.coordinator.pools.pool_plan import Seen, SeenAgent
+from weft.coordinator.pools.pool_plan import Load, Plan, Seen, SeenAgent
 from weft.coordinator.pools.pool_rules import NewMember, plan
 from weft.coordinator.pools.provider import ListedMember
 from weft.v1 import pool_pb2
 
 PLACE = "here"
+RUNS = ListedMember("1", True)
 
 
 def new_pool(size: int = 3, **spec: object) -> pool_pb2.Pool:
@@ -19,6 +20,44 @@ def new_pool(size: int = 3, **spec: object) -> pool_pb2.Pool:
     for name, value in spec.items():
         setattr(made, name, value)
     return pool_pb2.Pool(name="p", spec=made, uid="u", version=1)
+
+
+class Case:
+    """One pool, and what is seen of it."""
+
+    def __init__(self, size: int = 2, **spec: object) -> None:
+        self.pool, self.now = new_pool(size, **spec), 100.0
+        self.listed: dict[str, ListedMember] | None = {}
+        self.agents: dict[str, SeenAgent] = {}
+        self._numbers = itertools.count(1)
+
+    def run(
+        self,
+        after_s: float = 0.0,
+        *,
+        faults: Mapping[str, str] | None = None,
+        place: str = PLACE,
+        load: Load | None = None,
+    ) -> Plan:
+        self.now += after_s
+        seen = Seen("c", place, self.listed, "hangs", self.agents, faults or {}, load=load)
+        return plan(self.pool, seen, self.now, lambda: NewMember(f"p-{next(self._numbers)}", "t"))
+
+    def ready(self) -> None:
+        """All members run and are ready."""
+        started = self.run().start
+        self.listed = dict.fromkeys([member.id for member in self.pool.members], RUNS)
+        self.agents = {each: SeenAgent(True, True) for each in self.listed}
+        assert not self.run().start
+        assert started
+
+    @property
+    def states(self) -> list[str]:
+        return [pool_pb2.PoolMemberState.Name(each.state).rpartition("_")[2] for each in self.pool.members]
+
+    @property
+    def state(self) -> str:
+        return pool_pb2.PoolState.Name(self.pool.state).removeprefix("POOL_STATE_")
 
 
 class PoolWorld:
@@ -92,6 +131,10 @@ class PoolWorld:
         if self._plans[number]:
             self._plans[number].pop(0)()
 
+    def _version_of(self, member_id: str) -> int:
+        members = [] if self.row is None else self.row.members
+        return next((member.version for member in members if member.id == member_id), 0)
+
     def _agents(self, row: pool_pb2.Pool) -> dict[str, SeenAgent]:
         bad = {member.id for member in row.members if member.version in self.broken}
         return {
@@ -102,7 +145,7 @@ class PoolWorld:
         return NewMember(f"p-{next(self._numbers)}", f"t{next(self._numbers)}")
 
     def _start(self, member_id: str) -> None:
-        self.processes.setdefault(member_id, True)
+        self.processes.setdefault(member_id, self._version_of(member_id) not in self.broken)
 
     def _stop(self, member_id: str) -> None:
         if member_id in self.processes:
@@ -125,7 +168,8 @@ class PoolWorld:
                     self.act(number)
             self.now += 0.5
             after = (self.revision, dict(self.processes)) if self.row is None else self._picture()
-            quiet = quiet + 1 if before == after else 0
+            goes_on = self.row is not None and (self.row.failures or self.row.rolling)
+            quiet = quiet + 1 if before == after and not goes_on else 0
 
     def _picture(self) -> object:
         assert self.row is not None

@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.pool_world import PLACE, PoolWorld, new_pool
-from weft.coordinator.pools.pool_plan import LOST_S, MAX_SIZE, Plan, Seen, SeenAgent
-from weft.coordinator.pools.pool_rules import KEEP_ENDED_S, NewMember, plan
+from tests.support.pool_world import PLACE, RUNS, Case, PoolWorld, new_pool
+from weft.coordinator.pools.pool_codec import MAX_TEMPLATE_BYTES
+from weft.coordinator.pools.pool_plan import (
+    LOST_S,
+    MAX_METHOD_CHARS,
+    MAX_METHODS,
+    MAX_PROBLEM_CHARS,
+    MAX_SIZE,
+    Plan,
+    SeenAgent,
+)
+from weft.coordinator.pools.pool_rules import KEEP_ENDED_S
 from weft.coordinator.pools.provider import ListedMember
+from weft.coordinator.pools.rollout_rules import new_version, roll_back, targets
+from weft.coordinator.store.table_store import MAX_VALUE_BYTES
 from weft.rpc.times import seconds
 from weft.v1 import fleet_pb2, pool_pb2
 
 PAUSED, ACTIVE = fleet_pb2.DESIRED_STATE_PAUSED, fleet_pb2.DESIRED_STATE_ACTIVE
-RUNS = ListedMember("1", True)
-
-
-class Case:
-    """One pool, and what is seen of it."""
-
-    def __init__(self, size: int = 2, **spec: object) -> None:
-        self.pool, self.now = new_pool(size, **spec), 100.0
-        self.listed: dict[str, ListedMember] | None = {}
-        self.agents: dict[str, SeenAgent] = {}
-        self._numbers = itertools.count(1)
-
-    def run(
-        self, after_s: float = 0.0, *, faults: Mapping[str, str] | None = None, place: str = PLACE
-    ) -> Plan:
-        self.now += after_s
-        seen = Seen("c", place, self.listed, "hangs", self.agents, faults or {})
-        return plan(self.pool, seen, self.now, lambda: NewMember(f"p-{next(self._numbers)}", "t"))
-
-    def ready(self) -> None:
-        """All members run and are ready."""
-        started = self.run().start
-        self.listed = dict.fromkeys([member.id for member in self.pool.members], RUNS)
-        self.agents = {each: SeenAgent(True, True) for each in self.listed}
-        assert not self.run().start
-        assert started
-
-    @property
-    def states(self) -> list[str]:
-        return [pool_pb2.PoolMemberState.Name(each.state).rpartition("_")[2] for each in self.pool.members]
-
-    @property
-    def state(self) -> str:
-        return pool_pb2.PoolState.Name(self.pool.state).removeprefix("POOL_STATE_")
 
 
 def test_members_are_stored_first_and_started_until_they_are_there() -> None:
@@ -194,7 +171,7 @@ def test_a_paused_pool_pauses_its_agents_and_starts_none() -> None:
 def test_a_restart_replaces_members_while_enough_are_ready() -> None:
     case = Case(4)
     case.ready()
-    case.pool.version += 1
+    new_version(case.pool, None)
     for _ in range(4):
         (added,) = case.run().start
         assert "STOPPING" not in case.states
@@ -202,6 +179,8 @@ def test_a_restart_replaces_members_while_enough_are_ready() -> None:
         case.listed[added] = RUNS
         case.agents[added] = SeenAgent(True, True)
         case.run()
+        assert "STOPPING" not in case.states
+        case.run(5.0)
         assert case.states.count("STOPPING") == 1
         (stopped,) = (
             each.id for each in case.pool.members if each.state == pool_pb2.POOL_MEMBER_STATE_STOPPING
@@ -209,7 +188,7 @@ def test_a_restart_replaces_members_while_enough_are_ready() -> None:
         del case.listed[stopped]
     case.run()
     assert {member.version for member in case.pool.members} == {2}
-    assert case.state == "READY"
+    assert (case.state, case.pool.rolling) == ("READY", False)
 
 
 def test_an_ephemeral_pool_ends_with_its_members() -> None:
@@ -243,13 +222,16 @@ def test_a_deleted_pool_goes_when_nothing_is_left() -> None:
 
 def test_the_largest_pool_fits_its_row() -> None:
     case = Case(MAX_SIZE)
-    case.pool.spec.template.environment["LARGE"] = "x" * 8000
+    case.pool.spec.template.environment["LARGE"] = "x" * MAX_TEMPLATE_BYTES
+    case.pool.previous_template.CopyFrom(case.pool.spec.template)
+    case.pool.methods.extend("m" * MAX_METHOD_CHARS for _ in range(MAX_METHODS))
+    case.pool.problem, case.pool.rolled_back = "p" * MAX_PROBLEM_CHARS, "r" * MAX_PROBLEM_CHARS
     case.ready()
-    case.pool.stopped = True
-    case.run()
+    case.pool.spec.autoscale.methods.extend(case.pool.methods)
     for member in case.pool.members:
-        member.reason, member.handle, member.place = "r" * 64, "h" * 12, "p" * 64
-    assert case.pool.ByteSize() < 64 * 1024
+        member.id, member.token_id, member.handle, member.place = "i" * 47, "t" * 12, "h" * 12, "p" * 32
+        member.coordinator_id = "c" * 32
+    assert case.pool.ByteSize() < MAX_VALUE_BYTES
 
 
 COORDINATORS = st.integers(0, 1)
@@ -258,8 +240,13 @@ CHANGES: dict[str, Callable[[pool_pb2.Pool], None]] = {
     "stop": lambda pool: setattr(pool, "stopped", True),
     "resume": lambda pool: (setattr(pool, "stopped", False), setattr(pool, "paused", False))[0],
     "pause": lambda pool: setattr(pool, "paused", True),
-    "restart": lambda pool: setattr(pool, "version", pool.version + 1),
+    "restart": lambda pool: new_version(pool, None),
+    "update": lambda pool: new_version(pool, pool_pb2.PoolTemplate(provider="process", program="n:agent")),
+    "ramp": lambda pool: (setattr(pool, "percent", 40), setattr(pool, "rolling", True))[0],
+    "back": lambda pool: (roll_back(pool, "an operator"), None)[1],
 }
+# An ephemeral pool is not changed so.
+OF_KEPT_POOLS = frozenset({"restart", "update", "ramp", "back"})
 STEPS = st.one_of(
     st.tuples(st.just("look"), COORDINATORS),
     st.tuples(st.just("act"), COORDINATORS),
@@ -291,7 +278,7 @@ def test_whatever_is_killed_the_pool_gets_where_it_should_be(
                 world.change(lambda pool, size=number: setattr(pool.spec, "size", size))
             case "time":
                 world.now += number / 4
-            case name if name in CHANGES and not (ephemeral and name == "restart"):
+            case name if name in CHANGES and not (ephemeral and name in OF_KEPT_POOLS):
                 world.change(CHANGES[name])
         if world.row is not None:
             # Never more than it should have, and those that are replaced.
@@ -306,5 +293,5 @@ def test_whatever_is_killed_the_pool_gets_where_it_should_be(
     assert not [each for each, runs in world.processes.items() if not runs]
     if not ephemeral:
         assert len(row.members) == (0 if row.stopped else row.spec.size)
-        assert {member.version for member in row.members} <= {row.version}
+        assert Counter(member.version for member in row.members) == Counter(targets(row))
     assert not {member.token_id for member in row.members} & world.revoked

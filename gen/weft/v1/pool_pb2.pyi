@@ -20,6 +20,7 @@ class PoolState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POOL_STATE_STOPPED: _ClassVar[PoolState]
     POOL_STATE_DELETING: _ClassVar[PoolState]
     POOL_STATE_ENDED: _ClassVar[PoolState]
+    POOL_STATE_IDLE: _ClassVar[PoolState]
 
 class PoolMemberState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,6 +36,7 @@ POOL_STATE_PAUSED: PoolState
 POOL_STATE_STOPPED: PoolState
 POOL_STATE_DELETING: PoolState
 POOL_STATE_ENDED: PoolState
+POOL_STATE_IDLE: PoolState
 POOL_MEMBER_STATE_UNSPECIFIED: PoolMemberState
 POOL_MEMBER_STATE_STARTING: PoolMemberState
 POOL_MEMBER_STATE_READY: PoolMemberState
@@ -99,14 +101,46 @@ class PoolTemplate(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., program: _Optional[str] = ..., app: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., image: _Optional[str] = ..., slots: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., environment: _Optional[_Mapping[str, str]] = ..., folder: _Optional[str] = ..., settings: _Optional[_Mapping[str, str]] = ..., ready_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stop_grace: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class PoolSpec(_message.Message):
-    __slots__ = ("template", "size", "ephemeral")
+    __slots__ = ("template", "size", "ephemeral", "autoscale", "ttl", "idle_stop", "rollout")
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
+    AUTOSCALE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    IDLE_STOP_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     template: PoolTemplate
     size: int
     ephemeral: bool
-    def __init__(self, template: _Optional[_Union[PoolTemplate, _Mapping]] = ..., size: _Optional[int] = ..., ephemeral: bool = ...) -> None: ...
+    autoscale: Autoscale
+    ttl: _duration_pb2.Duration
+    idle_stop: _duration_pb2.Duration
+    rollout: Rollout
+    def __init__(self, template: _Optional[_Union[PoolTemplate, _Mapping]] = ..., size: _Optional[int] = ..., ephemeral: bool = ..., autoscale: _Optional[_Union[Autoscale, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., idle_stop: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ...) -> None: ...
+
+class Autoscale(_message.Message):
+    __slots__ = ("min", "max", "target_per_member", "cool_down", "methods")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    TARGET_PER_MEMBER_FIELD_NUMBER: _ClassVar[int]
+    COOL_DOWN_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    min: int
+    max: int
+    target_per_member: int
+    cool_down: _duration_pb2.Duration
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ..., target_per_member: _Optional[int] = ..., cool_down: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Rollout(_message.Message):
+    __slots__ = ("surge", "healthy_for", "max_failures")
+    SURGE_FIELD_NUMBER: _ClassVar[int]
+    HEALTHY_FOR_FIELD_NUMBER: _ClassVar[int]
+    MAX_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    surge: int
+    healthy_for: _duration_pb2.Duration
+    max_failures: int
+    def __init__(self, surge: _Optional[int] = ..., healthy_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_failures: _Optional[int] = ...) -> None: ...
 
 class PoolMember(_message.Message):
     __slots__ = ("id", "state", "version", "place", "coordinator_id", "handle", "create_time", "start_time", "ready_time", "away_time", "stop_time", "reason", "token_id", "paused")
@@ -141,7 +175,7 @@ class PoolMember(_message.Message):
     def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[PoolMemberState, str]] = ..., version: _Optional[int] = ..., place: _Optional[str] = ..., coordinator_id: _Optional[str] = ..., handle: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., away_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., token_id: _Optional[str] = ..., paused: bool = ...) -> None: ...
 
 class Pool(_message.Message):
-    __slots__ = ("name", "spec", "uid", "create_time", "update_time", "version", "state", "problem", "paused", "pause_reason", "stopped", "deleting", "members", "wanted", "ready_count", "failures", "retry_time", "started_count", "lost_count", "failed_count", "end_time", "failure_time")
+    __slots__ = ("name", "spec", "uid", "create_time", "update_time", "version", "state", "problem", "paused", "pause_reason", "stopped", "deleting", "members", "wanted", "ready_count", "failures", "retry_time", "started_count", "lost_count", "failed_count", "end_time", "failure_time", "methods", "scaled", "lower_time", "lower_size", "idle_time", "idle", "last_version", "rolling", "previous_version", "previous_template", "percent", "rolled_back")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +198,18 @@ class Pool(_message.Message):
     FAILED_COUNT_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     FAILURE_TIME_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    SCALED_FIELD_NUMBER: _ClassVar[int]
+    LOWER_TIME_FIELD_NUMBER: _ClassVar[int]
+    LOWER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIME_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FIELD_NUMBER: _ClassVar[int]
+    LAST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROLLING_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    ROLLED_BACK_FIELD_NUMBER: _ClassVar[int]
     name: str
     spec: PoolSpec
     uid: str
@@ -186,7 +232,19 @@ class Pool(_message.Message):
     failed_count: int
     end_time: _timestamp_pb2.Timestamp
     failure_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[PoolSpec, _Mapping]] = ..., uid: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., state: _Optional[_Union[PoolState, str]] = ..., problem: _Optional[str] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., stopped: bool = ..., deleting: bool = ..., members: _Optional[_Iterable[_Union[PoolMember, _Mapping]]] = ..., wanted: _Optional[int] = ..., ready_count: _Optional[int] = ..., failures: _Optional[int] = ..., retry_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_count: _Optional[int] = ..., lost_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failure_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    scaled: int
+    lower_time: _timestamp_pb2.Timestamp
+    lower_size: int
+    idle_time: _timestamp_pb2.Timestamp
+    idle: bool
+    last_version: int
+    rolling: bool
+    previous_version: int
+    previous_template: PoolTemplate
+    percent: int
+    rolled_back: str
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[PoolSpec, _Mapping]] = ..., uid: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., state: _Optional[_Union[PoolState, str]] = ..., problem: _Optional[str] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., stopped: bool = ..., deleting: bool = ..., members: _Optional[_Iterable[_Union[PoolMember, _Mapping]]] = ..., wanted: _Optional[int] = ..., ready_count: _Optional[int] = ..., failures: _Optional[int] = ..., retry_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_count: _Optional[int] = ..., lost_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failure_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., scaled: _Optional[int] = ..., lower_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., lower_size: _Optional[int] = ..., idle_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idle: bool = ..., last_version: _Optional[int] = ..., rolling: bool = ..., previous_version: _Optional[int] = ..., previous_template: _Optional[_Union[PoolTemplate, _Mapping]] = ..., percent: _Optional[int] = ..., rolled_back: _Optional[str] = ...) -> None: ...
 
 class CreatePoolRequest(_message.Message):
     __slots__ = ("name", "spec")
@@ -205,14 +263,18 @@ class CreatePoolResponse(_message.Message):
     def __init__(self, pool: _Optional[_Union[Pool, _Mapping]] = ..., existed: bool = ...) -> None: ...
 
 class LaunchAgentsRequest(_message.Message):
-    __slots__ = ("name", "template", "count")
+    __slots__ = ("name", "template", "count", "ttl", "idle_stop")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    IDLE_STOP_FIELD_NUMBER: _ClassVar[int]
     name: str
     template: PoolTemplate
     count: int
-    def __init__(self, name: _Optional[str] = ..., template: _Optional[_Union[PoolTemplate, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...
+    ttl: _duration_pb2.Duration
+    idle_stop: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., template: _Optional[_Union[PoolTemplate, _Mapping]] = ..., count: _Optional[int] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., idle_stop: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class LaunchAgentsResponse(_message.Message):
     __slots__ = ("pool", "existed")
@@ -251,12 +313,14 @@ class ListPoolsResponse(_message.Message):
     def __init__(self, pools: _Optional[_Iterable[_Union[Pool, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ScalePoolRequest(_message.Message):
-    __slots__ = ("name", "size")
+    __slots__ = ("name", "size", "autoscale")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    AUTOSCALE_FIELD_NUMBER: _ClassVar[int]
     name: str
     size: int
-    def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    autoscale: Autoscale
+    def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., autoscale: _Optional[_Union[Autoscale, _Mapping]] = ...) -> None: ...
 
 class ScalePoolResponse(_message.Message):
     __slots__ = ("pool",)
@@ -297,6 +361,34 @@ class RestartPoolRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class RestartPoolResponse(_message.Message):
+    __slots__ = ("pool",)
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    pool: Pool
+    def __init__(self, pool: _Optional[_Union[Pool, _Mapping]] = ...) -> None: ...
+
+class UpdatePoolRequest(_message.Message):
+    __slots__ = ("name", "template", "percent")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    template: PoolTemplate
+    percent: int
+    def __init__(self, name: _Optional[str] = ..., template: _Optional[_Union[PoolTemplate, _Mapping]] = ..., percent: _Optional[int] = ...) -> None: ...
+
+class UpdatePoolResponse(_message.Message):
+    __slots__ = ("pool",)
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    pool: Pool
+    def __init__(self, pool: _Optional[_Union[Pool, _Mapping]] = ...) -> None: ...
+
+class RollBackPoolRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RollBackPoolResponse(_message.Message):
     __slots__ = ("pool",)
     POOL_FIELD_NUMBER: _ClassVar[int]
     pool: Pool

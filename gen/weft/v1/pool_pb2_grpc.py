@@ -83,6 +83,16 @@ class FleetServiceStub(object):
                 request_serializer=weft_dot_v1_dot_pool__pb2.RestartPoolRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_pool__pb2.RestartPoolResponse.FromString,
                 _registered_method=True)
+        self.UpdatePool = channel.unary_unary(
+                '/weft.v1.FleetService/UpdatePool',
+                request_serializer=weft_dot_v1_dot_pool__pb2.UpdatePoolRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_pool__pb2.UpdatePoolResponse.FromString,
+                _registered_method=True)
+        self.RollBackPool = channel.unary_unary(
+                '/weft.v1.FleetService/RollBackPool',
+                request_serializer=weft_dot_v1_dot_pool__pb2.RollBackPoolRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_pool__pb2.RollBackPoolResponse.FromString,
+                _registered_method=True)
         self.StopPool = channel.unary_unary(
                 '/weft.v1.FleetService/StopPool',
                 request_serializer=weft_dot_v1_dot_pool__pb2.StopPoolRequest.SerializeToString,
@@ -191,6 +201,28 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdatePool(self, request, context):
+        """Gives a pool another template, which makes a new version. Members of the new version take the place of others, some at a time: one goes
+        when a new one is healthy. If the new version does not become healthy, the pool goes back to the one before by itself. With `percent`
+        only this part of the members has the new version; a further call with another `percent` and no template goes on. May be repeated.
+
+        Guarantee: durable when acknowledged. While it goes on, the pool has at least as many healthy members as before; each finishes what it
+        runs within its grace. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: also another provider),
+        FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackPool(self, request, context):
+        """Goes back to the version before the last update. May be repeated: a pool that has none does not change.
+
+        Guarantee: as UpdatePool. Errors: NOT_FOUND (POOL_NOT_FOUND), FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StopPool(self, request, context):
         """Stops a pool: its members are stopped in order. The pool stays, without members, until it is resumed. May be repeated.
 
@@ -260,6 +292,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.RestartPool,
                     request_deserializer=weft_dot_v1_dot_pool__pb2.RestartPoolRequest.FromString,
                     response_serializer=weft_dot_v1_dot_pool__pb2.RestartPoolResponse.SerializeToString,
+            ),
+            'UpdatePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePool,
+                    request_deserializer=weft_dot_v1_dot_pool__pb2.UpdatePoolRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_pool__pb2.UpdatePoolResponse.SerializeToString,
+            ),
+            'RollBackPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackPool,
+                    request_deserializer=weft_dot_v1_dot_pool__pb2.RollBackPoolRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_pool__pb2.RollBackPoolResponse.SerializeToString,
             ),
             'StopPool': grpc.unary_unary_rpc_method_handler(
                     servicer.StopPool,
@@ -502,6 +544,60 @@ class FleetService(object):
             '/weft.v1.FleetService/RestartPool',
             weft_dot_v1_dot_pool__pb2.RestartPoolRequest.SerializeToString,
             weft_dot_v1_dot_pool__pb2.RestartPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.FleetService/UpdatePool',
+            weft_dot_v1_dot_pool__pb2.UpdatePoolRequest.SerializeToString,
+            weft_dot_v1_dot_pool__pb2.UpdatePoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.FleetService/RollBackPool',
+            weft_dot_v1_dot_pool__pb2.RollBackPoolRequest.SerializeToString,
+            weft_dot_v1_dot_pool__pb2.RollBackPoolResponse.FromString,
             options,
             channel_credentials,
             insecure,

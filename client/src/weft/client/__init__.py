@@ -38,6 +38,7 @@ from weft.client.method_overrides import Methods, MethodView
 from weft.client.methods import Method, methods
 from weft.client.options import SubmitOptions, call_options
 from weft.client.pools import (
+    Autoscale,
     MemberState,
     Pool,
     PoolMember,
@@ -45,6 +46,7 @@ from weft.client.pools import (
     Pools,
     PoolState,
     PoolTemplate,
+    Rollout,
 )
 from weft.client.resource_snapshot import LockState, LockTask, Resources, ResourceUse
 from weft.client.schedules import (
@@ -127,6 +129,7 @@ __all__ = [
     "AlreadyExists",
     "Attempt",
     "AttemptCounts",
+    "Autoscale",
     "Budget",
     "Budgets",
     "BulkProgress",
@@ -193,6 +196,7 @@ __all__ = [
     "Resources",
     "RetryLater",
     "RetryPolicy",
+    "Rollout",
     "RunLimit",
     "Schedule",
     "ScheduleOptions",

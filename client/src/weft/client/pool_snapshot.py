@@ -24,6 +24,8 @@ class PoolState(OpenEnum):
     DELETING = 6
     # It was ephemeral, and its members have failed.
     ENDED = 7
+    # It has no members, since they had nothing to do.
+    IDLE = 8
 
 
 class MemberState(OpenEnum):
@@ -83,6 +85,50 @@ class PoolTemplate:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscale:
+    """How many members a pool has for the work that there is: queued and running tasks of its methods, and direct calls."""
+
+    min: int = 0
+    max: int
+    # So many tasks and direct calls for one member. 0: its slots, as the template says, or 1.
+    target_per_member: int = 0
+    # Fewer members only when fewer would have done for so long. None: 60 s.
+    cool_down_s: float | None = None
+    # Full names of the methods that count. Empty: those that members host.
+    methods: Sequence[str] = ()
+
+    @property
+    def proto(self) -> pool_pb2.Autoscale:
+        return pool_pb2.Autoscale(
+            min=self.min,
+            max=self.max,
+            target_per_member=self.target_per_member,
+            cool_down=None if self.cool_down_s is None else duration(self.cool_down_s),
+            methods=self.methods,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How members of a new version take the place of others."""
+
+    # So many more members in the meantime. 0: a quarter, at least 1.
+    surge: int = 0
+    # A new member counts when it has been ready for so long. None: 5 s.
+    healthy_for_s: float | None = None
+    # A version whose members fail so many times in a row is rolled back. 0: 3.
+    max_failures: int = 0
+
+    @property
+    def proto(self) -> pool_pb2.Rollout:
+        return pool_pb2.Rollout(
+            surge=self.surge,
+            healthy_for=None if self.healthy_for_s is None else duration(self.healthy_for_s),
+            max_failures=self.max_failures,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class PoolMember:
     """A member of a pool."""
@@ -133,6 +179,12 @@ class Pool:
     members: Sequence[PoolMember]
     # Counts its templates and restarts.
     version: int
+    # Members of its version take the place of others; the version before; so many of 100 members have the new one (0: all).
+    rolling: bool
+    previous_version: int
+    percent: int
+    # The version that was rolled back last, and why.
+    rolled_back: str
     ephemeral: bool
     paused: bool
     pause_reason: str
@@ -159,6 +211,10 @@ class Pool:
             ready=proto.ready_count,
             members=tuple(map(PoolMember.of, proto.members)),
             version=proto.version,
+            rolling=proto.rolling,
+            previous_version=proto.previous_version,
+            percent=proto.percent,
+            rolled_back=proto.rolled_back,
             ephemeral=proto.spec.ephemeral,
             paused=proto.paused,
             pause_reason=proto.pause_reason,

@@ -8,16 +8,29 @@ from collections.abc import AsyncGenerator, Sequence
 from weft.client.api import Api
 from weft.client.methods import Method
 from weft.client.pool_snapshot import (
+    Autoscale,
     MemberState,
     Pool,
     PoolMember,
     PoolProvider,
     PoolState,
     PoolTemplate,
+    Rollout,
 )
+from weft.rpc.times import duration
 from weft.v1 import pool_pb2 as pb
 
-__all__ = ["MemberState", "Pool", "PoolMember", "PoolProvider", "PoolState", "PoolTemplate", "Pools"]
+__all__ = [
+    "Autoscale",
+    "MemberState",
+    "Pool",
+    "PoolMember",
+    "PoolProvider",
+    "PoolState",
+    "PoolTemplate",
+    "Pools",
+    "Rollout",
+]
 
 _SERVICE = "weft.v1.FleetService"
 _CREATE = Method.of(f"{_SERVICE}/CreatePool", pb.CreatePoolRequest, pb.CreatePoolResponse)
@@ -28,6 +41,8 @@ _SCALE = Method.of(f"{_SERVICE}/ScalePool", pb.ScalePoolRequest, pb.ScalePoolRes
 _PAUSE = Method.of(f"{_SERVICE}/PausePool", pb.PausePoolRequest, pb.PausePoolResponse)
 _RESUME = Method.of(f"{_SERVICE}/ResumePool", pb.ResumePoolRequest, pb.ResumePoolResponse)
 _RESTART = Method.of(f"{_SERVICE}/RestartPool", pb.RestartPoolRequest, pb.RestartPoolResponse)
+_UPDATE = Method.of(f"{_SERVICE}/UpdatePool", pb.UpdatePoolRequest, pb.UpdatePoolResponse)
+_ROLL_BACK = Method.of(f"{_SERVICE}/RollBackPool", pb.RollBackPoolRequest, pb.RollBackPoolResponse)
 _STOP = Method.of(f"{_SERVICE}/StopPool", pb.StopPoolRequest, pb.StopPoolResponse)
 _DELETE = Method.of(f"{_SERVICE}/DeletePool", pb.DeletePoolRequest, pb.DeletePoolResponse)
 _PROVIDERS = Method.of(
@@ -44,28 +59,65 @@ class Pools:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def create(self, name: str, template: PoolTemplate, *, size: int = 1) -> Pool:
+    async def create(
+        self,
+        name: str,
+        template: PoolTemplate,
+        *,
+        size: int = 1,
+        autoscale: Autoscale | None = None,
+        ttl_s: float | None = None,
+        idle_stop_s: float | None = None,
+        rollout: Rollout | None = None,
+    ) -> Pool:
         """Store a pool: its members are started. With the same arguments it may be repeated.
 
         Args:
             name: 1 to 40 lower-case letters, digits and '-'.
-            size: how many members it has, up to 200.
+            size: how many members it has, up to 200; with `autoscale`, how many it begins with.
+            autoscale: as many as the work needs.
+            ttl_s: it is deleted after so long. None: it is kept.
+            idle_stop_s: members that have had nothing to do for so long are stopped, until there is work. None: they are kept.
+            rollout: how new versions come.
 
         Raises:
             AlreadyExists: a pool of this name has another spec, or is being deleted.
             InvalidArgument: the message names the field.
             FailedPrecondition: the coordinator may not use the template's provider.
         """
-        spec = pb.PoolSpec(template=template.proto, size=size)
+        spec = pb.PoolSpec(
+            template=template.proto,
+            size=size,
+            autoscale=None if autoscale is None else autoscale.proto,
+            ttl=None if ttl_s is None else duration(ttl_s),
+            idle_stop=None if idle_stop_s is None else duration(idle_stop_s),
+            rollout=None if rollout is None else rollout.proto,
+        )
         return Pool.of((await self._api.call(_CREATE, pb.CreatePoolRequest(name=name, spec=spec))).pool)
 
-    async def launch(self, template: PoolTemplate, *, name: str = "", count: int = 1) -> Pool:
+    async def launch(
+        self,
+        template: PoolTemplate,
+        *,
+        name: str = "",
+        count: int = 1,
+        ttl_s: float | None = None,
+        idle_stop_s: float | None = None,
+    ) -> Pool:
         """Launch agents that are not replaced when they end. Their pool is deleted with the last one.
 
         Args:
             name: of their pool; a call with a name may be repeated. Empty: one is generated.
+            ttl_s: they are stopped after so long. None: they go on.
+            idle_stop_s: they are stopped when they have had nothing to do for so long. None: they go on.
         """
-        asked = pb.LaunchAgentsRequest(name=name, template=template.proto, count=count)
+        asked = pb.LaunchAgentsRequest(
+            name=name,
+            template=template.proto,
+            count=count,
+            ttl=None if ttl_s is None else duration(ttl_s),
+            idle_stop=None if idle_stop_s is None else duration(idle_stop_s),
+        )
         return Pool.of((await self._api.call(_LAUNCH, asked, repeatable=bool(name))).pool)
 
     async def get(self, name: str) -> Pool:
@@ -110,9 +162,29 @@ class Pools:
             ) from None
         return pool
 
-    async def scale(self, name: str, size: int) -> Pool:
-        """Change how many members a pool has."""
-        return Pool.of((await self._api.call(_SCALE, pb.ScalePoolRequest(name=name, size=size))).pool)
+    async def scale(self, name: str, size: int = 0, *, autoscale: Autoscale | None = None) -> Pool:
+        """Change how many members a pool has: so many, or as many as the work needs."""
+        asked = pb.ScalePoolRequest(
+            name=name, size=size, autoscale=None if autoscale is None else autoscale.proto
+        )
+        return Pool.of((await self._api.call(_SCALE, asked)).pool)
+
+    async def update(self, name: str, template: PoolTemplate | None = None, *, percent: int = 0) -> Pool:
+        """Give a pool another template: members of the new version take the place of others, some at a time. A version that does not become
+        healthy is rolled back by itself.
+
+        Args:
+            template: the whole new template. None: the one in force.
+            percent: so many of 100 members get the new version. 0: all.
+        """
+        asked = pb.UpdatePoolRequest(
+            name=name, template=None if template is None else template.proto, percent=percent
+        )
+        return Pool.of((await self._api.call(_UPDATE, asked)).pool)
+
+    async def roll_back(self, name: str) -> Pool:
+        """Go back to the version before the last update."""
+        return Pool.of((await self._api.call(_ROLL_BACK, pb.RollBackPoolRequest(name=name))).pool)
 
     async def pause(self, name: str, reason: str = "") -> Pool:
         """Its members take no new work until `resume`, and keep what they run."""
@@ -147,4 +219,4 @@ class Pools:
 
 
 def _settled(pool: Pool) -> bool:
-    return pool.state in (PoolState.READY, PoolState.PAUSED, PoolState.STOPPED)
+    return pool.state in (PoolState.READY, PoolState.PAUSED, PoolState.STOPPED, PoolState.IDLE)

@@ -12,7 +12,8 @@ from weft.cli.command_line.option_group import with_option_group
 from weft.cli.command_line.shared_options import pairs
 
 if TYPE_CHECKING:
-    from weft.client import PoolTemplate
+    from weft.client import Autoscale, PoolTemplate
+    from weft.v1 import pool_pb2
 
 _Program = Annotated[
     str,
@@ -64,6 +65,25 @@ _GraceS = Annotated[
         "--grace-s", metavar="S", min=0, help="A stopped member may finish what it runs. [default: 30]"
     ),
 ]
+_Least = Annotated[
+    int, typer.Option("--min", metavar="N", min=0, max=200, help="Fewest members, with --max.")
+]
+_Most = Annotated[
+    int | None,
+    typer.Option(
+        "--max", metavar="N", min=1, max=200, help="As many members as the work needs, and so many at most."
+    ),
+]
+_PerMember = Annotated[
+    int,
+    typer.Option(
+        "--per-member", metavar="N", min=0, help="So many tasks and direct calls for a member; 0: its slots."
+    ),
+]
+_CoolDownS = Annotated[
+    float | None,
+    typer.Option("--cool-down-s", metavar="S", min=0, help="Fewer members only after so long. [default: 60]"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +132,69 @@ class TemplateOptions:
             stop_grace_s=self.grace_s,
         )
 
+    def onto(self, known: pool_pb2.PoolTemplate) -> PoolTemplate:
+        """A template with the given options in the place of its own; variables, labels and settings are added."""
+        from weft.client import PoolTemplate
+        from weft.rpc.times import seconds
 
-NO_TEMPLATE = TemplateOptions()
+        given = self.template()
+        # Of these one says what a member is.
+        other = bool(given.program or given.app or given.command)
+        ready, grace = given.ready_timeout_s, given.stop_grace_s
+        if ready is None and known.HasField("ready_timeout"):
+            ready = seconds(known.ready_timeout)
+        if grace is None and known.HasField("stop_grace"):
+            grace = seconds(known.stop_grace)
+        return PoolTemplate(
+            provider=known.provider,
+            program=given.program if other else known.program,
+            app=given.app if other else known.app,
+            command=given.command if other else list(known.command),
+            image=given.image or known.image,
+            slots=given.slots or known.slots,
+            labels={**known.labels, **given.labels},
+            resources={**known.resources, **given.resources},
+            environment={**known.environment, **given.environment},
+            folder=given.folder or known.folder,
+            settings={**known.settings, **given.settings},
+            ready_timeout_s=ready,
+            stop_grace_s=grace,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOptions:
+    """Options of pools that have as many members as the work needs."""
+
+    least: _Least = 0
+    most: _Most = None
+    per_member: _PerMember = 0
+    cool_down_s: _CoolDownS = None
+
+    def autoscale(self) -> Autoscale | None:
+        """None: it does not depend on the work.
+
+        Raises:
+            typer.BadParameter: there is no --max.
+        """
+        from weft.client import Autoscale
+
+        if self.most is None:
+            if self.least or self.per_member or self.cool_down_s is not None:
+                raise typer.BadParameter(
+                    "--max is needed too", param_hint="--min, --per-member, --cool-down-s"
+                )
+            return None
+        return Autoscale(
+            min=self.least,
+            max=self.most,
+            target_per_member=self.per_member,
+            cool_down_s=self.cool_down_s,
+        )
+
+
+NO_TEMPLATE, NO_WORK = TemplateOptions(), WorkOptions()
+with_work_options = with_option_group(WorkOptions, "work")
 with_template_options = with_option_group(TemplateOptions, "template")
 
 

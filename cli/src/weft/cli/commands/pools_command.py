@@ -10,7 +10,14 @@ import typer
 from weft.cli.command_line import completion
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
-from weft.cli.command_line.pool_options import NO_TEMPLATE, TemplateOptions, with_template_options
+from weft.cli.command_line.pool_options import (
+    NO_TEMPLATE,
+    NO_WORK,
+    TemplateOptions,
+    WorkOptions,
+    with_template_options,
+    with_work_options,
+)
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.steering.id_changes import change_names
 from weft.cli.terminal.failure import Failure
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
     from weft.client import Mesh, Pool, PoolProvider
 
 _HELP = with_examples(
-    "Create, launch, list, show, scale, pause, resume, restart, stop and delete pools: agents that coordinators start and keep at their"
+    "Create, launch, list, show, scale, update, pause, resume, restart, stop and delete pools: agents that coordinators start and keep at their"
     " number. A coordinator may start agents if its setting pool_providers says so.",
     "weft pools create workers acme.worker:agent --size 4",
     "weft pools scale workers 8",
@@ -38,6 +45,13 @@ NewName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="1 to 40 lower-case letters, digits and '-'."),
 ]
+TtlS = Annotated[
+    float | None, typer.Option("--ttl-s", metavar="S", min=1, help="It is deleted after so long.")
+]
+IdleS = Annotated[
+    float | None,
+    typer.Option("--idle-s", metavar="S", min=1, help="Stop members that had nothing to do for so long."),
+]
 WaitS = Annotated[
     float | None,
     typer.Option("--wait-s", metavar="S", min=0, help="Wait until it is ready, for so long at most."),
@@ -51,12 +65,28 @@ WaitS = Annotated[
     "weft pools create nodes --size 2 --command 'node agent.js'",
 )
 @with_template_options
+@with_work_options
 def create(
     name: NewName,
     size: Annotated[
         int, typer.Option("--size", "-n", metavar="N", min=0, max=200, help="How many members it has.")
     ] = 1,
     template: TemplateOptions = NO_TEMPLATE,
+    work: WorkOptions = NO_WORK,
+    ttl_s: TtlS = None,
+    idle_s: IdleS = None,
+    surge: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=200, help="So many more while members are replaced; 0: a quarter."
+        ),
+    ] = 0,
+    healthy_s: Annotated[
+        float | None,
+        typer.Option(
+            "--healthy-s", metavar="S", min=0, help="A new member counts after so long. [default: 5]"
+        ),
+    ] = None,
     wait_s: WaitS = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
@@ -66,12 +96,24 @@ def create(
     The same command again is harmless. Exit status 1 if there is another pool of this name, or with --wait-s, if it is not ready in
     time.
     """
-    made = template.template()
+    from weft.client import Rollout
 
-    async def work(mesh: Mesh) -> Pool:
-        return await _waited(mesh, await mesh.pools.create(name, made, size=size), wait_s)
+    made, autoscale = template.template(), work.autoscale()
+    rollout = Rollout(surge=surge, healthy_for_s=healthy_s) if surge or healthy_s is not None else None
 
-    _print_changed(_run(target, work), as_json=as_json)
+    async def created(mesh: Mesh) -> Pool:
+        pool = await mesh.pools.create(
+            name,
+            made,
+            size=size,
+            autoscale=autoscale,
+            ttl_s=ttl_s,
+            idle_stop_s=idle_s,
+            rollout=rollout,
+        )
+        return await _waited(mesh, pool, wait_s)
+
+    _print_changed(_run(target, created), as_json=as_json)
 
 
 @app.command()
@@ -85,6 +127,8 @@ def launch(
         int, typer.Option("--count", "-n", metavar="N", min=1, max=200, help="How many agents.")
     ] = 1,
     template: TemplateOptions = NO_TEMPLATE,
+    ttl_s: TtlS = None,
+    idle_s: IdleS = None,
     wait_s: WaitS = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
@@ -96,7 +140,8 @@ def launch(
     made = template.template()
 
     async def work(mesh: Mesh) -> Pool:
-        return await _waited(mesh, await mesh.pools.launch(made, name=name, count=count), wait_s)
+        pool = await mesh.pools.launch(made, name=name, count=count, ttl_s=ttl_s, idle_stop_s=idle_s)
+        return await _waited(mesh, pool, wait_s)
 
     _print_changed(_run(target, work), as_json=as_json)
 
@@ -149,20 +194,78 @@ def show(name: Name, target: Target = DEFAULT_TARGET, as_json: Json = False) -> 
 
 
 @app.command()
-@examples("weft pools scale workers 8", "weft pools scale workers 8 --wait-s 30")
+@examples(
+    "weft pools scale workers 8 --wait-s 30", "weft pools scale workers --min 1 --max 20 --per-member 10"
+)
+@with_work_options
 def scale(
     name: Name,
-    size: Annotated[int, typer.Argument(metavar="N", min=0, max=200, help="How many members it is to have.")],
+    size: Annotated[
+        int | None,
+        typer.Argument(metavar="[N]", min=0, max=200, help="How many members it is to have."),
+    ] = None,
+    work: WorkOptions = NO_WORK,
     wait_s: WaitS = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Change how many members a pool has. Those that are too many finish what they run."""
+    """Change how many members a pool has.
 
-    async def work(mesh: Mesh) -> Pool:
-        return await _waited(mesh, await mesh.pools.scale(name, size), wait_s)
+    So many, or, with --max, as many as the work needs. Those that are too many finish what they run.
+    """
+    autoscale = work.autoscale()
+    if (size is None) == (autoscale is None):
+        raise Failure("say how many members: a number, or --max", status=2)
 
-    _print_changed(_run(target, work), as_json=as_json)
+    async def scaled(mesh: Mesh) -> Pool:
+        return await _waited(mesh, await mesh.pools.scale(name, size or 0, autoscale=autoscale), wait_s)
+
+    _print_changed(_run(target, scaled), as_json=as_json)
+
+
+@app.command()
+@examples(
+    "weft pools update workers acme.worker2:agent --wait-s 60",
+    "weft pools update workers --env MODEL=large --percent 10",
+    "weft pools update workers --percent 100",
+)
+@with_template_options
+def update(
+    name: Name,
+    template: TemplateOptions = NO_TEMPLATE,
+    percent: Annotated[
+        int,
+        typer.Option(metavar="P", min=0, max=100, help="So many of 100 members get the version; 0: all."),
+    ] = 0,
+    wait_s: WaitS = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Give a pool a new version, some members at a time.
+
+    What is not given stays as it is in the template. An old member goes when a new one is healthy. If the new version does not become
+    healthy, the pool goes back to the one before. Exit status 1 with --wait-s if it has gone back, or is not through in time.
+    """
+
+    async def updated(mesh: Mesh) -> Pool:
+        known = await mesh.pools.get(name)
+        made = template.onto(known.proto.spec.template)
+        pool = await mesh.pools.update(name, made, percent=percent)
+        if wait_s is None:
+            return pool
+        done = await _waited(mesh, pool, wait_s)
+        if done.rolled_back and done.version != pool.version:
+            raise Failure(f"rolled back: {done.rolled_back}")
+        return done
+
+    _print_changed(_run(target, updated), as_json=as_json)
+
+
+@app.command("roll-back")
+@examples("weft pools roll-back workers")
+def roll_back(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Go back to the version before the last update."""
+    _change(names, lambda mesh, name: mesh.pools.roll_back(name), target, as_json=as_json)
 
 
 @app.command()

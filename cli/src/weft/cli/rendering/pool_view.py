@@ -46,6 +46,7 @@ _STYLES = {
     "ENDED": "red",
     "PAUSED": "yellow",
     "STOPPED": "yellow",
+    "IDLE": "yellow",
     "STOPPING": "yellow",
     "DELETING": "yellow",
 }
@@ -86,7 +87,8 @@ def facts(pool: Pool) -> list[tuple[str, StyledText | Verbatim]]:
         ("next try", f"in {moments.until(pool.retry_at)}" if pool.retry_at is not None else ""),
         ("ready", f"{pool.ready} of {pool.wanted}"),
         ("ephemeral", "yes" if pool.ephemeral else ""),
-        ("version", str(pool.version)),
+        ("version", _version(pool)),
+        ("rolled back", Styled(pool.rolled_back, "red") if pool.rolled_back else ""),
         ("started", str(pool.started)),
         ("lost", str(pool.lost or "")),
         ("failed", str(pool.failed or "")),
@@ -107,6 +109,10 @@ def pool_document(pool: Pool, *, full: bool = False) -> dict[str, Any]:
         "wanted": pool.wanted,
         "ready": pool.ready,
         "version": pool.version,
+        "rolling": pool.rolling,
+        "previous_version": pool.previous_version,
+        "percent": pool.percent,
+        "rolled_back": pool.rolled_back,
         "ephemeral": pool.ephemeral,
         "paused": pool.paused,
         "pause_reason": pool.pause_reason,
@@ -137,6 +143,11 @@ def pool_document(pool: Pool, *, full: bool = False) -> dict[str, Any]:
     return document
 
 
+def _version(pool: Pool) -> str:
+    share = f", {pool.percent} % of the members, the others {pool.previous_version}" if pool.percent else ""
+    return f"{pool.version}{share}{', in the making' if pool.rolling else ''}"
+
+
 def _what(pool: Pool) -> str:
     template = pool.proto.spec.template
     what = template.program or template.app or " ".join(template.command) or template.image
@@ -144,8 +155,8 @@ def _what(pool: Pool) -> str:
 
 
 def _problem(pool: Pool) -> StyledText:
-    if pool.problem:
-        return Styled(pool.problem, "red")
+    if pool.problem or pool.rolled_back:
+        return Styled(pool.problem or f"rolled back: {pool.rolled_back}", "red")
     return Styled(f"paused: {pool.pause_reason}", "yellow") if pool.pause_reason else ""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from weft.client.pool_snapshot import Pool, PoolProvider, PoolTemplate
+from weft.client.pool_snapshot import Autoscale, Pool, PoolProvider, PoolTemplate, Rollout
 from weft.client.pools import Pools
 from weft.client.sync.background_loop import BackgroundLoop
 
@@ -19,27 +19,63 @@ class SyncPools:
         self._pools = aio
         self._loop = loop
 
-    def create(self, name: str, template: PoolTemplate, *, size: int = 1) -> Pool:
+    def create(
+        self,
+        name: str,
+        template: PoolTemplate,
+        *,
+        size: int = 1,
+        autoscale: Autoscale | None = None,
+        ttl_s: float | None = None,
+        idle_stop_s: float | None = None,
+        rollout: Rollout | None = None,
+    ) -> Pool:
         """Store a pool: its members are started. With the same arguments it may be repeated.
 
         Args:
             name: 1 to 40 lower-case letters, digits and '-'.
-            size: how many members it has, up to 200.
+            size: how many members it has, up to 200; with `autoscale`, how many it begins with.
+            autoscale: as many as the work needs.
+            ttl_s: it is deleted after so long. None: it is kept.
+            idle_stop_s: members that have had nothing to do for so long are stopped, until there is work. None: they are kept.
+            rollout: how new versions come.
 
         Raises:
             AlreadyExists: a pool of this name has another spec, or is being deleted.
             InvalidArgument: the message names the field.
             FailedPrecondition: the coordinator may not use the template's provider.
         """
-        return self._loop.run(lambda: self._pools.create(name, template, size=size))
+        return self._loop.run(
+            lambda: self._pools.create(
+                name,
+                template,
+                size=size,
+                autoscale=autoscale,
+                ttl_s=ttl_s,
+                idle_stop_s=idle_stop_s,
+                rollout=rollout,
+            )
+        )
 
-    def launch(self, template: PoolTemplate, *, name: str = "", count: int = 1) -> Pool:
+    def launch(
+        self,
+        template: PoolTemplate,
+        *,
+        name: str = "",
+        count: int = 1,
+        ttl_s: float | None = None,
+        idle_stop_s: float | None = None,
+    ) -> Pool:
         """Launch agents that are not replaced when they end. Their pool is deleted with the last one.
 
         Args:
             name: of their pool; a call with a name may be repeated. Empty: one is generated.
+            ttl_s: they are stopped after so long. None: they go on.
+            idle_stop_s: they are stopped when they have had nothing to do for so long. None: they go on.
         """
-        return self._loop.run(lambda: self._pools.launch(template, name=name, count=count))
+        return self._loop.run(
+            lambda: self._pools.launch(template, name=name, count=count, ttl_s=ttl_s, idle_stop_s=idle_stop_s)
+        )
 
     def get(self, name: str) -> Pool:
         """The pool as it is now.
@@ -62,9 +98,23 @@ class SyncPools:
         """
         return self._loop.run(lambda: self._pools.wait_ready(name, timeout_s=timeout_s))
 
-    def scale(self, name: str, size: int) -> Pool:
-        """Change how many members a pool has."""
-        return self._loop.run(lambda: self._pools.scale(name, size))
+    def scale(self, name: str, size: int = 0, *, autoscale: Autoscale | None = None) -> Pool:
+        """Change how many members a pool has: so many, or as many as the work needs."""
+        return self._loop.run(lambda: self._pools.scale(name, size, autoscale=autoscale))
+
+    def update(self, name: str, template: PoolTemplate | None = None, *, percent: int = 0) -> Pool:
+        """Give a pool another template: members of the new version take the place of others, some at a time. A version that does not become
+        healthy is rolled back by itself.
+
+        Args:
+            template: the whole new template. None: the one in force.
+            percent: so many of 100 members get the new version. 0: all.
+        """
+        return self._loop.run(lambda: self._pools.update(name, template, percent=percent))
+
+    def roll_back(self, name: str) -> Pool:
+        """Go back to the version before the last update."""
+        return self._loop.run(lambda: self._pools.roll_back(name))
 
     def pause(self, name: str, reason: str = "") -> Pool:
         """Its members take no new work until `resume`, and keep what they run."""

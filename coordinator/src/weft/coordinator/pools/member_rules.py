@@ -27,6 +27,7 @@ from weft.coordinator.pools.pool_plan import (
     Seen,
 )
 from weft.coordinator.pools.provider import ListedMember
+from weft.coordinator.pools.rollout_rules import healthy_s
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import fleet_pb2, pool_pb2
 
@@ -63,9 +64,9 @@ def _look_at_agent(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen,
         if member.state == STARTING:
             member.state = READY
             member.ready_time.CopyFrom(timestamp(now))
-            if member.version == pool.version:
-                pool.failures = 0
-                pool.ClearField("retry_time")
+        _forget_failures(pool, member, now)
+        if agent.failing and pool.rolling and member.version == pool.version:
+            _failed(pool, member, "is ready, but its attempts keep failing", now)
     elif member.state == READY and (agent is None or not agent.connected):
         if not member.HasField("away_time"):
             member.away_time.CopyFrom(timestamp(now))
@@ -73,6 +74,17 @@ def _look_at_agent(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen,
             _lost(pool, member, "its agent was lost", now)
     else:
         member.ClearField("away_time")
+
+
+def _forget_failures(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, now: float) -> None:
+    """A member works that became ready after others had failed. While members are replaced, it must do so for a while."""
+    if not pool.failures or member.version != pool.version or not member.HasField("ready_time"):
+        return
+    if pool.rolling and now - seconds(member.ready_time) < healthy_s(pool):
+        return
+    if seconds(member.ready_time) >= seconds(pool.failure_time):
+        pool.failures = 0
+        pool.ClearField("retry_time")
 
 
 def _look_at_start(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen, now: float) -> None:
@@ -113,7 +125,7 @@ def _look_at_process(
 
 
 def _failed(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, how: str, now: float) -> None:
-    """A member was never ready."""
+    """A member was never ready, or not for long."""
     pool.failed_count += 1
     if member.version == pool.version:
         pool.problem = f"{member.id} {how}"[:MAX_PROBLEM_CHARS]
@@ -128,6 +140,10 @@ def _failed(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, how: str, now: flo
 
 def _lost(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, how: str, now: float) -> None:
     """A member that was ready has ended, or does not answer."""
+    if pool.rolling and member.version == pool.version and now - seconds(member.ready_time) < healthy_s(pool):
+        # It is no good.
+        _failed(pool, member, f"was ready, and then {how}", now)
+        return
     pool.lost_count += 1
     if now - seconds(member.ready_time) < STABLE_S and not pool.HasField("retry_time"):
         pool.retry_time.CopyFrom(timestamp(now + STABLE_RETRY_S))

@@ -11,6 +11,7 @@ from weft.coordinator.identity.token_table import TokenTable
 from weft.coordinator.pools.pool_codec import POOL_LABEL, VERSION_LABEL
 from weft.coordinator.pools.pool_rules import NewMember
 from weft.coordinator.pools.provider import MemberSpec
+from weft.coordinator.pools.rollout_rules import template_of
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, Overloaded
 from weft.rpc.identity.caller import AGENT
@@ -62,7 +63,7 @@ class MemberStart:
         Raises:
             WeftError: the store cannot be read or written.
         """
-        template, joining = pool.spec.template, self._joining
+        template, joining = template_of(pool, member.version), self._joining
         target = joining.target()
         labels = dict(template.labels) | {POOL_LABEL: pool.name, VERSION_LABEL: str(member.version)}
         found = {

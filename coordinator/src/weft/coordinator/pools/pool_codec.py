@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from weft.coordinator.pools.pool_plan import MAX_SIZE
+from weft.coordinator.pools.pool_plan import MAX_METHOD_CHARS, MAX_METHODS, MAX_SIZE
 from weft.rpc import refusals
 from weft.rpc.times import checked_duration
 from weft.v1 import pool_pb2
@@ -14,9 +14,12 @@ KIND = "pool"
 MAX_TEMPLATE_BYTES = 8 * 1024
 MAX_READY_S = MAX_GRACE_S = 3600.0
 MAX_SLOTS = 100_000
+MAX_TTL_S, MAX_PAUSE_S = 3660 * 86400.0, 86400.0
+MAX_FAILURES = 100
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _PROGRAM = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_METHOD = re.compile(r"[A-Za-z_][\w.]*/[A-Za-z_]\w*")
 _APP = re.compile(r"unix:.+|[^:\s]+:[0-9]{1,5}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # By these an agent is told who it is and where: they come from the pool alone.
@@ -61,14 +64,53 @@ def check_pool_spec(spec: pool_pb2.PoolSpec) -> None:
     """
     check_size(spec.size, "spec.size", least=1 if spec.ephemeral else 0)
     check_template(spec.template)
+    if spec.HasField("autoscale"):
+        if spec.ephemeral:
+            raise refusals.invalid_field("an ephemeral pool keeps its size", field="spec.autoscale")
+        check_autoscale(spec.autoscale, "spec.autoscale")
+    if spec.HasField("ttl"):
+        checked_duration(spec.ttl, "spec.ttl", least_s=1.0, most_s=MAX_TTL_S)
+    if spec.HasField("idle_stop"):
+        checked_duration(spec.idle_stop, "spec.idle_stop", least_s=1.0, most_s=MAX_PAUSE_S)
+    rollout = spec.rollout
+    if rollout.HasField("healthy_for"):
+        checked_duration(rollout.healthy_for, "spec.rollout.healthy_for", most_s=MAX_READY_S)
+    if rollout.max_failures > MAX_FAILURES:
+        raise refusals.invalid_field(
+            f"max_failures is at most {MAX_FAILURES}", field="spec.rollout.max_failures"
+        )
+    if rollout.surge > MAX_SIZE:
+        raise refusals.invalid_field(f"surge is at most {MAX_SIZE}", field="spec.rollout.surge")
 
 
-def check_template(template: pool_pb2.PoolTemplate) -> None:
+def check_autoscale(autoscale: pool_pb2.Autoscale, field: str) -> None:
+    """
+    Raises:
+        InvalidArgument
+    """
+    check_size(autoscale.max, f"{field}.max", least=1)
+    if autoscale.min > autoscale.max:
+        raise refusals.invalid_field("min is more than max", field=f"{field}.min")
+    if autoscale.target_per_member > MAX_SLOTS:
+        raise refusals.invalid_field(
+            f"target_per_member is at most {MAX_SLOTS}", field=f"{field}.target_per_member"
+        )
+    if autoscale.HasField("cool_down"):
+        checked_duration(autoscale.cool_down, f"{field}.cool_down", most_s=MAX_PAUSE_S)
+    if len(autoscale.methods) > MAX_METHODS or any(
+        not _METHOD.fullmatch(name) or len(name) > MAX_METHOD_CHARS for name in autoscale.methods
+    ):
+        raise refusals.invalid_field(
+            f"methods are at most {MAX_METHODS} full names, such as acme.v1.Analyst/Analyze",
+            field=f"{field}.methods",
+        )
+
+
+def check_template(template: pool_pb2.PoolTemplate, field: str = "spec.template") -> None:
     """
     Raises:
         InvalidArgument, TooLarge: naming the field.
     """
-    field = "spec.template"
     if (size := template.ByteSize()) > MAX_TEMPLATE_BYTES:
         raise refusals.payload_too_large(
             f"a template has at most {MAX_TEMPLATE_BYTES} bytes; this one has {size}",
@@ -80,7 +122,7 @@ def check_template(template: pool_pb2.PoolTemplate) -> None:
         raise refusals.invalid_field(
             "provider must be the name of a provider, such as process", field=f"{field}.provider"
         )
-    _check_what(template)
+    _check_what(template, field)
     if template.slots > MAX_SLOTS:
         raise refusals.invalid_field(f"an agent has at most {MAX_SLOTS} slots", field=f"{field}.slots")
     _check_labels(template.labels, f"{field}.labels")
@@ -106,12 +148,12 @@ def check_template(template: pool_pb2.PoolTemplate) -> None:
         checked_duration(template.stop_grace, f"{field}.stop_grace", most_s=MAX_GRACE_S)
 
 
-def _check_what(template: pool_pb2.PoolTemplate) -> None:
+def _check_what(template: pool_pb2.PoolTemplate, field: str) -> None:
     given = [name for name in ("program", "app", "command") if getattr(template, name)]
     if len(given) > 1:
         raise refusals.invalid_field(
             f"give one of program, app and command, not {' and '.join(given)}",
-            field=f"spec.template.{given[1]}",
+            field=f"{field}.{given[1]}",
         )
     for name, form, text in (
         ("program", _PROGRAM, "MODULE:OBJECT, such as acme.worker:agent"),
@@ -120,10 +162,10 @@ def _check_what(template: pool_pb2.PoolTemplate) -> None:
         value = getattr(template, name)
         if value and not form.fullmatch(value):
             raise refusals.invalid_field(
-                f"{name} is {value[:128]!r}; it must be {text}", field=f"spec.template.{name}"
+                f"{name} is {value[:128]!r}; it must be {text}", field=f"{field}.{name}"
             )
     if any("\0" in word for word in template.command) or (template.command and not template.command[0]):
-        raise refusals.invalid_field("command has a word that cannot be one", field="spec.template.command")
+        raise refusals.invalid_field("command has a word that cannot be one", field=f"{field}.command")
 
 
 def _check_labels(labels: Mapping[str, str], field: str) -> None:
@@ -140,5 +182,6 @@ def _check_labels(labels: Mapping[str, str], field: str) -> None:
 
 def without_secrets(pool: pool_pb2.Pool) -> None:
     """Hide the values of the environment."""
-    for name in pool.spec.template.environment:
-        pool.spec.template.environment[name] = HIDDEN
+    for template in (pool.spec.template, pool.previous_template):
+        for name in template.environment:
+            template.environment[name] = HIDDEN

@@ -11,6 +11,7 @@ is planned anew. So no coordinator leads.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,11 +19,12 @@ from functools import partial
 from google.protobuf.message import DecodeError
 
 from weft.coordinator.pools.member_start import MemberStart
-from weft.coordinator.pools.pool_plan import Plan, Seen, SeenAgent
+from weft.coordinator.pools.pool_plan import Load, Plan, Seen, SeenAgent
 from weft.coordinator.pools.pool_rules import plan
 from weft.coordinator.pools.pool_table import PoolTable, pool_of
 from weft.coordinator.pools.provider import AgentProvider, ListedMember
 from weft.coordinator.pools.provider_calls import ProviderCalls
+from weft.coordinator.pools.scaling_rules import needs_load, watched_methods
 from weft.coordinator.store.table_store import TableRow
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.process.logs import get_logger
@@ -35,6 +37,18 @@ _CHANGING_S, _SETTLED_S = 1.0, 5.0
 _RETRY_S = 0.5
 # For what a leftover runs.
 _LEFTOVER_GRACE_S = 5.0
+# Each member has both in its row.
+_MAX_NAME_CHARS = 32
+
+
+_SETTLED = frozenset(
+    {
+        pool_pb2.POOL_STATE_READY,
+        pool_pb2.POOL_STATE_PAUSED,
+        pool_pb2.POOL_STATE_STOPPED,
+        pool_pb2.POOL_STATE_ENDED,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -44,10 +58,12 @@ class FleetAccess:
     Attributes:
         agents: as the register has them, of those asked for.
         desire: sets the desired state of an agent.
+        load: the work of some methods and agents.
     """
 
     agents: Callable[[Sequence[str]], Mapping[str, SeenAgent]]
     desire: Callable[[str, fleet_pb2.DesiredState], Awaitable[None]]
+    load: Callable[[Sequence[str], Mapping[str, SeenAgent]], Awaitable[Load]]
 
 
 @dataclass(slots=True)
@@ -78,7 +94,8 @@ class PoolDriver:
         alone: bool,
     ) -> None:
         self._table, self._provider, self._start, self._fleet = table, provider, start, fleet
-        self._coordinator_id, self._alone = coordinator_id, alone
+        self._coordinator_id, self._alone = coordinator_id[:_MAX_NAME_CHARS], alone
+        self._place = _short(provider.place)
         self._known = _Rows()
         self._wake = asyncio.Event()
         self._calls = ProviderCalls(provider, self._wake.set)
@@ -109,6 +126,10 @@ class PoolDriver:
     def problem(self) -> str:
         """Why the provider cannot be used now. Empty: it can."""
         return self._calls.problem
+
+    def methods(self) -> set[str]:
+        """The methods whose tasks may be what members are started for."""
+        return {method for row in self._known.rows for method in watched_methods(pool_of(row))}
 
     @property
     def has_pools(self) -> bool:
@@ -174,15 +195,17 @@ class PoolDriver:
         """Plan what is to be done with a pool, store it, and begin to do it. True: the pool is where it should be."""
         pool = pool_of(row)
         ids = [member.id for member in pool.members]
+        agents = self._fleet.agents(ids)
         seen = Seen(
             self._coordinator_id,
-            self._provider.place,
+            self._place,
             listed,
             problem=f"the provider {self._provider.name} does not answer: {self.problem}",
-            agents=self._fleet.agents(ids),
+            agents=agents,
             faults=self._calls.faults_of(ids),
             busy=self._calls.busy & set(ids),
             alone=self._alone,
+            load=await self._fleet.load(watched_methods(pool), agents) if needs_load(pool) else None,
         )
         made = plan(pool, seen, self._table.now(), lambda: self._start.new_member(pool.name))
         for token_id in made.revoke:
@@ -191,12 +214,7 @@ class PoolDriver:
             return False
         self._calls.faults_taken(seen.faults)
         await self._act(pool, made)
-        return pool.state in (
-            pool_pb2.POOL_STATE_READY,
-            pool_pb2.POOL_STATE_PAUSED,
-            pool_pb2.POOL_STATE_STOPPED,
-            pool_pb2.POOL_STATE_ENDED,
-        )
+        return pool.state in _SETTLED and not (needs_load(pool) or pool.spec.HasField("ttl"))
 
     async def _store(self, row: TableRow, pool: pool_pb2.Pool, made: Plan) -> bool:
         """Store a plan. False: somebody else has changed the pool since, or it is gone."""
@@ -253,3 +271,10 @@ def _provider_of(row: TableRow) -> str | None:
     except DecodeError:
         log.error("pool.unreadable", pool=row.key)  # noqa: TRY400
         return None
+
+
+def _short(place: str) -> str:
+    """A place's name, short, and still its own."""
+    if len(place) <= _MAX_NAME_CHARS:
+        return place
+    return f"{place[: _MAX_NAME_CHARS - 9]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"

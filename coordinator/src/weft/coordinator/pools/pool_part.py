@@ -15,7 +15,7 @@ from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.pools.member_start import MemberJoin, MemberStart, own_target, tls_variables
 from weft.coordinator.pools.pool_codec import KIND
 from weft.coordinator.pools.pool_driver import FleetAccess, PoolDriver
-from weft.coordinator.pools.pool_plan import SeenAgent
+from weft.coordinator.pools.pool_plan import Load, SeenAgent
 from weft.coordinator.pools.pool_service import FleetService
 from weft.coordinator.pools.pool_table import PoolTable
 from weft.coordinator.pools.provider import ProviderSetting
@@ -77,7 +77,7 @@ class PoolPart(MeshPart):
                     table,
                     each.provider,
                     start,
-                    FleetAccess(self._seen, self._desire),
+                    FleetAccess(self._seen, self._desire, self._load),
                     home.coordinator_id,
                     alone=not store.shared,
                 )
@@ -117,6 +117,18 @@ class PoolPart(MeshPart):
         entries = ((agent_id, self._register.get(agent_id)) for agent_id in agent_ids)
         return {agent_id: _seen(entry) for agent_id, entry in entries if entry is not None}
 
+    async def _load(self, methods: Sequence[str], agents: Mapping[str, SeenAgent]) -> Load:
+        """The work of some methods, and what agents run besides."""
+        elsewhere = [agent_id for agent_id in agents if self._register.is_elsewhere(agent_id)]
+        loads = await self._store.loads(elsewhere) if elsewhere else {}
+        used = sum(agent.used for agent in agents.values())
+        used += sum(fleet_pb2.Agent.FromString(load).used_slots for load in loads.values())
+        found = [depth for key, depth in (await self._store.depths()).items() if key.method in methods]
+        return Load(sum(each.queued for each in found), sum(each.running for each in found), used)
+
+    async def methods(self) -> set[str]:
+        return set().union(*(driver.methods() for driver in self._drivers.values()))
+
     async def _desire(self, agent_id: str, desired: fleet_pb2.DesiredState) -> None:
         try:
             if await self._store.set_desired(agent_id, desired):
@@ -129,8 +141,9 @@ def _seen(entry: RegisteredAgent) -> SeenAgent:
     agent, session = entry.agent, entry.session
     if session is not None:
         ready, in_flight = session.open and session.accepted, len(session.held)
+        used = session.busy_slots
     else:
-        ready, in_flight = agent.state in _TAKING, agent.in_flight
+        ready, in_flight, used = agent.state in _TAKING, 0, 0
     serves = not agent.methods or not all(method.unavailable for method in agent.methods)
     return SeenAgent(
         connected=entry.connected,
@@ -138,6 +151,8 @@ def _seen(entry: RegisteredAgent) -> SeenAgent:
         desired=agent.desired_state or fleet_pb2.DESIRED_STATE_ACTIVE,
         in_flight=in_flight,
         failing=agent.failing,
+        methods=entry.methods.keys(),
+        used=used,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,6 +29,8 @@ MAX_SIZE = 200
 MAX_MEMBERS = 256
 MAX_PROBLEM_CHARS = 512
 MAX_REASON_CHARS = 64
+# Of the methods of its members, and of those that an operator names.
+MAX_METHODS, MAX_METHOD_CHARS = 20, 200
 
 
 class SeenAgent(NamedTuple):
@@ -40,6 +42,8 @@ class SeenAgent(NamedTuple):
         desired: its desired state.
         in_flight: attempts that it holds, as far as is known here.
         failing: its attempts keep failing.
+        methods: those that it hosts.
+        used: slots that it uses, as far as is known here.
     """
 
     connected: bool
@@ -47,6 +51,26 @@ class SeenAgent(NamedTuple):
     desired: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_ACTIVE
     in_flight: int = 0
     failing: bool = False
+    methods: Collection[str] = ()
+    used: int = 0
+
+
+class Load(NamedTuple):
+    """The work of a pool.
+
+    Attributes:
+        queued: tasks of its methods that wait.
+        running: those that run.
+        used: slots that its members use, also for direct calls.
+    """
+
+    queued: int = 0
+    running: int = 0
+    used: int = 0
+
+    @property
+    def work(self) -> int:
+        return self.queued + max(self.running, self.used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +86,7 @@ class Seen:
         faults: starts that have failed since the last plan, by member, and why.
         busy: members that the provider is being asked to start or stop.
         alone: no other coordinator shares the store.
+        load: the work, of a pool whose size depends on it. None: it is not known.
     """
 
     coordinator_id: str
@@ -72,6 +97,7 @@ class Seen:
     faults: Mapping[str, str] = field(default_factory=dict)
     busy: AbstractSet[str] = frozenset()
     alone: bool = True
+    load: Load | None = None
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@ arguments. A plan changes the pool; the actions follow when that is stored."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,13 +17,13 @@ from weft.coordinator.pools.pool_plan import (
     Plan,
     Seen,
 )
+from weft.coordinator.pools.rollout_rules import counts, judge_rollout, serves, surge, targets
+from weft.coordinator.pools.scaling_rules import rescale, wanted_size
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import pool_pb2
 
 # An ephemeral pool that has failed is kept for so long, so that somebody can look.
 KEEP_ENDED_S = 3600.0
-# While members are replaced, there may be so many more: a quarter of them, at least one.
-_SURGE = 4
 
 
 class NewMember(NamedTuple):
@@ -45,22 +46,14 @@ def plan(pool: pool_pb2.Pool, seen: Seen, now: float, new_member: Callable[[], N
         left = [pool_pb2.PoolMember.FromString(member.SerializeToString()) for member in kept]
         del pool.members[:]
         pool.members.extend(left)
+    rescale(pool, seen, now)
     pool.wanted = wanted_size(pool)
+    judge_rollout(pool, now)
     _add(pool, seen, now, new_member, made)
     _take_away(pool, seen, now, made)
     _end(pool, now, made)
     _judge(pool, seen)
     return made
-
-
-def wanted_size(pool: pool_pb2.Pool) -> int:
-    """How many members it should have now."""
-    if pool.deleting or pool.stopped or pool.HasField("end_time"):
-        return 0
-    if pool.spec.ephemeral:
-        ended = pool.lost_count + pool.failed_count
-        return max(0, pool.spec.size - ended)
-    return pool.spec.size
 
 
 def live(pool: pool_pb2.Pool) -> list[pool_pb2.PoolMember]:
@@ -72,71 +65,65 @@ def _add(
     pool: pool_pb2.Pool, seen: Seen, now: float, new_member: Callable[[], NewMember], made: Plan
 ) -> None:
     """Add the members that are missing."""
-    members = live(pool)
-    current = [member for member in members if member.version == pool.version]
-    old = len(members) - len(current)
-    surge = -(-pool.wanted // _SURGE) if old else 0
-    missing = min(
-        pool.wanted - len(current),
-        pool.wanted + surge - len(members),
+    members, wanted = live(pool), targets(pool)
+    there = Counter(member.version for member in members)
+    too_many = sum(max(0, count - wanted.get(version, 0)) for version, count in there.items())
+    room = min(
+        pool.wanted + (surge(pool) if too_many else 0) - len(members),
         MAX_MEMBERS - len(pool.members),
     )
     if pool.spec.ephemeral:
-        missing = min(missing, pool.spec.size - pool.started_count)
+        room = min(room, pool.spec.size - pool.started_count)
     if pool.HasField("retry_time") and now >= seconds(pool.retry_time):
         pool.ClearField("retry_time")
-    if missing <= 0 or pool.paused or seen.listed is None or pool.HasField("retry_time"):
+    if room <= 0 or pool.paused or seen.listed is None or pool.HasField("retry_time"):
         return
     if pool.failures:
         # One tries, for all.
-        missing = 0 if any(member.state == STARTING for member in current) else 1
-    for _ in range(missing):
-        drawn = new_member()
-        pool.members.add(
-            id=drawn.id,
-            token_id=drawn.token_id,
-            state=STARTING,
-            version=pool.version,
-            place=seen.place,
-            coordinator_id=seen.coordinator_id,
-            create_time=timestamp(now),
-        )
-        pool.started_count += 1
-        made.start.append(drawn.id)
+        room = 0 if any(member.state == STARTING for member in members) else 1
+    for version, count in wanted.items():
+        for _ in range(min(room, count - there[version])):
+            room -= 1
+            _add_one(pool, version, seen, now, new_member(), made)
+
+
+def _add_one(pool: pool_pb2.Pool, version: int, seen: Seen, now: float, drawn: NewMember, made: Plan) -> None:
+    pool.members.add(
+        id=drawn.id,
+        token_id=drawn.token_id,
+        state=STARTING,
+        version=version,
+        place=seen.place,
+        coordinator_id=seen.coordinator_id,
+        create_time=timestamp(now),
+    )
+    pool.started_count += 1
+    made.start.append(drawn.id)
 
 
 def _take_away(pool: pool_pb2.Pool, seen: Seen, now: float, made: Plan) -> None:
-    """Stop the members that are too many, and those of earlier versions for which there are others."""
+    """Stop the members that are too many of their version, while enough of all are there."""
+    versions, wanted = targets(pool), pool.wanted
+    left = Counter(versions)
     members = live(pool)
-    old = [member for member in members if member.version != pool.version]
-    ready = sum(_serves(member) for member in members)
-
-    def take(member: pool_pb2.PoolMember, reason: str) -> None:
-        stop(member, reason, now)
+    enough = sum(counts(pool, member, now) for member in members)
+    # The oldest of those with the most to do stay.
+    excess: list[pool_pb2.PoolMember] = []
+    for member in sorted(members, key=lambda each: (not serves(each), -_in_flight(each, seen))):
+        left[member.version] -= 1
+        if left[member.version] < 0:
+            excess.append(member)
+    for member in reversed(excess):
+        if counts(pool, member, now):
+            if enough <= wanted:
+                continue
+            enough -= 1
+        elif serves(member) and enough < wanted:
+            continue
+        stop(member, "the pool is to have fewer" if member.version in versions else "another version", now)
         if member.id in made.start:
             made.start.remove(member.id)
         made.desire.pop(member.id, None)
-
-    for member in sorted(old, key=lambda each: (_serves(each), _in_flight(each, seen))):
-        if not _serves(member):
-            if len(members) > pool.wanted or pool.failures == 0:
-                take(member, "a new version takes its place")
-        elif ready > pool.wanted:
-            take(member, "a new version takes its place")
-            ready -= 1
-    members = live(pool)
-    surplus = len(members) - pool.wanted
-    if surplus <= 0 or (any(member.version != pool.version for member in members) and pool.wanted):
-        return
-    # The youngest of those with the least to do.
-    youngest = list(reversed(members))
-    youngest.sort(key=lambda each: (each.version == pool.version, _serves(each), _in_flight(each, seen)))
-    for member in youngest[:surplus]:
-        take(member, "the pool is to have fewer")
-
-
-def _serves(member: pool_pb2.PoolMember) -> bool:
-    return member.state == READY and not member.HasField("away_time")
 
 
 def _in_flight(member: pool_pb2.PoolMember, seen: Seen) -> int:
@@ -160,20 +147,22 @@ def _end(pool: pool_pb2.Pool, now: float, made: Plan) -> None:
 
 def _judge(pool: pool_pb2.Pool, seen: Seen) -> None:
     """The state of the pool."""
-    pool.ready_count = sum(map(_serves, pool.members))
-    settled = pool.ready_count == pool.wanted == len(pool.members) and all(
-        member.version == pool.version for member in pool.members
-    )
+    pool.ready_count = sum(map(serves, pool.members))
+    there = Counter(member.version for member in pool.members)
+    settled = pool.ready_count == pool.wanted and there == Counter(targets(pool)) and not pool.rolling
     if pool.deleting:
         pool.state = pool_pb2.POOL_STATE_DELETING
     elif pool.HasField("end_time"):
         pool.state = pool_pb2.POOL_STATE_ENDED
     elif pool.stopped and not pool.members:
         pool.state = pool_pb2.POOL_STATE_STOPPED
+    elif pool.idle and not pool.members:
+        pool.state = pool_pb2.POOL_STATE_IDLE
     elif pool.failures:
         pool.state = pool_pb2.POOL_STATE_FAILING
-    elif pool.paused and all(member.state == READY and member.paused for member in pool.members):
-        pool.state = pool_pb2.POOL_STATE_PAUSED
+    elif pool.paused:
+        rests = all(member.state == READY and member.paused for member in pool.members)
+        pool.state = pool_pb2.POOL_STATE_PAUSED if rests else pool_pb2.POOL_STATE_CHANGING
     else:
         pool.state = pool_pb2.POOL_STATE_READY if settled else pool_pb2.POOL_STATE_CHANGING
     if pool.state == pool_pb2.POOL_STATE_READY:

@@ -10,14 +10,17 @@ from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.pools.pool_codec import (
+    check_autoscale,
     check_pool_name,
     check_pool_spec,
     check_size,
+    check_template,
     without_secrets,
 )
-from weft.coordinator.pools.pool_rules import wanted_size
 from weft.coordinator.pools.pool_table import PoolTable
 from weft.coordinator.pools.provider_catalogue import KnownProvider
+from weft.coordinator.pools.rollout_rules import new_version, roll_back
+from weft.coordinator.pools.scaling_rules import wanted_size
 from weft.coordinator.request_checks import check_page_size, check_page_token, check_reason
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound
@@ -57,7 +60,13 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
     async def LaunchAgents(
         self, request: pool_pb2.LaunchAgentsRequest, context: Context
     ) -> pool_pb2.LaunchAgentsResponse:
-        spec = pool_pb2.PoolSpec(template=request.template, size=request.count or 1, ephemeral=True)
+        spec = pool_pb2.PoolSpec(
+            template=request.template,
+            size=request.count or 1,
+            ephemeral=True,
+            ttl=request.ttl if request.HasField("ttl") else None,
+            idle_stop=request.idle_stop if request.HasField("idle_stop") else None,
+        )
         name = request.name or f"launched-{secrets.token_hex(4)}"
         pool, existed = await self._create(name, spec)
         return pool_pb2.LaunchAgentsResponse(pool=pool, existed=existed)
@@ -74,9 +83,11 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             create_time=timestamp(now),
             update_time=timestamp(now),
             version=1,
+            last_version=1,
+            scaled=max(spec.autoscale.min, min(spec.autoscale.max, spec.size)),
             state=pool_pb2.POOL_STATE_CHANGING,
-            wanted=spec.size,
         )
+        pool.wanted = wanted_size(pool)
         known = await self._table.create(pool)
         if known is None:
             return pool, False
@@ -126,13 +137,21 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
         self, request: pool_pb2.ScalePoolRequest, context: Context
     ) -> pool_pb2.ScalePoolResponse:
         check_size(request.size, "size")
+        by_work = request.HasField("autoscale")
+        if by_work:
+            check_autoscale(request.autoscale, "autoscale")
 
         def scale(pool: pool_pb2.Pool) -> bool:
             if pool.spec.ephemeral:
                 raise refusals.invalid_field("an ephemeral pool keeps its size", field="name")
-            if pool.spec.size == request.size:
-                return False
-            pool.spec.size = request.size
+            if by_work:
+                pool.spec.autoscale.CopyFrom(request.autoscale)
+                pool.scaled = max(request.autoscale.min, min(request.autoscale.max, pool.wanted))
+                pool.ClearField("lower_time")
+            else:
+                pool.spec.size = request.size
+                pool.spec.ClearField("autoscale")
+            pool.idle = False
             return True
 
         return pool_pb2.ScalePoolResponse(pool=await self._change(request.name, scale))
@@ -154,9 +173,9 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
         self, request: pool_pb2.ResumePoolRequest, context: Context
     ) -> pool_pb2.ResumePoolResponse:
         def resume(pool: pool_pb2.Pool) -> bool:
-            if not (pool.paused or pool.stopped or pool.HasField("retry_time")):
+            if not (pool.paused or pool.stopped or pool.idle or pool.HasField("retry_time")):
                 return False
-            pool.paused, pool.pause_reason, pool.stopped = False, "", False
+            pool.paused, pool.pause_reason, pool.stopped, pool.idle = False, "", False, False
             pool.ClearField("retry_time")
             return True
 
@@ -169,12 +188,49 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
         def restart(pool: pool_pb2.Pool) -> bool:
             if pool.spec.ephemeral:
                 raise refusals.invalid_field("an ephemeral pool is not restarted", field="name")
-            pool.version += 1
-            pool.failures = 0
-            pool.ClearField("retry_time")
+            new_version(pool, None)
             return True
 
         return pool_pb2.RestartPoolResponse(pool=await self._change(request.name, restart))
+
+    @guard.unary
+    async def UpdatePool(
+        self, request: pool_pb2.UpdatePoolRequest, context: Context
+    ) -> pool_pb2.UpdatePoolResponse:
+        if request.percent > 100:
+            raise refusals.invalid_field("percent is at most 100", field="percent")
+        given = request.template if request.HasField("template") else None
+        if given is not None:
+            check_template(given, "template")
+            self._check_provider(given)
+
+        def update(pool: pool_pb2.Pool) -> bool:
+            if pool.spec.ephemeral:
+                raise refusals.invalid_field("an ephemeral pool is not updated", field="name")
+            if given is not None and given.provider != pool.spec.template.provider:
+                raise refusals.invalid_field(
+                    f"the members of this pool are run by {pool.spec.template.provider}: make another pool",
+                    field="template.provider",
+                )
+            is_new = given is not None and given != pool.spec.template
+            if is_new:
+                new_version(pool, given)
+            percent = request.percent % 100
+            if not is_new and percent == pool.percent:
+                return False
+            pool.percent, pool.rolling = percent, True
+            return True
+
+        return pool_pb2.UpdatePoolResponse(pool=await self._change(request.name, update))
+
+    @guard.unary
+    async def RollBackPool(
+        self, request: pool_pb2.RollBackPoolRequest, context: Context
+    ) -> pool_pb2.RollBackPoolResponse:
+        def back(pool: pool_pb2.Pool) -> bool:
+            return roll_back(pool, "an operator went back")
+
+        return pool_pb2.RollBackPoolResponse(pool=await self._change(request.name, back))
 
     @guard.unary
     async def StopPool(

@@ -48,6 +48,8 @@ const (
 	PoolState_POOL_STATE_DELETING PoolState = 6
 	// It was ephemeral, and its members have failed: `problem` says why. It is deleted an hour later.
 	PoolState_POOL_STATE_ENDED PoolState = 7
+	// It has no members, since they had nothing to do (`idle_stop`). They are started when there is work.
+	PoolState_POOL_STATE_IDLE PoolState = 8
 )
 
 // Enum value maps for PoolState.
@@ -61,6 +63,7 @@ var (
 		5: "POOL_STATE_STOPPED",
 		6: "POOL_STATE_DELETING",
 		7: "POOL_STATE_ENDED",
+		8: "POOL_STATE_IDLE",
 	}
 	PoolState_value = map[string]int32{
 		"POOL_STATE_UNSPECIFIED": 0,
@@ -71,6 +74,7 @@ var (
 		"POOL_STATE_STOPPED":     5,
 		"POOL_STATE_DELETING":    6,
 		"POOL_STATE_ENDED":       7,
+		"POOL_STATE_IDLE":        8,
 	}
 )
 
@@ -322,7 +326,16 @@ type PoolSpec struct {
 	// How many members it has: up to 200.
 	Size uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	// Its members are started once and not replaced; the pool ends with them.
-	Ephemeral     bool `protobuf:"varint,3,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
+	Ephemeral bool `protobuf:"varint,3,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
+	// It has as many members as the work needs. `size` is how many it begins with. Unset: it always has `size`. Not with `ephemeral`.
+	Autoscale *Autoscale `protobuf:"bytes,4,opt,name=autoscale,proto3" json:"autoscale,omitempty"`
+	// It is deleted after this time: 1 s to 10 years. Unset: it is kept.
+	Ttl *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// When its members have had nothing to do for so long, they are stopped, until tasks of their methods are queued: 1 s to 1 day. An ephemeral
+	// pool is deleted then. Unset: they are kept.
+	IdleStop *durationpb.Duration `protobuf:"bytes,6,opt,name=idle_stop,json=idleStop,proto3" json:"idle_stop,omitempty"`
+	// How members of a new version take the place of others.
+	Rollout       *Rollout `protobuf:"bytes,7,opt,name=rollout,proto3" json:"rollout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -378,6 +391,181 @@ func (x *PoolSpec) GetEphemeral() bool {
 	return false
 }
 
+func (x *PoolSpec) GetAutoscale() *Autoscale {
+	if x != nil {
+		return x.Autoscale
+	}
+	return nil
+}
+
+func (x *PoolSpec) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *PoolSpec) GetIdleStop() *durationpb.Duration {
+	if x != nil {
+		return x.IdleStop
+	}
+	return nil
+}
+
+func (x *PoolSpec) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+// How many members a pool has for the work that there is: the unfinished tasks of the methods that its members host, and the direct calls that
+// they run.
+type Autoscale struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The fewest members, and the most: up to 200.
+	Min uint32 `protobuf:"varint,1,opt,name=min,proto3" json:"min,omitempty"`
+	// See min. At least 1.
+	Max uint32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
+	// As many queued and running tasks and direct calls as one member is to have. 0: its slots, as the template says, or 1.
+	TargetPerMember uint32 `protobuf:"varint,3,opt,name=target_per_member,json=targetPerMember,proto3" json:"target_per_member,omitempty"`
+	// More members are started at once. There are fewer only when fewer would have done for this time: up to 1 day. Unset: 60 s.
+	CoolDown *durationpb.Duration `protobuf:"bytes,4,opt,name=cool_down,json=coolDown,proto3" json:"cool_down,omitempty"`
+	// The methods whose tasks count, by full name: at most 20. Empty: those that members host.
+	Methods       []string `protobuf:"bytes,5,rep,name=methods,proto3" json:"methods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Autoscale) Reset() {
+	*x = Autoscale{}
+	mi := &file_weft_v1_pool_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Autoscale) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Autoscale) ProtoMessage() {}
+
+func (x *Autoscale) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_pool_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Autoscale.ProtoReflect.Descriptor instead.
+func (*Autoscale) Descriptor() ([]byte, []int) {
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Autoscale) GetMin() uint32 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *Autoscale) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *Autoscale) GetTargetPerMember() uint32 {
+	if x != nil {
+		return x.TargetPerMember
+	}
+	return 0
+}
+
+func (x *Autoscale) GetCoolDown() *durationpb.Duration {
+	if x != nil {
+		return x.CoolDown
+	}
+	return nil
+}
+
+func (x *Autoscale) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+// How members of a new version take the place of others, after UpdatePool and RestartPool.
+type Rollout struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// While members are replaced, there may be so many more. 0: a quarter of the members, at least 1.
+	Surge uint32 `protobuf:"varint,1,opt,name=surge,proto3" json:"surge,omitempty"`
+	// A new member counts when it has been ready for so long, and its attempts do not keep failing: up to 1 h. Unset: 5 s.
+	HealthyFor *durationpb.Duration `protobuf:"bytes,2,opt,name=healthy_for,json=healthyFor,proto3" json:"healthy_for,omitempty"`
+	// A new version whose members have failed so many times in a row is rolled back: up to 100. 0: 3.
+	MaxFailures   uint32 `protobuf:"varint,3,opt,name=max_failures,json=maxFailures,proto3" json:"max_failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rollout) Reset() {
+	*x = Rollout{}
+	mi := &file_weft_v1_pool_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rollout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rollout) ProtoMessage() {}
+
+func (x *Rollout) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_pool_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
+func (*Rollout) Descriptor() ([]byte, []int) {
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Rollout) GetSurge() uint32 {
+	if x != nil {
+		return x.Surge
+	}
+	return 0
+}
+
+func (x *Rollout) GetHealthyFor() *durationpb.Duration {
+	if x != nil {
+		return x.HealthyFor
+	}
+	return nil
+}
+
+func (x *Rollout) GetMaxFailures() uint32 {
+	if x != nil {
+		return x.MaxFailures
+	}
+	return 0
+}
+
 // An agent of a pool. It is removed when its provider has it no more.
 type PoolMember struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -415,7 +603,7 @@ type PoolMember struct {
 
 func (x *PoolMember) Reset() {
 	*x = PoolMember{}
-	mi := &file_weft_v1_pool_proto_msgTypes[2]
+	mi := &file_weft_v1_pool_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +615,7 @@ func (x *PoolMember) String() string {
 func (*PoolMember) ProtoMessage() {}
 
 func (x *PoolMember) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[2]
+	mi := &file_weft_v1_pool_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +628,7 @@ func (x *PoolMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolMember.ProtoReflect.Descriptor instead.
 func (*PoolMember) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PoolMember) GetId() string {
@@ -587,14 +775,38 @@ type Pool struct {
 	// When it ended, of an ephemeral one that has failed.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// When starts failed last.
-	FailureTime   *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=failure_time,json=failureTime,proto3" json:"failure_time,omitempty"`
+	FailureTime *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=failure_time,json=failureTime,proto3" json:"failure_time,omitempty"`
+	// The methods that its members host, as they were last seen: at most 20. Kept where the work decides how many members there are.
+	Methods []string `protobuf:"bytes,23,rep,name=methods,proto3" json:"methods,omitempty"`
+	// How many members it should have by `autoscale`.
+	Scaled uint32 `protobuf:"varint,24,opt,name=scaled,proto3" json:"scaled,omitempty"`
+	// Since when fewer members would do, and how many at most.
+	LowerTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=lower_time,json=lowerTime,proto3" json:"lower_time,omitempty"`
+	// See lower_time.
+	LowerSize uint32 `protobuf:"varint,26,opt,name=lower_size,json=lowerSize,proto3" json:"lower_size,omitempty"`
+	// Since when its members have nothing to do.
+	IdleTime *timestamppb.Timestamp `protobuf:"bytes,27,opt,name=idle_time,json=idleTime,proto3" json:"idle_time,omitempty"`
+	// They were stopped for that.
+	Idle bool `protobuf:"varint,28,opt,name=idle,proto3" json:"idle,omitempty"`
+	// The highest version that there was.
+	LastVersion uint32 `protobuf:"varint,29,opt,name=last_version,json=lastVersion,proto3" json:"last_version,omitempty"`
+	// Members of its version take the place of others.
+	Rolling bool `protobuf:"varint,30,opt,name=rolling,proto3" json:"rolling,omitempty"`
+	// The version before the last update, and its template. 0: there is none.
+	PreviousVersion uint32 `protobuf:"varint,31,opt,name=previous_version,json=previousVersion,proto3" json:"previous_version,omitempty"`
+	// See previous_version.
+	PreviousTemplate *PoolTemplate `protobuf:"bytes,32,opt,name=previous_template,json=previousTemplate,proto3" json:"previous_template,omitempty"`
+	// So many of 100 members have its version; the rest have the previous one. 0: all.
+	Percent uint32 `protobuf:"varint,33,opt,name=percent,proto3" json:"percent,omitempty"`
+	// The version that was rolled back last, and why. Empty: none was, since the last update.
+	RolledBack    string `protobuf:"bytes,34,opt,name=rolled_back,json=rolledBack,proto3" json:"rolled_back,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pool) Reset() {
 	*x = Pool{}
-	mi := &file_weft_v1_pool_proto_msgTypes[3]
+	mi := &file_weft_v1_pool_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +818,7 @@ func (x *Pool) String() string {
 func (*Pool) ProtoMessage() {}
 
 func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[3]
+	mi := &file_weft_v1_pool_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +831,7 @@ func (x *Pool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pool.ProtoReflect.Descriptor instead.
 func (*Pool) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Pool) GetName() string {
@@ -776,6 +988,90 @@ func (x *Pool) GetFailureTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Pool) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Pool) GetScaled() uint32 {
+	if x != nil {
+		return x.Scaled
+	}
+	return 0
+}
+
+func (x *Pool) GetLowerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LowerTime
+	}
+	return nil
+}
+
+func (x *Pool) GetLowerSize() uint32 {
+	if x != nil {
+		return x.LowerSize
+	}
+	return 0
+}
+
+func (x *Pool) GetIdleTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IdleTime
+	}
+	return nil
+}
+
+func (x *Pool) GetIdle() bool {
+	if x != nil {
+		return x.Idle
+	}
+	return false
+}
+
+func (x *Pool) GetLastVersion() uint32 {
+	if x != nil {
+		return x.LastVersion
+	}
+	return 0
+}
+
+func (x *Pool) GetRolling() bool {
+	if x != nil {
+		return x.Rolling
+	}
+	return false
+}
+
+func (x *Pool) GetPreviousVersion() uint32 {
+	if x != nil {
+		return x.PreviousVersion
+	}
+	return 0
+}
+
+func (x *Pool) GetPreviousTemplate() *PoolTemplate {
+	if x != nil {
+		return x.PreviousTemplate
+	}
+	return nil
+}
+
+func (x *Pool) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *Pool) GetRolledBack() string {
+	if x != nil {
+		return x.RolledBack
+	}
+	return ""
+}
+
 // Asks to store a pool.
 type CreatePoolRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -789,7 +1085,7 @@ type CreatePoolRequest struct {
 
 func (x *CreatePoolRequest) Reset() {
 	*x = CreatePoolRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[4]
+	mi := &file_weft_v1_pool_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1097,7 @@ func (x *CreatePoolRequest) String() string {
 func (*CreatePoolRequest) ProtoMessage() {}
 
 func (x *CreatePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[4]
+	mi := &file_weft_v1_pool_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1110,7 @@ func (x *CreatePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePoolRequest.ProtoReflect.Descriptor instead.
 func (*CreatePoolRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreatePoolRequest) GetName() string {
@@ -844,7 +1140,7 @@ type CreatePoolResponse struct {
 
 func (x *CreatePoolResponse) Reset() {
 	*x = CreatePoolResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[5]
+	mi := &file_weft_v1_pool_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1152,7 @@ func (x *CreatePoolResponse) String() string {
 func (*CreatePoolResponse) ProtoMessage() {}
 
 func (x *CreatePoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[5]
+	mi := &file_weft_v1_pool_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1165,7 @@ func (x *CreatePoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePoolResponse.ProtoReflect.Descriptor instead.
 func (*CreatePoolResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreatePoolResponse) GetPool() *Pool {
@@ -894,14 +1190,18 @@ type LaunchAgentsRequest struct {
 	// What they are started from.
 	Template *PoolTemplate `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"`
 	// How many: up to 200. 0: 1.
-	Count         uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Count uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// As in PoolSpec.
+	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// As in PoolSpec.
+	IdleStop      *durationpb.Duration `protobuf:"bytes,5,opt,name=idle_stop,json=idleStop,proto3" json:"idle_stop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LaunchAgentsRequest) Reset() {
 	*x = LaunchAgentsRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[6]
+	mi := &file_weft_v1_pool_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1213,7 @@ func (x *LaunchAgentsRequest) String() string {
 func (*LaunchAgentsRequest) ProtoMessage() {}
 
 func (x *LaunchAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[6]
+	mi := &file_weft_v1_pool_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1226,7 @@ func (x *LaunchAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchAgentsRequest.ProtoReflect.Descriptor instead.
 func (*LaunchAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LaunchAgentsRequest) GetName() string {
@@ -950,6 +1250,20 @@ func (x *LaunchAgentsRequest) GetCount() uint32 {
 	return 0
 }
 
+func (x *LaunchAgentsRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *LaunchAgentsRequest) GetIdleStop() *durationpb.Duration {
+	if x != nil {
+		return x.IdleStop
+	}
+	return nil
+}
+
 // The ephemeral pool of the launched agents.
 type LaunchAgentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -963,7 +1277,7 @@ type LaunchAgentsResponse struct {
 
 func (x *LaunchAgentsResponse) Reset() {
 	*x = LaunchAgentsResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[7]
+	mi := &file_weft_v1_pool_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1289,7 @@ func (x *LaunchAgentsResponse) String() string {
 func (*LaunchAgentsResponse) ProtoMessage() {}
 
 func (x *LaunchAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[7]
+	mi := &file_weft_v1_pool_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1302,7 @@ func (x *LaunchAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchAgentsResponse.ProtoReflect.Descriptor instead.
 func (*LaunchAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LaunchAgentsResponse) GetPool() *Pool {
@@ -1016,7 +1330,7 @@ type GetPoolRequest struct {
 
 func (x *GetPoolRequest) Reset() {
 	*x = GetPoolRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[8]
+	mi := &file_weft_v1_pool_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1342,7 @@ func (x *GetPoolRequest) String() string {
 func (*GetPoolRequest) ProtoMessage() {}
 
 func (x *GetPoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[8]
+	mi := &file_weft_v1_pool_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1355,7 @@ func (x *GetPoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPoolRequest.ProtoReflect.Descriptor instead.
 func (*GetPoolRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetPoolRequest) GetName() string {
@@ -1062,7 +1376,7 @@ type GetPoolResponse struct {
 
 func (x *GetPoolResponse) Reset() {
 	*x = GetPoolResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[9]
+	mi := &file_weft_v1_pool_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1388,7 @@ func (x *GetPoolResponse) String() string {
 func (*GetPoolResponse) ProtoMessage() {}
 
 func (x *GetPoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[9]
+	mi := &file_weft_v1_pool_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1401,7 @@ func (x *GetPoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPoolResponse.ProtoReflect.Descriptor instead.
 func (*GetPoolResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetPoolResponse) GetPool() *Pool {
@@ -1110,7 +1424,7 @@ type ListPoolsRequest struct {
 
 func (x *ListPoolsRequest) Reset() {
 	*x = ListPoolsRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[10]
+	mi := &file_weft_v1_pool_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1436,7 @@ func (x *ListPoolsRequest) String() string {
 func (*ListPoolsRequest) ProtoMessage() {}
 
 func (x *ListPoolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[10]
+	mi := &file_weft_v1_pool_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1449,7 @@ func (x *ListPoolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoolsRequest.ProtoReflect.Descriptor instead.
 func (*ListPoolsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListPoolsRequest) GetPageSize() uint32 {
@@ -1165,7 +1479,7 @@ type ListPoolsResponse struct {
 
 func (x *ListPoolsResponse) Reset() {
 	*x = ListPoolsResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[11]
+	mi := &file_weft_v1_pool_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1491,7 @@ func (x *ListPoolsResponse) String() string {
 func (*ListPoolsResponse) ProtoMessage() {}
 
 func (x *ListPoolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[11]
+	mi := &file_weft_v1_pool_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1504,7 @@ func (x *ListPoolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoolsResponse.ProtoReflect.Descriptor instead.
 func (*ListPoolsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListPoolsResponse) GetPools() []*Pool {
@@ -1212,15 +1526,17 @@ type ScalePoolRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The pool's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How many members it should have: up to 200.
-	Size          uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// How many members it should have: up to 200. Ends `autoscale`.
+	Size uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// Instead: as many as the work needs.
+	Autoscale     *Autoscale `protobuf:"bytes,3,opt,name=autoscale,proto3" json:"autoscale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScalePoolRequest) Reset() {
 	*x = ScalePoolRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[12]
+	mi := &file_weft_v1_pool_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1548,7 @@ func (x *ScalePoolRequest) String() string {
 func (*ScalePoolRequest) ProtoMessage() {}
 
 func (x *ScalePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[12]
+	mi := &file_weft_v1_pool_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1561,7 @@ func (x *ScalePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScalePoolRequest.ProtoReflect.Descriptor instead.
 func (*ScalePoolRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ScalePoolRequest) GetName() string {
@@ -1262,6 +1578,13 @@ func (x *ScalePoolRequest) GetSize() uint32 {
 	return 0
 }
 
+func (x *ScalePoolRequest) GetAutoscale() *Autoscale {
+	if x != nil {
+		return x.Autoscale
+	}
+	return nil
+}
+
 // The pool, as stored.
 type ScalePoolResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1273,7 +1596,7 @@ type ScalePoolResponse struct {
 
 func (x *ScalePoolResponse) Reset() {
 	*x = ScalePoolResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[13]
+	mi := &file_weft_v1_pool_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1608,7 @@ func (x *ScalePoolResponse) String() string {
 func (*ScalePoolResponse) ProtoMessage() {}
 
 func (x *ScalePoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[13]
+	mi := &file_weft_v1_pool_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1621,7 @@ func (x *ScalePoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScalePoolResponse.ProtoReflect.Descriptor instead.
 func (*ScalePoolResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ScalePoolResponse) GetPool() *Pool {
@@ -1321,7 +1644,7 @@ type PausePoolRequest struct {
 
 func (x *PausePoolRequest) Reset() {
 	*x = PausePoolRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[14]
+	mi := &file_weft_v1_pool_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1656,7 @@ func (x *PausePoolRequest) String() string {
 func (*PausePoolRequest) ProtoMessage() {}
 
 func (x *PausePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[14]
+	mi := &file_weft_v1_pool_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1669,7 @@ func (x *PausePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PausePoolRequest.ProtoReflect.Descriptor instead.
 func (*PausePoolRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PausePoolRequest) GetName() string {
@@ -1374,7 +1697,7 @@ type PausePoolResponse struct {
 
 func (x *PausePoolResponse) Reset() {
 	*x = PausePoolResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[15]
+	mi := &file_weft_v1_pool_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1709,7 @@ func (x *PausePoolResponse) String() string {
 func (*PausePoolResponse) ProtoMessage() {}
 
 func (x *PausePoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[15]
+	mi := &file_weft_v1_pool_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1722,7 @@ func (x *PausePoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PausePoolResponse.ProtoReflect.Descriptor instead.
 func (*PausePoolResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PausePoolResponse) GetPool() *Pool {
@@ -1420,7 +1743,7 @@ type ResumePoolRequest struct {
 
 func (x *ResumePoolRequest) Reset() {
 	*x = ResumePoolRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[16]
+	mi := &file_weft_v1_pool_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1755,7 @@ func (x *ResumePoolRequest) String() string {
 func (*ResumePoolRequest) ProtoMessage() {}
 
 func (x *ResumePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[16]
+	mi := &file_weft_v1_pool_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1768,7 @@ func (x *ResumePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePoolRequest.ProtoReflect.Descriptor instead.
 func (*ResumePoolRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResumePoolRequest) GetName() string {
@@ -1466,7 +1789,7 @@ type ResumePoolResponse struct {
 
 func (x *ResumePoolResponse) Reset() {
 	*x = ResumePoolResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[17]
+	mi := &file_weft_v1_pool_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1801,7 @@ func (x *ResumePoolResponse) String() string {
 func (*ResumePoolResponse) ProtoMessage() {}
 
 func (x *ResumePoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[17]
+	mi := &file_weft_v1_pool_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1814,7 @@ func (x *ResumePoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePoolResponse.ProtoReflect.Descriptor instead.
 func (*ResumePoolResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResumePoolResponse) GetPool() *Pool {
@@ -1512,7 +1835,7 @@ type RestartPoolRequest struct {
 
 func (x *RestartPoolRequest) Reset() {
 	*x = RestartPoolRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[18]
+	mi := &file_weft_v1_pool_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1847,7 @@ func (x *RestartPoolRequest) String() string {
 func (*RestartPoolRequest) ProtoMessage() {}
 
 func (x *RestartPoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[18]
+	mi := &file_weft_v1_pool_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1860,7 @@ func (x *RestartPoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPoolRequest.ProtoReflect.Descriptor instead.
 func (*RestartPoolRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RestartPoolRequest) GetName() string {
@@ -1558,7 +1881,7 @@ type RestartPoolResponse struct {
 
 func (x *RestartPoolResponse) Reset() {
 	*x = RestartPoolResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[19]
+	mi := &file_weft_v1_pool_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1893,7 @@ func (x *RestartPoolResponse) String() string {
 func (*RestartPoolResponse) ProtoMessage() {}
 
 func (x *RestartPoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[19]
+	mi := &file_weft_v1_pool_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,10 +1906,212 @@ func (x *RestartPoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPoolResponse.ProtoReflect.Descriptor instead.
 func (*RestartPoolResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RestartPoolResponse) GetPool() *Pool {
+	if x != nil {
+		return x.Pool
+	}
+	return nil
+}
+
+// Asks for another template, or another part of the members that has it.
+type UpdatePoolRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pool's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The whole new template. Unset, or equal to the one in force: the version stays.
+	Template *PoolTemplate `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"`
+	// So many of 100 members get the version: 1 to 100. 0: all.
+	Percent       uint32 `protobuf:"varint,3,opt,name=percent,proto3" json:"percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePoolRequest) Reset() {
+	*x = UpdatePoolRequest{}
+	mi := &file_weft_v1_pool_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePoolRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePoolRequest) ProtoMessage() {}
+
+func (x *UpdatePoolRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_pool_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePoolRequest.ProtoReflect.Descriptor instead.
+func (*UpdatePoolRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *UpdatePoolRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpdatePoolRequest) GetTemplate() *PoolTemplate {
+	if x != nil {
+		return x.Template
+	}
+	return nil
+}
+
+func (x *UpdatePoolRequest) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+// The pool, as stored.
+type UpdatePoolResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pool.
+	Pool          *Pool `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePoolResponse) Reset() {
+	*x = UpdatePoolResponse{}
+	mi := &file_weft_v1_pool_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePoolResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePoolResponse) ProtoMessage() {}
+
+func (x *UpdatePoolResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_pool_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePoolResponse.ProtoReflect.Descriptor instead.
+func (*UpdatePoolResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *UpdatePoolResponse) GetPool() *Pool {
+	if x != nil {
+		return x.Pool
+	}
+	return nil
+}
+
+// Asks to go back to the version before.
+type RollBackPoolRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pool's name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollBackPoolRequest) Reset() {
+	*x = RollBackPoolRequest{}
+	mi := &file_weft_v1_pool_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollBackPoolRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollBackPoolRequest) ProtoMessage() {}
+
+func (x *RollBackPoolRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_pool_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollBackPoolRequest.ProtoReflect.Descriptor instead.
+func (*RollBackPoolRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RollBackPoolRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// The pool, as stored.
+type RollBackPoolResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pool.
+	Pool          *Pool `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollBackPoolResponse) Reset() {
+	*x = RollBackPoolResponse{}
+	mi := &file_weft_v1_pool_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollBackPoolResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollBackPoolResponse) ProtoMessage() {}
+
+func (x *RollBackPoolResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_pool_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollBackPoolResponse.ProtoReflect.Descriptor instead.
+func (*RollBackPoolResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RollBackPoolResponse) GetPool() *Pool {
 	if x != nil {
 		return x.Pool
 	}
@@ -1604,7 +2129,7 @@ type StopPoolRequest struct {
 
 func (x *StopPoolRequest) Reset() {
 	*x = StopPoolRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[20]
+	mi := &file_weft_v1_pool_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +2141,7 @@ func (x *StopPoolRequest) String() string {
 func (*StopPoolRequest) ProtoMessage() {}
 
 func (x *StopPoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[20]
+	mi := &file_weft_v1_pool_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +2154,7 @@ func (x *StopPoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPoolRequest.ProtoReflect.Descriptor instead.
 func (*StopPoolRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StopPoolRequest) GetName() string {
@@ -1650,7 +2175,7 @@ type StopPoolResponse struct {
 
 func (x *StopPoolResponse) Reset() {
 	*x = StopPoolResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[21]
+	mi := &file_weft_v1_pool_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +2187,7 @@ func (x *StopPoolResponse) String() string {
 func (*StopPoolResponse) ProtoMessage() {}
 
 func (x *StopPoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[21]
+	mi := &file_weft_v1_pool_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +2200,7 @@ func (x *StopPoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPoolResponse.ProtoReflect.Descriptor instead.
 func (*StopPoolResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StopPoolResponse) GetPool() *Pool {
@@ -1696,7 +2221,7 @@ type DeletePoolRequest struct {
 
 func (x *DeletePoolRequest) Reset() {
 	*x = DeletePoolRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[22]
+	mi := &file_weft_v1_pool_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +2233,7 @@ func (x *DeletePoolRequest) String() string {
 func (*DeletePoolRequest) ProtoMessage() {}
 
 func (x *DeletePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[22]
+	mi := &file_weft_v1_pool_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +2246,7 @@ func (x *DeletePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePoolRequest.ProtoReflect.Descriptor instead.
 func (*DeletePoolRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeletePoolRequest) GetName() string {
@@ -1742,7 +2267,7 @@ type DeletePoolResponse struct {
 
 func (x *DeletePoolResponse) Reset() {
 	*x = DeletePoolResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[23]
+	mi := &file_weft_v1_pool_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +2279,7 @@ func (x *DeletePoolResponse) String() string {
 func (*DeletePoolResponse) ProtoMessage() {}
 
 func (x *DeletePoolResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[23]
+	mi := &file_weft_v1_pool_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +2292,7 @@ func (x *DeletePoolResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePoolResponse.ProtoReflect.Descriptor instead.
 func (*DeletePoolResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeletePoolResponse) GetPool() *Pool {
@@ -1786,7 +2311,7 @@ type ListPoolProvidersRequest struct {
 
 func (x *ListPoolProvidersRequest) Reset() {
 	*x = ListPoolProvidersRequest{}
-	mi := &file_weft_v1_pool_proto_msgTypes[24]
+	mi := &file_weft_v1_pool_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +2323,7 @@ func (x *ListPoolProvidersRequest) String() string {
 func (*ListPoolProvidersRequest) ProtoMessage() {}
 
 func (x *ListPoolProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[24]
+	mi := &file_weft_v1_pool_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +2336,7 @@ func (x *ListPoolProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoolProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ListPoolProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{30}
 }
 
 // The providers.
@@ -1825,7 +2350,7 @@ type ListPoolProvidersResponse struct {
 
 func (x *ListPoolProvidersResponse) Reset() {
 	*x = ListPoolProvidersResponse{}
-	mi := &file_weft_v1_pool_proto_msgTypes[25]
+	mi := &file_weft_v1_pool_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2362,7 @@ func (x *ListPoolProvidersResponse) String() string {
 func (*ListPoolProvidersResponse) ProtoMessage() {}
 
 func (x *ListPoolProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[25]
+	mi := &file_weft_v1_pool_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2375,7 @@ func (x *ListPoolProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoolProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ListPoolProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListPoolProvidersResponse) GetProviders() []*PoolProvider {
@@ -1879,7 +2404,7 @@ type PoolProvider struct {
 
 func (x *PoolProvider) Reset() {
 	*x = PoolProvider{}
-	mi := &file_weft_v1_pool_proto_msgTypes[26]
+	mi := &file_weft_v1_pool_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +2416,7 @@ func (x *PoolProvider) String() string {
 func (*PoolProvider) ProtoMessage() {}
 
 func (x *PoolProvider) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_pool_proto_msgTypes[26]
+	mi := &file_weft_v1_pool_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2429,7 @@ func (x *PoolProvider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolProvider.ProtoReflect.Descriptor instead.
 func (*PoolProvider) Descriptor() ([]byte, []int) {
-	return file_weft_v1_pool_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_pool_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PoolProvider) GetName() string {
@@ -1974,11 +2499,26 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rSettingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"o\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\x02\n" +
 	"\bPoolSpec\x121\n" +
 	"\btemplate\x18\x01 \x01(\v2\x15.weft.v1.PoolTemplateR\btemplate\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\rR\x04size\x12\x1c\n" +
-	"\tephemeral\x18\x03 \x01(\bR\tephemeral\"\xab\x04\n" +
+	"\tephemeral\x18\x03 \x01(\bR\tephemeral\x120\n" +
+	"\tautoscale\x18\x04 \x01(\v2\x12.weft.v1.AutoscaleR\tautoscale\x12+\n" +
+	"\x03ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x126\n" +
+	"\tidle_stop\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bidleStop\x12*\n" +
+	"\arollout\x18\a \x01(\v2\x10.weft.v1.RolloutR\arollout\"\xad\x01\n" +
+	"\tAutoscale\x12\x10\n" +
+	"\x03min\x18\x01 \x01(\rR\x03min\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\rR\x03max\x12*\n" +
+	"\x11target_per_member\x18\x03 \x01(\rR\x0ftargetPerMember\x126\n" +
+	"\tcool_down\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bcoolDown\x12\x18\n" +
+	"\amethods\x18\x05 \x03(\tR\amethods\"~\n" +
+	"\aRollout\x12\x14\n" +
+	"\x05surge\x18\x01 \x01(\rR\x05surge\x12:\n" +
+	"\vhealthy_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"healthyFor\x12!\n" +
+	"\fmax_failures\x18\x03 \x01(\rR\vmaxFailures\"\xab\x04\n" +
 	"\n" +
 	"PoolMember\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
@@ -1998,7 +2538,7 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\tstop_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\bstopTime\x12\x16\n" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12\x19\n" +
 	"\btoken_id\x18\r \x01(\tR\atokenId\x12\x16\n" +
-	"\x06paused\x18\x0e \x01(\bR\x06paused\"\xb8\x06\n" +
+	"\x06paused\x18\x0e \x01(\bR\x06paused\"\xf8\t\n" +
 	"\x04Pool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04spec\x18\x02 \x01(\v2\x11.weft.v1.PoolSpecR\x04spec\x12\x10\n" +
@@ -2027,17 +2567,34 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"lost_count\x18\x13 \x01(\x04R\tlostCount\x12!\n" +
 	"\ffailed_count\x18\x14 \x01(\x04R\vfailedCount\x125\n" +
 	"\bend_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12=\n" +
-	"\ffailure_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\vfailureTime\"N\n" +
+	"\ffailure_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\vfailureTime\x12\x18\n" +
+	"\amethods\x18\x17 \x03(\tR\amethods\x12\x16\n" +
+	"\x06scaled\x18\x18 \x01(\rR\x06scaled\x129\n" +
+	"\n" +
+	"lower_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\tlowerTime\x12\x1d\n" +
+	"\n" +
+	"lower_size\x18\x1a \x01(\rR\tlowerSize\x127\n" +
+	"\tidle_time\x18\x1b \x01(\v2\x1a.google.protobuf.TimestampR\bidleTime\x12\x12\n" +
+	"\x04idle\x18\x1c \x01(\bR\x04idle\x12!\n" +
+	"\flast_version\x18\x1d \x01(\rR\vlastVersion\x12\x18\n" +
+	"\arolling\x18\x1e \x01(\bR\arolling\x12)\n" +
+	"\x10previous_version\x18\x1f \x01(\rR\x0fpreviousVersion\x12B\n" +
+	"\x11previous_template\x18  \x01(\v2\x15.weft.v1.PoolTemplateR\x10previousTemplate\x12\x18\n" +
+	"\apercent\x18! \x01(\rR\apercent\x12\x1f\n" +
+	"\vrolled_back\x18\" \x01(\tR\n" +
+	"rolledBack\"N\n" +
 	"\x11CreatePoolRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04spec\x18\x02 \x01(\v2\x11.weft.v1.PoolSpecR\x04spec\"Q\n" +
 	"\x12CreatePoolResponse\x12!\n" +
 	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\x12\x18\n" +
-	"\aexisted\x18\x02 \x01(\bR\aexisted\"r\n" +
+	"\aexisted\x18\x02 \x01(\bR\aexisted\"\xd7\x01\n" +
 	"\x13LaunchAgentsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\btemplate\x18\x02 \x01(\v2\x15.weft.v1.PoolTemplateR\btemplate\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\rR\x05count\"S\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x126\n" +
+	"\tidle_stop\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\bidleStop\"S\n" +
 	"\x14LaunchAgentsResponse\x12!\n" +
 	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\x12\x18\n" +
 	"\aexisted\x18\x02 \x01(\bR\aexisted\"$\n" +
@@ -2051,10 +2608,11 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"`\n" +
 	"\x11ListPoolsResponse\x12#\n" +
 	"\x05pools\x18\x01 \x03(\v2\r.weft.v1.PoolR\x05pools\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\":\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"l\n" +
 	"\x10ScalePoolRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\rR\x04size\"6\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\x120\n" +
+	"\tautoscale\x18\x03 \x01(\v2\x12.weft.v1.AutoscaleR\tautoscale\"6\n" +
 	"\x11ScalePoolResponse\x12!\n" +
 	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\">\n" +
 	"\x10PausePoolRequest\x12\x12\n" +
@@ -2069,6 +2627,16 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\x12RestartPoolRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"8\n" +
 	"\x13RestartPoolResponse\x12!\n" +
+	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\"t\n" +
+	"\x11UpdatePoolRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
+	"\btemplate\x18\x02 \x01(\v2\x15.weft.v1.PoolTemplateR\btemplate\x12\x18\n" +
+	"\apercent\x18\x03 \x01(\rR\apercent\"7\n" +
+	"\x12UpdatePoolResponse\x12!\n" +
+	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\")\n" +
+	"\x13RollBackPoolRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"9\n" +
+	"\x14RollBackPoolResponse\x12!\n" +
 	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\"%\n" +
 	"\x0fStopPoolRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"5\n" +
@@ -2086,7 +2654,7 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x18\n" +
 	"\apackage\x18\x03 \x01(\tR\apackage\x12\x14\n" +
 	"\x05place\x18\x04 \x01(\tR\x05place\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem*\xcc\x01\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem*\xe1\x01\n" +
 	"\tPoolState\x12\x1a\n" +
 	"\x16POOL_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13POOL_STATE_CHANGING\x10\x01\x12\x14\n" +
@@ -2095,12 +2663,13 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\x11POOL_STATE_PAUSED\x10\x04\x12\x16\n" +
 	"\x12POOL_STATE_STOPPED\x10\x05\x12\x17\n" +
 	"\x13POOL_STATE_DELETING\x10\x06\x12\x14\n" +
-	"\x10POOL_STATE_ENDED\x10\a*\x91\x01\n" +
+	"\x10POOL_STATE_ENDED\x10\a\x12\x13\n" +
+	"\x0fPOOL_STATE_IDLE\x10\b*\x91\x01\n" +
 	"\x0fPoolMemberState\x12!\n" +
 	"\x1dPOOL_MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aPOOL_MEMBER_STATE_STARTING\x10\x01\x12\x1b\n" +
 	"\x17POOL_MEMBER_STATE_READY\x10\x02\x12\x1e\n" +
-	"\x1aPOOL_MEMBER_STATE_STOPPING\x10\x032\x94\a\n" +
+	"\x1aPOOL_MEMBER_STATE_STOPPING\x10\x032\xbe\b\n" +
 	"\fFleetService\x12P\n" +
 	"\n" +
 	"CreatePool\x12\x1a.weft.v1.CreatePoolRequest\x1a\x1b.weft.v1.CreatePoolResponse\"\t\xca\xe1\x18\x05\n" +
@@ -2119,6 +2688,11 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"ResumePool\x12\x1a.weft.v1.ResumePoolRequest\x1a\x1b.weft.v1.ResumePoolResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x01\x04\x10\x01\x12S\n" +
 	"\vRestartPool\x12\x1b.weft.v1.RestartPoolRequest\x1a\x1c.weft.v1.RestartPoolResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x04\x10\x01\x12P\n" +
+	"\n" +
+	"UpdatePool\x12\x1a.weft.v1.UpdatePoolRequest\x1a\x1b.weft.v1.UpdatePoolResponse\"\t\xca\xe1\x18\x05\n" +
+	"\x01\x04\x10\x01\x12V\n" +
+	"\fRollBackPool\x12\x1c.weft.v1.RollBackPoolRequest\x1a\x1d.weft.v1.RollBackPoolResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x01\x04\x10\x01\x12J\n" +
 	"\bStopPool\x12\x18.weft.v1.StopPoolRequest\x1a\x19.weft.v1.StopPoolResponse\"\t\xca\xe1\x18\x05\n" +
 	"\x01\x04\x10\x01\x12P\n" +
@@ -2142,106 +2716,131 @@ func file_weft_v1_pool_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_pool_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_pool_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_weft_v1_pool_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_weft_v1_pool_proto_goTypes = []any{
 	(PoolState)(0),                    // 0: weft.v1.PoolState
 	(PoolMemberState)(0),              // 1: weft.v1.PoolMemberState
 	(*PoolTemplate)(nil),              // 2: weft.v1.PoolTemplate
 	(*PoolSpec)(nil),                  // 3: weft.v1.PoolSpec
-	(*PoolMember)(nil),                // 4: weft.v1.PoolMember
-	(*Pool)(nil),                      // 5: weft.v1.Pool
-	(*CreatePoolRequest)(nil),         // 6: weft.v1.CreatePoolRequest
-	(*CreatePoolResponse)(nil),        // 7: weft.v1.CreatePoolResponse
-	(*LaunchAgentsRequest)(nil),       // 8: weft.v1.LaunchAgentsRequest
-	(*LaunchAgentsResponse)(nil),      // 9: weft.v1.LaunchAgentsResponse
-	(*GetPoolRequest)(nil),            // 10: weft.v1.GetPoolRequest
-	(*GetPoolResponse)(nil),           // 11: weft.v1.GetPoolResponse
-	(*ListPoolsRequest)(nil),          // 12: weft.v1.ListPoolsRequest
-	(*ListPoolsResponse)(nil),         // 13: weft.v1.ListPoolsResponse
-	(*ScalePoolRequest)(nil),          // 14: weft.v1.ScalePoolRequest
-	(*ScalePoolResponse)(nil),         // 15: weft.v1.ScalePoolResponse
-	(*PausePoolRequest)(nil),          // 16: weft.v1.PausePoolRequest
-	(*PausePoolResponse)(nil),         // 17: weft.v1.PausePoolResponse
-	(*ResumePoolRequest)(nil),         // 18: weft.v1.ResumePoolRequest
-	(*ResumePoolResponse)(nil),        // 19: weft.v1.ResumePoolResponse
-	(*RestartPoolRequest)(nil),        // 20: weft.v1.RestartPoolRequest
-	(*RestartPoolResponse)(nil),       // 21: weft.v1.RestartPoolResponse
-	(*StopPoolRequest)(nil),           // 22: weft.v1.StopPoolRequest
-	(*StopPoolResponse)(nil),          // 23: weft.v1.StopPoolResponse
-	(*DeletePoolRequest)(nil),         // 24: weft.v1.DeletePoolRequest
-	(*DeletePoolResponse)(nil),        // 25: weft.v1.DeletePoolResponse
-	(*ListPoolProvidersRequest)(nil),  // 26: weft.v1.ListPoolProvidersRequest
-	(*ListPoolProvidersResponse)(nil), // 27: weft.v1.ListPoolProvidersResponse
-	(*PoolProvider)(nil),              // 28: weft.v1.PoolProvider
-	nil,                               // 29: weft.v1.PoolTemplate.LabelsEntry
-	nil,                               // 30: weft.v1.PoolTemplate.ResourcesEntry
-	nil,                               // 31: weft.v1.PoolTemplate.EnvironmentEntry
-	nil,                               // 32: weft.v1.PoolTemplate.SettingsEntry
-	(*durationpb.Duration)(nil),       // 33: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),     // 34: google.protobuf.Timestamp
+	(*Autoscale)(nil),                 // 4: weft.v1.Autoscale
+	(*Rollout)(nil),                   // 5: weft.v1.Rollout
+	(*PoolMember)(nil),                // 6: weft.v1.PoolMember
+	(*Pool)(nil),                      // 7: weft.v1.Pool
+	(*CreatePoolRequest)(nil),         // 8: weft.v1.CreatePoolRequest
+	(*CreatePoolResponse)(nil),        // 9: weft.v1.CreatePoolResponse
+	(*LaunchAgentsRequest)(nil),       // 10: weft.v1.LaunchAgentsRequest
+	(*LaunchAgentsResponse)(nil),      // 11: weft.v1.LaunchAgentsResponse
+	(*GetPoolRequest)(nil),            // 12: weft.v1.GetPoolRequest
+	(*GetPoolResponse)(nil),           // 13: weft.v1.GetPoolResponse
+	(*ListPoolsRequest)(nil),          // 14: weft.v1.ListPoolsRequest
+	(*ListPoolsResponse)(nil),         // 15: weft.v1.ListPoolsResponse
+	(*ScalePoolRequest)(nil),          // 16: weft.v1.ScalePoolRequest
+	(*ScalePoolResponse)(nil),         // 17: weft.v1.ScalePoolResponse
+	(*PausePoolRequest)(nil),          // 18: weft.v1.PausePoolRequest
+	(*PausePoolResponse)(nil),         // 19: weft.v1.PausePoolResponse
+	(*ResumePoolRequest)(nil),         // 20: weft.v1.ResumePoolRequest
+	(*ResumePoolResponse)(nil),        // 21: weft.v1.ResumePoolResponse
+	(*RestartPoolRequest)(nil),        // 22: weft.v1.RestartPoolRequest
+	(*RestartPoolResponse)(nil),       // 23: weft.v1.RestartPoolResponse
+	(*UpdatePoolRequest)(nil),         // 24: weft.v1.UpdatePoolRequest
+	(*UpdatePoolResponse)(nil),        // 25: weft.v1.UpdatePoolResponse
+	(*RollBackPoolRequest)(nil),       // 26: weft.v1.RollBackPoolRequest
+	(*RollBackPoolResponse)(nil),      // 27: weft.v1.RollBackPoolResponse
+	(*StopPoolRequest)(nil),           // 28: weft.v1.StopPoolRequest
+	(*StopPoolResponse)(nil),          // 29: weft.v1.StopPoolResponse
+	(*DeletePoolRequest)(nil),         // 30: weft.v1.DeletePoolRequest
+	(*DeletePoolResponse)(nil),        // 31: weft.v1.DeletePoolResponse
+	(*ListPoolProvidersRequest)(nil),  // 32: weft.v1.ListPoolProvidersRequest
+	(*ListPoolProvidersResponse)(nil), // 33: weft.v1.ListPoolProvidersResponse
+	(*PoolProvider)(nil),              // 34: weft.v1.PoolProvider
+	nil,                               // 35: weft.v1.PoolTemplate.LabelsEntry
+	nil,                               // 36: weft.v1.PoolTemplate.ResourcesEntry
+	nil,                               // 37: weft.v1.PoolTemplate.EnvironmentEntry
+	nil,                               // 38: weft.v1.PoolTemplate.SettingsEntry
+	(*durationpb.Duration)(nil),       // 39: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),     // 40: google.protobuf.Timestamp
 }
 var file_weft_v1_pool_proto_depIdxs = []int32{
-	29, // 0: weft.v1.PoolTemplate.labels:type_name -> weft.v1.PoolTemplate.LabelsEntry
-	30, // 1: weft.v1.PoolTemplate.resources:type_name -> weft.v1.PoolTemplate.ResourcesEntry
-	31, // 2: weft.v1.PoolTemplate.environment:type_name -> weft.v1.PoolTemplate.EnvironmentEntry
-	32, // 3: weft.v1.PoolTemplate.settings:type_name -> weft.v1.PoolTemplate.SettingsEntry
-	33, // 4: weft.v1.PoolTemplate.ready_timeout:type_name -> google.protobuf.Duration
-	33, // 5: weft.v1.PoolTemplate.stop_grace:type_name -> google.protobuf.Duration
+	35, // 0: weft.v1.PoolTemplate.labels:type_name -> weft.v1.PoolTemplate.LabelsEntry
+	36, // 1: weft.v1.PoolTemplate.resources:type_name -> weft.v1.PoolTemplate.ResourcesEntry
+	37, // 2: weft.v1.PoolTemplate.environment:type_name -> weft.v1.PoolTemplate.EnvironmentEntry
+	38, // 3: weft.v1.PoolTemplate.settings:type_name -> weft.v1.PoolTemplate.SettingsEntry
+	39, // 4: weft.v1.PoolTemplate.ready_timeout:type_name -> google.protobuf.Duration
+	39, // 5: weft.v1.PoolTemplate.stop_grace:type_name -> google.protobuf.Duration
 	2,  // 6: weft.v1.PoolSpec.template:type_name -> weft.v1.PoolTemplate
-	1,  // 7: weft.v1.PoolMember.state:type_name -> weft.v1.PoolMemberState
-	34, // 8: weft.v1.PoolMember.create_time:type_name -> google.protobuf.Timestamp
-	34, // 9: weft.v1.PoolMember.start_time:type_name -> google.protobuf.Timestamp
-	34, // 10: weft.v1.PoolMember.ready_time:type_name -> google.protobuf.Timestamp
-	34, // 11: weft.v1.PoolMember.away_time:type_name -> google.protobuf.Timestamp
-	34, // 12: weft.v1.PoolMember.stop_time:type_name -> google.protobuf.Timestamp
-	3,  // 13: weft.v1.Pool.spec:type_name -> weft.v1.PoolSpec
-	34, // 14: weft.v1.Pool.create_time:type_name -> google.protobuf.Timestamp
-	34, // 15: weft.v1.Pool.update_time:type_name -> google.protobuf.Timestamp
-	0,  // 16: weft.v1.Pool.state:type_name -> weft.v1.PoolState
-	4,  // 17: weft.v1.Pool.members:type_name -> weft.v1.PoolMember
-	34, // 18: weft.v1.Pool.retry_time:type_name -> google.protobuf.Timestamp
-	34, // 19: weft.v1.Pool.end_time:type_name -> google.protobuf.Timestamp
-	34, // 20: weft.v1.Pool.failure_time:type_name -> google.protobuf.Timestamp
-	3,  // 21: weft.v1.CreatePoolRequest.spec:type_name -> weft.v1.PoolSpec
-	5,  // 22: weft.v1.CreatePoolResponse.pool:type_name -> weft.v1.Pool
-	2,  // 23: weft.v1.LaunchAgentsRequest.template:type_name -> weft.v1.PoolTemplate
-	5,  // 24: weft.v1.LaunchAgentsResponse.pool:type_name -> weft.v1.Pool
-	5,  // 25: weft.v1.GetPoolResponse.pool:type_name -> weft.v1.Pool
-	5,  // 26: weft.v1.ListPoolsResponse.pools:type_name -> weft.v1.Pool
-	5,  // 27: weft.v1.ScalePoolResponse.pool:type_name -> weft.v1.Pool
-	5,  // 28: weft.v1.PausePoolResponse.pool:type_name -> weft.v1.Pool
-	5,  // 29: weft.v1.ResumePoolResponse.pool:type_name -> weft.v1.Pool
-	5,  // 30: weft.v1.RestartPoolResponse.pool:type_name -> weft.v1.Pool
-	5,  // 31: weft.v1.StopPoolResponse.pool:type_name -> weft.v1.Pool
-	5,  // 32: weft.v1.DeletePoolResponse.pool:type_name -> weft.v1.Pool
-	28, // 33: weft.v1.ListPoolProvidersResponse.providers:type_name -> weft.v1.PoolProvider
-	6,  // 34: weft.v1.FleetService.CreatePool:input_type -> weft.v1.CreatePoolRequest
-	8,  // 35: weft.v1.FleetService.LaunchAgents:input_type -> weft.v1.LaunchAgentsRequest
-	10, // 36: weft.v1.FleetService.GetPool:input_type -> weft.v1.GetPoolRequest
-	12, // 37: weft.v1.FleetService.ListPools:input_type -> weft.v1.ListPoolsRequest
-	14, // 38: weft.v1.FleetService.ScalePool:input_type -> weft.v1.ScalePoolRequest
-	16, // 39: weft.v1.FleetService.PausePool:input_type -> weft.v1.PausePoolRequest
-	18, // 40: weft.v1.FleetService.ResumePool:input_type -> weft.v1.ResumePoolRequest
-	20, // 41: weft.v1.FleetService.RestartPool:input_type -> weft.v1.RestartPoolRequest
-	22, // 42: weft.v1.FleetService.StopPool:input_type -> weft.v1.StopPoolRequest
-	24, // 43: weft.v1.FleetService.DeletePool:input_type -> weft.v1.DeletePoolRequest
-	26, // 44: weft.v1.FleetService.ListPoolProviders:input_type -> weft.v1.ListPoolProvidersRequest
-	7,  // 45: weft.v1.FleetService.CreatePool:output_type -> weft.v1.CreatePoolResponse
-	9,  // 46: weft.v1.FleetService.LaunchAgents:output_type -> weft.v1.LaunchAgentsResponse
-	11, // 47: weft.v1.FleetService.GetPool:output_type -> weft.v1.GetPoolResponse
-	13, // 48: weft.v1.FleetService.ListPools:output_type -> weft.v1.ListPoolsResponse
-	15, // 49: weft.v1.FleetService.ScalePool:output_type -> weft.v1.ScalePoolResponse
-	17, // 50: weft.v1.FleetService.PausePool:output_type -> weft.v1.PausePoolResponse
-	19, // 51: weft.v1.FleetService.ResumePool:output_type -> weft.v1.ResumePoolResponse
-	21, // 52: weft.v1.FleetService.RestartPool:output_type -> weft.v1.RestartPoolResponse
-	23, // 53: weft.v1.FleetService.StopPool:output_type -> weft.v1.StopPoolResponse
-	25, // 54: weft.v1.FleetService.DeletePool:output_type -> weft.v1.DeletePoolResponse
-	27, // 55: weft.v1.FleetService.ListPoolProviders:output_type -> weft.v1.ListPoolProvidersResponse
-	45, // [45:56] is the sub-list for method output_type
-	34, // [34:45] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	4,  // 7: weft.v1.PoolSpec.autoscale:type_name -> weft.v1.Autoscale
+	39, // 8: weft.v1.PoolSpec.ttl:type_name -> google.protobuf.Duration
+	39, // 9: weft.v1.PoolSpec.idle_stop:type_name -> google.protobuf.Duration
+	5,  // 10: weft.v1.PoolSpec.rollout:type_name -> weft.v1.Rollout
+	39, // 11: weft.v1.Autoscale.cool_down:type_name -> google.protobuf.Duration
+	39, // 12: weft.v1.Rollout.healthy_for:type_name -> google.protobuf.Duration
+	1,  // 13: weft.v1.PoolMember.state:type_name -> weft.v1.PoolMemberState
+	40, // 14: weft.v1.PoolMember.create_time:type_name -> google.protobuf.Timestamp
+	40, // 15: weft.v1.PoolMember.start_time:type_name -> google.protobuf.Timestamp
+	40, // 16: weft.v1.PoolMember.ready_time:type_name -> google.protobuf.Timestamp
+	40, // 17: weft.v1.PoolMember.away_time:type_name -> google.protobuf.Timestamp
+	40, // 18: weft.v1.PoolMember.stop_time:type_name -> google.protobuf.Timestamp
+	3,  // 19: weft.v1.Pool.spec:type_name -> weft.v1.PoolSpec
+	40, // 20: weft.v1.Pool.create_time:type_name -> google.protobuf.Timestamp
+	40, // 21: weft.v1.Pool.update_time:type_name -> google.protobuf.Timestamp
+	0,  // 22: weft.v1.Pool.state:type_name -> weft.v1.PoolState
+	6,  // 23: weft.v1.Pool.members:type_name -> weft.v1.PoolMember
+	40, // 24: weft.v1.Pool.retry_time:type_name -> google.protobuf.Timestamp
+	40, // 25: weft.v1.Pool.end_time:type_name -> google.protobuf.Timestamp
+	40, // 26: weft.v1.Pool.failure_time:type_name -> google.protobuf.Timestamp
+	40, // 27: weft.v1.Pool.lower_time:type_name -> google.protobuf.Timestamp
+	40, // 28: weft.v1.Pool.idle_time:type_name -> google.protobuf.Timestamp
+	2,  // 29: weft.v1.Pool.previous_template:type_name -> weft.v1.PoolTemplate
+	3,  // 30: weft.v1.CreatePoolRequest.spec:type_name -> weft.v1.PoolSpec
+	7,  // 31: weft.v1.CreatePoolResponse.pool:type_name -> weft.v1.Pool
+	2,  // 32: weft.v1.LaunchAgentsRequest.template:type_name -> weft.v1.PoolTemplate
+	39, // 33: weft.v1.LaunchAgentsRequest.ttl:type_name -> google.protobuf.Duration
+	39, // 34: weft.v1.LaunchAgentsRequest.idle_stop:type_name -> google.protobuf.Duration
+	7,  // 35: weft.v1.LaunchAgentsResponse.pool:type_name -> weft.v1.Pool
+	7,  // 36: weft.v1.GetPoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 37: weft.v1.ListPoolsResponse.pools:type_name -> weft.v1.Pool
+	4,  // 38: weft.v1.ScalePoolRequest.autoscale:type_name -> weft.v1.Autoscale
+	7,  // 39: weft.v1.ScalePoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 40: weft.v1.PausePoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 41: weft.v1.ResumePoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 42: weft.v1.RestartPoolResponse.pool:type_name -> weft.v1.Pool
+	2,  // 43: weft.v1.UpdatePoolRequest.template:type_name -> weft.v1.PoolTemplate
+	7,  // 44: weft.v1.UpdatePoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 45: weft.v1.RollBackPoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 46: weft.v1.StopPoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 47: weft.v1.DeletePoolResponse.pool:type_name -> weft.v1.Pool
+	34, // 48: weft.v1.ListPoolProvidersResponse.providers:type_name -> weft.v1.PoolProvider
+	8,  // 49: weft.v1.FleetService.CreatePool:input_type -> weft.v1.CreatePoolRequest
+	10, // 50: weft.v1.FleetService.LaunchAgents:input_type -> weft.v1.LaunchAgentsRequest
+	12, // 51: weft.v1.FleetService.GetPool:input_type -> weft.v1.GetPoolRequest
+	14, // 52: weft.v1.FleetService.ListPools:input_type -> weft.v1.ListPoolsRequest
+	16, // 53: weft.v1.FleetService.ScalePool:input_type -> weft.v1.ScalePoolRequest
+	18, // 54: weft.v1.FleetService.PausePool:input_type -> weft.v1.PausePoolRequest
+	20, // 55: weft.v1.FleetService.ResumePool:input_type -> weft.v1.ResumePoolRequest
+	22, // 56: weft.v1.FleetService.RestartPool:input_type -> weft.v1.RestartPoolRequest
+	24, // 57: weft.v1.FleetService.UpdatePool:input_type -> weft.v1.UpdatePoolRequest
+	26, // 58: weft.v1.FleetService.RollBackPool:input_type -> weft.v1.RollBackPoolRequest
+	28, // 59: weft.v1.FleetService.StopPool:input_type -> weft.v1.StopPoolRequest
+	30, // 60: weft.v1.FleetService.DeletePool:input_type -> weft.v1.DeletePoolRequest
+	32, // 61: weft.v1.FleetService.ListPoolProviders:input_type -> weft.v1.ListPoolProvidersRequest
+	9,  // 62: weft.v1.FleetService.CreatePool:output_type -> weft.v1.CreatePoolResponse
+	11, // 63: weft.v1.FleetService.LaunchAgents:output_type -> weft.v1.LaunchAgentsResponse
+	13, // 64: weft.v1.FleetService.GetPool:output_type -> weft.v1.GetPoolResponse
+	15, // 65: weft.v1.FleetService.ListPools:output_type -> weft.v1.ListPoolsResponse
+	17, // 66: weft.v1.FleetService.ScalePool:output_type -> weft.v1.ScalePoolResponse
+	19, // 67: weft.v1.FleetService.PausePool:output_type -> weft.v1.PausePoolResponse
+	21, // 68: weft.v1.FleetService.ResumePool:output_type -> weft.v1.ResumePoolResponse
+	23, // 69: weft.v1.FleetService.RestartPool:output_type -> weft.v1.RestartPoolResponse
+	25, // 70: weft.v1.FleetService.UpdatePool:output_type -> weft.v1.UpdatePoolResponse
+	27, // 71: weft.v1.FleetService.RollBackPool:output_type -> weft.v1.RollBackPoolResponse
+	29, // 72: weft.v1.FleetService.StopPool:output_type -> weft.v1.StopPoolResponse
+	31, // 73: weft.v1.FleetService.DeletePool:output_type -> weft.v1.DeletePoolResponse
+	33, // 74: weft.v1.FleetService.ListPoolProviders:output_type -> weft.v1.ListPoolProvidersResponse
+	62, // [62:75] is the sub-list for method output_type
+	49, // [49:62] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_pool_proto_init() }
@@ -2256,7 +2855,7 @@ func file_weft_v1_pool_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_pool_proto_rawDesc), len(file_weft_v1_pool_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   31,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

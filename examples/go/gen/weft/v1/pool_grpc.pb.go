@@ -32,6 +32,8 @@ const (
 	FleetService_PausePool_FullMethodName         = "/weft.v1.FleetService/PausePool"
 	FleetService_ResumePool_FullMethodName        = "/weft.v1.FleetService/ResumePool"
 	FleetService_RestartPool_FullMethodName       = "/weft.v1.FleetService/RestartPool"
+	FleetService_UpdatePool_FullMethodName        = "/weft.v1.FleetService/UpdatePool"
+	FleetService_RollBackPool_FullMethodName      = "/weft.v1.FleetService/RollBackPool"
 	FleetService_StopPool_FullMethodName          = "/weft.v1.FleetService/StopPool"
 	FleetService_DeletePool_FullMethodName        = "/weft.v1.FleetService/DeletePool"
 	FleetService_ListPoolProviders_FullMethodName = "/weft.v1.FleetService/ListPoolProviders"
@@ -90,6 +92,18 @@ type FleetServiceClient interface {
 	// Guarantee: durable when acknowledged. Each call replaces them. Errors: NOT_FOUND (POOL_NOT_FOUND), FAILED_PRECONDITION (POOL_DELETING,
 	// POOL_ENDED).
 	RestartPool(ctx context.Context, in *RestartPoolRequest, opts ...grpc.CallOption) (*RestartPoolResponse, error)
+	// Gives a pool another template, which makes a new version. Members of the new version take the place of others, some at a time: one goes
+	// when a new one is healthy. If the new version does not become healthy, the pool goes back to the one before by itself. With `percent`
+	// only this part of the members has the new version; a further call with another `percent` and no template goes on. May be repeated.
+	//
+	// Guarantee: durable when acknowledged. While it goes on, the pool has at least as many healthy members as before; each finishes what it
+	// runs within its grace. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: also another provider),
+	// FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+	UpdatePool(ctx context.Context, in *UpdatePoolRequest, opts ...grpc.CallOption) (*UpdatePoolResponse, error)
+	// Goes back to the version before the last update. May be repeated: a pool that has none does not change.
+	//
+	// Guarantee: as UpdatePool. Errors: NOT_FOUND (POOL_NOT_FOUND), FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+	RollBackPool(ctx context.Context, in *RollBackPoolRequest, opts ...grpc.CallOption) (*RollBackPoolResponse, error)
 	// Stops a pool: its members are stopped in order. The pool stays, without members, until it is resumed. May be repeated.
 	//
 	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (POOL_NOT_FOUND), FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
@@ -192,6 +206,26 @@ func (c *fleetServiceClient) RestartPool(ctx context.Context, in *RestartPoolReq
 	return out, nil
 }
 
+func (c *fleetServiceClient) UpdatePool(ctx context.Context, in *UpdatePoolRequest, opts ...grpc.CallOption) (*UpdatePoolResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdatePoolResponse)
+	err := c.cc.Invoke(ctx, FleetService_UpdatePool_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fleetServiceClient) RollBackPool(ctx context.Context, in *RollBackPoolRequest, opts ...grpc.CallOption) (*RollBackPoolResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RollBackPoolResponse)
+	err := c.cc.Invoke(ctx, FleetService_RollBackPool_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *fleetServiceClient) StopPool(ctx context.Context, in *StopPoolRequest, opts ...grpc.CallOption) (*StopPoolResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StopPoolResponse)
@@ -275,6 +309,18 @@ type FleetServiceServer interface {
 	// Guarantee: durable when acknowledged. Each call replaces them. Errors: NOT_FOUND (POOL_NOT_FOUND), FAILED_PRECONDITION (POOL_DELETING,
 	// POOL_ENDED).
 	RestartPool(context.Context, *RestartPoolRequest) (*RestartPoolResponse, error)
+	// Gives a pool another template, which makes a new version. Members of the new version take the place of others, some at a time: one goes
+	// when a new one is healthy. If the new version does not become healthy, the pool goes back to the one before by itself. With `percent`
+	// only this part of the members has the new version; a further call with another `percent` and no template goes on. May be repeated.
+	//
+	// Guarantee: durable when acknowledged. While it goes on, the pool has at least as many healthy members as before; each finishes what it
+	// runs within its grace. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: also another provider),
+	// FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+	UpdatePool(context.Context, *UpdatePoolRequest) (*UpdatePoolResponse, error)
+	// Goes back to the version before the last update. May be repeated: a pool that has none does not change.
+	//
+	// Guarantee: as UpdatePool. Errors: NOT_FOUND (POOL_NOT_FOUND), FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+	RollBackPool(context.Context, *RollBackPoolRequest) (*RollBackPoolResponse, error)
 	// Stops a pool: its members are stopped in order. The pool stays, without members, until it is resumed. May be repeated.
 	//
 	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (POOL_NOT_FOUND), FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
@@ -320,6 +366,12 @@ func (UnimplementedFleetServiceServer) ResumePool(context.Context, *ResumePoolRe
 }
 func (UnimplementedFleetServiceServer) RestartPool(context.Context, *RestartPoolRequest) (*RestartPoolResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method RestartPool not implemented")
+}
+func (UnimplementedFleetServiceServer) UpdatePool(context.Context, *UpdatePoolRequest) (*UpdatePoolResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method UpdatePool not implemented")
+}
+func (UnimplementedFleetServiceServer) RollBackPool(context.Context, *RollBackPoolRequest) (*RollBackPoolResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method RollBackPool not implemented")
 }
 func (UnimplementedFleetServiceServer) StopPool(context.Context, *StopPoolRequest) (*StopPoolResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method StopPool not implemented")
@@ -495,6 +547,42 @@ func _FleetService_RestartPool_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FleetService_UpdatePool_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdatePoolRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).UpdatePool(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_UpdatePool_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).UpdatePool(ctx, req.(*UpdatePoolRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FleetService_RollBackPool_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RollBackPoolRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).RollBackPool(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_RollBackPool_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).RollBackPool(ctx, req.(*RollBackPoolRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _FleetService_StopPool_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StopPoolRequest)
 	if err := dec(in); err != nil {
@@ -587,6 +675,14 @@ var FleetService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RestartPool",
 			Handler:    _FleetService_RestartPool_Handler,
+		},
+		{
+			MethodName: "UpdatePool",
+			Handler:    _FleetService_UpdatePool_Handler,
+		},
+		{
+			MethodName: "RollBackPool",
+			Handler:    _FleetService_RollBackPool_Handler,
 		},
 		{
 			MethodName: "StopPool",
