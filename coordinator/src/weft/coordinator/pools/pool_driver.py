@@ -13,13 +13,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-
-from google.protobuf.message import DecodeError
 
 from weft.coordinator.pools.member_start import MemberStart
 from weft.coordinator.pools.pool_plan import Load, Plan, Seen, SeenAgent
+from weft.coordinator.pools.pool_rows import PoolRows
 from weft.coordinator.pools.pool_rules import plan
 from weft.coordinator.pools.pool_table import PoolTable, pool_of
 from weft.coordinator.pools.provider import AgentProvider, ListedMember
@@ -66,21 +65,14 @@ class FleetAccess:
     load: Callable[[Sequence[str], Mapping[str, SeenAgent]], Awaitable[Load]]
 
 
-@dataclass(slots=True)
-class _Rows:
-    """The rows of the provider's pools, as last read."""
-
-    rows: list[TableRow] = field(default_factory=list)
-    stale: bool = True
-    # A row that cannot be read: of a newer version. What it has may be its members.
-    unreadable: bool = False
-
-
 class PoolDriver:
     """The pools of one provider.
 
     Args:
         alone: no other coordinator shares the store.
+
+    Attributes:
+        rows: of its pools.
     """
 
     def __init__(
@@ -96,7 +88,7 @@ class PoolDriver:
         self._table, self._provider, self._start, self._fleet = table, provider, start, fleet
         self._coordinator_id, self._alone = coordinator_id[:_MAX_NAME_CHARS], alone
         self._place = _short(provider.place)
-        self._known = _Rows()
+        self.rows = PoolRows(table, provider.name)
         self._wake = asyncio.Event()
         self._calls = ProviderCalls(provider, self._wake.set)
         self._task: asyncio.Task[None] | None = None
@@ -115,7 +107,7 @@ class PoolDriver:
         await self._calls.close()
 
     def rows_changed(self) -> None:
-        self._known.stale = True
+        self.rows.stale = True
         self._wake.set()
 
     def changed(self) -> None:
@@ -127,13 +119,9 @@ class PoolDriver:
         """Why the provider cannot be used now. Empty: it can."""
         return self._calls.problem
 
-    def methods(self) -> set[str]:
-        """The methods whose tasks may be what members are started for."""
-        return {method for row in self._known.rows for method in watched_methods(pool_of(row))}
-
     @property
     def has_pools(self) -> bool:
-        return bool(self._known.rows)
+        return bool(self.rows.known)
 
     # -- looks ----------------------------------------------------------------------------------------------------
 
@@ -158,36 +146,21 @@ class PoolDriver:
 
     async def _look(self) -> float | None:
         """Look at all pools. Returns how long nothing needs to be looked at without news; None: for ever."""
-        await self._read()
-        if not self._known.rows and not self._had_members:
+        await self.rows.read()
+        if not self.rows.known and not self._had_members:
             return None
         listed = await self._calls.list()
         # After the list: what was started before has its row by now.
-        await self._read()
+        await self.rows.read()
         settled = True
-        for row in self._known.rows:
+        for row in self.rows.known:
             settled = await self._drive(row, listed) and settled
         if listed is not None:
             await self._clear(listed)
             self._had_members = bool(listed)
-        if not self._known.rows and not self._had_members:
+        if not self.rows.known and not self._had_members:
             return None
         return _SETTLED_S if settled else _CHANGING_S
-
-    async def _read(self, *, anew: bool = False) -> None:
-        if not self._known.stale and not anew:
-            return
-        self._known.stale = False
-        try:
-            rows = await self._table.rows()
-        except BaseException:
-            self._known.stale = True
-            raise
-        providers = [_provider_of(row) for row in rows]
-        self._known.unreadable = None in providers
-        self._known.rows = [
-            row for row, provider in zip(rows, providers, strict=True) if provider == self._provider.name
-        ]
 
     # -- one pool -------------------------------------------------------------------------------------------------
 
@@ -252,8 +225,8 @@ class PoolDriver:
         strangers = [each for each in self._strangers(listed) if each not in self._calls.busy]
         if not strangers:
             return
-        await self._read(anew=True)
-        for member_id in self._strangers(listed) if not self._known.unreadable else ():
+        await self.rows.read(anew=True)
+        for member_id in self._strangers(listed) if not self.rows.unreadable else ():
             if listed[member_id].running:
                 log.warning("pool.leftover", provider=self._provider.name, agent_id=member_id)
                 self._calls.ask_stop(member_id, _LEFTOVER_GRACE_S)
@@ -261,16 +234,7 @@ class PoolDriver:
                 self._calls.ask_forget(member_id)
 
     def _strangers(self, listed: Mapping[str, ListedMember]) -> set[str]:
-        return listed.keys() - {member.id for row in self._known.rows for member in pool_of(row).members}
-
-
-def _provider_of(row: TableRow) -> str | None:
-    """The provider of a pool. None: its row cannot be read."""
-    try:
-        return pool_of(row).spec.template.provider
-    except DecodeError:
-        log.error("pool.unreadable", pool=row.key)  # noqa: TRY400
-        return None
+        return listed.keys() - self.rows.members()
 
 
 def _short(place: str) -> str:

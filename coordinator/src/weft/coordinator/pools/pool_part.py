@@ -127,7 +127,7 @@ class PoolPart(MeshPart):
         return Load(sum(each.queued for each in found), sum(each.running for each in found), used)
 
     async def methods(self) -> set[str]:
-        return set().union(*(driver.methods() for driver in self._drivers.values()))
+        return set().union(*(driver.rows.methods() for driver in self._drivers.values()))
 
     async def _desire(self, agent_id: str, desired: fleet_pb2.DesiredState) -> None:
         try:
