@@ -12,6 +12,7 @@ import pytest
 from tests.support.certificates import TestAuthority
 from weft.cli.doctor import (
     audit_checks,
+    authority_checks,
     environment_checks,
     mesh_checks,
     store_checks,
@@ -38,7 +39,7 @@ from weft.rpc.process.version import VERSION
 from weft.rpc.security.channel_credentials import ChannelSecurity
 from weft.rpc.security.process_tls import files_of
 from weft.rpc.security.tls import Tls
-from weft.v1 import access_pb2, audit_pb2, fleet_pb2, security_pb2
+from weft.v1 import access_pb2, audit_pb2, certificate_pb2, fleet_pb2, security_pb2
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 METHOD = "acme.v1.Billing/Charge"
@@ -275,3 +276,19 @@ def test_an_audit_that_cannot_be_written_is_named() -> None:
     assert unwritten.do
     assert lost.do
     assert not list(audit_checks.findings(audit_pb2.ListAuditEventsResponse()))
+
+
+def test_an_authority_that_ends_or_changes() -> None:
+    said = certificate_pb2.GetAuthorityResponse(pin="sha256:00")
+    said.expire_time.FromDatetime(NOW + timedelta(days=100))
+    assert list(authority_checks.findings(None, NOW)) == []
+    assert list(authority_checks.findings(said, NOW)) == []
+    said.expire_time.FromDatetime(NOW + timedelta(days=80))
+    (found,) = authority_checks.findings(said, NOW)
+    assert (found.level, "80 days" in found.text) == ("warning", True)
+    said.change.next_pin = "sha256:11"
+    said.change.sign_time.FromDatetime(NOW + timedelta(days=1))
+    said.change.end_time.FromDatetime(NOW + timedelta(days=2))
+    (found,) = authority_checks.findings(said, NOW)
+    assert found.level == "ok"
+    assert "sha256:11" in found.text

@@ -74,6 +74,7 @@ def _counted(found: list[Diagnosis], level: str) -> str:
 async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     from weft.cli.doctor import (
         audit_checks,
+        authority_checks,
         channelz_checks,
         environment_checks,
         mesh_checks,
@@ -106,17 +107,19 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     if all(each.level == "problem" for each in reached):
         return found
     async with connect(target, use_proxy=use_proxy) as mesh:
-        agents, queues, stats, tokens, audit = await asyncio.gather(
+        agents, queues, stats, tokens, audit, authority = await asyncio.gather(
             mesh.fleet.agents(),
             mesh.fleet.queues(),
             mesh.stats(),
             token_checks.listed(mesh),
             audit_checks.asked(mesh),
+            authority_checks.asked(mesh),
         )
     found += mesh_checks.insecure(stats)
     found += mesh_checks.limited(stats)
     found += audit_checks.findings(audit)
     found += token_checks.findings(tokens, datetime.now(UTC))
+    found += authority_checks.findings(authority, datetime.now(UTC))
     servers = {f"coordinator {each}": (each, "") for each in target.split(",")}
     servers |= {
         f"agent {each.id}": (each.advertised_address, each.tls_name) for each in agents if each.tls_name
