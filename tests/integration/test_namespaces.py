@@ -46,12 +46,14 @@ from weft.v1 import (
     stats_pb2,
     stats_pb2_grpc,
     task_pb2,
+    usage_pb2,
+    usage_pb2_grpc,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEAM, OTHER = "team-a", "team-b"
-TOPIC = "probe.v1.ProbeRequest"
+TOPIC = "probe.v1.Payload"
 PAYLOAD = ProbeRequest(text="a secret").SerializeToString()
 
 
@@ -102,6 +104,15 @@ async def ids(sites: Sites) -> dict[str, str]:
     event = event_pb2.NewEvent(topic=TOPIC, payload=PAYLOAD, id="e1")
     events = event_pb2_grpc.EventServiceStub(channel)
     await events.PublishEvents(event_pb2.PublishEventsRequest(events=[event]), timeout=10)
+    delivered = event_pb2.SubscriptionSpec(topic=TOPIC, delivery={"method": ECHO})
+    subscription = event_pb2.CreateSubscriptionRequest(name="secret-subscription", spec=delivered)
+    await events.CreateSubscription(subscription, timeout=10)
+    budget = usage_pb2.Budget(
+        name="secret-budget", method=ECHO, unit="attempts", amount=1e9, period=1, action=1
+    )
+    await usage_pb2_grpc.UsageServiceStub(channel).SetBudget(
+        usage_pb2.SetBudgetRequest(budget=budget), timeout=10
+    )
     return {
         "topic": TOPIC,
         "task_id": task.id,
@@ -112,6 +123,8 @@ async def ids(sites: Sites) -> dict[str, str]:
         "group": "secret-group",
         "GroupService.name": "secret-group",
         "ScheduleService.name": "secret-schedule",
+        "EventService.name": "secret-subscription",
+        "UsageService.name": "secret-budget",
         "FleetService.name": "secret-pool",
         "MethodService.name": ECHO,
         "service": "probe.v1.ProbeService",
@@ -127,6 +140,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "WaitGroup": {"timeout": {"seconds": 0, "nanos": 100_000_000}},
     "UpdateSchedule": {"spec": {"method": ECHO, "payload": PAYLOAD, "cron": "0 0 1 1 *"}},
     "UpdateMethod": {"policy": {"priority": 3}, "update_mask": {"paths": ["priority"]}},
+    "UpdateSubscription": {"paused": True},
     "Report": {"epoch": 1, "message": {"goodbye": True}},
 }
 # In the right namespace they may answer as for nothing: a filter, or a report of a session that is over.
