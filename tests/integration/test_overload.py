@@ -22,8 +22,11 @@ from weft.rpc.errors import status_of_call
 from weft.v1 import fleet_pb2
 
 LASTS_S = float(os.environ.get("TEST_OVERLOAD_S", "3"))
-SLOTS, RUN_S, LEFT_S = 8, 0.05, 1.0
+# So few a second that the coordinator's own CPU is no bound, also on a machine that others use: 80.
+SLOTS, RUN_S, LEFT_S = 8, 0.1, 1.0
 TIMES = 3
+# All at once, and how many of them the coordinator lets wait.
+CALLERS, MAX_CALLS = 2000, 500
 # Of the peak, and times the idle 99th percentile; in tests that share the machine with others.
 LONG = LASTS_S >= 30
 GOODPUT, SLOWER = (0.9, 3.0) if LONG else (0.7, 10.0)
@@ -58,19 +61,22 @@ class Load:
         while (began := time.monotonic()) < ends_at:
             await self.stub.Call(ProbeRequest(sleep_s=RUN_S), timeout=10, metadata=(("weft-priority", "9"),))
             took.append(time.monotonic() - began)
+            self.ends["OK"] += 1
             await asyncio.sleep(0.05)
         return sorted(took)[int(0.99 * len(took))]
 
     async def closed(self, lasts_s: float) -> float:
         """As many calls a second as can be done."""
-        ends_at, before = time.monotonic() + lasts_s, self.ends["OK"]
+        began, before = time.monotonic(), self.ends["OK"]
+        ends_at = began + lasts_s
 
         async def caller() -> None:
             while time.monotonic() < ends_at:
                 await self.one(30.0)
 
         await asyncio.gather(*(caller() for _ in range(3 * SLOTS)))
-        return (self.ends["OK"] - before) / lasts_s
+        # The last ones, too.
+        return (self.ends["OK"] - before) / (time.monotonic() - began)
 
     async def at_rate(self, rate: float, ends_at: float) -> None:
         """So many calls a second, whatever becomes of them."""
@@ -93,9 +99,10 @@ async def test_three_times_the_work(doors: tuple[MeshHarness, MeshHarness]) -> N
     idle_s = await high.high(time.monotonic() + 1.0)
     peak = await load.closed(1.5)
     load.ends.clear()
+    high.ends.clear()
     ends_at = time.monotonic() + LASTS_S
     high_s, _ = await asyncio.gather(high.high(ends_at), load.at_rate(TIMES * peak, ends_at))
-    ends, goodput = load.ends, load.ends["OK"] / LASTS_S
+    ends, goodput = load.ends, (load.ends["OK"] + high.ends["OK"]) / LASTS_S
     told = (
         f"peak {peak:.0f}/s, goodput {goodput:.0f}/s ({goodput / peak:.0%}), {dict(ends)},"
         f" high priority p99 {idle_s * 1000:.0f} -> {high_s * 1000:.0f} ms"
@@ -110,3 +117,23 @@ async def test_three_times_the_work(doors: tuple[MeshHarness, MeshHarness]) -> N
     for mesh in doors:
         assert mesh.coordinator_process is not None
         assert "agent.lost" not in mesh.coordinator_process.output()
+
+
+@pytest.mark.slow
+async def test_more_at_once_than_may_wait(mesh: MeshHarness) -> None:
+    """A stock client's calls are served or refused with a reason: gRPC itself cancels none. There is room for a higher priority."""
+    await mesh.coordinator(max_calls=MAX_CALLS)
+    await mesh.agent("a1", slots=256)
+    await mesh.wait_serving()
+    load, high = Load(mesh.own_channel()), Load(mesh.own_channel())
+    async with asyncio.TaskGroup() as calls:
+        for _ in range(CALLERS):
+            calls.create_task(load.one(60.0))
+
+        async def full() -> bool:
+            return load.ends["RESOURCE_EXHAUSTED"] > 0
+
+        await mesh.eventually(full, "the first call is refused")
+        await high.high(time.monotonic() + 0.2)
+    assert load.ends.keys() == {"OK", "RESOURCE_EXHAUSTED"}
+    assert load.ends["OK"] >= MAX_CALLS

@@ -7,8 +7,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from grpc_status import rpc_status
 
+from weft.coordinator.calls.call_options import is_urgent
 from weft.rpc import errors
 from weft.rpc.calls.admission import Admission
 from weft.rpc.network.channel import server_options
@@ -56,3 +58,37 @@ async def _failure(call: Any) -> grpc.aio.AioRpcError:
     except grpc.aio.AioRpcError as error:
         return error
     raise AssertionError("it was taken")
+
+
+async def test_a_tenth_more_is_for_urgent_calls() -> None:
+    admission = Admission(20, "the setting max_calls", is_urgent)
+    release = asyncio.Event()
+
+    class Call:
+        def __init__(self, *metadata: tuple[str, str | bytes]) -> None:
+            self._metadata = metadata
+
+        def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+            return self._metadata
+
+        async def abort(self, *_: object) -> None:
+            raise grpc.aio.AbortError
+
+    async def wait(_: bytes, __: Any) -> None:
+        await release.wait()
+
+    behaviour = admission.bounded(grpc.unary_unary_rpc_method_handler(wait)).unary_unary
+    assert behaviour is not None
+    taken = [asyncio.create_task(behaviour(b"", Call())) for _ in range(20)]
+    urgent = Call(("weft-mode", "durable"), ("weft-priority", "6"))
+    for call in (Call(), Call(("weft-priority", "5")), Call(("weft-priority", "high"), ("x", "9")), urgent):
+        await asyncio.sleep(0)
+        if call is urgent:
+            taken += [asyncio.create_task(behaviour(b"", call)) for _ in range(2)]
+            await asyncio.sleep(0)
+        with pytest.raises(grpc.aio.AbortError):
+            await behaviour(b"", call)
+    assert (admission.calls, admission.refused) == (22, 4)
+    release.set()
+    await asyncio.gather(*taken)
+    assert admission.calls == 0

@@ -180,6 +180,13 @@ def test_a_tenant_that_asks_for_little_does_not_pay_for_others() -> None:
     assert isinstance(forecast.join("l", loud, 500, 2.0, 10.0), TooLate)
 
 
+def test_pauses_of_the_agents_cost_little_more_than_themselves() -> None:
+    pauses = {5.0 * at: 0 for at in range(1, 6)} | {5.0 * at + 0.3: 20 for at in range(1, 6)}
+    simulation = Simulation([Caller(NORMAL, 3 * CAPACITY, 1.0)], changes=pauses)
+    simulation.run(30.0)
+    assert simulation.ends[0]["served"] > 0.95 * CAPACITY * (30 - 5 * 0.3), simulation.ends
+
+
 def test_more_agents_are_noticed() -> None:
     simulation = Simulation([Caller(NORMAL, 800, 1.0)], slots=10, changes={10.0: 60})
     simulation.run(20.0)
@@ -204,7 +211,7 @@ def test_what_is_not_told_of_is_forgotten() -> None:
     # What came in a moment is let through.
     assert forecast.join("b", NORMAL, 10, 1.0, 10.0 + LEARN_S / 2) is None
     late = forecast.join("c", NORMAL, 10, 1.0, 10.0 + LEARN_S)
-    assert late == TooLate(10, 10.0, 1.0, 9.25)
+    assert late == TooLate(10, 10.0, 1.0, 9.5)
     assert forecast.join("d", NORMAL, 100, 1.0, 10.0 + LEARN_S) == TooLate(
         100, pytest.approx(91.8, abs=0.1), 1.0, MAX_RETRY_S
     )

@@ -42,7 +42,8 @@ class LimitSettings(FileSettings):
         10_000,
         ge=1,
         le=MAX_PENDING_CALLS // 2,
-        description="transparent calls, durable and direct, that wait here at a time; more are refused",
+        description="transparent calls, durable and direct, that wait here at a time; more are refused, beyond a tenth of it for"
+        " calls of a higher priority than the default",
     )
     max_progress_bytes: int = Field(
         MAX_PROGRESS_BYTES,

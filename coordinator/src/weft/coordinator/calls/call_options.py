@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from weft.coordinator.codec import MAX_FAIRNESS_KEY
 from weft.coordinator.policy.retry_text import from_text, seconds_of
 from weft.coordinator.request_checks import bad_request_id, check_resource_name, is_callers_id
-from weft.coordinator.store.rules import MAX_AGENT_ID
+from weft.coordinator.store.rules import DEFAULT_PRIORITY, MAX_AGENT_ID
 from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
@@ -28,6 +28,7 @@ from weft.v1 import options_pb2, task_pb2
 
 _REQUIREMENT = re.compile(r"\s*([^=<>,\s]+)\s*(>=|=)\s*([^,]*?)\s*")
 _ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_ID_CHARS}}}")
+PRIORITY_KEY = "weft-priority"
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
 
@@ -70,6 +71,13 @@ def mode(pairs: Iterable[tuple[str, str | bytes]]) -> str | bytes:
         if key == MODE_KEY:
             return value
     return ""
+
+
+def is_urgent(pairs: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether a call asks for a higher priority than calls have by default."""
+    return any(
+        key == PRIORITY_KEY and str(DEFAULT_PRIORITY) < call_keys.text(value) <= "9" for key, value in pairs
+    )
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
@@ -239,7 +247,7 @@ def _require(requirements: options_pb2.Requirements, key: str, part: str) -> Non
 
 
 _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
-    "weft-priority": _priority,
+    PRIORITY_KEY: _priority,
     "weft-delay": _delay,
     "weft-require": _requirements,
     "weft-start-to-close": _start_to_close,

@@ -18,7 +18,7 @@ import grpc
 from grpc import aio
 
 from weft.coordinator import codec, guard
-from weft.coordinator.calls.call_options import CallOptions, check_mode, mode
+from weft.coordinator.calls.call_options import CallOptions, check_mode, is_urgent, mode
 from weft.coordinator.calls.call_tasks import CallTasks, not_shared_after_all, task_trailers
 from weft.coordinator.calls.deadlines import DeadlineNear
 from weft.coordinator.calls.direct_proxy import DirectCalls
@@ -67,7 +67,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._contracts = contracts
         self._policies = contracts.policies
         self._direct = direct
-        self.admission = Admission(settings.max_calls, "the coordinator's setting max_calls")
+        self.admission = Admission(settings.max_calls, "the coordinator's setting max_calls", is_urgent)
         self._stalled_stream_s = settings.stalled_stream_s
         self._max_unread_bytes = settings.max_unread_bytes
         # By method, until a contract is forgotten.

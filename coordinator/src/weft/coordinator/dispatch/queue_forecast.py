@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from weft.coordinator.store.rules import QueueKey
 
-# The part of a call's time that it may wait. The rest is for what the forecast does not know.
-WAIT_SHARE = 0.75
+# The part of a call's time that it may wait. The rest is for what the forecast does not know: a pause of the agents, or of this
+# process, takes as much from each call that waits already.
+WAIT_SHARE = 0.5
 # A flow is measured for so long before calls are refused: what came in a moment is let through, since its first waits tell little.
 LEARN_S = 0.5
 # Without a start for so long, what is known of a flow is of the past.

@@ -6,6 +6,7 @@ burst of thousands is either taken or refused with a reason.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -24,10 +25,15 @@ class Admission:
     Args:
         most: the most calls at a time.
         setting: the name of the setting for the bound, for the message.
+        urgent: whether a call may be one of the tenth of `most` that are taken beyond it, by its metadata. None: no call may.
     """
 
-    def __init__(self, most: int, setting: str) -> None:
+    def __init__(
+        self, most: int, setting: str, urgent: Callable[[Iterable[tuple[str, Any]]], bool] | None = None
+    ) -> None:
         self.most = most
+        self._reserve = 0 if urgent is None else max(1, most // 10)
+        self._urgent = urgent
         # Calls in flight, and calls refused so far.
         self.calls = 0
         self.refused = 0
@@ -38,7 +44,7 @@ class Admission:
         shape, behaviour = behaviour_of(handler)
 
         async def admitted(request: Any, context: Any) -> Any:
-            if self.calls >= self.most:
+            if self.calls >= self.most and not self._has_room_for(context):
                 self.refused += 1
                 await relay.refuse(self._full(), context)
             self.calls += 1
@@ -49,6 +55,12 @@ class Admission:
 
         made: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: admitted})
         return made
+
+    def _has_room_for(self, context: Any) -> bool:
+        """Whether a call is taken though the server is full."""
+        if self._urgent is None or self.calls >= self.most + self._reserve:
+            return False
+        return self._urgent(context.invocation_metadata() or ())
 
     def _full(self) -> errors.ResourceExhausted:
         return refusals.overloaded(
