@@ -18,7 +18,7 @@ from tests.support.token_door import shown, token_door
 from weft.agent import Agent, current_task
 from weft.client import connect
 from weft.coordinator.namespaces import namespace_upkeep
-from weft.rpc.errors import InvalidArgument, PermissionDenied
+from weft.rpc.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied
 from weft.rpc.identity.caller import AGENT, CLIENT
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, namespace_pb2
 from weft.v1.namespace_pb2_grpc import NamespaceServiceStub
@@ -201,3 +201,23 @@ async def test_what_is_due_is_heeded_after_a_restart_without_any_call(tmp_path: 
         stub = coordinator_pb2_grpc.CoordinatorServiceStub(sites.channel("team-a"))
         found = await stub.GetTask(coordinator_pb2.GetTaskRequest(task_id=task_id), timeout=10)
         assert found.task.id == task_id
+
+
+async def test_the_library_manages_namespaces(tmp_path: Path) -> None:
+    async with token_door(tmp_path) as door, connect(door.coordinator.address, token=door.operator) as mesh:
+        made = await mesh.namespaces.create("team-a", comment="research")
+        assert (made.name, made.comment, made.deleted_at) == ("team-a", "research", None)
+        assert made.created_at is not None
+        assert [each.name for each in await mesh.namespaces.list()] == ["default", "team-a"]
+        with pytest.raises(AlreadyExists):
+            await mesh.namespaces.create("team-a")
+        with pytest.raises(InvalidArgument):
+            await mesh.namespaces.create("../team")
+        text = (await door.create(CLIENT, scope=TokenScope(namespaces=["team-a"]))).text
+        async with connect(mesh.target, token=text) as theirs:
+            assert [each.name for each in await theirs.namespaces.list()] == ["team-a"]
+            with pytest.raises(PermissionDenied):
+                await theirs.namespaces.delete("team-a")
+        assert (await mesh.namespaces.delete("team-a")).deleted_at is not None
+        with pytest.raises(NotFound):
+            await mesh.namespaces.delete("team-b")

@@ -104,6 +104,7 @@ from weft.rpc.task_policy.retry_policy import RetryPolicy
 if TYPE_CHECKING:
     from weft.client.event_subscriptions import Subscription, Subscriptions
     from weft.client.events import Event, Events, NewEvent, Published, Topic
+    from weft.client.mesh_namespaces import MeshNamespaces, NamespaceInfo
 
 __version__ = VERSION
 
@@ -111,6 +112,7 @@ __version__ = VERSION
 _LATER = {
     **dict.fromkeys(("Event", "Events", "NewEvent", "Published", "Topic"), "events"),
     **dict.fromkeys(("Subscription", "Subscriptions"), "event_subscriptions"),
+    **dict.fromkeys(("MeshNamespaces", "NamespaceInfo"), "mesh_namespaces"),
 }
 
 
@@ -166,12 +168,14 @@ __all__ = [
     "MemberState",
     "Mesh",
     "MeshClosed",
+    "MeshNamespaces",
     "Method",
     "MethodStats",
     "MethodView",
     "Methods",
     "MissingLog",
     "MissingLogReason",
+    "NamespaceInfo",
     "NewEvent",
     "NewToken",
     "NotFound",

@@ -43,6 +43,7 @@ from weft.rpc.security.token_source import token_source
 if TYPE_CHECKING:
     from weft.client.event_subscriptions import Subscriptions
     from weft.client.events import Events
+    from weft.client.mesh_namespaces import MeshNamespaces
     from weft.rpc.security.channel_credentials import ChannelSecurity
 
 DEFAULT_PATIENCE_S = 60.0
@@ -300,6 +301,14 @@ class Mesh:
     def tokens(self) -> Tokens:
         """What callers show where coordinators ask for it. For operators."""
         return Tokens(self._api)
+
+    @cached_property
+    def namespaces(self) -> MeshNamespaces:
+        """Meshes of their own behind the same ports."""
+        # Few programs manage them.
+        from weft.client.mesh_namespaces import MeshNamespaces
+
+        return MeshNamespaces(self._api)
 
     @cached_property
     def budgets(self) -> Budgets:

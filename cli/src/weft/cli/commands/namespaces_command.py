@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +14,9 @@ from weft.cli.terminal.output import json_text, line, remark
 from weft.cli.terminal.tables import Column, print_rows
 
 if TYPE_CHECKING:
-    from weft.client import Mesh
-    from weft.v1 import namespace_pb2
+    from datetime import datetime
+
+    from weft.client import Mesh, MeshNamespaces, NamespaceInfo
 
 _HELP = with_examples(
     "Create, list and delete namespaces: each has its own tasks, agents, queues, schedules and figures, which others cannot see.",
@@ -25,7 +26,6 @@ _HELP = with_examples(
 )
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
-_TIMEOUT_S = 30.0
 _COLUMNS = (Column("name"), Column("created"), Column("is"), Column("comment", below=True, spare=1))
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The namespace's name.")]
 
@@ -45,10 +45,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a namespace."""
-    from weft.v1 import namespace_pb2
-
-    request = namespace_pb2.CreateNamespaceRequest(name=name, comment=comment)
-    made = _ask(target, lambda stub: stub.CreateNamespace(request, timeout=_TIMEOUT_S)).namespace
+    made = _ask(target, lambda namespaces: namespaces.create(name, comment=comment))
     _tell(made, f"namespace {made.name} is there: use it by --namespace or WEFT_NAMESPACE", as_json=as_json)
 
 
@@ -56,10 +53,7 @@ def create(
 @examples("weft namespaces list", "weft namespaces list --json")
 def list_namespaces(target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """List the namespaces that the caller may use."""
-    from weft.v1 import namespace_pb2
-
-    request = namespace_pb2.ListNamespacesRequest()
-    found = _ask(target, lambda stub: stub.ListNamespaces(request, timeout=_TIMEOUT_S)).namespaces
+    found = _ask(target, lambda namespaces: namespaces.list())
     if as_json:
         line(json_text([_document(each) for each in found]))
     else:
@@ -77,49 +71,43 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete a namespace with everything in it. Its data is removed some seconds later."""
-    from weft.v1 import namespace_pb2
-
-    request = namespace_pb2.DeleteNamespaceRequest(name=name, force=force)
-    deleted = _ask(target, lambda stub: stub.DeleteNamespace(request, timeout=_TIMEOUT_S)).namespace
+    deleted = _ask(target, lambda namespaces: namespaces.delete(name, force=force))
     _tell(deleted, f"namespace {name} is being deleted", as_json=as_json)
 
 
-def _ask(target: str, question: Any) -> Any:
+def _ask(target: str, question: Callable[[MeshNamespaces], Any]) -> Any:
     from weft.cli.process.command_runner import run
-    from weft.v1.namespace_pb2_grpc import NamespaceServiceStub
 
     async def work(mesh: Mesh) -> Any:
-        return await question(NamespaceServiceStub(mesh.channel()))
+        return await question(mesh.namespaces)
 
     return run(target, work)
 
 
-def _tell(namespace: namespace_pb2.Namespace, done: str, *, as_json: bool) -> None:
+def _tell(namespace: NamespaceInfo, done: str, *, as_json: bool) -> None:
     if as_json:
         line(json_text(_document(namespace)))
     else:
         remark(done)
 
 
-def _document(namespace: namespace_pb2.Namespace) -> dict[str, Any]:
+def _document(namespace: NamespaceInfo) -> dict[str, Any]:
     return {
         "name": namespace.name,
         "comment": namespace.comment,
         "state": _state(namespace),
-        "create_time": _time(namespace, "create_time") or None,
-        "delete_time": _time(namespace, "delete_time") or None,
+        "create_time": _time(namespace.created_at) or None,
+        "delete_time": _time(namespace.deleted_at) or None,
     }
 
 
-def _row(namespace: namespace_pb2.Namespace) -> list[str]:
-    return [namespace.name, _time(namespace, "create_time"), _state(namespace), namespace.comment]
+def _row(namespace: NamespaceInfo) -> list[str]:
+    return [namespace.name, _time(namespace.created_at), _state(namespace), namespace.comment]
 
 
-def _state(namespace: namespace_pb2.Namespace) -> str:
-    return "being deleted" if namespace.HasField("delete_time") else "in use"
+def _state(namespace: NamespaceInfo) -> str:
+    return "in use" if namespace.deleted_at is None else "being deleted"
 
 
-def _time(namespace: namespace_pb2.Namespace, name: str) -> str:
-    if not namespace.HasField(name):
-        return ""
-    return f"{getattr(namespace, name).ToDatetime(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _time(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -32,6 +32,7 @@ from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
 from weft.client.sync.sync_groups import SyncGroups
 from weft.client.sync.sync_mesh import SyncMesh, connect
+from weft.client.sync.sync_mesh_namespaces import SyncMeshNamespaces
 from weft.client.sync.sync_mesh_tokens import SyncTokens
 from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_pools import SyncPools
@@ -48,6 +49,7 @@ __all__ = [
     "SyncGroupHandle",
     "SyncGroups",
     "SyncMesh",
+    "SyncMeshNamespaces",
     "SyncMethods",
     "SyncPools",
     "SyncSchedules",

@@ -30,6 +30,7 @@ from weft.client.sync.sync_events import SyncEvents
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
 from weft.client.sync.sync_groups import SyncGroups
+from weft.client.sync.sync_mesh_namespaces import SyncMeshNamespaces
 from weft.client.sync.sync_mesh_tokens import SyncTokens
 from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_pools import SyncPools
@@ -236,6 +237,11 @@ class SyncMesh:
     def tokens(self) -> SyncTokens:
         """What callers show where coordinators ask for it. For operators."""
         return SyncTokens(self._loop.call(lambda: self._mesh.tokens), self._loop)
+
+    @cached_property
+    def namespaces(self) -> SyncMeshNamespaces:
+        """Meshes of their own behind the same ports."""
+        return SyncMeshNamespaces(self._loop.call(lambda: self._mesh.namespaces), self._loop)
 
     @cached_property
     def budgets(self) -> SyncBudgets:
