@@ -9,10 +9,15 @@ from weft.coordinator.audit.audit_rules import AuditRule, audit_rule
 DECIDED = {
     AuditRule.EACH: """
         CertificateService/IssueCertificate
+        CertificateService/RotateAuthority
+        CommandService/CommandAgents
         CoordinatorService/CancelTask
         CoordinatorService/RetryTask
         CoordinatorService/UpdateAgent
         CoordinatorService/UpdateQueue
+        EventService/CreateSubscription
+        EventService/DeleteSubscription
+        EventService/UpdateSubscription
         GroupService/CancelGroup
         GroupService/CloseGroup
         GroupService/CreateGroup
@@ -34,9 +39,12 @@ DECIDED = {
         TokenService/ListTokens
         TokenService/RevokeToken
         TokenService/RotateToken
+        UsageService/DeleteBudget
+        UsageService/SetBudget
         """,
     # Of Connect, each beginning of a session is recorded, and of SubmitTasks, each task is counted.
     AuditRule.COUNTED: """
+        CommandService/TellAgents
         CoordinatorService/Connect
         CoordinatorService/Report
         CoordinatorService/SubmitTask
@@ -58,7 +66,9 @@ DECIDED = {
         CoordinatorService/WaitTasks
         CoordinatorService/WatchAgents
         CoordinatorService/WatchTask
+        EventService/GetSubscription
         EventService/ListEvents
+        EventService/ListSubscriptions
         EventService/ListTopics
         EventService/SubscribeEvents
         GroupService/GetGroup
@@ -72,6 +82,8 @@ DECIDED = {
         ScheduleService/GetSchedule
         ScheduleService/ListSchedules
         StatsService/GetStats
+        UsageService/GetUsage
+        UsageService/ListBudgets
         """,
 }
 
