@@ -11,14 +11,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SubscriptionSpec(_message.Message):
-    __slots__ = ("topic", "filter", "delivery")
+    __slots__ = ("topic", "filter", "delivery", "partitions")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     topic: str
     filter: str
     delivery: EventDelivery
-    def __init__(self, topic: _Optional[str] = ..., filter: _Optional[str] = ..., delivery: _Optional[_Union[EventDelivery, _Mapping]] = ...) -> None: ...
+    partitions: int
+    def __init__(self, topic: _Optional[str] = ..., filter: _Optional[str] = ..., delivery: _Optional[_Union[EventDelivery, _Mapping]] = ..., partitions: _Optional[int] = ...) -> None: ...
 
 class EventDelivery(_message.Message):
     __slots__ = ("method", "options")
@@ -61,7 +63,7 @@ class Subscription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[SubscriptionSpec, _Mapping]] = ..., uid: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., start_sequence: _Optional[int] = ..., declared: bool = ..., cursor: _Optional[int] = ..., submitted_count: _Optional[int] = ..., refused_count: _Optional[int] = ..., missed_count: _Optional[int] = ..., error: _Optional[str] = ..., maker: _Optional[_Union[_security_pb2.Maker, _Mapping]] = ...) -> None: ...
 
 class SubscriptionState(_message.Message):
-    __slots__ = ("uid", "cursor", "submitted_count", "refused_count", "missed_count", "error", "holder", "hold_time")
+    __slots__ = ("uid", "cursor", "submitted_count", "refused_count", "missed_count", "error", "holder", "hold_time", "partitions", "members")
     UID_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +72,8 @@ class SubscriptionState(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
     HOLD_TIME_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
     uid: str
     cursor: int
     submitted_count: int
@@ -78,7 +82,25 @@ class SubscriptionState(_message.Message):
     error: str
     holder: str
     hold_time: _timestamp_pb2.Timestamp
-    def __init__(self, uid: _Optional[str] = ..., cursor: _Optional[int] = ..., submitted_count: _Optional[int] = ..., refused_count: _Optional[int] = ..., missed_count: _Optional[int] = ..., error: _Optional[str] = ..., holder: _Optional[str] = ..., hold_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    partitions: _containers.RepeatedCompositeFieldContainer[ConsumerPartition]
+    members: _containers.RepeatedCompositeFieldContainer[ConsumerMember]
+    def __init__(self, uid: _Optional[str] = ..., cursor: _Optional[int] = ..., submitted_count: _Optional[int] = ..., refused_count: _Optional[int] = ..., missed_count: _Optional[int] = ..., error: _Optional[str] = ..., holder: _Optional[str] = ..., hold_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[ConsumerPartition, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[ConsumerMember, _Mapping]]] = ...) -> None: ...
+
+class ConsumerPartition(_message.Message):
+    __slots__ = ("cursor", "owner")
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    cursor: int
+    owner: str
+    def __init__(self, cursor: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class ConsumerMember(_message.Message):
+    __slots__ = ("id", "hold_time")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    HOLD_TIME_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    hold_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., hold_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class NewEvent(_message.Message):
     __slots__ = ("topic", "payload", "id", "key", "attributes")
@@ -295,3 +317,21 @@ class DeleteSubscriptionRequest(_message.Message):
 class DeleteSubscriptionResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ConsumeEventsRequest(_message.Message):
+    __slots__ = ("subscription", "max_unacknowledged", "acknowledged")
+    SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    MAX_UNACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    subscription: str
+    max_unacknowledged: int
+    acknowledged: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, subscription: _Optional[str] = ..., max_unacknowledged: _Optional[int] = ..., acknowledged: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ConsumeEventsResponse(_message.Message):
+    __slots__ = ("events", "partitions")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    partitions: int
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., partitions: _Optional[int] = ...) -> None: ...

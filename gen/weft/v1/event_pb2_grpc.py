@@ -85,6 +85,11 @@ class EventServiceStub(object):
                 request_serializer=weft_dot_v1_dot_event__pb2.DeleteSubscriptionRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_event__pb2.DeleteSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.ConsumeEvents = channel.stream_stream(
+                '/weft.v1.EventService/ConsumeEvents',
+                request_serializer=weft_dot_v1_dot_event__pb2.ConsumeEventsRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_event__pb2.ConsumeEventsResponse.FromString,
+                _registered_method=True)
         self.ListTopics = channel.unary_unary(
                 '/weft.v1.EventService/ListTopics',
                 request_serializer=weft_dot_v1_dot_event__pb2.ListTopicsRequest.SerializeToString,
@@ -194,6 +199,21 @@ class EventServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConsumeEvents(self, request_iterator, context):
+        """Takes the events of a subscription without delivery, and acknowledges them. All consumers of a subscription share its events: each key's
+        events go to one of them at a time.
+
+        The first request names the subscription; later ones acknowledge events. Guarantee: each event that matches reaches a consumer at least
+        once, in order by key. What a consumer has not acknowledged when its stream ends goes to another one, or to the same one when it comes again,
+        from the first unacknowledged event of each key on: within a second if the stream ends, within about five if its coordinator dies. A
+        consumer that comes or goes moves keys between consumers; the one that has them is given 10 s to acknowledge what it has.
+        Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND, EVENT_TYPE_UNKNOWN), FAILED_PRECONDITION (FILTER_UNAVAILABLE), INVALID_ARGUMENT (INVALID_FIELD: it
+        is not the first request's time, or the subscription delivers by itself; FILTER_INVALID), RESOURCE_EXHAUSTED (OVERLOADED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTopics(self, request, context):
         """Lists topics that have had events, by name, without those out of the caller's scope.
 
@@ -246,6 +266,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.DeleteSubscription,
                     request_deserializer=weft_dot_v1_dot_event__pb2.DeleteSubscriptionRequest.FromString,
                     response_serializer=weft_dot_v1_dot_event__pb2.DeleteSubscriptionResponse.SerializeToString,
+            ),
+            'ConsumeEvents': grpc.stream_stream_rpc_method_handler(
+                    servicer.ConsumeEvents,
+                    request_deserializer=weft_dot_v1_dot_event__pb2.ConsumeEventsRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_event__pb2.ConsumeEventsResponse.SerializeToString,
             ),
             'ListTopics': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTopics,
@@ -480,6 +505,33 @@ class EventService(object):
             '/weft.v1.EventService/DeleteSubscription',
             weft_dot_v1_dot_event__pb2.DeleteSubscriptionRequest.SerializeToString,
             weft_dot_v1_dot_event__pb2.DeleteSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConsumeEvents(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/weft.v1.EventService/ConsumeEvents',
+            weft_dot_v1_dot_event__pb2.ConsumeEventsRequest.SerializeToString,
+            weft_dot_v1_dot_event__pb2.ConsumeEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

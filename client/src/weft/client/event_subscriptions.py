@@ -1,23 +1,29 @@
-"""The API of durable subscriptions: events that become tasks."""
+"""The API of durable subscriptions: events that become tasks, or that consumers share."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
+import grpc.aio
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from weft.client.api import Api
-from weft.client.event_snapshot import Subscription, topic_of
+from weft.client.api import Api, Patience
+from weft.client.consumer_stream import ConsumerStream
+from weft.client.event_snapshot import Event, Subscription, topic_of
 from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
 from weft.client.schedule_snapshot import aware
+from weft.rpc import refusals
 from weft.rpc.times import timestamp
 from weft.v1 import event_pb2 as pb
 
 __all__ = ["Subscription", "Subscriptions"]
+
+Msg = TypeVar("Msg", bound=Message)
 
 _SERVICE = "weft.v1.EventService"
 _CREATE = Method.of(
@@ -28,6 +34,7 @@ _LIST = Method.of(f"{_SERVICE}/ListSubscriptions", pb.ListSubscriptionsRequest, 
 _UPDATE = Method.of(
     f"{_SERVICE}/UpdateSubscription", pb.UpdateSubscriptionRequest, pb.UpdateSubscriptionResponse
 )
+_CONSUME = Method.of(f"{_SERVICE}/ConsumeEvents", pb.ConsumeEventsRequest, pb.ConsumeEventsResponse)
 _DELETE = Method.of(
     f"{_SERVICE}/DeleteSubscription", pb.DeleteSubscriptionRequest, pb.DeleteSubscriptionResponse
 )
@@ -38,8 +45,9 @@ class Subscriptions:
     """Durable subscriptions; `Mesh.subscriptions` gives it. Every method raises `WeftError`, and `Unreachable` when the coordinator was away
     for too long."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, patience_s: float) -> None:
         self._api = api
+        self._patience_s = patience_s
 
     async def create(
         self,
@@ -73,6 +81,86 @@ class Subscriptions:
         spec = pb.SubscriptionSpec(topic=topic_of(kind), filter=filter, delivery=delivery)
         asked = pb.CreateSubscriptionRequest(name=name, spec=spec, after=after, since=_moment(since))
         return Subscription.of((await self._api.call(_CREATE, asked)).subscription)
+
+    @overload
+    def consume(
+        self,
+        name: str,
+        kind: type[Msg],
+        *,
+        filter: str = "",  # as events have it
+        after: int | None = None,
+        since: datetime | None = None,
+        partitions: int = 0,
+        max_unacknowledged: int = 0,
+    ) -> AsyncGenerator[Event[Msg]]: ...
+    @overload
+    def consume(
+        self,
+        name: str,
+        kind: str,
+        *,
+        filter: str = "",  # as events have it
+        after: int | None = None,
+        since: datetime | None = None,
+        partitions: int = 0,
+        max_unacknowledged: int = 0,
+    ) -> AsyncGenerator[Event[bytes]]: ...
+    async def consume(
+        self,
+        name: str,
+        kind: type[Any] | str,
+        *,
+        filter: str = "",  # noqa: A002  # as events have it
+        after: int | None = None,
+        since: datetime | None = None,
+        partitions: int = 0,
+        max_unacknowledged: int = 0,
+    ) -> AsyncGenerator[Event[Any]]:
+        """Take the events of a topic by a subscription of this name, which is made if there is none. It keeps the place: each event reaches
+        some consumer of the name at least once, in order by key.
+
+            async with aclosing(mesh.subscriptions.consume("mailer", OrderPlaced)) as events:
+                async for event in events:
+                    await send_mail(event.message)
+
+        All consumers of a name share its events by key. An event is acknowledged when the next one is asked for: what is not, goes to another
+        consumer when this one ends. Close it when done.
+
+        Args:
+            name: as for `create`.
+            kind: the message type, or its full name: then messages are bytes.
+            filter: as for `create`.
+            after, since: where a new subscription begins; unset: with events from now on.
+            partitions: of a new subscription: most consumers that can share it, up to 64. 0: 16.
+            max_unacknowledged: most events that are sent ahead, up to 10,000. 0: 256.
+
+        Raises:
+            AlreadyExists: a subscription of this name has another spec.
+            InvalidArgument, NotFound: as for `create`.
+        """
+        spec = pb.SubscriptionSpec(topic=topic_of(kind), filter=filter, partitions=partitions)
+        asked = pb.CreateSubscriptionRequest(name=name, spec=spec, after=after, since=_moment(since))
+        await self._api.call(_CREATE, asked)
+        message_class = None if isinstance(kind, str) else kind
+        first = pb.ConsumeEventsRequest(subscription=name, max_unacknowledged=max_unacknowledged)
+        patience = Patience(self._api, self._patience_s)
+        while True:
+            stream = ConsumerStream(self._api, _CONSUME, first)
+            try:
+                async for response in stream.responses():
+                    patience.renew()
+                    for event in response.events:
+                        yield Event(event, message_class)
+                        stream.acknowledge(event.sequence)
+                await patience.wait_after(refusals.unreachable(f"the stream of subscription {name} ended"))
+            except asyncio.CancelledError:
+                self._api.home.check_cut_off()
+                raise
+            except grpc.aio.AioRpcError as error:
+                await patience.wait(error)
+            finally:
+                await stream.close()
 
     async def get(self, name: str) -> Subscription:
         """The subscription as it is now.

@@ -233,10 +233,10 @@ class Mesh:
 
     @cached_property
     def subscriptions(self) -> Subscriptions:
-        """Durable subscriptions: events that become tasks."""
+        """Durable subscriptions: events that become tasks, or that consumers share."""
         from weft.client.event_subscriptions import Subscriptions
 
-        return Subscriptions(self._api)
+        return Subscriptions(self._api, self._patience_s)
 
     @cached_property
     def groups(self) -> Groups:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from google.protobuf.message import Message
 
-from weft.client.event_snapshot import Subscription
+from weft.client.event_snapshot import Event, Subscription
 from weft.client.event_subscriptions import Subscriptions
+from weft.client.events import Msg
 from weft.client.methods import AnyMethod
 from weft.client.options import SubmitOptions
 from weft.client.sync.background_loop import BackgroundLoop
@@ -57,6 +58,77 @@ class SyncSubscriptions:
         return self._loop.run(
             lambda: self._subscriptions.create(
                 name, kind, method, filter=filter, after=after, since=since, **options
+            )
+        )
+
+    @overload
+    def consume(
+        self,
+        name: str,
+        kind: type[Msg],
+        *,
+        filter: str = "",
+        after: int | None = None,
+        since: datetime | None = None,
+        partitions: int = 0,
+        max_unacknowledged: int = 0,
+    ) -> Generator[Event[Msg]]: ...
+
+    @overload
+    def consume(
+        self,
+        name: str,
+        kind: str,
+        *,
+        filter: str = "",
+        after: int | None = None,
+        since: datetime | None = None,
+        partitions: int = 0,
+        max_unacknowledged: int = 0,
+    ) -> Generator[Event[bytes]]: ...
+
+    def consume(
+        self,
+        name: str,
+        kind: type[Any] | str,
+        *,
+        filter: str = "",
+        after: int | None = None,
+        since: datetime | None = None,
+        partitions: int = 0,
+        max_unacknowledged: int = 0,
+    ) -> Generator[Event[Any]]:
+        """Take the events of a topic by a subscription of this name, which is made if there is none. It keeps the place: each event reaches
+        some consumer of the name at least once, in order by key.
+
+            with closing(mesh.subscriptions.consume("mailer", OrderPlaced)) as events:
+                for event in events:
+                    send_mail(event.message)
+
+        All consumers of a name share its events by key. An event is acknowledged when the next one is asked for: what is not, goes to another
+        consumer when this one ends. Close it when done.
+
+        Args:
+            name: as for `create`.
+            kind: the message type, or its full name: then messages are bytes.
+            filter: as for `create`.
+            after, since: where a new subscription begins; unset: with events from now on.
+            partitions: of a new subscription: most consumers that can share it, up to 64. 0: 16.
+            max_unacknowledged: most events that are sent ahead, up to 10,000. 0: 256.
+
+        Raises:
+            AlreadyExists: a subscription of this name has another spec.
+            InvalidArgument, NotFound: as for `create`.
+        """
+        return self._loop.iterate(
+            lambda: self._subscriptions.consume(
+                name,
+                kind,
+                filter=filter,
+                after=after,
+                since=since,
+                partitions=partitions,
+                max_unacknowledged=max_unacknowledged,
             )
         )
 

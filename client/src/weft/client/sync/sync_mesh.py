@@ -171,7 +171,7 @@ class SyncMesh:
 
     @cached_property
     def subscriptions(self) -> SyncSubscriptions:
-        """Durable subscriptions: events that become tasks."""
+        """Durable subscriptions: events that become tasks, or that consumers share."""
         return SyncSubscriptions(self._loop.call(lambda: self._mesh.subscriptions), self._loop)
 
     @cached_property

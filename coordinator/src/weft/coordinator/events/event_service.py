@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.events.consumer import DEFAULT_UNACKNOWLEDGED, MAX_UNACKNOWLEDGED, Consumer
 from weft.coordinator.events.event_codec import (
     check_topic,
     checked_sequence,
@@ -34,7 +35,8 @@ Context = aio.ServicerContext[Any, Any]
 # longer: a response costs the same with one event or a hundred.
 PACE_S = 0.002
 PACE_EACH_S = 0.0004
-_METHOD = "SubscribeEvents"
+# Their responses are serialized already.
+_SERIALIZED = ("SubscribeEvents", "ConsumeEvents")
 
 
 class EventService(SubscriptionCalls):
@@ -96,6 +98,59 @@ class EventService(SubscriptionCalls):
                     portion = portion._replace(events=matched)
                 yield _response(portion)
                 await asyncio.sleep(max(PACE_S, PACE_EACH_S * feed.subscribers))
+
+    @guard.unary
+    async def ConsumeEvents(
+        self, request_iterator: AsyncIterator[event_pb2.ConsumeEventsRequest], context: Context
+    ) -> None:
+        asked = aiter(guard.parsed(request_iterator))
+        try:
+            async with asyncio.timeout(self.stalled_stream_s):
+                first = await anext(asked, event_pb2.ConsumeEventsRequest())
+        except TimeoutError:
+            raise refusals.invalid_field(
+                "the first request did not come in time", field="subscription"
+            ) from None
+        most = first.max_unacknowledged or DEFAULT_UNACKNOWLEDGED
+        if most > MAX_UNACKNOWLEDGED:
+            raise refusals.invalid_field(
+                f"max_unacknowledged is {most}; the most are {MAX_UNACKNOWLEDGED}", field="max_unacknowledged"
+            )
+        subscription, _ = await self._seen(first.subscription, context, "subscription")
+        if subscription.spec.HasField("delivery"):
+            raise refusals.invalid_field(
+                f"subscription {subscription.name!r} makes tasks of its events: it has no consumers",
+                field="subscription",
+            )
+        matching = filter_of(subscription.spec.filter, self._types.get(subscription.spec.topic))
+        async with self._feeds.subscribed(subscription.spec.topic) as feed:
+            consumer = Consumer(self._store, subscription, feed, matching, most)
+            await self._consume(consumer, asked, context)
+
+    async def _consume(
+        self, consumer: Consumer, asked: AsyncIterator[event_pb2.ConsumeEventsRequest], context: Context
+    ) -> None:
+        async def acknowledge() -> None:
+            async for request in asked:
+                consumer.acknowledge(request.acknowledged)
+
+        headers: tuple[tuple[str, str], ...] | None = ()
+        responses = consumer.run()
+        acknowledging = asyncio.get_running_loop().create_task(acknowledge(), name="acknowledgements")
+        try:
+            async for events, count in responses:
+                if acknowledging.done():
+                    # The consumer has said its last word, or a wrong one.
+                    acknowledging.result()
+                    return
+                rest = event_pb2.ConsumeEventsResponse(partitions=count).SerializeToString()
+                wire = b"".join([*(event.wire for event in events), rest])
+                await guard.write(context, wire, self.stalled_stream_s, headers=headers)
+                headers = None
+        finally:
+            acknowledging.cancel()
+            await asyncio.gather(acknowledging, return_exceptions=True)
+            await responses.aclose()
 
     @guard.unary
     async def ListEvents(
@@ -165,7 +220,7 @@ class _Serialized:
         self._server = server
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        own = {_METHOD: handlers[_METHOD]._replace(response_serializer=None)}
+        own = {name: handlers[name]._replace(response_serializer=None) for name in _SERIALIZED}
         self._server.add_registered_method_handlers(service, {**handlers, **own})
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:

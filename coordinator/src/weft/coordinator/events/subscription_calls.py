@@ -43,7 +43,7 @@ class SubscriptionCalls(event_pb2_grpc.EventServiceServicer):
         check_name(request.name)
         spec = request.spec
         check_spec(spec, self._types, self._contracts)
-        for name in (spec.topic, spec.delivery.method):
+        for name in filter(None, (spec.topic, spec.delivery.method)):
             self._edge.check_method(context, name)
         made = event_pb2.Subscription(
             name=request.name,
@@ -110,12 +110,12 @@ class SubscriptionCalls(event_pb2_grpc.EventServiceServicer):
         await self._table.delete(request.name)
         return event_pb2.DeleteSubscriptionResponse()
 
-    async def _seen(self, name: str, context: Context) -> Found:
+    async def _seen(self, name: str, context: Context, field: str = "name") -> Found:
         """
         Raises:
             NotFound: SUBSCRIPTION_NOT_FOUND, also if it is out of the caller's scope.
         """
-        found = await self._table.read(check_known_name(name))
+        found = await self._table.read(check_known_name(name, field))
         if not _sees(self._edge.caller(context), found[0]):
             raise refusals.subscription_not_found(name)
         return found

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 
 from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.events.consumer_rules import MAX_PARTITIONS
 from weft.coordinator.events.event_codec import check_topic
 from weft.coordinator.events.event_filter import filter_of
 from weft.coordinator.events.event_types import EventTypes
@@ -38,7 +39,7 @@ def check_name(name: str) -> None:
         )
 
 
-def check_known_name(name: str) -> str:
+def check_known_name(name: str, field: str = "name") -> str:
     """Refuse a name that no subscription has; returns it.
 
     Raises:
@@ -46,7 +47,7 @@ def check_known_name(name: str) -> str:
     """
     if name.startswith(DECLARED) and len(name) <= MAX_METHOD:
         return name
-    return check_resource_name(name)
+    return check_resource_name(name, field)
 
 
 def check_spec(spec: event_pb2.SubscriptionSpec, types: EventTypes, contracts: Contracts) -> None:
@@ -58,8 +59,15 @@ def check_spec(spec: event_pb2.SubscriptionSpec, types: EventTypes, contracts: C
     kind = types.get(check_topic(spec.topic, "spec.topic"))
     filter_of(spec.filter, kind, "spec.filter")
     if not spec.HasField("delivery"):
+        if spec.partitions > MAX_PARTITIONS:
+            raise refusals.invalid_field(
+                f"spec.partitions is {spec.partitions}; the most are {MAX_PARTITIONS}",
+                field="spec.partitions",
+            )
+        return
+    if spec.partitions:
         raise refusals.invalid_field(
-            "spec.delivery is not set: name the method that gets the events", field="spec.delivery"
+            "spec.partitions are for consumers: leave them out", field="spec.partitions"
         )
     options = spec.delivery.options
     if (size := options.ByteSize()) > MAX_OPTIONS_BYTES:

@@ -29,6 +29,7 @@ const (
 	EventService_ListSubscriptions_FullMethodName  = "/weft.v1.EventService/ListSubscriptions"
 	EventService_UpdateSubscription_FullMethodName = "/weft.v1.EventService/UpdateSubscription"
 	EventService_DeleteSubscription_FullMethodName = "/weft.v1.EventService/DeleteSubscription"
+	EventService_ConsumeEvents_FullMethodName      = "/weft.v1.EventService/ConsumeEvents"
 	EventService_ListTopics_FullMethodName         = "/weft.v1.EventService/ListTopics"
 )
 
@@ -96,6 +97,16 @@ type EventServiceClient interface {
 	//
 	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND).
 	DeleteSubscription(ctx context.Context, in *DeleteSubscriptionRequest, opts ...grpc.CallOption) (*DeleteSubscriptionResponse, error)
+	// Takes the events of a subscription without delivery, and acknowledges them. All consumers of a subscription share its events: each key's
+	// events go to one of them at a time.
+	//
+	// The first request names the subscription; later ones acknowledge events. Guarantee: each event that matches reaches a consumer at least
+	// once, in order by key. What a consumer has not acknowledged when its stream ends goes to another one, or to the same one when it comes again,
+	// from the first unacknowledged event of each key on: within a second if the stream ends, within about five if its coordinator dies. A
+	// consumer that comes or goes moves keys between consumers; the one that has them is given 10 s to acknowledge what it has.
+	// Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND, EVENT_TYPE_UNKNOWN), FAILED_PRECONDITION (FILTER_UNAVAILABLE), INVALID_ARGUMENT (INVALID_FIELD: it
+	// is not the first request's time, or the subscription delivers by itself; FILTER_INVALID), RESOURCE_EXHAUSTED (OVERLOADED).
+	ConsumeEvents(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeEventsRequest, ConsumeEventsResponse], error)
 	// Lists topics that have had events, by name, without those out of the caller's scope.
 	//
 	// Guarantee: a topic that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD: page size
@@ -200,6 +211,19 @@ func (c *eventServiceClient) DeleteSubscription(ctx context.Context, in *DeleteS
 	return out, nil
 }
 
+func (c *eventServiceClient) ConsumeEvents(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeEventsRequest, ConsumeEventsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &EventService_ServiceDesc.Streams[1], EventService_ConsumeEvents_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ConsumeEventsRequest, ConsumeEventsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type EventService_ConsumeEventsClient = grpc.BidiStreamingClient[ConsumeEventsRequest, ConsumeEventsResponse]
+
 func (c *eventServiceClient) ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTopicsResponse)
@@ -274,6 +298,16 @@ type EventServiceServer interface {
 	//
 	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND).
 	DeleteSubscription(context.Context, *DeleteSubscriptionRequest) (*DeleteSubscriptionResponse, error)
+	// Takes the events of a subscription without delivery, and acknowledges them. All consumers of a subscription share its events: each key's
+	// events go to one of them at a time.
+	//
+	// The first request names the subscription; later ones acknowledge events. Guarantee: each event that matches reaches a consumer at least
+	// once, in order by key. What a consumer has not acknowledged when its stream ends goes to another one, or to the same one when it comes again,
+	// from the first unacknowledged event of each key on: within a second if the stream ends, within about five if its coordinator dies. A
+	// consumer that comes or goes moves keys between consumers; the one that has them is given 10 s to acknowledge what it has.
+	// Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND, EVENT_TYPE_UNKNOWN), FAILED_PRECONDITION (FILTER_UNAVAILABLE), INVALID_ARGUMENT (INVALID_FIELD: it
+	// is not the first request's time, or the subscription delivers by itself; FILTER_INVALID), RESOURCE_EXHAUSTED (OVERLOADED).
+	ConsumeEvents(grpc.BidiStreamingServer[ConsumeEventsRequest, ConsumeEventsResponse]) error
 	// Lists topics that have had events, by name, without those out of the caller's scope.
 	//
 	// Guarantee: a topic that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD: page size
@@ -312,6 +346,9 @@ func (UnimplementedEventServiceServer) UpdateSubscription(context.Context, *Upda
 }
 func (UnimplementedEventServiceServer) DeleteSubscription(context.Context, *DeleteSubscriptionRequest) (*DeleteSubscriptionResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method DeleteSubscription not implemented")
+}
+func (UnimplementedEventServiceServer) ConsumeEvents(grpc.BidiStreamingServer[ConsumeEventsRequest, ConsumeEventsResponse]) error {
+	return status.Errorf(codes.Unimplemented, "method ConsumeEvents not implemented")
 }
 func (UnimplementedEventServiceServer) ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ListTopics not implemented")
@@ -474,6 +511,13 @@ func _EventService_DeleteSubscription_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventService_ConsumeEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(EventServiceServer).ConsumeEvents(&grpc.GenericServerStream[ConsumeEventsRequest, ConsumeEventsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type EventService_ConsumeEventsServer = grpc.BidiStreamingServer[ConsumeEventsRequest, ConsumeEventsResponse]
+
 func _EventService_ListTopics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTopicsRequest)
 	if err := dec(in); err != nil {
@@ -537,6 +581,12 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "SubscribeEvents",
 			Handler:       _EventService_SubscribeEvents_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "ConsumeEvents",
+			Handler:       _EventService_ConsumeEvents_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "weft/v1/event.proto",

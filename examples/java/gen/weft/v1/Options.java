@@ -1353,6 +1353,36 @@ public final class Options {
      * @return The checkRules.
      */
     boolean getCheckRules();
+
+    /**
+     * <pre>
+     * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+     * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+     * </pre>
+     *
+     * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+     * @return Whether the onEvent field is set.
+     */
+    boolean hasOnEvent();
+    /**
+     * <pre>
+     * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+     * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+     * </pre>
+     *
+     * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+     * @return The onEvent.
+     */
+    weft.v1.Options.OnEvent getOnEvent();
+    /**
+     * <pre>
+     * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+     * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+     * </pre>
+     *
+     * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+     */
+    weft.v1.Options.OnEventOrBuilder getOnEventOrBuilder();
   }
   /**
    * <pre>
@@ -2157,6 +2187,47 @@ public final class Options {
       return checkRules_;
     }
 
+    public static final int ON_EVENT_FIELD_NUMBER = 18;
+    private weft.v1.Options.OnEvent onEvent_;
+    /**
+     * <pre>
+     * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+     * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+     * </pre>
+     *
+     * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+     * @return Whether the onEvent field is set.
+     */
+    @java.lang.Override
+    public boolean hasOnEvent() {
+      return ((bitField0_ & 0x00000200) != 0);
+    }
+    /**
+     * <pre>
+     * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+     * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+     * </pre>
+     *
+     * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+     * @return The onEvent.
+     */
+    @java.lang.Override
+    public weft.v1.Options.OnEvent getOnEvent() {
+      return onEvent_ == null ? weft.v1.Options.OnEvent.getDefaultInstance() : onEvent_;
+    }
+    /**
+     * <pre>
+     * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+     * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+     * </pre>
+     *
+     * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+     */
+    @java.lang.Override
+    public weft.v1.Options.OnEventOrBuilder getOnEventOrBuilder() {
+      return onEvent_ == null ? weft.v1.Options.OnEvent.getDefaultInstance() : onEvent_;
+    }
+
     private byte memoizedIsInitialized = -1;
     @java.lang.Override
     public final boolean isInitialized() {
@@ -2224,6 +2295,9 @@ public final class Options {
       }
       if (((bitField0_ & 0x00000100) != 0)) {
         output.writeBool(17, checkRules_);
+      }
+      if (((bitField0_ & 0x00000200) != 0)) {
+        output.writeMessage(18, getOnEvent());
       }
       getUnknownFields().writeTo(output);
     }
@@ -2305,6 +2379,10 @@ public final class Options {
         size += com.google.protobuf.CodedOutputStream
           .computeBoolSize(17, checkRules_);
       }
+      if (((bitField0_ & 0x00000200) != 0)) {
+        size += com.google.protobuf.CodedOutputStream
+          .computeMessageSize(18, getOnEvent());
+      }
       size += getUnknownFields().getSerializedSize();
       memoizedSize = size;
       return size;
@@ -2380,6 +2458,11 @@ public final class Options {
         if (getCheckRules()
             != other.getCheckRules()) return false;
       }
+      if (hasOnEvent() != other.hasOnEvent()) return false;
+      if (hasOnEvent()) {
+        if (!getOnEvent()
+            .equals(other.getOnEvent())) return false;
+      }
       if (!getUnknownFields().equals(other.getUnknownFields())) return false;
       return true;
     }
@@ -2450,6 +2533,10 @@ public final class Options {
         hash = (37 * hash) + CHECK_RULES_FIELD_NUMBER;
         hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
             getCheckRules());
+      }
+      if (hasOnEvent()) {
+        hash = (37 * hash) + ON_EVENT_FIELD_NUMBER;
+        hash = (53 * hash) + getOnEvent().hashCode();
       }
       hash = (29 * hash) + getUnknownFields().hashCode();
       memoizedHashCode = hash;
@@ -2624,6 +2711,7 @@ public final class Options {
           getRunLimitsFieldBuilder();
           getLocksFieldBuilder();
           getCacheFieldBuilder();
+          getOnEventFieldBuilder();
         }
       }
       @java.lang.Override
@@ -2683,6 +2771,11 @@ public final class Options {
         fallback_ = "";
         noWait_ = false;
         checkRules_ = false;
+        onEvent_ = null;
+        if (onEventBuilder_ != null) {
+          onEventBuilder_.dispose();
+          onEventBuilder_ = null;
+        }
         return this;
       }
 
@@ -2805,6 +2898,12 @@ public final class Options {
         if (((from_bitField0_ & 0x00010000) != 0)) {
           result.checkRules_ = checkRules_;
           to_bitField0_ |= 0x00000100;
+        }
+        if (((from_bitField0_ & 0x00020000) != 0)) {
+          result.onEvent_ = onEventBuilder_ == null
+              ? onEvent_
+              : onEventBuilder_.build();
+          to_bitField0_ |= 0x00000200;
         }
         result.bitField0_ |= to_bitField0_;
       }
@@ -2956,6 +3055,9 @@ public final class Options {
         if (other.hasCheckRules()) {
           setCheckRules(other.getCheckRules());
         }
+        if (other.hasOnEvent()) {
+          mergeOnEvent(other.getOnEvent());
+        }
         this.mergeUnknownFields(other.getUnknownFields());
         onChanged();
         return this;
@@ -3099,6 +3201,13 @@ public final class Options {
                 bitField0_ |= 0x00010000;
                 break;
               } // case 136
+              case 146: {
+                input.readMessage(
+                    getOnEventFieldBuilder().getBuilder(),
+                    extensionRegistry);
+                bitField0_ |= 0x00020000;
+                break;
+              } // case 146
               default: {
                 if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                   done = true; // was an endgroup tag
@@ -5470,6 +5579,172 @@ public final class Options {
         onChanged();
         return this;
       }
+
+      private weft.v1.Options.OnEvent onEvent_;
+      private com.google.protobuf.SingleFieldBuilderV3<
+          weft.v1.Options.OnEvent, weft.v1.Options.OnEvent.Builder, weft.v1.Options.OnEventOrBuilder> onEventBuilder_;
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       * @return Whether the onEvent field is set.
+       */
+      public boolean hasOnEvent() {
+        return ((bitField0_ & 0x00020000) != 0);
+      }
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       * @return The onEvent.
+       */
+      public weft.v1.Options.OnEvent getOnEvent() {
+        if (onEventBuilder_ == null) {
+          return onEvent_ == null ? weft.v1.Options.OnEvent.getDefaultInstance() : onEvent_;
+        } else {
+          return onEventBuilder_.getMessage();
+        }
+      }
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       */
+      public Builder setOnEvent(weft.v1.Options.OnEvent value) {
+        if (onEventBuilder_ == null) {
+          if (value == null) {
+            throw new NullPointerException();
+          }
+          onEvent_ = value;
+        } else {
+          onEventBuilder_.setMessage(value);
+        }
+        bitField0_ |= 0x00020000;
+        onChanged();
+        return this;
+      }
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       */
+      public Builder setOnEvent(
+          weft.v1.Options.OnEvent.Builder builderForValue) {
+        if (onEventBuilder_ == null) {
+          onEvent_ = builderForValue.build();
+        } else {
+          onEventBuilder_.setMessage(builderForValue.build());
+        }
+        bitField0_ |= 0x00020000;
+        onChanged();
+        return this;
+      }
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       */
+      public Builder mergeOnEvent(weft.v1.Options.OnEvent value) {
+        if (onEventBuilder_ == null) {
+          if (((bitField0_ & 0x00020000) != 0) &&
+            onEvent_ != null &&
+            onEvent_ != weft.v1.Options.OnEvent.getDefaultInstance()) {
+            getOnEventBuilder().mergeFrom(value);
+          } else {
+            onEvent_ = value;
+          }
+        } else {
+          onEventBuilder_.mergeFrom(value);
+        }
+        if (onEvent_ != null) {
+          bitField0_ |= 0x00020000;
+          onChanged();
+        }
+        return this;
+      }
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       */
+      public Builder clearOnEvent() {
+        bitField0_ = (bitField0_ & ~0x00020000);
+        onEvent_ = null;
+        if (onEventBuilder_ != null) {
+          onEventBuilder_.dispose();
+          onEventBuilder_ = null;
+        }
+        onChanged();
+        return this;
+      }
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       */
+      public weft.v1.Options.OnEvent.Builder getOnEventBuilder() {
+        bitField0_ |= 0x00020000;
+        onChanged();
+        return getOnEventFieldBuilder().getBuilder();
+      }
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       */
+      public weft.v1.Options.OnEventOrBuilder getOnEventOrBuilder() {
+        if (onEventBuilder_ != null) {
+          return onEventBuilder_.getMessageOrBuilder();
+        } else {
+          return onEvent_ == null ?
+              weft.v1.Options.OnEvent.getDefaultInstance() : onEvent_;
+        }
+      }
+      /**
+       * <pre>
+       * Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
+       * the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
+       * </pre>
+       *
+       * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
+       */
+      private com.google.protobuf.SingleFieldBuilderV3<
+          weft.v1.Options.OnEvent, weft.v1.Options.OnEvent.Builder, weft.v1.Options.OnEventOrBuilder> 
+          getOnEventFieldBuilder() {
+        if (onEventBuilder_ == null) {
+          onEventBuilder_ = new com.google.protobuf.SingleFieldBuilderV3<
+              weft.v1.Options.OnEvent, weft.v1.Options.OnEvent.Builder, weft.v1.Options.OnEventOrBuilder>(
+                  getOnEvent(),
+                  getParentForChildren(),
+                  isClean());
+          onEvent_ = null;
+        }
+        return onEventBuilder_;
+      }
       @java.lang.Override
       public final Builder setUnknownFields(
           final com.google.protobuf.UnknownFieldSet unknownFields) {
@@ -5529,6 +5804,602 @@ public final class Options {
 
     @java.lang.Override
     public weft.v1.Options.TaskPolicy getDefaultInstanceForType() {
+      return DEFAULT_INSTANCE;
+    }
+
+  }
+
+  public interface OnEventOrBuilder extends
+      // @@protoc_insertion_point(interface_extends:weft.v1.OnEvent)
+      com.google.protobuf.MessageOrBuilder {
+
+    /**
+     * <pre>
+     * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+     * </pre>
+     *
+     * <code>string filter = 1 [json_name = "filter"];</code>
+     * @return The filter.
+     */
+    java.lang.String getFilter();
+    /**
+     * <pre>
+     * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+     * </pre>
+     *
+     * <code>string filter = 1 [json_name = "filter"];</code>
+     * @return The bytes for filter.
+     */
+    com.google.protobuf.ByteString
+        getFilterBytes();
+  }
+  /**
+   * <pre>
+   * Which events become tasks.
+   * </pre>
+   *
+   * Protobuf type {@code weft.v1.OnEvent}
+   */
+  public static final class OnEvent extends
+      com.google.protobuf.GeneratedMessageV3 implements
+      // @@protoc_insertion_point(message_implements:weft.v1.OnEvent)
+      OnEventOrBuilder {
+  private static final long serialVersionUID = 0L;
+    // Use OnEvent.newBuilder() to construct.
+    private OnEvent(com.google.protobuf.GeneratedMessageV3.Builder<?> builder) {
+      super(builder);
+    }
+    private OnEvent() {
+      filter_ = "";
+    }
+
+    @java.lang.Override
+    @SuppressWarnings({"unused"})
+    protected java.lang.Object newInstance(
+        UnusedPrivateParameter unused) {
+      return new OnEvent();
+    }
+
+    public static final com.google.protobuf.Descriptors.Descriptor
+        getDescriptor() {
+      return weft.v1.Options.internal_static_weft_v1_OnEvent_descriptor;
+    }
+
+    @java.lang.Override
+    protected com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+        internalGetFieldAccessorTable() {
+      return weft.v1.Options.internal_static_weft_v1_OnEvent_fieldAccessorTable
+          .ensureFieldAccessorsInitialized(
+              weft.v1.Options.OnEvent.class, weft.v1.Options.OnEvent.Builder.class);
+    }
+
+    public static final int FILTER_FIELD_NUMBER = 1;
+    @SuppressWarnings("serial")
+    private volatile java.lang.Object filter_ = "";
+    /**
+     * <pre>
+     * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+     * </pre>
+     *
+     * <code>string filter = 1 [json_name = "filter"];</code>
+     * @return The filter.
+     */
+    @java.lang.Override
+    public java.lang.String getFilter() {
+      java.lang.Object ref = filter_;
+      if (ref instanceof java.lang.String) {
+        return (java.lang.String) ref;
+      } else {
+        com.google.protobuf.ByteString bs = 
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        filter_ = s;
+        return s;
+      }
+    }
+    /**
+     * <pre>
+     * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+     * </pre>
+     *
+     * <code>string filter = 1 [json_name = "filter"];</code>
+     * @return The bytes for filter.
+     */
+    @java.lang.Override
+    public com.google.protobuf.ByteString
+        getFilterBytes() {
+      java.lang.Object ref = filter_;
+      if (ref instanceof java.lang.String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        filter_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+
+    private byte memoizedIsInitialized = -1;
+    @java.lang.Override
+    public final boolean isInitialized() {
+      byte isInitialized = memoizedIsInitialized;
+      if (isInitialized == 1) return true;
+      if (isInitialized == 0) return false;
+
+      memoizedIsInitialized = 1;
+      return true;
+    }
+
+    @java.lang.Override
+    public void writeTo(com.google.protobuf.CodedOutputStream output)
+                        throws java.io.IOException {
+      if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(filter_)) {
+        com.google.protobuf.GeneratedMessageV3.writeString(output, 1, filter_);
+      }
+      getUnknownFields().writeTo(output);
+    }
+
+    @java.lang.Override
+    public int getSerializedSize() {
+      int size = memoizedSize;
+      if (size != -1) return size;
+
+      size = 0;
+      if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(filter_)) {
+        size += com.google.protobuf.GeneratedMessageV3.computeStringSize(1, filter_);
+      }
+      size += getUnknownFields().getSerializedSize();
+      memoizedSize = size;
+      return size;
+    }
+
+    @java.lang.Override
+    public boolean equals(final java.lang.Object obj) {
+      if (obj == this) {
+       return true;
+      }
+      if (!(obj instanceof weft.v1.Options.OnEvent)) {
+        return super.equals(obj);
+      }
+      weft.v1.Options.OnEvent other = (weft.v1.Options.OnEvent) obj;
+
+      if (!getFilter()
+          .equals(other.getFilter())) return false;
+      if (!getUnknownFields().equals(other.getUnknownFields())) return false;
+      return true;
+    }
+
+    @java.lang.Override
+    public int hashCode() {
+      if (memoizedHashCode != 0) {
+        return memoizedHashCode;
+      }
+      int hash = 41;
+      hash = (19 * hash) + getDescriptor().hashCode();
+      hash = (37 * hash) + FILTER_FIELD_NUMBER;
+      hash = (53 * hash) + getFilter().hashCode();
+      hash = (29 * hash) + getUnknownFields().hashCode();
+      memoizedHashCode = hash;
+      return hash;
+    }
+
+    public static weft.v1.Options.OnEvent parseFrom(
+        java.nio.ByteBuffer data)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(
+        java.nio.ByteBuffer data,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data, extensionRegistry);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(
+        com.google.protobuf.ByteString data)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(
+        com.google.protobuf.ByteString data,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data, extensionRegistry);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(byte[] data)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(
+        byte[] data,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws com.google.protobuf.InvalidProtocolBufferException {
+      return PARSER.parseFrom(data, extensionRegistry);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(java.io.InputStream input)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseWithIOException(PARSER, input);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(
+        java.io.InputStream input,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseWithIOException(PARSER, input, extensionRegistry);
+    }
+
+    public static weft.v1.Options.OnEvent parseDelimitedFrom(java.io.InputStream input)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseDelimitedWithIOException(PARSER, input);
+    }
+
+    public static weft.v1.Options.OnEvent parseDelimitedFrom(
+        java.io.InputStream input,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseDelimitedWithIOException(PARSER, input, extensionRegistry);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(
+        com.google.protobuf.CodedInputStream input)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseWithIOException(PARSER, input);
+    }
+    public static weft.v1.Options.OnEvent parseFrom(
+        com.google.protobuf.CodedInputStream input,
+        com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+        throws java.io.IOException {
+      return com.google.protobuf.GeneratedMessageV3
+          .parseWithIOException(PARSER, input, extensionRegistry);
+    }
+
+    @java.lang.Override
+    public Builder newBuilderForType() { return newBuilder(); }
+    public static Builder newBuilder() {
+      return DEFAULT_INSTANCE.toBuilder();
+    }
+    public static Builder newBuilder(weft.v1.Options.OnEvent prototype) {
+      return DEFAULT_INSTANCE.toBuilder().mergeFrom(prototype);
+    }
+    @java.lang.Override
+    public Builder toBuilder() {
+      return this == DEFAULT_INSTANCE
+          ? new Builder() : new Builder().mergeFrom(this);
+    }
+
+    @java.lang.Override
+    protected Builder newBuilderForType(
+        com.google.protobuf.GeneratedMessageV3.BuilderParent parent) {
+      Builder builder = new Builder(parent);
+      return builder;
+    }
+    /**
+     * <pre>
+     * Which events become tasks.
+     * </pre>
+     *
+     * Protobuf type {@code weft.v1.OnEvent}
+     */
+    public static final class Builder extends
+        com.google.protobuf.GeneratedMessageV3.Builder<Builder> implements
+        // @@protoc_insertion_point(builder_implements:weft.v1.OnEvent)
+        weft.v1.Options.OnEventOrBuilder {
+      public static final com.google.protobuf.Descriptors.Descriptor
+          getDescriptor() {
+        return weft.v1.Options.internal_static_weft_v1_OnEvent_descriptor;
+      }
+
+      @java.lang.Override
+      protected com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+          internalGetFieldAccessorTable() {
+        return weft.v1.Options.internal_static_weft_v1_OnEvent_fieldAccessorTable
+            .ensureFieldAccessorsInitialized(
+                weft.v1.Options.OnEvent.class, weft.v1.Options.OnEvent.Builder.class);
+      }
+
+      // Construct using weft.v1.Options.OnEvent.newBuilder()
+      private Builder() {
+
+      }
+
+      private Builder(
+          com.google.protobuf.GeneratedMessageV3.BuilderParent parent) {
+        super(parent);
+
+      }
+      @java.lang.Override
+      public Builder clear() {
+        super.clear();
+        bitField0_ = 0;
+        filter_ = "";
+        return this;
+      }
+
+      @java.lang.Override
+      public com.google.protobuf.Descriptors.Descriptor
+          getDescriptorForType() {
+        return weft.v1.Options.internal_static_weft_v1_OnEvent_descriptor;
+      }
+
+      @java.lang.Override
+      public weft.v1.Options.OnEvent getDefaultInstanceForType() {
+        return weft.v1.Options.OnEvent.getDefaultInstance();
+      }
+
+      @java.lang.Override
+      public weft.v1.Options.OnEvent build() {
+        weft.v1.Options.OnEvent result = buildPartial();
+        if (!result.isInitialized()) {
+          throw newUninitializedMessageException(result);
+        }
+        return result;
+      }
+
+      @java.lang.Override
+      public weft.v1.Options.OnEvent buildPartial() {
+        weft.v1.Options.OnEvent result = new weft.v1.Options.OnEvent(this);
+        if (bitField0_ != 0) { buildPartial0(result); }
+        onBuilt();
+        return result;
+      }
+
+      private void buildPartial0(weft.v1.Options.OnEvent result) {
+        int from_bitField0_ = bitField0_;
+        if (((from_bitField0_ & 0x00000001) != 0)) {
+          result.filter_ = filter_;
+        }
+      }
+
+      @java.lang.Override
+      public Builder clone() {
+        return super.clone();
+      }
+      @java.lang.Override
+      public Builder setField(
+          com.google.protobuf.Descriptors.FieldDescriptor field,
+          java.lang.Object value) {
+        return super.setField(field, value);
+      }
+      @java.lang.Override
+      public Builder clearField(
+          com.google.protobuf.Descriptors.FieldDescriptor field) {
+        return super.clearField(field);
+      }
+      @java.lang.Override
+      public Builder clearOneof(
+          com.google.protobuf.Descriptors.OneofDescriptor oneof) {
+        return super.clearOneof(oneof);
+      }
+      @java.lang.Override
+      public Builder setRepeatedField(
+          com.google.protobuf.Descriptors.FieldDescriptor field,
+          int index, java.lang.Object value) {
+        return super.setRepeatedField(field, index, value);
+      }
+      @java.lang.Override
+      public Builder addRepeatedField(
+          com.google.protobuf.Descriptors.FieldDescriptor field,
+          java.lang.Object value) {
+        return super.addRepeatedField(field, value);
+      }
+      @java.lang.Override
+      public Builder mergeFrom(com.google.protobuf.Message other) {
+        if (other instanceof weft.v1.Options.OnEvent) {
+          return mergeFrom((weft.v1.Options.OnEvent)other);
+        } else {
+          super.mergeFrom(other);
+          return this;
+        }
+      }
+
+      public Builder mergeFrom(weft.v1.Options.OnEvent other) {
+        if (other == weft.v1.Options.OnEvent.getDefaultInstance()) return this;
+        if (!other.getFilter().isEmpty()) {
+          filter_ = other.filter_;
+          bitField0_ |= 0x00000001;
+          onChanged();
+        }
+        this.mergeUnknownFields(other.getUnknownFields());
+        onChanged();
+        return this;
+      }
+
+      @java.lang.Override
+      public final boolean isInitialized() {
+        return true;
+      }
+
+      @java.lang.Override
+      public Builder mergeFrom(
+          com.google.protobuf.CodedInputStream input,
+          com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+          throws java.io.IOException {
+        if (extensionRegistry == null) {
+          throw new java.lang.NullPointerException();
+        }
+        try {
+          boolean done = false;
+          while (!done) {
+            int tag = input.readTag();
+            switch (tag) {
+              case 0:
+                done = true;
+                break;
+              case 10: {
+                filter_ = input.readStringRequireUtf8();
+                bitField0_ |= 0x00000001;
+                break;
+              } // case 10
+              default: {
+                if (!super.parseUnknownField(input, extensionRegistry, tag)) {
+                  done = true; // was an endgroup tag
+                }
+                break;
+              } // default:
+            } // switch (tag)
+          } // while (!done)
+        } catch (com.google.protobuf.InvalidProtocolBufferException e) {
+          throw e.unwrapIOException();
+        } finally {
+          onChanged();
+        } // finally
+        return this;
+      }
+      private int bitField0_;
+
+      private java.lang.Object filter_ = "";
+      /**
+       * <pre>
+       * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+       * </pre>
+       *
+       * <code>string filter = 1 [json_name = "filter"];</code>
+       * @return The filter.
+       */
+      public java.lang.String getFilter() {
+        java.lang.Object ref = filter_;
+        if (!(ref instanceof java.lang.String)) {
+          com.google.protobuf.ByteString bs =
+              (com.google.protobuf.ByteString) ref;
+          java.lang.String s = bs.toStringUtf8();
+          filter_ = s;
+          return s;
+        } else {
+          return (java.lang.String) ref;
+        }
+      }
+      /**
+       * <pre>
+       * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+       * </pre>
+       *
+       * <code>string filter = 1 [json_name = "filter"];</code>
+       * @return The bytes for filter.
+       */
+      public com.google.protobuf.ByteString
+          getFilterBytes() {
+        java.lang.Object ref = filter_;
+        if (ref instanceof String) {
+          com.google.protobuf.ByteString b = 
+              com.google.protobuf.ByteString.copyFromUtf8(
+                  (java.lang.String) ref);
+          filter_ = b;
+          return b;
+        } else {
+          return (com.google.protobuf.ByteString) ref;
+        }
+      }
+      /**
+       * <pre>
+       * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+       * </pre>
+       *
+       * <code>string filter = 1 [json_name = "filter"];</code>
+       * @param value The filter to set.
+       * @return This builder for chaining.
+       */
+      public Builder setFilter(
+          java.lang.String value) {
+        if (value == null) { throw new NullPointerException(); }
+        filter_ = value;
+        bitField0_ |= 0x00000001;
+        onChanged();
+        return this;
+      }
+      /**
+       * <pre>
+       * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+       * </pre>
+       *
+       * <code>string filter = 1 [json_name = "filter"];</code>
+       * @return This builder for chaining.
+       */
+      public Builder clearFilter() {
+        filter_ = getDefaultInstance().getFilter();
+        bitField0_ = (bitField0_ & ~0x00000001);
+        onChanged();
+        return this;
+      }
+      /**
+       * <pre>
+       * An expression of CEL: `event.total &gt; 100`. Empty: all events.
+       * </pre>
+       *
+       * <code>string filter = 1 [json_name = "filter"];</code>
+       * @param value The bytes for filter to set.
+       * @return This builder for chaining.
+       */
+      public Builder setFilterBytes(
+          com.google.protobuf.ByteString value) {
+        if (value == null) { throw new NullPointerException(); }
+        checkByteStringIsUtf8(value);
+        filter_ = value;
+        bitField0_ |= 0x00000001;
+        onChanged();
+        return this;
+      }
+      @java.lang.Override
+      public final Builder setUnknownFields(
+          final com.google.protobuf.UnknownFieldSet unknownFields) {
+        return super.setUnknownFields(unknownFields);
+      }
+
+      @java.lang.Override
+      public final Builder mergeUnknownFields(
+          final com.google.protobuf.UnknownFieldSet unknownFields) {
+        return super.mergeUnknownFields(unknownFields);
+      }
+
+
+      // @@protoc_insertion_point(builder_scope:weft.v1.OnEvent)
+    }
+
+    // @@protoc_insertion_point(class_scope:weft.v1.OnEvent)
+    private static final weft.v1.Options.OnEvent DEFAULT_INSTANCE;
+    static {
+      DEFAULT_INSTANCE = new weft.v1.Options.OnEvent();
+    }
+
+    public static weft.v1.Options.OnEvent getDefaultInstance() {
+      return DEFAULT_INSTANCE;
+    }
+
+    private static final com.google.protobuf.Parser<OnEvent>
+        PARSER = new com.google.protobuf.AbstractParser<OnEvent>() {
+      @java.lang.Override
+      public OnEvent parsePartialFrom(
+          com.google.protobuf.CodedInputStream input,
+          com.google.protobuf.ExtensionRegistryLite extensionRegistry)
+          throws com.google.protobuf.InvalidProtocolBufferException {
+        Builder builder = newBuilder();
+        try {
+          builder.mergeFrom(input, extensionRegistry);
+        } catch (com.google.protobuf.InvalidProtocolBufferException e) {
+          throw e.setUnfinishedMessage(builder.buildPartial());
+        } catch (com.google.protobuf.UninitializedMessageException e) {
+          throw e.asInvalidProtocolBufferException().setUnfinishedMessage(builder.buildPartial());
+        } catch (java.io.IOException e) {
+          throw new com.google.protobuf.InvalidProtocolBufferException(e)
+              .setUnfinishedMessage(builder.buildPartial());
+        }
+        return builder.buildPartial();
+      }
+    };
+
+    public static com.google.protobuf.Parser<OnEvent> parser() {
+      return PARSER;
+    }
+
+    @java.lang.Override
+    public com.google.protobuf.Parser<OnEvent> getParserForType() {
+      return PARSER;
+    }
+
+    @java.lang.Override
+    public weft.v1.Options.OnEvent getDefaultInstanceForType() {
       return DEFAULT_INSTANCE;
     }
 
@@ -12038,6 +12909,11 @@ java.lang.String defaultValue) {
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_weft_v1_TaskPolicy_ConsumesEntry_fieldAccessorTable;
   private static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_weft_v1_OnEvent_descriptor;
+  private static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_weft_v1_OnEvent_fieldAccessorTable;
+  private static final com.google.protobuf.Descriptors.Descriptor
     internal_static_weft_v1_RunLimit_descriptor;
   private static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
@@ -12089,7 +12965,7 @@ java.lang.String defaultValue) {
       "\n\025weft/v1/options.proto\022\007weft.v1\032 google" +
       "/protobuf/descriptor.proto\032\036google/proto" +
       "buf/duration.proto\"%\n\013FieldPolicy\022\026\n\006sec" +
-      "ret\030\001 \001(\010R\006secret\"\317\006\n\nTaskPolicy\022*\n\005retr" +
+      "ret\030\001 \001(\010R\006secret\"\374\006\n\nTaskPolicy\022*\n\005retr" +
       "y\030\001 \001(\0132\024.weft.v1.RetryPolicyR\005retry\022+\n\006" +
       "limits\030\002 \001(\0132\023.weft.v1.TimeLimitsR\006limit" +
       "s\022\037\n\010priority\030\003 \001(\rH\000R\010priority\210\001\001\022\033\n\tsl" +
@@ -12108,9 +12984,11 @@ java.lang.String defaultValue) {
       "2\024.weft.v1.CachePolicyR\005cache\022\032\n\010fallbac" +
       "k\030\017 \001(\tR\010fallback\022\034\n\007no_wait\030\020 \001(\010H\001R\006no" +
       "Wait\210\001\001\022$\n\013check_rules\030\021 \001(\010H\002R\ncheckRul" +
-      "es\210\001\001\032;\n\rConsumesEntry\022\020\n\003key\030\001 \001(\tR\003key" +
-      "\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B\013\n\t_priorityB" +
-      "\n\n\010_no_waitB\016\n\014_check_rules\"\245\001\n\010RunLimit" +
+      "es\210\001\001\022+\n\010on_event\030\022 \001(\0132\020.weft.v1.OnEven" +
+      "tR\007onEvent\032;\n\rConsumesEntry\022\020\n\003key\030\001 \001(\t" +
+      "R\003key\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B\013\n\t_prio" +
+      "rityB\n\n\010_no_waitB\016\n\014_check_rules\"!\n\007OnEv" +
+      "ent\022\026\n\006filter\030\001 \001(\tR\006filter\"\245\001\n\010RunLimit" +
       "\022\020\n\003key\030\001 \001(\tR\003key\022\037\n\013max_running\030\002 \001(\rR" +
       "\nmaxRunning\022#\n\016max_rate_per_s\030\003 \001(\001R\013max" +
       "RatePerS\022\024\n\005burst\030\004 \001(\rR\005burst\022+\n\010at_lim" +
@@ -12168,45 +13046,51 @@ java.lang.String defaultValue) {
     internal_static_weft_v1_TaskPolicy_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_TaskPolicy_descriptor,
-        new java.lang.String[] { "Retry", "Limits", "Priority", "SlotCost", "ResultTtl", "FailureTtl", "Requirements", "Mode", "IdempotencyKey", "FairnessKey", "RunLimits", "Locks", "Consumes", "Cache", "Fallback", "NoWait", "CheckRules", });
+        new java.lang.String[] { "Retry", "Limits", "Priority", "SlotCost", "ResultTtl", "FailureTtl", "Requirements", "Mode", "IdempotencyKey", "FairnessKey", "RunLimits", "Locks", "Consumes", "Cache", "Fallback", "NoWait", "CheckRules", "OnEvent", });
     internal_static_weft_v1_TaskPolicy_ConsumesEntry_descriptor =
       internal_static_weft_v1_TaskPolicy_descriptor.getNestedTypes().get(0);
     internal_static_weft_v1_TaskPolicy_ConsumesEntry_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_TaskPolicy_ConsumesEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
-    internal_static_weft_v1_RunLimit_descriptor =
+    internal_static_weft_v1_OnEvent_descriptor =
       getDescriptor().getMessageTypes().get(2);
+    internal_static_weft_v1_OnEvent_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_weft_v1_OnEvent_descriptor,
+        new java.lang.String[] { "Filter", });
+    internal_static_weft_v1_RunLimit_descriptor =
+      getDescriptor().getMessageTypes().get(3);
     internal_static_weft_v1_RunLimit_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_RunLimit_descriptor,
         new java.lang.String[] { "Key", "MaxRunning", "MaxRatePerS", "Burst", "AtLimit", });
     internal_static_weft_v1_Lock_descriptor =
-      getDescriptor().getMessageTypes().get(3);
+      getDescriptor().getMessageTypes().get(4);
     internal_static_weft_v1_Lock_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_Lock_descriptor,
         new java.lang.String[] { "Name", "Key", "Shared", });
     internal_static_weft_v1_CachePolicy_descriptor =
-      getDescriptor().getMessageTypes().get(4);
+      getDescriptor().getMessageTypes().get(5);
     internal_static_weft_v1_CachePolicy_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_CachePolicy_descriptor,
         new java.lang.String[] { "Ttl", });
     internal_static_weft_v1_RetryPolicy_descriptor =
-      getDescriptor().getMessageTypes().get(5);
+      getDescriptor().getMessageTypes().get(6);
     internal_static_weft_v1_RetryPolicy_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_RetryPolicy_descriptor,
         new java.lang.String[] { "MaxAttempts", "InitialBackoff", "MaxBackoff", "BackoffMultiplier", "RetryableCodes", "MaxCrashes", });
     internal_static_weft_v1_TimeLimits_descriptor =
-      getDescriptor().getMessageTypes().get(6);
+      getDescriptor().getMessageTypes().get(7);
     internal_static_weft_v1_TimeLimits_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_TimeLimits_descriptor,
         new java.lang.String[] { "ScheduleToStart", "StartToClose", "ScheduleToClose", });
     internal_static_weft_v1_Requirements_descriptor =
-      getDescriptor().getMessageTypes().get(7);
+      getDescriptor().getMessageTypes().get(8);
     internal_static_weft_v1_Requirements_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_Requirements_descriptor,
