@@ -80,7 +80,7 @@ def _compiled(text: str, kind: EventType, field: str) -> Callable[..., Any]:
     if len(text) > MAX_CHARS:
         raise refusals.filter_invalid(text, f"it has more than {MAX_CHARS} characters", field)
     try:
-        from cel_expr_python import cel  # type: ignore[import-untyped]
+        from cel_expr_python import cel
     except ImportError:
         raise refusals.filter_unavailable(install_command(EXTRA)) from None
     string = cel.Type.STRING
