@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
+
+import weft.v1
 from tests.support.token_door import RPCS
 from weft.coordinator.audit.audit_rules import AuditRule, audit_rule
+from weft.coordinator.fleet.service_health import OWN_SERVICES
 
 # A new RPC: is it recorded as it should be? If not, see `weft.v1.Access`. Then it has its line here.
 DECIDED = {
@@ -18,6 +23,16 @@ DECIDED = {
         EventService/CreateSubscription
         EventService/DeleteSubscription
         EventService/UpdateSubscription
+        FleetService/CreatePool
+        FleetService/DeletePool
+        FleetService/LaunchAgents
+        FleetService/PausePool
+        FleetService/RestartPool
+        FleetService/ResumePool
+        FleetService/RollBackPool
+        FleetService/ScalePool
+        FleetService/StopPool
+        FleetService/UpdatePool
         GroupService/CancelGroup
         GroupService/CloseGroup
         GroupService/CreateGroup
@@ -71,6 +86,9 @@ DECIDED = {
         EventService/ListSubscriptions
         EventService/ListTopics
         EventService/SubscribeEvents
+        FleetService/GetPool
+        FleetService/ListPoolProviders
+        FleetService/ListPools
         GroupService/GetGroup
         GroupService/ListGroups
         GroupService/WaitGroup
@@ -86,6 +104,18 @@ DECIDED = {
         UsageService/ListBudgets
         """,
 }
+
+
+def test_each_service_of_the_contract_is_known_to_the_coordinator() -> None:
+    """Else its RPCs are in no table: neither in this one, nor in the matrix of callers, reflection and health."""
+    served = {
+        service.full_name
+        for module in pkgutil.iter_modules(weft.v1.__path__, "weft.v1.")
+        if module.name.endswith("_pb2")
+        for service in import_module(module.name).DESCRIPTOR.services_by_name.values()
+    }
+    # That one is served by agents.
+    assert served - {"weft.v1.AgentService"} == OWN_SERVICES - {""}
 
 
 def test_each_rpc_is_decided_on() -> None:

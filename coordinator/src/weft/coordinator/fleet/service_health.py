@@ -21,6 +21,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.CommandService",
         "weft.v1.CoordinatorService",
         "weft.v1.EventService",
+        "weft.v1.FleetService",
         "weft.v1.GroupService",
         "weft.v1.LogService",
         "weft.v1.MethodService",
