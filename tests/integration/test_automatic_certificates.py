@@ -17,22 +17,24 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from tests.support.certificates import by_openssl
 from tests.support.joined_mesh import METHOD, JoinedMesh, joined_mesh, serving
 from tests.support.load import Load
 from tests.support.redis_server import RedisServer
+from tests.support.token_door import DENIED, RPCS, called, reason, shown
 from weft.agent import Agent
 from weft.client import DirectState, connect
 from weft.coordinator.identity.authority_table import AuthorityError
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.errors import WeftError, from_call
-from weft.rpc.identity.caller import AGENT, CLIENT
+from weft.rpc.identity.caller import AGENT, CLIENT, OPERATOR, ROLES, roles_of
 from weft.rpc.membership import membership
 from weft.rpc.membership.identity_folder import IdentityFolder
 from weft.rpc.membership.membership import Membership
-from weft.rpc.security import certificates, mesh_names, tls_files
+from weft.rpc.security import certificates, mesh_names, tls_files, tokens
 from weft.rpc.security.tls import Tls
 from weft.rpc.security.token_source import token_source
 from weft.v1 import certificate_pb2, security_pb2
@@ -136,6 +138,42 @@ async def test_without_a_certificate_there_is_the_join_port_alone(mesh: JoinedMe
         )
         with pytest.raises(grpc.aio.AioRpcError, match="agent's id"):
             await stub.IssueCertificate(bad, metadata=token)
+
+
+async def test_every_role_and_token_at_the_join_port(mesh: JoinedMesh) -> None:
+    """All its RPCs, by the tokens that its callers show: they have no certificate yet."""
+    texts = {role: (await mesh.token(role))[1] for role in ROLES.values()}
+    ended, revoked = await mesh.token(CLIENT, ttl=Duration(seconds=1)), await mesh.token(CLIENT)
+    elsewhere = await mesh.token(OPERATOR, scope=security_pb2.TokenScope(namespaces=["team-*"]))
+    until_s = time.monotonic() + 1.01
+    await mesh.revoke(revoked[0])
+    async with mesh.connect() as operator:
+        request = certificate_pb2.GetAuthorityRequest()
+        known = await CertificateServiceStub(operator.channel()).GetAuthority(request)
+    named = (("grpc.ssl_target_name_override", mesh_names.COORDINATOR),)
+    wrong = {
+        tokens.generate(tokens.generate_id()): "TOKEN_INVALID",
+        tokens.generate(revoked[0]): "TOKEN_INVALID",
+        revoked[1]: "TOKEN_REVOKED",
+        ended[1]: "TOKEN_EXPIRED",
+        elsewhere[1]: "OUT_OF_SCOPE",
+    }
+    await asyncio.sleep(max(0.0, until_s - time.monotonic()))
+    paths = [path for path in RPCS if "CertificateService" in path]
+    assert len(paths) == 3
+    credentials = grpc.ssl_channel_credentials(known.certificate)
+    async with grpc.aio.secure_channel(mesh.tls.join, credentials, options=named) as channel:
+        for path in paths:
+            roles = roles_of(path) or frozenset()
+            assert reason(await called(channel, path, ())) == "TOKEN_MISSING"
+            for text, why in wrong.items():
+                assert reason(await called(channel, path, shown(text))) == why, path
+            for role, text in texts.items():
+                if role not in roles:
+                    assert reason(await called(channel, path, shown(text))) == "ROLE_NEEDED", (path, role)
+                elif not path.endswith("RotateAuthority"):
+                    error = await called(channel, path, shown(text))
+                    assert error is None or error.code not in DENIED, (path, role, error)
 
 
 async def test_a_wrong_pin_and_wrong_places_are_told(mesh: JoinedMesh, tmp_path: Path) -> None:
