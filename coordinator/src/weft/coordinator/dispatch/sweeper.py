@@ -20,6 +20,8 @@ TICK_S = 0.05
 # The same for a shared store, which is asked over the network. It tells each coordinator the timers that this one has set; so
 # only timers of a dead coordinator may fire this late.
 SHARED_TICK_S = 0.5
+# The same while a shared store has no agents and no unfinished tasks: then nothing can become due but what sweeps say.
+RESTING_TICK_S = 2.0
 # After a sweep this late, leases may have passed only because this process was paused.
 LATE_S = 0.25
 HOUSEKEEPING_S = 1.0
@@ -38,6 +40,7 @@ class Sweeper:
         lost: called with each session whose lease has passed.
         before_late: called with the monotonic time before a late sweep, to renew leases.
         housekeeping: called with the monotonic time each second, and soon after `hasten`.
+        rests: whether there are no agents, at any coordinator, and no unfinished tasks.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class Sweeper:
         lost: Callable[[Owner], None],
         before_late: Callable[[float], Awaitable[None]],
         housekeeping: Callable[[float], Awaitable[None]],
+        rests: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._rests = rests
         self._store = store
         self._before_late = before_late
         self._housekeeping = housekeeping
@@ -96,30 +101,44 @@ class Sweeper:
         return report
 
     async def _run(self) -> None:
-        due_at_s = time.monotonic()
+        due_at_s = planned_s = time.monotonic()
         while True:
-            # With jitter: coordinators on one store take turns.
-            pause_s = self._tick_s * random.uniform(0.5, 1.0)  # noqa: S311
-            self._sweeps_at = self._store.now() + pause_s
             try:
                 now_s = time.monotonic()
                 if now_s - due_at_s > LATE_S:
                     await self._before_late(now_s)
                 if now_s >= self._housekeeping_due_s():
                     await self._keep_house(now_s)
-                report = await self.run_once()
-                if report.next_due_at is not None:
-                    self._sweeps_at = min(self._sweeps_at, report.next_due_at)
-                # A timer of the sweep's own time may be due sooner.
-                pause_s = min(pause_s, self._sweeps_at - self._store.now())
+                resting = self._store.shared and self._rests()
+                # If it rests, housekeeping alone may have woken it.
+                if not resting or now_s >= planned_s or self._store.now() >= self._sweeps_at:
+                    planned_s = time.monotonic() + await self._sweep(resting=resting)
             except WeftError as error:
-                pause_s = FAILED_S
+                planned_s = self._failed()
                 if not isinstance(error, Unavailable):
                     # A store that is unavailable logs that itself.
                     log.warning("sweep.failed", error=error.message)
             except Exception:
+                planned_s = self._failed()
                 log.exception("sweep.failed")
-            due_at_s = await self._rest(time.monotonic() + pause_s)
+            due_at_s = await self._rest(planned_s)
+
+    async def _sweep(self, *, resting: bool) -> float:
+        """Sweep; returns after how many seconds to do so again."""
+        # With jitter: coordinators on one store take turns.
+        tick_s = max(self._tick_s, RESTING_TICK_S) if resting else self._tick_s
+        pause_s = tick_s * random.uniform(0.5, 1.0)  # noqa: S311
+        self._sweeps_at = self._store.now() + pause_s
+        report = await self.run_once()
+        if report.next_due_at is not None:
+            self._sweeps_at = min(self._sweeps_at, report.next_due_at)
+        # A timer of the sweep's own time may be due sooner.
+        return min(pause_s, self._sweeps_at - self._store.now())
+
+    def _failed(self) -> float:
+        """Try again in a moment; returns when, by the monotonic clock."""
+        self._sweeps_at = max(self._sweeps_at, self._store.now() + FAILED_S)
+        return time.monotonic() + FAILED_S
 
     def _housekeeping_due_s(self) -> float:
         return self._rested_at_s if self._hastened.is_set() else self._housekeeping_at_s

@@ -81,7 +81,8 @@ class FleetSync:
 
     async def run_once(self, now_s: float) -> None:
         """One round: look, share, forget."""
-        await self.look(now_s)
+        if self._touched or self._store.fleet_moved:
+            await self.look(now_s)
         if self._store.shared:
             await self._share(now_s)
         for agent_id in self._register.due_to_forget(now_s, self._forget_after_s):

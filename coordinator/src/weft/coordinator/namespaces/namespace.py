@@ -141,6 +141,7 @@ class Namespace(StoreEvents, SessionEvents):
             lost=self._lease_lost,
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
+            rests=lambda: not (self.unfinished() or any(self._connected())),
         )
 
     def _tools(self, admission: ContractAdmission) -> MeshTools:
@@ -207,7 +208,7 @@ class Namespace(StoreEvents, SessionEvents):
     async def _keep_house(self, now_s: float) -> None:
         self._stats.tick(now_s)
         await self._upkeep.keep_house(now_s)
-        if self._store.shared:
+        if self._store.shared and self._store.fleet_moved:
             await self._contract_sync.load()
         await self._overrides.load()
         await self._operator_limits.load()

@@ -29,6 +29,8 @@ log = get_logger(__name__)
 PAUSE_S = 0.25
 # A shared store that has not answered for this part of a lease is lost: agents have the rest of the lease to go elsewhere.
 _LOST_AFTER_LEASES = 0.6
+# Without agents, a shared store counts as lost when it has been silent for so long, and for that part of a lease.
+ABSENT_S = 4.0
 # Heartbeats that a coordinator takes a second: with more agents, the interval grows in proportion.
 HEARTBEATS_PER_S = 1000
 
@@ -125,9 +127,9 @@ class Heartbeats:
                 _drop(session, refusals.overloaded("the agent does not read its stream"))
             else:
                 by_lease.setdefault(session.lease_s, []).append(session)
-        if not by_lease and self._store.shared:
-            # Nothing to renew, but the next agent must know whether the store answers.
-            await self._store.renew([], 0.0)
+        if not by_lease and time.monotonic() - self._store.answered_at_s > ABSENT_S:
+            # Nothing to renew, but the next agent must know that the store does not answer.
+            return
         for lease_s, sessions in by_lease.items():
             held = await self._store.renew([session.owner for session in sessions], lease_s)
             for session, known in zip(sessions, held, strict=True):

@@ -258,6 +258,18 @@ class FleetStore(Protocol):
         """The agent left: end its lease and reclaim its attempts as crashes. Sweeps reclaim what exceeds one portion."""
         ...
 
+    @property
+    def answered_at_s(self) -> float:
+        """When the store last answered, by the monotonic clock. A shared store asks every few seconds of its own accord, so that this
+        is never old while it is there."""
+        ...
+
+    @property
+    def fleet_moved(self) -> bool:
+        """Whether agents or contracts may have changed since they were last read here. Costs no I/O; a shared store may hear of a
+        change a moment later."""
+        ...
+
     async def agents(self) -> Mapping[str, AgentRecord]:
         """Every known agent, connected or not, by id; read only. Costs as much as has changed."""
         ...

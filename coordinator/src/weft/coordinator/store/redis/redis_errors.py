@@ -9,16 +9,22 @@ for requests that the store needs (a sweep, a poll): `writable` only means that 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import time
+from collections.abc import Awaitable, Callable
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
+from weft.rpc.errors import Unavailable
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
 
 REPEAT_S = 60.0
+# For a step that nothing may hold up.
+STEP_S = 2.0
 _TEXT_CHARS = 200
 # Redis 6 puts the code of a script's error after the script's name.
 _AWAY = re.compile(
@@ -56,3 +62,10 @@ class Refusals:
         """A request succeeded: its refusal is over."""
         if self._logged_at_s and self._logged_at_s.pop(what, None) is not None:
             log.info("store.accepted", operation=what)
+
+
+async def bounded(step: Callable[[], Awaitable[object]]) -> None:
+    """A step of the end, which nothing may hold up."""
+    with contextlib.suppress(RedisError, OSError, Unavailable, TimeoutError):
+        async with asyncio.timeout(STEP_S):
+            await step()

@@ -48,6 +48,15 @@ class RedisFleet:
         self._buffer.flush()
         await self._link.run("retire", list(owner))
 
+    @property
+    def answered_at_s(self) -> float:
+        return self._link.activity.answered_at_s
+
+    @property
+    def fleet_moved(self) -> bool:
+        read = [self._agents.version, self._catalogue.version]
+        return self._agents.incomplete or self._link.versions[:2] != read
+
     async def agents(self) -> Mapping[str, AgentRecord]:
         await self._agents.refresh()
         return self._agents.agents

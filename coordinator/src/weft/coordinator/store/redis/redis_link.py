@@ -27,8 +27,9 @@ from weft.coordinator.store.redis import task_reads
 from weft.coordinator.store.redis.encoding import queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.endpoint_resolver import Client
 from weft.coordinator.store.redis.ready_depths import ReadyDepths
+from weft.coordinator.store.redis.redis_activity import RedisActivity
 from weft.coordinator.store.redis.redis_clock import RedisClock
-from weft.coordinator.store.redis.redis_errors import Refusals, refusal
+from weft.coordinator.store.redis.redis_errors import STEP_S, Refusals, bounded, refusal
 from weft.coordinator.store.redis.redis_keys import RedisKeys
 from weft.coordinator.store.redis.scripts import Reply, Scripts
 from weft.coordinator.store.rules import QueueKey, State
@@ -47,7 +48,7 @@ _PRESENT_S = 10
 # How long the attempts of a claim are kept for an undo: until then it is known whether the answer was lost.
 CLAIM_KEPT_S = 60
 _RETRY_AFTER_S = 1.0
-_STEP_S, _CLOSE_TRIES = 2.0, 3
+_CLOSE_TRIES = 3
 # Report a task as lost if two reads at least so long apart do not find it: it may be on its way to Redis.
 _LOST_S = 1.0
 # Queues in one answer of a poll.
@@ -85,6 +86,7 @@ class RedisLink:
         self.paused: frozenset[str] = frozenset()
         # Methods with run limits.
         self.limited: frozenset[str] = frozenset()
+        self.activity = RedisActivity(poll_s, time.monotonic())
         # Claims whose answers were lost.
         self.in_doubt: list[str] = []
         self._refusals = Refusals()
@@ -94,7 +96,7 @@ class RedisLink:
         self.now = self._clock.now
         self._poll_s = poll_s
         # Known versions of fleet, catalogue and run limits; of `paused`; of `limited`; and of the queues.
-        self._versions: list[int] = [0, 0, 0]
+        self.versions: list[int] = [0, 0, 0]
         self._pauses = self._rulings = -1
         self._revision = 0
         # The last revision of rows whose changes were told.
@@ -120,7 +122,7 @@ class RedisLink:
         for channel in (self.keys.of("events", str(self.scripts.coordinator)), self.posts):
             await self._pubsub.subscribe(channel)
             # Wait for the confirmation: another one will mean a new subscription.
-            await self._pubsub.get_message(timeout=_STEP_S)
+            await self._pubsub.get_message(timeout=STEP_S)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._poll(), name="redis-poll"),
@@ -133,15 +135,15 @@ class RedisLink:
         async with contextlib.AsyncExitStack() as steps:
             # Also when this is cancelled: nobody else closes the connections.
             for close in (self.client.aclose, self._pubsub.aclose, self.scripts.close):
-                steps.push_async_callback(_bounded, close)
+                steps.push_async_callback(bounded, close)
             for _ in range(_CLOSE_TRIES):
                 if not (running := [each for each in self._tasks if not each.done()]):
                     break
                 # Repeated, because the client may have swallowed a cancellation.
                 for each in running:
                     each.cancel()
-                await asyncio.wait(running, timeout=_STEP_S)
-            await _bounded(lambda: self.run("absent", []))
+                await asyncio.wait(running, timeout=STEP_S)
+            await bounded(lambda: self.run("absent", []))
 
     def _stopping(self) -> bool:
         """Whether this task must end. The client may have swallowed its cancellation while it dialled."""
@@ -172,6 +174,7 @@ class RedisLink:
         Raises:
             Unavailable: no answer, or a refusal.
         """
+        self.activity.asks(what, time.monotonic())
         try:
             answer = await asked
         except (RedisError, OSError) as error:
@@ -184,6 +187,7 @@ class RedisLink:
             await self._note_unavailable(error)
             raise self.unavailable() from error
         self._refusals.over(what)
+        self.activity.answered_at_s = time.monotonic()
         return answer
 
     async def read(self, what: str, asked: Awaitable[T]) -> T:
@@ -320,8 +324,10 @@ class RedisLink:
     async def _poll(self) -> None:
         """Poll for missed changes, and for whether Redis is there."""
         while not self._stopping():
+            pending = bool(self.unfinished or self.ready or self.in_doubt or self._missed or self._absent)
+            mean_s = self.activity.poll_s(time.monotonic(), pending=pending or not self.writable)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_s * (0.5 + self._rng.random())):
+                async with asyncio.timeout(mean_s * (0.5 + self._rng.random())):
                     await self._look.wait()
             self._look.clear()
             try:
@@ -337,7 +343,7 @@ class RedisLink:
     async def _refresh(self) -> None:
         depths: dict[QueueKey, int] = {}
         ranks: dict[QueueKey, Sequence[int]] = {}
-        versions = self._versions
+        versions = self.versions
         more, anew, missed = True, False, False
         while more:
             began_at = time.time()
@@ -364,8 +370,8 @@ class RedisLink:
             taken_back = await self.run("undo", [self.in_doubt[0], CLAIM_KEPT_S])
             self.in_doubt.pop(0)
             log.warning("claim.undone", count=taken_back)
-        if versions != self._versions:
-            self._versions = versions
+        if versions != self.versions:
+            self.versions = versions
             self.listener.fleet_changed()
         if self._missed or self._absent:
             await self._reread_missed()
@@ -386,10 +392,3 @@ class RedisLink:
         if lost:
             log.error("store.tasks_lost", count=len(lost), task_id=lost[0])
             tell_lost(self.listener, lost)
-
-
-async def _bounded(step: Callable[[], Awaitable[object]]) -> None:
-    """A step of the end, which nothing may hold up."""
-    with contextlib.suppress(RedisError, OSError, Unavailable, TimeoutError):
-        async with asyncio.timeout(_STEP_S):
-            await step()

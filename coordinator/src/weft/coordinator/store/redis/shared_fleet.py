@@ -59,6 +59,11 @@ class AgentMirror:
                 self._forget(agent_id)
 
     @property
+    def incomplete(self) -> bool:
+        """Whether there may be more to read than the fleet's version says."""
+        return bool(self._unseen) or self._outages != self._link.outages
+
+    @property
     def has_news(self) -> bool:
         return bool(self._news)
 
@@ -125,15 +130,15 @@ class Catalogue:
     def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         self._link = link
         self._keys = keys
-        self._version = -1
+        self.version = -1
         self._outages = 0
         self._methods: dict[str, list[str]] = {}
 
     async def read(self, known: Collection[str]) -> dict[str, tuple[bytes, Sequence[str]]]:
         """Contracts by digest, oldest first; the descriptor sets of known ones are empty."""
         if self._outages != self._link.outages:
-            self._outages, self._version = self._link.outages, -1
-        found = await self._link.run("catalogue", [self._version])
+            self._outages, self.version = self._link.outages, -1
+        found = await self._link.run("catalogue", [self.version])
         if found:
             version, order, hosted = found
             methods: dict[str, list[str]] = {digest.decode(): [] for digest in order or ()}
@@ -141,7 +146,7 @@ class Catalogue:
             for method, digest in zip(pairs, pairs, strict=True):
                 if digest.decode() in methods:
                     methods[digest.decode()].append(method.decode())
-            self._version, self._methods = version, {each: sorted(names) for each, names in methods.items()}
+            self.version, self._methods = version, {each: sorted(names) for each, names in methods.items()}
         contracts: dict[str, tuple[bytes, Sequence[str]]] = {}
         for digest, names in self._methods.items():
             raw: bytes | None = b""
