@@ -32,16 +32,21 @@ from weft.coordinator.store.records import (
     Submission,
     TaskRecord,
 )
+from weft.coordinator.store.redis.redis_activity import RESTS_AFTER_S
 from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
 from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.coordinator.store.table_store import RowPut
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
-from weft.v1 import fleet_pb2, schedule_pb2
+from weft.v1 import coordinator_pb2, fleet_pb2, namespace_pb2, schedule_pb2
+from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
+from weft.v1.namespace_pb2_grpc import NamespaceServiceStub
 
 PREFIX = "test"
 IDLE_BYTES = 20_000
 # Those inside scripts included.
 IDLE_COMMANDS = 200
+# Of one namespace without work.
+RESTING_COMMANDS = 25
 
 
 class HubListener(RecordingListener):
@@ -223,6 +228,27 @@ async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
     finally:
         await coordinator.stop(0.1)
         await other.store.close()
+
+
+@pytest.mark.slow
+async def test_an_idle_namespace_costs_next_to_nothing(server: RedisServer) -> None:
+    """No agents, no unfinished tasks, no callers: also of the default namespace."""
+    settings = CoordinatorSettings(listen="127.0.0.1:0", store=server.url, store_prefix=PREFIX)
+    coordinator = Coordinator(settings)
+    await coordinator.start()
+    try:
+        async with grpc.aio.insecure_channel(coordinator.address) as channel:
+            names, api = NamespaceServiceStub(channel), CoordinatorServiceStub(channel)
+            await names.CreateNamespace(namespace_pb2.CreateNamespaceRequest(name="team-a"))
+            await api.ListAgents(
+                coordinator_pb2.ListAgentsRequest(), metadata=(("weft-namespace", "team-a"),)
+            )
+        await asyncio.sleep(RESTS_AFTER_S + 1.0)
+        sent_bytes, calls, used = await _per_second(server, 6.0)
+        print(f"{sent_bytes:.0f} B and {calls:.0f} commands a second: {used.commands.most_common(12)}")
+        assert calls < 2 * RESTING_COMMANDS, used
+    finally:
+        await coordinator.stop(0.1)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ class SharedStore:
     """A shared store that others change or that fails, while it is asked to share."""
 
     shared = True
+    fleet_moved = True
 
     def __init__(self) -> None:
         self.seen: list[fleet_pb2.DirectState] = []

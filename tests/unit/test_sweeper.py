@@ -80,3 +80,42 @@ async def test_it_sweeps_when_something_is_due_and_else_seldom(monkeypatch: pyte
                 await asyncio.sleep(0.01)
     finally:
         await sweeper.stop()
+
+
+async def test_it_rests_while_there_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHARED_TICK_S", 0.01)
+    monkeypatch.setattr(module, "RESTING_TICK_S", 600.0)
+    monkeypatch.setattr(module, "HOUSEKEEPING_S", 0.01)
+    store, resting, kept = CountingStore(), [True], asyncio.Event()
+
+    async def keep(_: float) -> None:
+        kept.set()
+
+    sweeper = Sweeper(
+        cast("Store", store),
+        wake=lambda: None,
+        lost=lambda _: None,
+        before_late=keep,
+        housekeeping=keep,
+        rests=lambda: resting[0],
+    )
+    sweeper.start()
+    try:
+        await store.swept(1)
+        # Housekeeping goes on, without sweeps.
+        for _ in range(5):
+            kept.clear()
+            async with asyncio.timeout(10):
+                await kept.wait()
+        assert len(store.sweeps) == 1
+        # What is due is swept all the same.
+        sweeper.due(store.now() + 0.05)
+        await store.swept(2)
+        await asyncio.sleep(0.05)
+        assert len(store.sweeps) == 2
+        # Work comes, and changes of the fleet hasten housekeeping.
+        resting[0] = False
+        sweeper.hasten()
+        await store.swept(6)
+    finally:
+        await sweeper.stop()

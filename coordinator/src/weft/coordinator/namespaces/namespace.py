@@ -135,13 +135,16 @@ class Namespace(StoreEvents, SessionEvents):
         made = made_parts(self._tools(admission), self._identity.makers(name))
         self._logs, self._commands, self._parts = made
         self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
-        self._sweeper = Sweeper(
+        self._sweeper = self._make_sweeper()
+
+    def _make_sweeper(self) -> Sweeper:
+        return Sweeper(
             self._store,
             wake=self.ready,
             lost=self._lease_lost,
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
-            rests=lambda: not (self.unfinished() or any(self._connected())),
+            rests=self._has_no_work,
         )
 
     def _tools(self, admission: ContractAdmission) -> MeshTools:
@@ -341,12 +344,11 @@ class Namespace(StoreEvents, SessionEvents):
     @property
     def rests(self) -> bool:
         """Whether there are no agents, no unfinished tasks, no schedules that go on, and no callbacks to come, and no pools."""
-        return (
-            not self.unfinished()
-            and self.next_pass_at is None
-            and not any(self._connected())
-            and not self._keeps_open
-        )
+        return self._has_no_work() and self.next_pass_at is None and not self._keeps_open
+
+    def _has_no_work(self) -> bool:
+        """Whether there are no agents, here or elsewhere, and no unfinished tasks: only what is stored can become due."""
+        return not self.unfinished() and not any(self._connected())
 
     @property
     def _keeps_open(self) -> bool:
