@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.lightweight import LightAgent, Request
 from tests.support.mesh import MeshHarness
 from weft.client import Event, Mesh, connect
@@ -20,6 +21,7 @@ KINDS = [
     lifecycle_pb2.AgentLost,
     lifecycle_pb2.AgentLeft,
     lifecycle_pb2.CoordinatorStopping,
+    lifecycle_pb2.TaskEnded,
 ]
 T = 20.0
 
@@ -53,6 +55,9 @@ class Heard:
 
     def of(self, agent_id: str) -> list[str]:
         return [type(each.message).__name__ for each in self.events if each.key == agent_id]
+
+    def code_of(self, task_id: str) -> int:
+        return next(each.message.code for each in self.events if each.key == task_id)
 
     async def until(self, agent_id: str, *kinds: str) -> list[Event[Any]]:
         async with asyncio.timeout(T):
@@ -105,6 +110,35 @@ async def test_the_life_of_members(mesh: MeshHarness) -> None:
         assert [each.sequence for each in kept] == list(range(1, last + 1))
         (stopped,) = [each async for each in client.events.list(lifecycle_pb2.CoordinatorStopping)]
         assert stopped.message.coordinator_id == stopped.key != ""
+
+
+async def test_ends_of_tasks(pair: tuple[MeshHarness, MeshHarness]) -> None:
+    """Of both coordinators, each once, whoever waits for the task or not."""
+    here, there = pair
+    await there.agent("a1")
+    await here.wait_agent("a1")
+    async with connect(here.target) as client, connect(there.target) as other:
+        before = await client.tasks.submit("probe.v1.ProbeService/Echo", b"")
+        await before.ended(T)
+        async with Heard(client).listening() as heard, Heard(other).listening():
+            handles = [
+                await each.tasks.submit("probe.v1.ProbeService/Call", ProbeRequest(**request))
+                for each in (client, other)
+                for request in ({}, {"fail_code": 3}, {"sleep_s": 60})
+            ]
+            for handle in (handles[2], handles[5]):
+                await handle.cancel()
+            for handle in handles:
+                (event,) = await heard.until(handle.id, "TaskEnded")
+                task = await handle.ended(T)
+                told = event.message
+                assert (told.method, told.agent_id, told.attempt) == (task.method, "a1", 1)
+                assert told.state == task.state.value
+                assert told.end_time.ToMicroseconds() > 0
+            codes = [heard.code_of(handle.id) for handle in handles]
+            assert codes == [0, 3, 1, 0, 3, 1]
+        found = [each.message.task_id async for each in client.events.list(lifecycle_pb2.TaskEnded)]
+        assert sorted(found) == sorted(handle.id for handle in handles)
 
 
 async def test_each_change_is_one_event_at_two_coordinators(pair: tuple[MeshHarness, MeshHarness]) -> None:

@@ -1,3 +1,5 @@
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -64,3 +66,27 @@ class CoordinatorStopping(_message.Message):
     COORDINATOR_ID_FIELD_NUMBER: _ClassVar[int]
     coordinator_id: str
     def __init__(self, coordinator_id: _Optional[str] = ...) -> None: ...
+
+class TaskEnded(_message.Message):
+    __slots__ = ("task_id", "method", "state", "code", "agent_id", "attempt", "group", "create_time", "start_time", "end_time")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    method: str
+    state: _task_pb2.TaskState
+    code: int
+    agent_id: str
+    attempt: int
+    group: str
+    create_time: _timestamp_pb2.Timestamp
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, task_id: _Optional[str] = ..., method: _Optional[str] = ..., state: _Optional[_Union[_task_pb2.TaskState, str]] = ..., code: _Optional[int] = ..., agent_id: _Optional[str] = ..., attempt: _Optional[int] = ..., group: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

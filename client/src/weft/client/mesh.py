@@ -271,9 +271,8 @@ class Mesh:
         labels: Mapping[str, str] | None = None,
         timeout_s: float = 5.0,
     ) -> Sequence[CommandOutcome[None]]:
-        """Send a message to the programs of all connected agents (`Agent.on_message`), or of those for which all of this holds. Nothing is stored.
-
-        To call a method on each agent, and get responses: `fleet.call_all`. To publish something that is kept: `events.publish`.
+        """Send a message to the programs of all connected agents (`Agent.on_message`), or of those for which all of this holds. Nothing is stored;
+        for responses there is `fleet.call_all`, for something that is kept `events.publish`. Gives the outcome of each agent that takes such messages.
 
         Args:
             message: of any type; a dict is sent as a `google.protobuf.Struct`.
@@ -281,9 +280,6 @@ class Mesh:
             method: those that host it, by full name.
             labels: those that have these labels.
             timeout_s: how long an agent may take to answer that it has the message.
-
-        Returns:
-            The outcome of each agent that takes such messages, or should have been reached.
 
         Raises:
             WeftError: the coordinator has refused it, or cannot be reached.

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from weft.coordinator.events.event_codec import row_of
 from weft.coordinator.events.topic_feed import TopicFeeds
 from weft.coordinator.fleet.agent_register import AgentRegister, News
 from weft.coordinator.lifecycle.member_changes import TOPICS, MemberChanges, MemberEvent
+from weft.coordinator.lifecycle.task_ends import end_of
 from weft.coordinator.lifecycle.topic_interest import TopicInterest
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.event_store import MAX_EVENTS, NewEventRow
+from weft.coordinator.store.records import TaskRecord
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
 from weft.v1 import lifecycle_pb2
 
 log = get_logger(__name__)
 
+FollowEnds: TypeAlias = "Callable[[Callable[[TaskRecord], None] | None], None]"
+
 # Events that wait for a store that is away; further ones are lost.
 MAX_WAITING = 10_000
 RETRY_S = 1.0
 STOP_S = 1.0
+ENDED = lifecycle_pb2.TaskEnded.DESCRIPTOR.full_name
 STOPPING = lifecycle_pb2.CoordinatorStopping.DESCRIPTOR.full_name
 
 
@@ -32,9 +38,19 @@ class LifecyclePart(MeshPart):
 
     Args:
         feeds: the topics that have subscribers here.
+        follow_ends: begins and ends to tell of the ends of tasks.
     """
 
-    def __init__(self, store: Store, register: AgentRegister, feeds: TopicFeeds, coordinator_id: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        register: AgentRegister,
+        feeds: TopicFeeds,
+        coordinator_id: str,
+        follow_ends: FollowEnds,
+    ) -> None:
+        self._follow_ends = follow_ends
+        self._follows_ends = False
         self._store = store
         self._register = register
         self._interest = TopicInterest(store, feeds.topics, self.interest_changed)
@@ -44,6 +60,8 @@ class LifecyclePart(MeshPart):
         # How far it has read the register. None: nobody follows its topics.
         self._position: int | None = None
         self._waiting: list[NewEventRow] = []
+        # Since that was last logged.
+        self._lost = 0
         self._writer: asyncio.Task[None] | None = None
 
     def rows_changed(self, kind: str) -> bool:
@@ -51,6 +69,9 @@ class LifecyclePart(MeshPart):
 
     async def keep_house(self, now_s: float) -> None:
         await self._interest.keep_house(now_s)
+        if self._follows_ends:
+            # Perhaps nobody follows it any more.
+            self._look_at_ends()
 
     def interest_changed(self) -> None:
         """Other topics may be followed than before: begin with the members as they are, or end."""
@@ -59,6 +80,17 @@ class LifecyclePart(MeshPart):
         elif self._position is None:
             self._position = self._register.position
             self._members.begin(self._register.shown())
+        self._look_at_ends()
+
+    def _look_at_ends(self) -> None:
+        wanted = self._interest.wants(ENDED)
+        if wanted != self._follows_ends:
+            self._follows_ends = wanted
+            self._follow_ends(self._ended if wanted else None)
+
+    def _ended(self, record: TaskRecord) -> None:
+        """A task has ended."""
+        self._publish([end_of(record)])
 
     def fleet_moved(self) -> None:
         if self._position is None:
@@ -87,8 +119,8 @@ class LifecyclePart(MeshPart):
             if not self._interest.wants(event.topic):
                 continue
             if len(self._waiting) >= MAX_WAITING:
-                log.error("lifecycle.events_lost", effect="the store is away: there are too many to keep")
-                return
+                self._lost += 1
+                continue
             self._waiting.append(row_of(event.topic, event.message.SerializeToString(), event.id, event.key))
         if self._waiting and (self._writer is None or self._writer.done()):
             self._writer = asyncio.get_running_loop().create_task(self._write())
@@ -104,6 +136,9 @@ class LifecyclePart(MeshPart):
                 await asyncio.sleep(RETRY_S)
                 continue
             del self._waiting[: len(batch)]
+            if self._lost:
+                log.error("lifecycle.events_lost", count=self._lost, effect="the store was not quick enough")
+                self._lost = 0
 
     async def stop(self, why: WeftError | None) -> None:
         """Tell of the coordinator's end, and store what waits, within a second."""
@@ -112,6 +147,8 @@ class LifecyclePart(MeshPart):
             self._waiting.append(row_of(STOPPING, told.SerializeToString(), key=self._coordinator_id))
         # Its agents' sessions end now: that is no change of theirs.
         self._position = None
+        if self._follows_ends:
+            self._follow_ends(None)
         if self._waiting and (self._writer is None or self._writer.done()):
             self._writer = asyncio.get_running_loop().create_task(self._write())
         if self._writer is not None:

@@ -10,7 +10,7 @@ from weft.coordinator.events.event_part import EventPart
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.groups.group_part import GroupPart
 from weft.coordinator.identity.makers import Makers
-from weft.coordinator.lifecycle.lifecycle_part import LifecyclePart
+from weft.coordinator.lifecycle.lifecycle_part import FollowEnds, LifecyclePart
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
 from weft.coordinator.pools.pool_part import PoolHome, PoolPart
@@ -38,17 +38,18 @@ class MeshTools(NamedTuple):
     usage: UsagePart
     once: CoordinatorParts
     name: str
+    follow_ends: FollowEnds
 
 
 def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, tuple[MeshPart, ...]]:
     """The logs and the commands, which sessions answer to, and all parts, in the order in which they start and stop."""
-    store, settings, edge, submissions, sessions, register, state, usage, once, name = tools
+    store, settings, edge, submissions, sessions, register, state, usage, once, name, follow_ends = tools
     logs = LogPart(store, sessions, register, settings, edge)
     commands = CommandPart(store, sessions, register, state.fleet, settings, edge)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
     groups = GroupPart(store, submissions, settings, edge, makers)
     events = EventPart(store, state.contracts, submissions, settings, edge, makers)
-    lifecycle = LifecyclePart(store, register, events.feeds, once.coordinator_id)
+    lifecycle = LifecyclePart(store, register, events.feeds, once.coordinator_id, follow_ends)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home)
     state_part = StatePart(state, settings.stalled_stream_s)

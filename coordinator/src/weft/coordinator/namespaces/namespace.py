@@ -159,7 +159,7 @@ class Namespace(StoreEvents, SessionEvents):
             self._fleet,
             submissions,
         )
-        own = self._sessions, self._register, state, self._usage, self._once, self._name
+        own = self._sessions, self._register, state, self._usage, self._once, self._name, self.follow_ends
         return MeshTools(store, self._settings, self._edge, submissions, *own)
 
     def _make_outcomes(self) -> AttemptOutcomes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
 from google.protobuf.message import DecodeError
@@ -64,6 +64,23 @@ class StoreEvents:
             changed=self._subscriptions.changed,
         )
         return self
+
+    def follow_ends(self, ended: Callable[[TaskRecord], None] | None) -> None:
+        """Tell of the end of each task, wherever it was; None: not any more. Then tasks cost nothing for it."""
+        inner = self._subscriptions
+        if ended is None:
+            self._bound()
+            return
+
+        def has_subscriber(task_id: str, *, ended: bool) -> bool:
+            return ended or inner.has_subscriber(task_id, ended=False)
+
+        def changed(record: TaskRecord) -> None:
+            inner.changed(record)
+            if record.state.terminal and record.finished_at is not None:
+                ended(record)
+
+        vars(self).update(has_subscriber=has_subscriber, changed=changed)
 
     def ready(self) -> None:
         self._dispatcher.wake()

@@ -1,4 +1,4 @@
-// Lifecycle: what coordinators publish about the members of a mesh, as events whose topics are these message types.
+// Lifecycle: what coordinators publish about members and tasks of a mesh, as events whose topics are these message types.
 //
 // Such events are published while somebody follows their topic, or did within the last two minutes: otherwise they cost nothing. At another
 // coordinator that begins within a second. Each change is one event, whichever coordinators have seen it, and the key of an event is the agent's
@@ -17,6 +17,7 @@ package weftv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -397,11 +398,139 @@ func (x *CoordinatorStopping) GetCoordinatorId() string {
 	return ""
 }
 
+// A task has ended. An event of it is missing if its coordinator dies in that moment: what must not miss an end waits for the task
+// (WaitTasks) or its group. Its key is the task's id.
+type TaskEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Its method, by full name.
+	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	// How it ended.
+	State TaskState `protobuf:"varint,3,opt,name=state,proto3,enum=weft.v1.TaskState" json:"state,omitempty"`
+	// google.rpc.Code of its outcome.
+	Code int32 `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
+	// The agent of its last attempt; empty: it had none.
+	AgentId string `protobuf:"bytes,5,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// The number of its last attempt.
+	Attempt uint32 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Its group.
+	Group string `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`
+	// When it was stored.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When its last attempt began.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it ended.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskEnded) Reset() {
+	*x = TaskEnded{}
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskEnded) ProtoMessage() {}
+
+func (x *TaskEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskEnded.ProtoReflect.Descriptor instead.
+func (*TaskEnded) Descriptor() ([]byte, []int) {
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TaskEnded) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TaskEnded) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *TaskEnded) GetState() TaskState {
+	if x != nil {
+		return x.State
+	}
+	return TaskState_TASK_STATE_UNSPECIFIED
+}
+
+func (x *TaskEnded) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *TaskEnded) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *TaskEnded) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *TaskEnded) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *TaskEnded) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *TaskEnded) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *TaskEnded) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 var File_weft_v1_lifecycle_proto protoreflect.FileDescriptor
 
 const file_weft_v1_lifecycle_proto_rawDesc = "" +
 	"\n" +
-	"\x17weft/v1/lifecycle.proto\x12\aweft.v1\"\xe4\x01\n" +
+	"\x17weft/v1/lifecycle.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12weft/v1/task.proto\"\xe4\x01\n" +
 	"\x06Member\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -424,7 +553,21 @@ const file_weft_v1_lifecycle_proto_rawDesc = "" +
 	"\tAgentLeft\x12'\n" +
 	"\x06member\x18\x01 \x01(\v2\x0f.weft.v1.MemberR\x06member\"<\n" +
 	"\x13CoordinatorStopping\x12%\n" +
-	"\x0ecoordinator_id\x18\x01 \x01(\tR\rcoordinatorIdB|\n" +
+	"\x0ecoordinator_id\x18\x01 \x01(\tR\rcoordinatorId\"\xf4\x02\n" +
+	"\tTaskEnded\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x12.weft.v1.TaskStateR\x05state\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\x05R\x04code\x12\x19\n" +
+	"\bagent_id\x18\x05 \x01(\tR\aagentId\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\rR\aattempt\x12\x14\n" +
+	"\x05group\x18\a \x01(\tR\x05group\x12;\n" +
+	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x129\n" +
+	"\n" +
+	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTimeB|\n" +
 	"\vcom.weft.v1B\x0eLifecycleProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -439,29 +582,36 @@ func file_weft_v1_lifecycle_proto_rawDescGZIP() []byte {
 	return file_weft_v1_lifecycle_proto_rawDescData
 }
 
-var file_weft_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_weft_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_weft_v1_lifecycle_proto_goTypes = []any{
-	(*Member)(nil),              // 0: weft.v1.Member
-	(*AgentJoined)(nil),         // 1: weft.v1.AgentJoined
-	(*AgentDraining)(nil),       // 2: weft.v1.AgentDraining
-	(*AgentSuspect)(nil),        // 3: weft.v1.AgentSuspect
-	(*AgentLost)(nil),           // 4: weft.v1.AgentLost
-	(*AgentLeft)(nil),           // 5: weft.v1.AgentLeft
-	(*CoordinatorStopping)(nil), // 6: weft.v1.CoordinatorStopping
-	nil,                         // 7: weft.v1.Member.LabelsEntry
+	(*Member)(nil),                // 0: weft.v1.Member
+	(*AgentJoined)(nil),           // 1: weft.v1.AgentJoined
+	(*AgentDraining)(nil),         // 2: weft.v1.AgentDraining
+	(*AgentSuspect)(nil),          // 3: weft.v1.AgentSuspect
+	(*AgentLost)(nil),             // 4: weft.v1.AgentLost
+	(*AgentLeft)(nil),             // 5: weft.v1.AgentLeft
+	(*CoordinatorStopping)(nil),   // 6: weft.v1.CoordinatorStopping
+	(*TaskEnded)(nil),             // 7: weft.v1.TaskEnded
+	nil,                           // 8: weft.v1.Member.LabelsEntry
+	(TaskState)(0),                // 9: weft.v1.TaskState
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_weft_v1_lifecycle_proto_depIdxs = []int32{
-	7, // 0: weft.v1.Member.labels:type_name -> weft.v1.Member.LabelsEntry
-	0, // 1: weft.v1.AgentJoined.member:type_name -> weft.v1.Member
-	0, // 2: weft.v1.AgentDraining.member:type_name -> weft.v1.Member
-	0, // 3: weft.v1.AgentSuspect.member:type_name -> weft.v1.Member
-	0, // 4: weft.v1.AgentLost.member:type_name -> weft.v1.Member
-	0, // 5: weft.v1.AgentLeft.member:type_name -> weft.v1.Member
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	8,  // 0: weft.v1.Member.labels:type_name -> weft.v1.Member.LabelsEntry
+	0,  // 1: weft.v1.AgentJoined.member:type_name -> weft.v1.Member
+	0,  // 2: weft.v1.AgentDraining.member:type_name -> weft.v1.Member
+	0,  // 3: weft.v1.AgentSuspect.member:type_name -> weft.v1.Member
+	0,  // 4: weft.v1.AgentLost.member:type_name -> weft.v1.Member
+	0,  // 5: weft.v1.AgentLeft.member:type_name -> weft.v1.Member
+	9,  // 6: weft.v1.TaskEnded.state:type_name -> weft.v1.TaskState
+	10, // 7: weft.v1.TaskEnded.create_time:type_name -> google.protobuf.Timestamp
+	10, // 8: weft.v1.TaskEnded.start_time:type_name -> google.protobuf.Timestamp
+	10, // 9: weft.v1.TaskEnded.end_time:type_name -> google.protobuf.Timestamp
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_lifecycle_proto_init() }
@@ -469,13 +619,14 @@ func file_weft_v1_lifecycle_proto_init() {
 	if File_weft_v1_lifecycle_proto != nil {
 		return
 	}
+	file_weft_v1_task_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_lifecycle_proto_rawDesc), len(file_weft_v1_lifecycle_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
