@@ -64,6 +64,7 @@ DECIDED = {
         CoordinatorService/Report
         CoordinatorService/SubmitTask
         CoordinatorService/SubmitTasks
+        EventService/ConsumeEvents
         EventService/PublishEvents
         TokenService/CheckToken
         TokenService/CreateTickets

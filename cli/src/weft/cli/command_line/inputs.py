@@ -217,9 +217,9 @@ async def resolve_message(mesh: Mesh, name: str) -> ResolvedMessage:
         return await reader.resolve_message(found[0])
     if found:
         raise Failure(f"{name!r} stands for {' and '.join(sorted(found))}: give the full name", status=2)
-    import difflib
+    from weft.rpc.similar_names import similar_names
 
-    near = difflib.get_close_matches(name, known, n=3)
+    near = similar_names(name, known, most=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise Failure(
         f"there is no message type {name!r} in the contracts that agents have registered{hint}", status=2
