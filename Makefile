@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 CHECKS := check-pyright check-mypy check-rest
-.PHONY: help demo test test-lowest check $(CHECKS) bench chaos soak gen settings docs lock format clean
+.PHONY: help demo test test-lowest check $(CHECKS) bench chaos soak fuzz release-check gen settings docs lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -76,6 +76,16 @@ overload: $(STAMP) ## three times the work for a minute, then each attack for 20
 soak: $(STAMP) ## tests that take longer than CI has time for (ARGS='-k pool')
 	@WEFT_SOAK=1 $(BIN)/python -m pytest -m slow -k "pool" $(ARGS)
 
+# Inputs are chosen by coverage where atheris can be installed, else at random.
+fuzz: $(STAMP) ## give parsers any input (ARGS='--seconds 600 contract request')
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz || \
+	  echo "atheris cannot be installed here: inputs are chosen at random"
+	@nice -n 19 $(BIN)/python -m tests.fuzz $(ARGS)
+
+release-check: $(STAMP) ## build what is released into dist/, look into it, list and audit what it needs
+	@$(BIN)/python scripts/release_check.py
+
 gen: $(STAMP) ## generate Python from the protos
 	@$(BIN)/python scripts/generate.py
 
@@ -118,6 +128,8 @@ format: $(STAMP) ## let ruff and buf format everything
 lock: $(STAMP) ## resolve the newest allowed versions into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
 	  --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	  --group release --upgrade -o requirements-release.lock
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build
