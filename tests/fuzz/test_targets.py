@@ -55,7 +55,10 @@ _REASONS = {
         "weft/coordinator/store/task_figures",
         "weft/coordinator/store/embedded/recovery",
         "weft/coordinator/namespaces/store_events",
+        "weft/coordinator/events/delivery_pass",
         "weft/coordinator/events/event_codec",
+        "weft/coordinator/events/subscription_table",
+        "weft/coordinator/pools/pool_part",
         "weft/coordinator/pools/pool_table",
         "weft/coordinator/usage/budget_table",
         "weft/coordinator/usage/usage_rows",
@@ -93,7 +96,9 @@ _REASONS = {
     "a checked option of the command, or a message that a program of the caller reads as its own type": (
         "weft/cli/commands/schedules_command",
         "weft/cli/events/events_command",
+        "weft/cli/commands/worker_commands",
         "weft/client/event_snapshot",
+        "weft/client/selected_agents",
     ),
     "the demo, the benchmark and the conformance driver, with answers of what they started": (
         "weft/cli/bench/direct_subjects",

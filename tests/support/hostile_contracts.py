@@ -31,11 +31,12 @@ def hostile(make: Make) -> Make:
     return made
 
 
-def ruled(rules: validate_pb2.FieldRules, *, fields: int = 1, weak: bool = False) -> bytes:
+def ruled(rules: validate_pb2.FieldRules | None, *, fields: int = 1, weak: bool = False) -> bytes:
     """A contract whose request has string fields with these rules."""
     file = schema.file()
     options = FieldOptions(weak=weak)
-    options.Extensions[validate_pb2.field].CopyFrom(rules)
+    if rules is not None:
+        options.Extensions[validate_pb2.field].CopyFrom(rules)
     for number in range(1, fields + 1):
         _field(file, number, _STRING).options.CopyFrom(options)
     return schema.file_set(file)

@@ -101,10 +101,11 @@ async def test_methods_that_are_hosted_later_are_vetted_too(monkeypatch: pytest.
     assert not contract.knows([METHOD])
 
 
-def test_a_weak_field_beside_rules_is_refused():
-    """The library ends the process at it: protobuf's C++ classes have no such fields."""
+@pytest.mark.parametrize("rules", [validate_pb2.FieldRules(required=True), None])
+def test_a_weak_field_is_refused(rules: validate_pb2.FieldRules | None):
+    """The libraries of rules and filters end the process at it: protobuf's C++ classes have no such fields."""
     with pytest.raises(InvalidArgument, match=rf"{PACKAGE}\.Request\.f1: the field has the option weak"):
-        Contract.load(ruled(validate_pb2.FieldRules(required=True), weak=True), [METHOD])
+        Contract.load(ruled(rules, weak=True), [METHOD])
 
 
 def test_a_rule_whose_tag_is_written_at_length_is_none():

@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
     MethodOptions,
 )
+from google.protobuf.message import DecodeError
 
 from tests.fuzz import shapes
 from tests.fuzz.target import joined, parts_of, target, text_of
@@ -22,13 +23,14 @@ from tests.support.schema import METHOD
 from weft.coordinator.contracts import canonical, wire
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.contracts.method_info import MethodInfo
+from weft.coordinator.events.event_filter import EventFilter
 from weft.coordinator.events.event_types import EventType
 from weft.rpc.contracts import contract_reader, json_form
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.task_policy.key_paths import compile_key
-from weft.v1 import options_pb2
+from weft.v1 import event_pb2, options_pb2
 
 _FIELDS = """string name = 1; int32 age = 2; Request friend = 3; repeated Request people = 4; map<string, Request> byname = 5;
  bytes raw = 6; double ratio = 7; repeated int64 numbers = 8; enum Kind kind = 9; .google.protobuf.Any any = 10; map<int32, string> m = 11"""
@@ -176,6 +178,32 @@ def json_request(data: bytes) -> None:
     assert shown is not None
 
 
+def _event(payload: bytes) -> bytes:
+    return event_pb2.Event(key="k", payload=payload, attributes={"a": "b"}).SerializeToString()
+
+
+_FILTERS = (
+    b"event.name == 'ada' && event.age > 3 || key == 'k'",
+    b"event.friend.friend.name.startsWith('a') && attributes['a'] == 'b'",
+    b"event.byname['x'].age > 1 && size(event.people) > 0 && has(event.any)",
+    b"event.name.matches('^(a|b)*$') && event.kind == 0",
+    b"[1, 2].all(x, x > 0)",
+    b"((((((((((((true))))))))))))",
+)
+
+
+@target(
+    "weft/coordinator/events/event_filter",
+    seeds=lambda: [joined(text, _event(each)) for text in _FILTERS for each in requests()[:2]],
+    raises=(DecodeError,),
+)
+def event_filter(data: bytes) -> None:
+    """A filter of a stranger, and an event of another."""
+    text, event = parts_of(data, 2)
+    kind = EventType(method(rules=False).descriptor.input_type)
+    assert EventFilter(text_of(text), kind).matches(event) in {True, False}
+
+
 @target("weft/coordinator/events/event_types", seeds=requests)
 def published_event(data: bytes) -> None:
     EventType(method(rules=False).descriptor.input_type).check(data, "payload")
@@ -276,6 +304,10 @@ def contract_shape(data: bytes) -> None:
         for message_class in (info.request_class, info.response_class):
             with contextlib.suppress(InvalidArgument):
                 json_form.render(each, message_class, loaded.pool, SecretFields())
+    with contextlib.suppress(InvalidArgument):
+        EventFilter("has(event.friend) && event.age > 0", EventType(info.descriptor.input_type)).matches(
+            _event(payload)
+        )
     json_form.parse(
         '{"name": "a", "byname": {"x": {}}, "m": {"1": "a"}, "people": [{}], "kind": 0}',
         info.request_class,

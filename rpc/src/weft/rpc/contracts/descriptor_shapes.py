@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+# The serialized option `weak = true` of a field.
+_WEAK_TAG = b"\x50\x01"
 _KEY_TYPES = frozenset(
     {
         FieldDescriptor.TYPE_INT32,
@@ -45,6 +48,20 @@ def shape_fault(file: FileDescriptor) -> str:
             if _is_entry(method.input_type) or _is_entry(method.output_type):
                 return f"{method.full_name}: the entry of a map is no request or response"
     return ""
+
+
+def weak_field(file: FileDescriptorProto) -> str:
+    """The full name of a field with the option weak; empty: there is none. Libraries in C++, which rules and filters are compiled by,
+    end the process at one."""
+    if _WEAK_TAG not in file.SerializeToString():
+        return ""
+    found = [f"{file.package}.{each.name}" for each in file.extension if each.options.weak]
+    waiting = [(file.package, each) for each in file.message_type]
+    for outer, message in waiting:  # it grows during the loop
+        name = f"{outer}.{message.name}".lstrip(".")
+        found += [f"{name}.{each.name}" for each in (*message.field, *message.extension) if each.options.weak]
+        waiting += [(name, each) for each in message.nested_type]
+    return found[0] if found else ""
 
 
 def _messages(outer: Iterable[Descriptor]) -> Iterator[Descriptor]:

@@ -23,7 +23,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
 from weft.rpc import refusals
-from weft.rpc.contracts.descriptor_shapes import shape_fault
+from weft.rpc.contracts.descriptor_shapes import shape_fault, weak_field
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import fleet_pb2
 
@@ -89,6 +89,11 @@ def build_pool(files: Iterable[FileDescriptorProto]) -> DescriptorPool:
             pool.AddSerializedFile(file.SerializeToString())
         except TypeError as error:  # protobuf raises it for every fault of a descriptor
             raise _invalid(f"{file.name!r} is not a valid file: {error}") from None
+        if field := weak_field(file):
+            raise refusals.contract_invalid(
+                f"{field}: the field has the option weak, which no implementation has today: remove it",
+                field=field,
+            )
         if fault := shape_fault(pool.FindFileByName(file.name)):
             raise _invalid(f"{file.name!r} is not a valid file: {fault}")
     return pool

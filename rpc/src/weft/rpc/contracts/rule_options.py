@@ -13,7 +13,6 @@ from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from weft.rpc import refusals
 from weft.rpc.contracts.descriptors import PlainFileProto
 from weft.rpc.contracts.raw_options import is_foreign, option_values
 
@@ -32,8 +31,6 @@ _EXTENDED = {
 # A CEL expression that makes a list, element by element, copies it for each element: its time grows with the square. A comment
 # may stand between a name and its parenthesis.
 _MAKES_LIST = re.compile(rb"\b(?:map|filter)\s*(?:\(|//)")
-# The serialized option `weak = true` of a field: the library ends the process at it.
-_WEAK_TAG = b"\x50\x01"
 _STANDARD = ("google/protobuf/", "buf/validate/")
 
 
@@ -62,24 +59,14 @@ class RuleOptions:
         self._types: dict[str, frozenset[str]] = {}
         # Types, and files with rules of their own, that make lists.
         self._making_lists: set[str] = set()
-        self._weak: list[str] = []
         self._read: set[str] = set()
 
     def within(self, root: Descriptor) -> RuledTypes | None:
-        """The types with rules in a message; None: there are none.
-
-        Raises:
-            InvalidArgument: there are, and a field of the contract has an option that cannot be used with them (CONTRACT_INVALID).
-        """
+        """The types with rules in a message; None: there are none."""
         # All types within are in this file and its imports.
         self._read_file(root.file)
         if self._foreign or not self._types:
             return None
-        if self._weak:
-            raise refusals.contract_invalid(
-                f"{self._weak[0]}: the field has the option weak, and the contract has rules of buf.validate: remove the option",
-                field=self._weak[0],
-            )
         found: dict[Descriptor, frozenset[str]] = {}
         seen, waiting = {root.full_name}, [root]
         for current in waiting:  # it grows during the loop
@@ -105,7 +92,6 @@ class RuleOptions:
             if not current.name.startswith(_STANDARD) and _has_tags(serialized := current.serialized_pb):
                 proto = PlainFileProto.FromString(serialized)
                 self._keep(proto.package, proto.message_type)
-                self._weak += _weak_fields(proto)
                 if any(map(_MAKES_LIST.search, _predefined(proto))):
                     self._making_lists.add(current.name)
 
@@ -126,18 +112,7 @@ class RuleOptions:
 
 
 def _has_tags(serialized: bytes) -> bool:
-    return any(tag in serialized for tag in (RULES_TAG, _PREDEFINED_TAG, _WEAK_TAG))
-
-
-def _weak_fields(file: FileDescriptorProto) -> list[str]:
-    """The full names of the fields with the option weak."""
-    found = [f"{file.package}.{each.name}" for each in file.extension if each.options.weak]
-    waiting = [(file.package, each) for each in file.message_type]
-    for outer, message in waiting:  # it grows during the loop
-        name = f"{outer}.{message.name}".lstrip(".")
-        found += [f"{name}.{each.name}" for each in (*message.field, *message.extension) if each.options.weak]
-        waiting += [(name, each) for each in message.nested_type]
-    return found
+    return RULES_TAG in serialized or _PREDEFINED_TAG in serialized
 
 
 def holders(message: DescriptorProto) -> list[tuple[str, Any]]:
