@@ -36,6 +36,8 @@ DECODES = {
     "dotenv_values",
     "fromtimestamp",
 }
+# What is decoded is a row of a table, which a coordinator of this mesh has written, or a copy of a message.
+_OWN = re.compile(r"^(row|each|member|record)\.(value|view|description)$|SerializeToString\(\)$")
 # Modules that decode what needs no target, and why.
 _REASONS = {
     "a message that this mesh's coordinators or agents wrote; one that does not parse is answered INTERNAL, or skipped": (
@@ -44,24 +46,17 @@ _REASONS = {
         "weft/coordinator/calls/submit_spans",
         "weft/coordinator/codec",
         "weft/coordinator/dispatch/wait_spans",
-        "weft/coordinator/fleet/agent_register",
         "weft/coordinator/fleet/fleet_view",
         "weft/coordinator/fleet/resource_view",
         "weft/coordinator/identity/authority_table",
-        "weft/coordinator/identity/ticket_office",
-        "weft/coordinator/namespaces/namespace_table",
-        "weft/coordinator/policy/policy_rows",
         "weft/coordinator/sessions/assignments",
         "weft/coordinator/store/task_figures",
         "weft/coordinator/store/embedded/recovery",
         "weft/coordinator/namespaces/store_events",
-        "weft/coordinator/events/delivery_pass",
+        "weft/coordinator/events/consumer",
         "weft/coordinator/events/event_codec",
-        "weft/coordinator/events/subscription_table",
+        "weft/coordinator/lifecycle/task_ends",
         "weft/coordinator/pools/pool_part",
-        "weft/coordinator/pools/pool_table",
-        "weft/coordinator/usage/budget_table",
-        "weft/coordinator/usage/usage_rows",
     ),
     "its parser is another target's": (
         "weft/coordinator/access/key_fetch",
@@ -74,7 +69,6 @@ _REASONS = {
         "weft/coordinator/contracts/contract_loading",
         "weft/coordinator/contracts/vetting_process",
         "weft/coordinator/audit/call_facts",
-        "weft/coordinator/pools/pool_rules",
         "weft/coordinator/pools/processes/keeper_link",
         "weft/coordinator/pools/processes/keeper_process",
         "weft/coordinator/usage/usage_times",
@@ -171,5 +165,9 @@ def _called(source: str) -> list[str]:
     # Quick: most modules have none of them.
     if not re.search("|".join(rf"\b{name}\(" for name in sorted(DECODES)), source):
         return []
-    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return [each.attr for each in calls if isinstance(each, ast.Attribute)]
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.args]
+    return [
+        call.func.attr
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and not _OWN.search(ast.unparse(call.args[0]))
+    ]
