@@ -170,7 +170,13 @@ FLEET = Page(
                     "Refused at a limit",
                     "Calls and tasks, in 5 minutes.",
                     "short",
-                    [Query("sum by (limit) (increase(weft_limits_hit_total[5m]))", "{{limit}}")],
+                    [
+                        Query("sum by (limit) (increase(weft_limits_hit_total[5m]))", "{{limit}}"),
+                        Query(
+                            "sum by (limit, of) (increase(weft_callers_limited_total[5m]))",
+                            "{{limit}} of a {{of}}",
+                        ),
+                    ],
                     stacked=True,
                 ),
                 Panel(

@@ -103,7 +103,7 @@ def test_a_stream_takes_what_there_is_room_for() -> None:
 
 POLICY = """
 [[limits]]
-callers = ["token:batch", "jwt:corp:*"]
+callers = ["token:batch", "jwt:corp:*", "spiffe://m/batch"]
 calls_per_s = 1000
 queued_tasks = 0
 
@@ -125,6 +125,8 @@ bytes_per_s = 1e6
         ("token:batch", {}, 1000, 7, 0),
         ("jwt:corp:ann", {}, 1000, 7, 0),
         ("token:shop", {}, 10, 5, 70),
+        # By its SPIFFE id alone, as in rules.
+        ("certificate:spiffe://m/batch", {}, 1000, 7, 0),
         ("token:shop", {"calls_per_s": 0.0, "queued_tasks": 3.0}, 0, 5, 3),
     ],
 )

@@ -93,6 +93,7 @@ def _tell_file(file: Path, policy: AccessPolicy, *, as_json: bool) -> None:
         "default": "deny" if policy.deny_others else "allow",
         "rules": len(policy.rules),
         "issuers": len(policy.issuers),
+        "limits": len(policy.limits) + len(policy.namespace_limits),
     }
     if as_json:
         line(json_text({"file": str(file), **facts}))

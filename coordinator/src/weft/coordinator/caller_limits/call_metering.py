@@ -25,7 +25,7 @@ from weft.rpc.calls import relay
 from weft.rpc.errors import WeftError
 from weft.rpc.handler_shape import behaviour_of, with_behaviour
 from weft.rpc.identity.caller import ANYBODY, Caller, has_limits
-from weft.rpc.identity.caller_limits import CallerLimits
+from weft.rpc.identity.caller_limits import NO_LIMITS, CallerLimits
 from weft.rpc.security.namespace_names import DEFAULT
 
 # Meters that are kept of callers without open calls.
@@ -55,14 +55,17 @@ class CallMetering:
 
     def meters(self, caller: Caller) -> tuple[UseMeter, ...]:
         """Those of a call. Empty: it has no limits."""
-        found = (self._meter(caller.subject, caller.limits),) if any(caller.limits) else ()
+        limits = caller.limits
+        found = (self._meter(caller.subject, limits),) if limits is not NO_LIMITS and any(limits) else ()
         common = self.namespace_meter(caller.namespace)
         return found if common is None else (*found, common)
 
     def namespace_meter(self, namespace: str) -> UseMeter | None:
         """That of all callers of a namespace together (empty: the default one). None: it has no limits."""
         limits = self._of_namespace(namespace := namespace or DEFAULT)
-        return self._meter(namespace, limits, of_namespace=True) if any(limits) else None
+        if limits is NO_LIMITS or not any(limits):
+            return None
+        return self._meter(namespace, limits, of_namespace=True)
 
     def _meter(self, name: str, limits: CallerLimits, *, of_namespace: bool = False) -> UseMeter:
         key = name, limits, of_namespace
