@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-SOAKS = bool(os.environ.get("WEFT_SOAK"))
+SOAKS = bool(os.environ.get("TEST_SOAK"))
 soak = pytest.mark.skipif(not SOAKS, reason="a soak: make soak runs it")
 # A store's case that only soaks try.
 EITHER_STORE = ["embedded", pytest.param("redis", marks=soak)]

@@ -137,11 +137,13 @@ def test_an_extra_is_all_that_its_part_needs(tmp_path: Path, extra: str, module:
 
 
 def test_all_is_every_extra() -> None:
-    assert {*REQUIRED, "filters", "reload", "telemetry", "all"} == set(
+    assert {*REQUIRED, "filters", "pools", "reload", "telemetry", "all"} == set(
         metadata.metadata("weft").get_all("Provides-Extra") or ()
     )
     each = {
-        package for extra in (*REQUIRED, "filters", "reload", "telemetry") for package in packages_of(extra)
+        package
+        for extra in (*REQUIRED, "filters", "pools", "reload", "telemetry")
+        for package in packages_of(extra)
     }
     assert packages_of("all") == each
 

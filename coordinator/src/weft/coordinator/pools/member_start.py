@@ -12,11 +12,8 @@ from weft.coordinator.pools.pool_codec import POOL_LABEL, VERSION_LABEL
 from weft.coordinator.pools.pool_rules import NewMember
 from weft.coordinator.pools.provider import MemberSpec
 from weft.coordinator.pools.rollout_rules import template_of
-from weft.rpc import refusals
 from weft.rpc.errors import NotFound, Overloaded
 from weft.rpc.identity.caller import AGENT
-from weft.rpc.network.agent_ports import stays_here
-from weft.rpc.network.targets import parse
 from weft.rpc.security import namespace_names, tokens
 from weft.rpc.times import timestamp
 from weft.v1 import pool_pb2, security_pb2
@@ -147,15 +144,3 @@ def tls_variables(target: str, *, pin: str, join_port: int, ca: str) -> dict[str
         hosts = [each.rpartition(":")[0] for each in target.split(",")]
         return {"WEFT_TLS_PIN": pin, "WEFT_TLS_JOIN": ",".join(f"{host}:{join_port}" for host in hosts)}
     return {"WEFT_TLS_CA": ca} if ca else {}
-
-
-def needs_target(target: str) -> bool:
-    """Whether an address is of no use for members on other machines."""
-    return all(map(stays_here, parse(target)))
-
-
-def unknown_target(provider: str) -> Exception:
-    return refusals.invalid_field(
-        f"members of {provider} run elsewhere, and cannot dial this machine's own address: set WEFT_POOL_TARGET",
-        field="spec.template.provider",
-    )

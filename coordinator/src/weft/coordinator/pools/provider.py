@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from weft.rpc.network.agent_ports import stays_here
+from weft.rpc.network.targets import parse
 from weft.v1 import pool_pb2
 
 
@@ -119,3 +121,14 @@ def command_of(template: pool_pb2.PoolTemplate, weft: Sequence[str]) -> list[str
     if template.program:
         return [*weft, "agent", template.program]
     return [*weft, "agent", "--app", template.app] if template.app else []
+
+
+def check_reach(member: MemberSpec) -> None:
+    """Refuse to start a member elsewhere that could not dial the coordinator.
+
+    Raises:
+        ValueError
+    """
+    target = member.variables["WEFT_TARGET"]
+    if all(map(stays_here, parse(target))):
+        raise ValueError(f"it could not dial {target} from there: set WEFT_POOL_TARGET at the coordinator")

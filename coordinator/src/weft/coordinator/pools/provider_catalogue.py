@@ -16,7 +16,12 @@ GROUP = "weft.pool_providers"
 OWN_PACKAGE = "weft"
 _ROOM = "weft.coordinator.pools"
 # By name: module and class. They are imported when they may be used.
-_OWN = {"process": f"{_ROOM}.processes.process_provider:ProcessProvider"}
+_OWN = {
+    "docker": f"{_ROOM}.outside.docker_provider:DockerProvider",
+    "kubernetes": f"{_ROOM}.outside.kubernetes_provider:KubernetesProvider",
+    "process": f"{_ROOM}.processes.process_provider:ProcessProvider",
+    "systemd-run": f"{_ROOM}.outside.systemd_provider:SystemdProvider",
+}
 
 Factory = Callable[[ProviderSetting], AgentProvider]
 

@@ -1,0 +1,1 @@
+"""Providers whose members are run by others: systemd, Docker, Kubernetes."""

@@ -1,0 +1,106 @@
+"""Providers of pools by one conformance suite: real processes; units, containers and pods at servers and programs that follow the published
+interfaces."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import systemd_double
+from tests.support.docker_engine import DockerEngineDouble
+from tests.support.kubernetes_api import KubernetesApiDouble
+from tests.support.pooled import machine
+from tests.support.provider_checks import check_provider
+from weft.coordinator.pools.outside.docker_provider import DockerProvider
+from weft.coordinator.pools.outside.kubernetes_provider import KubernetesProvider
+from weft.coordinator.pools.outside.systemd_provider import SystemdProvider
+from weft.coordinator.pools.processes.process_provider import ProcessProvider
+from weft.coordinator.pools.provider import MemberSpec, ProviderSetting
+from weft.coordinator.pools.provider_catalogue import known_providers
+from weft.rpc.errors import InvalidArgument
+from weft.v1.pool_pb2 import PoolTemplate
+
+MESH = "0123456789ab"
+SLEEPS = ["sleep", "1000"]
+
+
+async def test_processes() -> None:
+    with machine() as here:
+        provider = ProcessProvider(ProviderSetting(MESH, folder=str(here.folder)))
+        template = PoolTemplate(provider="process", command=SLEEPS)
+        await check_provider(
+            provider, template, lambda _, listed: os.kill(int(listed.handle), signal.SIGKILL)
+        )
+
+
+async def test_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd_double.install(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    template = PoolTemplate(provider="systemd-run", command=SLEEPS, settings={"MemoryMax": "1G"})
+    await check_provider(
+        SystemdProvider(ProviderSetting(MESH)),
+        template,
+        lambda member, _: systemd_double.end(tmp_path / "bin", member),
+    )
+
+
+async def test_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with DockerEngineDouble() as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.url)
+        template = PoolTemplate(
+            provider="docker", image="acme/worker", program="m:agent", settings={"cpus": "0.5"}
+        )
+        await check_provider(
+            DockerProvider(ProviderSetting(MESH)), template, lambda member, _: engine.end(member)
+        )
+
+
+async def test_a_container_that_does_not_end_is_killed_after_its_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with DockerEngineDouble() as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.url)
+        provider = DockerProvider(ProviderSetting(MESH))
+        template = PoolTemplate(provider="docker", image="stubborn", program="m:agent")
+        await provider.start(MemberSpec("p-1", "p", template, {"WEFT_TARGET": "10.0.0.1:7700"}))
+        began_at = time.monotonic()
+        while (await provider.list())["p-1"].running:
+            await provider.stop("p-1", 0.3)
+        assert time.monotonic() - began_at >= 0.3
+        # This machine's own address is of no use there.
+        with pytest.raises(ValueError, match="WEFT_POOL_TARGET"):
+            await provider.start(MemberSpec("p-2", "p", template, {"WEFT_TARGET": "127.0.0.1:7700"}))
+        await provider.close()
+
+
+async def test_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with KubernetesApiDouble() as api:
+        api.write_config(tmp_path / "config")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        monkeypatch.setattr(
+            "kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
+        )
+        template = PoolTemplate(provider="kubernetes", image="acme/worker", settings={"cpu": "500m"})
+        await check_provider(
+            KubernetesProvider(ProviderSetting(MESH)), template, lambda member, _: api.end(member)
+        )
+
+
+@pytest.mark.parametrize("name", ["docker", "kubernetes", "process", "systemd-run"])
+def test_bad_templates_are_refused(name: str) -> None:
+    known = known_providers([name], ProviderSetting(MESH))[name]
+    assert (known.package, known.problem) == ("weft", "")
+    assert known.provider is not None
+    with pytest.raises(InvalidArgument):
+        known.provider.check(PoolTemplate(provider=name, image="i", program="m:a", settings={"nothing": "1"}))
+    with pytest.raises(InvalidArgument):
+        known.provider.check(PoolTemplate(provider=name))
+
+
+def test_an_unknown_provider_says_so() -> None:
+    known = known_providers(["nothing"], ProviderSetting(MESH))["nothing"]
+    assert (known.provider, known.problem) == (None, "no installed package has it")
