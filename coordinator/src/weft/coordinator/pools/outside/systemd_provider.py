@@ -71,13 +71,13 @@ class SystemdProvider:
         shown = await self._systemctl("show", f"{self._prefix}*.service", f"--property={_SHOWN}", "--all")
         found: dict[str, ListedMember] = {}
         for block in shown.split("\n\n"):
-            unit = dict(line.partition("=")[::2] for line in block.splitlines())
-            if not (name := unit.get("Id", "")).startswith(self._prefix):
+            unit = {name: value for name, _, value in (line.partition("=") for line in block.splitlines())}
+            if not (full := unit.get("Id", "")).startswith(self._prefix):
                 continue
             # The unit stays when its process has ended (RemainAfterExit): so it is known how.
             ended = unit["ActiveState"] in _ENDED or unit["SubState"] == "exited"
             ending = f"ended: {unit['Result']}, status {unit['ExecMainStatus']}" if ended else ""
-            member_id = name.removeprefix(self._prefix).removesuffix(".service")
+            member_id = full.removeprefix(self._prefix).removesuffix(".service")
             found[member_id] = ListedMember(unit["MainPID"], not ended, ending)
         return found
 
