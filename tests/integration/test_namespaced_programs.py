@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from weft.client import connect
 from weft.coordinator.namespaces import namespace_upkeep
 from weft.rpc.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied
 from weft.rpc.identity.caller import AGENT, CLIENT
+from weft.rpc.process import log_context, logs
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, namespace_pb2
 from weft.v1.namespace_pb2_grpc import NamespaceServiceStub
 from weft.v1.security_pb2 import TokenScope
@@ -221,3 +224,23 @@ async def test_the_library_manages_namespaces(tmp_path: Path) -> None:
         assert (await mesh.namespaces.delete("team-a")).deleted_at is not None
         with pytest.raises(NotFound):
             await mesh.namespaces.delete("team-b")
+
+
+async def test_a_coordinators_lines_name_the_namespace(tmp_path: Path) -> None:
+    lines: list[Mapping[str, Any]] = []
+
+    def keep(_level: int, _name: str, _event: str, fields: Mapping[str, Any]) -> None:
+        lines.append({**log_context.fields(), **fields})
+
+    async with sites_on("embedded", tmp_path) as sites:
+        await sites.create("team-a")
+        before = logs._in_use.sink
+        logs.use(keep)
+        try:
+            for namespace in "team-a", "":
+                async with LightAgent(sites.channel(namespace), f"of-{namespace}"):
+                    pass
+        finally:
+            logs.use(before)
+    found = [(each["agent_id"], each.get("namespace")) for each in lines if "agent_id" in each]
+    assert set(found) == {("of-team-a", "team-a"), ("of-", None)}, lines

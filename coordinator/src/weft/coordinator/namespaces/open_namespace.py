@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from weft.coordinator.namespaces import namespace_context
 from weft.coordinator.namespaces.namespace import Namespace
 from weft.coordinator.store.open_errors import StoreError
 from weft.rpc import refusals
@@ -44,7 +45,11 @@ class OpenNamespace:
         # By path: a handler, and the same one, counted.
         self._handlers: dict[str, tuple[Any, Any]] = {}
         self._ready = False
-        self._opening = asyncio.get_running_loop().create_task(self._open(), name=f"open {name}")
+        # All that goes on in it begins here, or with a call.
+        context = namespace_context.context_of(name)
+        self._opening = asyncio.get_running_loop().create_task(
+            self._open(), name=f"open {name}", context=context
+        )
         self.closed: asyncio.Task[None] | None = None
 
     @property
@@ -106,6 +111,7 @@ class OpenNamespace:
         """One call, which keeps it open."""
         task = asyncio.current_task()
         assert task is not None
+        namespace_context.enter(self.name)
         if not self._ready:
             # Closed while the request was read.
             await relay.refuse(_away(self.name), context)
@@ -128,6 +134,7 @@ class OpenNamespace:
     async def close(self, why: WeftError) -> None:
         """Close it; its open calls and sessions end with `why`. Each step is bounded."""
         self._ready = False
+        namespace_context.enter(self.name)
         try:
             await self._opening
         except WeftError:
