@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from grpc import aio
 
 from weft.coordinator import codec, guard
-from weft.coordinator.audit.audited_calls import AuditedCalls
+from weft.coordinator.audit.audited_calls import CONNECT, SUBMIT_TASKS, AuditedCalls
 from weft.coordinator.caller_limits.submitter import submitter_of
 from weft.coordinator.calls.bulk_stream import BulkStream
 from weft.coordinator.calls.following import follow
@@ -40,10 +40,6 @@ MAX_WAIT_IDS = 100_000
 MAX_AGENT_PAGE = 10_000
 
 Context = aio.ServicerContext[Any, Any]
-
-
-_CONNECT = "weft.v1.CoordinatorService/Connect"
-_SUBMIT_TASKS = "weft.v1.CoordinatorService/SubmitTasks"
 
 
 class TaskParts(NamedTuple):
@@ -117,7 +113,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             traceparent,
             self._edge.method_check(context),
             submitter_of(context),
-            self._audited.submissions(_SUBMIT_TASKS, context),
+            self._audited.submissions(SUBMIT_TASKS, context),
         )
         async for response in stream.run(guard.parsed(requests)):
             yield response
@@ -286,7 +282,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def Connect(
         self, request_iterator: AsyncIterator[session_pb2.ConnectRequest], context: Context
     ) -> None:
-        opening = self._audited.session(_CONNECT, context)
+        opening = self._audited.session(CONNECT, context)
         await self._sessions.serve(request_iterator, context, self._edge.caller(context), opening)
 
     @guard.unary

@@ -31,6 +31,10 @@ from weft.rpc.handler_shape import with_behaviour
 from weft.rpc.identity.edge import Edge
 from weft.v1 import coordinator_pb2
 
+# Streams of many submissions, and sessions: what comes in them is told where it is read (`submissions`, `session`).
+CONNECT = "weft.v1.CoordinatorService/Connect"
+SUBMIT_TASKS = "weft.v1.CoordinatorService/SubmitTasks"
+TELL_THEMSELVES = frozenset({CONNECT, SUBMIT_TASKS})
 # Handlers that are kept: far more than a server has methods.
 _KEPT = 2048
 _DENIED = PermissionDenied.code.name
@@ -51,8 +55,7 @@ class AuditedCalls:
         """The handler of one of weft's own RPCs, whose calls are recorded or counted if they change something."""
         how = audit_rule(method)
         frequent = how is AuditRule.COUNTED
-        # Many of them come in one stream: each is told where it is read.
-        if not self._audit.on or how is AuditRule.NOT or (frequent and handler.request_streaming):
+        if not self._audit.on or how is AuditRule.NOT or method in TELL_THEMSELVES:
             return handler
         return with_behaviour(handler, _Audited(self, method, frequent=frequent))
 
