@@ -233,6 +233,7 @@ async def test_selection(client: Mesh, mesh: MeshHarness) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 async def test_restart(client: Mesh, mesh: MeshHarness) -> None:
     """The process goes on with a new program, once its handlers have ended: same process id, same agent id."""
     # With this variable it is started by itself, not forked.
@@ -259,9 +260,18 @@ async def test_restart(client: Mesh, mesh: MeshHarness) -> None:
     environment = psutil.Process(process.pid).environ()
     assert environment["STARTED"] == "by itself"
     assert "zombie" not in {each.status() for each in psutil.Process(process.pid).children(recursive=True)}
+    # Also one whose event loop never becomes free.
+    before = await client.fleet.agent("a2")
+    blocking = await client.tasks.submit(f"{PROBE}/Call", ProbeRequest(burn_s=60), agent_id="a2")
+    await running(client, blocking)
+    assert await errors(client.fleet.select("a2").restart(grace_s=0.1, timeout_s=10)) == {"a2": ""}
+    await mesh.eventually(new, "it is back", timeout_s=30)
+    assert process.alive
+    await blocking.cancel()
     assert await process.terminate() == 0
 
 
+@pytest.mark.slow
 async def test_the_command_line(client: Mesh, mesh: MeshHarness) -> None:
     await mesh.agent("a2", labels={"zone": "us"})
     sleeping = await client.tasks.submit(f"{PROBE}/Call", ProbeRequest(sleep_s=60), agent_id="a1")

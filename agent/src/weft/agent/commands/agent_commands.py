@@ -148,10 +148,16 @@ class AgentCommands:
         def end() -> None:
             self.restarts = restart
             if restart:
-                shutdown.replace = lambda: replace_now(self.generated_id)
+                shutdown.replace = self._replace
             shutdown.begin(grace_s)
 
         return end
+
+    def _replace(self) -> None:
+        """Replace the process, whose event loop a handler blocks for ever."""
+        if self._parts.pool is not None:
+            self._parts.pool.close()
+        replace_now(self.generated_id)
 
     def _labels(self, command: Command, reply: Reply) -> None:
         self.labels.change(command.labels.set, command.labels.remove)

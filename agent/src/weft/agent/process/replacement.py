@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import os
 import sys
+import threading
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -23,6 +24,7 @@ _log = get_logger("weft.agent")
 
 # Process id and agent id, of an agent whose id was generated. Not a setting: it begins otherwise than those.
 _KEPT = "_WEFT_RESTARTED"
+HELPER_S = 1.0
 
 
 class _Beginning(NamedTuple):
@@ -91,11 +93,7 @@ def replace_now(generated_id: str | None) -> None:
         with contextlib.suppress(Exception):
             stream.flush()
     drain()
-    # The helper of multiprocessing would stay as a zombie, because the new program does not know it.
-    stop: Any = getattr(getattr(resource_tracker, "_resource_tracker", None), "_stop", None)
-    if stop is not None:
-        with contextlib.suppress(Exception):
-            stop()
+    _end_helper()
     if os.name != "posix" or not sys.executable:
         return
     try:
@@ -104,3 +102,19 @@ def replace_now(generated_id: str | None) -> None:
     except OSError as error:
         _log.error("process.not_replaced", error=str(error), effect=f"it ends with status {RESTART_STATUS}")
         drain()
+
+
+def _end_helper() -> None:
+    """End the helper process of multiprocessing: the new program does not know it, and it would stay as a zombie. It ends when no process
+    of multiprocessing is left, which is not awaited for long."""
+    stop: Any = getattr(getattr(resource_tracker, "_resource_tracker", None), "_stop", None)
+    if stop is None:
+        return
+
+    def end() -> None:
+        with contextlib.suppress(Exception):
+            stop()
+
+    ending = threading.Thread(target=end, name="weft-helper-end", daemon=True)
+    ending.start()
+    ending.join(HELPER_S)
