@@ -24,7 +24,7 @@ from tests.support.shared_redis import two_coordinators
 from weft.agent import Agent
 from weft.client import Event, FailedPrecondition, InvalidArgument, Mesh, NewEvent, NotFound, connect
 from weft.client.sync import connect as connect_sync
-from weft.v1 import errors_pb2, event_pb2_grpc
+from weft.v1 import coordinator_pb2, errors_pb2, event_pb2_grpc
 from weft.v1.event_pb2 import (
     CreateSubscriptionRequest,
     EventDelivery,
@@ -302,6 +302,24 @@ async def tasks_of(harness: MeshHarness, agent: LightAgent, count: int) -> list[
         )
         for each in agent.assigned
     ]
+
+
+async def test_events_go_with_a_task(harness: MeshHarness, mesh: Mesh) -> None:
+    """Both are stored, or none: a refused event keeps the task out, and a repeat publishes nothing."""
+    before = await last_of(mesh)
+    events = [NewEvent(request("with a task"), key="k"), request("and another")]
+    first = await mesh.tasks.submit(ECHO, b"", request_id="with-events", publish=events)
+    again = await mesh.tasks.submit(ECHO, b"", request_id="with-events", publish=events)
+    assert (again.id, again.existed) == (first.id, True)
+    assert await Follower(mesh, 2, after=before).texts() == ["with a task", "and another"]
+    assert await last_of(mesh) == before + 2
+    bad = coordinator_pb2.SubmitTaskRequest(
+        method=ECHO, events=[NewEventMessage(topic=TOPIC), NewEventMessage(topic=TOPIC, payload=b"\xff")]
+    )
+    check(await refused(harness.api().SubmitTask(bad)), INVALID, "PAYLOAD_MALFORMED", "events[1].payload")
+    many = coordinator_pb2.SubmitTaskRequest(method=ECHO, events=[NewEventMessage(topic=TOPIC)] * 101)
+    check(await refused(harness.api().SubmitTask(many)), INVALID, "INVALID_FIELD", "events")
+    assert await last_of(mesh) == before + 2
 
 
 async def test_events_become_tasks(harness: MeshHarness, mesh: Mesh) -> None:

@@ -1,6 +1,7 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
+from weft.v1 import event_pb2 as _event_pb2
 from weft.v1 import access_pb2 as _access_pb2
 from weft.v1 import command_pb2 as _command_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
@@ -16,18 +17,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SubmitTaskRequest(_message.Message):
-    __slots__ = ("method", "payload", "request_id", "options", "request_id_ttl")
+    __slots__ = ("method", "payload", "request_id", "options", "request_id_ttl", "events")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_TTL_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     method: str
     payload: bytes
     request_id: str
     options: _task_pb2.TaskOptions
     request_id_ttl: _duration_pb2.Duration
-    def __init__(self, method: _Optional[str] = ..., payload: _Optional[bytes] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ..., request_id_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    events: _containers.RepeatedCompositeFieldContainer[_event_pb2.NewEvent]
+    def __init__(self, method: _Optional[str] = ..., payload: _Optional[bytes] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ..., request_id_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., events: _Optional[_Iterable[_Union[_event_pb2.NewEvent, _Mapping]]] = ...) -> None: ...
 
 class SubmitTaskResponse(_message.Message):
     __slots__ = ("task", "existed", "cached")

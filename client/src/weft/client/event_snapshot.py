@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
@@ -51,6 +51,11 @@ class NewEvent:
             key=self.key,
             attributes={**trace, **self.attributes},
         )
+
+
+def new_events(given: Iterable[NewEvent | Message]) -> list[event_pb2.NewEvent]:
+    """Events as they are sent."""
+    return [(each if isinstance(each, NewEvent) else NewEvent(each)).proto() for each in given]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from weft.client.api import Api, Patience
-from weft.client.event_snapshot import Event, NewEvent, Published, Topic, topic_of
+from weft.client.event_snapshot import Event, NewEvent, Published, Topic, new_events, topic_of
 from weft.client.methods import Method
 from weft.client.schedule_snapshot import aware
 from weft.rpc import refusals
@@ -70,10 +70,9 @@ class Events:
             NotFound, InvalidArgument: as `publish`.
             TooLarge: they have more than 4 MiB together.
         """
-        given = [event if isinstance(event, NewEvent) else NewEvent(event) for event in events]
-        if not given:
+        asked = pb.PublishEventsRequest(events=new_events(events))
+        if not asked.events:
             return []
-        asked = pb.PublishEventsRequest(events=[event.proto() for event in given])
         answer = await self._api.call(_PUBLISH, asked, repeated_s=_REPEATED_S)
         return [
             Published(stored.sequence, event.id, stored.existed)

@@ -8,7 +8,8 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
 
@@ -28,12 +29,13 @@ from weft.rpc.errors import Cancelled, DeadlineExceeded, WeftError
 from weft.rpc.task_policy.option_checks import CALLERS_LIMITS, LEAST_LIMIT_S
 from weft.v1 import coordinator_pb2
 
+if TYPE_CHECKING:
+    from weft.client.event_snapshot import NewEvent
+
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
-
 # How long a caller that was cancelled takes to cancel its task.
 _ABANDON_S = 2.0
-
 # A call waits this much longer than its task may take: the task's own error then has the reason.
 _SLACK_S = 5.0
 
@@ -95,6 +97,7 @@ class Tasks(TasksById):
         *,
         request_id: str | None = None,
         timeout_s: float | None = None,
+        publish: Sequence[NewEvent | Message] = (),
         **options: Unpack[SubmitOptions],
     ) -> TaskHandle[Resp]: ...
     @overload
@@ -105,6 +108,7 @@ class Tasks(TasksById):
         *,
         request_id: str | None = None,
         timeout_s: float | None = None,
+        publish: Sequence[NewEvent | Message] = (),
         **options: Unpack[SubmitOptions],
     ) -> TaskHandle[bytes]: ...
     async def submit(
@@ -114,6 +118,7 @@ class Tasks(TasksById):
         *,
         request_id: str | None = None,
         timeout_s: float | None = None,
+        publish: Sequence[NewEvent | Message] = (),
         **options: Unpack[SubmitOptions],
     ) -> TaskHandle[Any]:
         """Store one task. When this returns, the task is durable.
@@ -123,9 +128,10 @@ class Tasks(TasksById):
             request: the request.
             request_id: submissions with the same id and the same request are one task.
             timeout_s: how long storing may take, repeats included.
+            publish: events that are published when the task is stored: both happen, or none.
             options: how the task is run; see `SubmitOptions`.
         """
-        return (await self._submit(as_method(method), request, request_id, timeout_s, options))[0]
+        return (await self._submit(as_method(method), request, request_id, timeout_s, options, publish))[0]
 
     async def _submit(
         self,
@@ -134,6 +140,7 @@ class Tasks(TasksById):
         request_id: str | None,
         timeout_s: float | None,
         options: SubmitOptions,
+        publish: Sequence[NewEvent | Message] = (),
     ) -> tuple[TaskHandle[Any], bool]:
         """A stored task, and whether it is another caller's, whose result answers this one too (a cache)."""
         own_id = request_id or uuid.uuid4().hex
@@ -144,6 +151,8 @@ class Tasks(TasksById):
             options=task_options(options),
         )
         repeated_s = None
+        if publish:
+            submission.events.extend(import_module("weft.client.event_snapshot").new_events(publish))
         if not request_id:
             repeated_s = generated_ids.repeated_s(self._api.timeout_s if timeout_s is None else timeout_s)
             generated_ids.keep(submission, repeated_s)

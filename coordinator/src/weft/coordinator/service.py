@@ -91,6 +91,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.SubmitTaskRequest, context: Context
     ) -> coordinator_pb2.SubmitTaskResponse:
         self._edge.check_method(context, request.method)
+        for topic in {event.topic for event in request.events}:
+            self._edge.check_method(context, topic)
         with submit_call(self._tracer, request, context):
             submission = self._submission_service.check(request)
             results = await self._submission_service.store([submission], submitter=submitter_of(context))

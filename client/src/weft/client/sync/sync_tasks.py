@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from weft.client.bulk_client import DEFAULT_WINDOW
 from weft.client.bulk_progress import BulkProgress
+from weft.client.event_snapshot import NewEvent
 from weft.client.methods import AnyMethod
 from weft.client.options import SubmitOptions
 from weft.client.sync.background_loop import BackgroundLoop
@@ -43,6 +44,7 @@ class SyncTasks(SyncTasksById):
         *,
         request_id: str | None = None,
         timeout_s: float | None = None,
+        publish: Sequence[NewEvent | Message] = (),
         **options: Unpack[SubmitOptions],
     ) -> SyncTaskHandle[Resp]: ...
 
@@ -54,6 +56,7 @@ class SyncTasks(SyncTasksById):
         *,
         request_id: str | None = None,
         timeout_s: float | None = None,
+        publish: Sequence[NewEvent | Message] = (),
         **options: Unpack[SubmitOptions],
     ) -> SyncTaskHandle[bytes]: ...
 
@@ -64,6 +67,7 @@ class SyncTasks(SyncTasksById):
         *,
         request_id: str | None = None,
         timeout_s: float | None = None,
+        publish: Sequence[NewEvent | Message] = (),
         **options: Unpack[SubmitOptions],
     ) -> SyncTaskHandle[Any]:
         """Store one task. When this returns, the task is durable.
@@ -73,12 +77,13 @@ class SyncTasks(SyncTasksById):
             request: the request.
             request_id: submissions with the same id and the same request are one task.
             timeout_s: how long storing may take, repeats included.
+            publish: events that are published when the task is stored: both happen, or none.
             options: how the task is run; see `SubmitOptions`.
         """
         return SyncTaskHandle(
             self._loop.run(
                 lambda: self._tasks.submit(
-                    method, request, request_id=request_id, timeout_s=timeout_s, **options
+                    method, request, request_id=request_id, timeout_s=timeout_s, publish=publish, **options
                 )
             ),
             self._loop,

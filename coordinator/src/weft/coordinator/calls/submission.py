@@ -15,6 +15,7 @@ from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.request_checks import bad_request_id, is_callers_id
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
+from weft.coordinator.store.event_store import NewEventRow
 from weft.coordinator.store.records import (
     AtLimit,
     Enqueued,
@@ -30,7 +31,7 @@ from weft.coordinator.usage.budget_book import BudgetBook
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
 from weft.rpc.times import checked_duration
-from weft.v1 import coordinator_pb2, task_pb2
+from weft.v1 import coordinator_pb2, event_pb2, task_pb2
 
 
 class SubmissionService:
@@ -65,6 +66,8 @@ class SubmissionService:
             no_wait=settings.no_wait,
         )
         self.stopping = False
+        # Checks events that are published with a task; set where there are events.
+        self.event_rows: Callable[[Sequence[event_pb2.NewEvent]], Sequence[NewEventRow]] | None = None
         # Why a task is refused because of a spent budget, by its method and its root; falsy: no budget is spent.
         self.budgets: BudgetBook | None = None
         # Tasks refused at a limit so far, by limit.
@@ -92,6 +95,8 @@ class SubmissionService:
             )
             if given.request_id == request.request_id:
                 given.request_id_ttl_s = ttl_s
+        if request.events and self.event_rows is not None:
+            given.events = tuple(self.event_rows(request.events))
         return given
 
     def check_call(

@@ -23,6 +23,8 @@ from weft.v1 import event_pb2
 MAX_EVENT_BYTES = 1024 * 1024
 # More would not fit the stores' integers.
 MAX_SEQUENCE = 2**53
+# Those that are published with a task.
+MAX_WITH_TASK = 100
 MAX_TOPIC_CHARS = 256
 MAX_KEY_BYTES = 256
 MAX_ATTRIBUTES = 32
@@ -75,16 +77,16 @@ def check_time(value: Timestamp, field: str) -> float:
 
 
 def new_rows(
-    events: Sequence[event_pb2.NewEvent], types: EventTypes, field: str = "events"
+    events: Sequence[event_pb2.NewEvent], types: EventTypes, field: str = "events", most: int = MAX_EVENTS
 ) -> list[NewEventRow]:
     """The events of a request, checked, as the store keeps them.
 
     Raises:
         InvalidArgument, TooLarge, NotFound: as `PublishEvents` says.
     """
-    if not 1 <= len(events) <= MAX_EVENTS:
+    if not 1 <= len(events) <= most:
         raise refusals.invalid_field(
-            f"{field} must be 1 to {MAX_EVENTS} events; there are {len(events)}", field=field
+            f"{field} must be 1 to {most} events; there are {len(events)}", field=field
         )
     size = sum(len(event.payload) for event in events)
     if size > MAX_PAYLOAD_BYTES:

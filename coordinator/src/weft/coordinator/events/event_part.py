@@ -8,6 +8,7 @@ from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.events.declared_subscriptions import DeclaredSubscriptions
 from weft.coordinator.events.delivery_pass import DeliveryPass
+from weft.coordinator.events.event_codec import MAX_WITH_TASK, new_rows
 from weft.coordinator.events.event_retention import EventRetention
 from weft.coordinator.events.event_service import EventService
 from weft.coordinator.events.event_types import EventTypes
@@ -41,6 +42,7 @@ class EventPart(MeshPart):
         self._retention = EventRetention(store, settings.event_keep_s)
         types = EventTypes(contracts)
         self._service = EventService(store, contracts, types, self._feeds, edge, settings.stalled_stream_s)
+        submissions.event_rows = lambda events: new_rows(events, types, most=MAX_WITH_TASK)
         self._table = SubscriptionTable(store)
         self._declared = DeclaredSubscriptions(store, contracts)
         self._delivery = DeliveryPass(store, submissions, types, settings.process_name, makers, self._begin)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from weft.coordinator.store.alternatives import Alternative
+from weft.coordinator.store.event_store import NewEventRow, TooManyTopics
 from weft.coordinator.store.group_store import GroupRefusal
 from weft.coordinator.store.reruns import Rerun
 from weft.coordinator.store.rules import (
@@ -95,6 +96,9 @@ class Submission:
     # Who submitted it, if that caller may have only so many unfinished tasks. Empty: nobody counts them.
     submitter: str = ""
     most_unfinished: int = 0
+    # Events that are published when it is stored: both happen, or none. Nothing is published for a task that existed already. A stored task
+    # does not show them.
+    events: tuple[NewEventRow, ...] = ()
 
     @property
     def fallback_of(self) -> str:
@@ -141,7 +145,7 @@ class TooManyTasks(NamedTuple):
 
 
 # A submission that the store does not take.
-Refused = TooManyQueues | AtLimit | TooManyTasks | GroupRefusal
+Refused = TooManyQueues | AtLimit | TooManyTasks | TooManyTopics | GroupRefusal
 EnqueueResult = Enqueued | RequestIdReused | Refused
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from weft.coordinator.store import store_outcomes
+from weft.coordinator.store.event_store import TooManyTopics
 from weft.coordinator.store.group_store import GroupClosed, GroupFull, TooManyGroups
 from weft.coordinator.store.records import (
     AtLimit,
@@ -44,6 +45,8 @@ def refusal_of(result: Refused) -> WeftError:
             return _at_limit(result)
         case TooManyTasks():
             return refusals.caller_limit(result.submitter, "queued_tasks", str(result.limit), TASKS_RETRY_S)
+        case TooManyTopics():
+            return too_many_topics(result)
         case GroupClosed():
             return refusals.group_closed(result.name)
         case GroupFull():
@@ -53,6 +56,11 @@ def refusal_of(result: Refused) -> WeftError:
             )
         case TooManyGroups():
             return too_many_groups(result)
+
+
+def too_many_topics(result: TooManyTopics) -> ResourceExhausted:
+    """A new topic would be one too many."""
+    return refusals.overloaded(f"there are {result.limit} topics, the most that are allowed")
 
 
 def too_many_groups(result: TooManyGroups) -> ResourceExhausted:

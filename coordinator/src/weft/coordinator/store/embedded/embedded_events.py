@@ -22,10 +22,12 @@ from weft.coordinator.store.event_store import (
     bucket_of,
     news_of,
 )
+from weft.coordinator.store.records import Submission
 from weft.coordinator.store.store_config import EVENT_KEEP_BYTES
 
 # Events that are looked at together for what is to be dropped.
 _TRIM_ROWS = 256
+_ANY = 2**62
 
 
 class EmbeddedEvents:
@@ -54,6 +56,33 @@ class EmbeddedEvents:
         if not isinstance(results, TooManyTopics):
             self._tell_events(event.topic for event in events)
         return results
+
+    def topics_refusal(self, events: Sequence[NewEventRow]) -> TooManyTopics | None:
+        """Why events cannot be appended: one of their topics would be one too many."""
+        topics = {event.topic for event in events}
+        too_many = bool(topics) and self._readers.inline.new_topics(topics) > self.max_topics
+        return TooManyTopics(self.max_topics) if too_many else None
+
+    async def stored_with_events(self, fresh: Sequence[Submission]) -> None:
+        """Wait until new tasks, which were added to the journal just now, are durable: with their events, in the same transaction.
+
+        Raises:
+            Unavailable: they could not be written; nor were the events.
+        """
+        events = [event for submission in fresh for event in submission.events]
+        if not events:
+            return await self._journal.stored()
+        append = partial(
+            append_events,
+            events=events,
+            now=round(self._clock(), 6),
+            keep_bytes=self.event_keep_bytes,
+            # That was checked; a refusal now would come too late.
+            max_topics=_ANY,
+        )
+        await self._journal.run(append)
+        self._tell_events(event.topic for event in events)
+        return None
 
     def _tell_events(self, topics: Iterable[str]) -> None:
         for topic in dict.fromkeys(topics):

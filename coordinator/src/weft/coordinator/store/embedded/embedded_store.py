@@ -227,8 +227,9 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents)
             if submission.cache_ttl_s and (answer := self._cached(submission, known, now)) is not None:
                 results.append(answer)
                 continue
+            bound = submission.group or submission.submitter or submission.events
             if (
-                (submission.requirements is not ANY_AGENT or submission.group or submission.submitter)
+                (bound or submission.requirements is not ANY_AGENT)
                 and submission.request_id not in known
                 and (refused := self._no_room(submission)) is not None
             ):
@@ -256,7 +257,7 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents)
             results.append(Enqueued(task_id))
         table.listener.ready()
         if acknowledged:
-            await self._journal.stored()
+            await self.stored_with_events(fresh)
         elif fresh:
             self._journal.written().add_done_callback(partial(self._tell_refused, fresh))
         return results
@@ -264,18 +265,17 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents)
     def _no_room(self, submission: Submission) -> Refused | None:
         """Why a new task is one too many. None: it is not."""
         table = self._table
-        if submission.requirements is not ANY_AGENT and table.backlog.is_full(
-            submission, self._limits.max_queues
-        ):
-            return TooManyQueues(submission.method, self._limits.max_queues)
+        if refused_topics := self.topics_refusal(submission.events):
+            return refused_topics
+        most = self._limits.max_queues
+        if submission.requirements is not ANY_AGENT and table.backlog.is_full(submission, most):
+            return TooManyQueues(submission.method, most)
         if submission.group:
             refused = table.groups.refusal(submission.group, self.max_groups, self.max_members)
             if refused is not None:
                 return refused
-        if (
-            submission.submitter
-            and table.submitted.get(submission.submitter, 0) >= submission.most_unfinished
-        ):
+        by = submission.submitter
+        if by and table.submitted.get(by, 0) >= submission.most_unfinished:
             return TooManyTasks(submission.submitter, submission.most_unfinished)
         return None
 

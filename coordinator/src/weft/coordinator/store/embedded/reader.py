@@ -275,6 +275,15 @@ class Reader:
             low, high = (middle, high) if found is None or found[0] < at else (low, middle - 1)
         return int(low)
 
+    def new_topics(self, names: Collection[str]) -> int:
+        """How many topics there would be with these; 0: all of them are there already."""
+        found = self._many("SELECT 1 FROM topics WHERE name IN {}", list(names))
+        missing = len(names) - sum(1 for _ in found)
+        if not missing:
+            return 0
+        (count,) = self._connection.execute("SELECT count(*) FROM topics").fetchone()
+        return int(count) + missing
+
     def topics_after(self, after: str, limit: int) -> list[TopicRecord]:
         """Topics in the order of their names."""
         rows = self._connection.execute(

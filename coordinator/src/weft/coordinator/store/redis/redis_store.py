@@ -138,7 +138,9 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents):
             poll_s=self._options.poll_s,
         )
         self._buffer = WriteBuffer(
-            self._link, self._limits.max_queues, lambda: (self.max_groups, self.max_members)
+            self._link,
+            self._limits.max_queues,
+            lambda: (self.max_groups, self.max_members, self.event_keep_bytes),
         )
         self._agents = shared_fleet.AgentMirror(self._link)
         self._catalogue = shared_fleet.Catalogue(self._link, keys)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from weft.coordinator.store.event_store import MAX_TOPICS, TooManyTopics
 from weft.coordinator.store.group_store import GroupClosed, GroupFull, TooManyGroups
 from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import (
@@ -39,16 +40,16 @@ from weft.rpc.errors import Unavailable
 _LEASES_KEPT = 1024
 # Results of enqueue.lua.
 _EXISTED, _REUSED, _TOO_MANY_QUEUES, _AT_LIMIT, _GROUP_CLOSED, _GROUP_FULL, _TOO_MANY_GROUPS = range(1, 8)
-_CACHED, _TOO_MANY_TASKS = 8, 9
+_CACHED, _TOO_MANY_TASKS, _TOO_MANY_TOPICS = 8, 9, 10
 
 
 class WriteBuffer:
     """The tasks on their way to Redis. One method for each request that must see them."""
 
-    def __init__(self, link: RedisLink, max_queues: int, group_bounds: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, link: RedisLink, max_queues: int, bounds: Callable[[], tuple[int, int, int]]) -> None:
         self._link = link
         self._max_queues = max_queues
-        self._group_bounds = group_bounds
+        self._bounds = bounds
         self._deferred = DeferredTasks()
         # Known ends of the leases of sessions here, and the size at which ended ones are removed.
         self._leases: dict[Owner, float] = {}
@@ -70,7 +71,7 @@ class WriteBuffer:
 
     async def enqueue(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[EnqueueResult]:
         """Store tasks."""
-        bounds = self._group_bounds()
+        bounds = self._bounds()
         rows = [
             _row(task_id, submission, bounds) for task_id, submission in zip(ids, submissions, strict=True)
         ]
@@ -87,6 +88,8 @@ class WriteBuffer:
             return AtLimit(gate_key(raw.decode(errors="surrogateescape")), *map(int, most))
         if kind == _TOO_MANY_TASKS:
             return TooManyTasks(submission.submitter, submission.most_unfinished)
+        if kind == _TOO_MANY_TOPICS:
+            return TooManyTopics(MAX_TOPICS)
         text = raw.decode()
         if kind == _GROUP_CLOSED:
             return GroupClosed(text)
@@ -209,7 +212,7 @@ class WriteBuffer:
         self, tasks: Sequence[DeferredTask], outcomes: Mapping[str, bytes] | None = None
     ) -> asyncio.Task[None]:
         outcomes = outcomes or {}
-        bounds = self._group_bounds()
+        bounds = self._bounds()
         asked = self._link.scripts.run(
             "enqueue",
             [
@@ -254,7 +257,7 @@ class WriteBuffer:
 
 
 def _row(
-    task_id: str, submission: Submission, group_bounds: tuple[int, int], started: Any = None
+    task_id: str, submission: Submission, bounds: tuple[int, int, int], started: Any = None
 ) -> tuple[Any, ...]:
     """A task for enqueue.lua."""
     row: tuple[Any, ...] = (
@@ -271,15 +274,21 @@ def _row(
         submission.context,
     )
     # Most tasks have none of these.
-    gates = packable_gates(submission, group_bounds)
-    if submission.cache_ttl_s or submission.alternatives or submission.submitter or submission.failed:
-        return (*row, started or False, gates or False, _more(submission))
+    gates = packable_gates(submission, bounds[:2])
+    if (
+        submission.cache_ttl_s
+        or submission.alternatives
+        or submission.submitter
+        or submission.failed
+        or submission.events
+    ):
+        return (*row, started or False, gates or False, _more(submission, bounds[2]))
     if gates is not None:
         return (*row, started or False, gates)
     return row if started is None else (*row, started)
 
 
-def _more(submission: Submission) -> dict[str, Any]:
+def _more(submission: Submission, keep_bytes: int) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if submission.cache_ttl_s:
         more["cache"] = submission.cache_ttl_s
@@ -291,6 +300,12 @@ def _more(submission: Submission) -> dict[str, Any]:
         more["failed"] = submission.failed
     if submission.submitter:
         more["by"], more["most"] = submission.submitter, submission.most_unfinished
+    if submission.events:
+        more["events"] = [
+            keep_bytes,
+            MAX_TOPICS,
+            [(event.topic, event.body, event.id) for event in submission.events],
+        ]
     return more
 
 

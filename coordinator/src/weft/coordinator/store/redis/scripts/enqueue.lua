@@ -7,13 +7,15 @@
 --          more, by name: {cache = seconds that a result answers a cached request,
 --          fb = alternatives, fo = index of the present one,
 --          failed = outcome of a task that has failed elsewhere,
---          by = submitter, most = unfinished tasks that it may have}}…}}; false or absent: unset
+--          by = submitter, most = unfinished tasks that it may have,
+--          events = {most bytes of a topic, most topics, events as in events.lua}}}…}}; false or absent: unset
 -- reads    q:<request id>, last, limited, fair, sets, widths, kept:, submitted
--- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task
+-- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task; what append_events writes
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
 --          3 this would be one queue more than the method may have; 4 a run limit refuses it {4, the limit's gate, most};
 --          its group is {5, name} closed, {6, name, most} full, {7, name, most} one too many;
---          8 this task's result answers the cached request; {9, submitter, most} that one has as many unfinished tasks
+--          8 this task's result answers the cached request; {9, submitter, most} that one has as many unfinished tasks;
+--          {10, id} there would be too many topics
 
 -- Most tasks that one submission cancels: a limit may have become much smaller.
 local MOST_CANCELLED = 256
@@ -190,6 +192,10 @@ for index, item in ipairs(request[2]) do
       local gate
       gate, newest = at_limits(t)
       refused = gate and {4, gate[1], gate[2][1]}
+    end
+    if not refused and more and more.events then
+      local keep_bytes, most_topics, events = unpack(more.events)
+      refused = not event_logs().append(events, keep_bytes, most_topics) and {10, id}
     end
     if refused then
       results[index] = refused

@@ -6,7 +6,7 @@
 -- writes   topics, topic:, log:, event_ids:, row_kinds, row_revision
 -- result   {sequence, whether it was there}… in order; false: there are too many topics
 local function append_events()
-  return append_to_logs(request[3], request[1], request[2])
+  return event_logs().append(request[3], request[1], request[2])
 end
 
 -- Read events after a sequence, in order, one after the other until they have so many bytes; at least one.
@@ -15,7 +15,7 @@ end
 -- result   {first, last, {{sequence, time, body}…}}
 local function read_events()
   local topic, after, most, most_bytes = unpack(request)
-  local log, found, size, done = log_of(topic), {}, 0, false
+  local log, found, size, done = event_logs().of(topic), {}, 0, false
   local from = math.max(after + 1, log.first)
   done = from > log.last
   while not done and #found < most do
@@ -42,7 +42,7 @@ end
 -- result   the sequence
 local function event_before()
   local topic, at = request[1], request[2]
-  local log = log_of(topic)
+  local log = event_logs().of(topic)
   local low, high = log.first - 1, log.last
   while low < high do
     local middle = math.floor((low + high + 1) / 2)
@@ -66,9 +66,9 @@ local function list_topics()
   local names = call('ZRANGEBYLEX', all('topics'), behind == '' and '-' or '(' .. behind, '+', 'LIMIT', 0, most + 1)
   local more = #names > most
   names[most + 1] = nil
-  local found = {}
+  local found, logs = {}, event_logs()
   for index, name in ipairs(names) do
-    local log = log_of(name)
+    local log = logs.of(name)
     found[index] = {name, log.first, log.last, log.size, log.at}
   end
   return {found, more}
@@ -81,12 +81,13 @@ end
 -- result   how many were dropped
 local function trim_events()
   local topic, before, most = unpack(request)
-  local log = log_of(topic)
-  local count = drop_events(topic, log, math.min(most, log.last - log.first + 1), function(_, at)
+  local logs = event_logs()
+  local log = logs.of(topic)
+  local count = logs.drop(topic, log, math.min(most, log.last - log.first + 1), function(_, at)
     return at < before
   end)
   if count > 0 then
-    save_log(topic, log)
+    logs.save(topic, log)
   end
   return count
 end
