@@ -56,6 +56,18 @@ def test_one_that_has_ended_is_replaced_at_once() -> None:
     assert (case.pool.lost_count, case.pool.failures) == (1, 0)
 
 
+def test_one_that_has_gone_before_it_was_ready_says_nothing_of_its_template() -> None:
+    """Its keeper was killed: all members are replaced together, after a moment."""
+    case = Case(3)
+    case.run()
+    case.listed = dict.fromkeys(["p-1", "p-2", "p-3"], RUNS)
+    case.run()
+    case.listed = {}
+    assert case.run().start == []
+    assert (case.pool.failures, case.pool.lost_count, case.state) == (0, 3, "CHANGING")
+    assert len(case.run(0.5).start) == 3
+
+
 def test_one_whose_agent_is_lost_is_stopped_after_a_while() -> None:
     case = Case()
     case.ready()

@@ -117,11 +117,13 @@ def _look_at_process(
         if own or now - seconds(member.create_time) >= TAKE_UP_S:
             plan.start.append(member.id)
         return
-    how = listed.ending if listed is not None else "is not there any more"
-    if member.state == STARTING:
-        _failed(pool, member, f"was never ready: it {how or 'ended'}", now)
+    if listed is None:
+        # It has gone with its keeper, or somebody has removed it: that says nothing of its template.
+        _gone(pool, member, "is not there any more", now)
+    elif member.state == STARTING:
+        _failed(pool, member, f"was never ready: it {listed.ending or 'ended'}", now)
     else:
-        _lost(pool, member, how or "ended", now)
+        _lost(pool, member, listed.ending or "ended", now)
 
 
 def _failed(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, how: str, now: float) -> None:
@@ -144,8 +146,14 @@ def _lost(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, how: str, now: float
         # It is no good.
         _failed(pool, member, f"was ready, and then {how}", now)
         return
+    _gone(pool, member, how, now)
+
+
+def _gone(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, how: str, now: float) -> None:
+    """A member is to be replaced: soon, or in a moment if it has not been ready for long."""
     pool.lost_count += 1
-    if now - seconds(member.ready_time) < STABLE_S and not pool.HasField("retry_time"):
+    lived_s = now - seconds(member.ready_time) if member.HasField("ready_time") else 0.0
+    if lived_s < STABLE_S and not pool.HasField("retry_time"):
         pool.retry_time.CopyFrom(timestamp(now + STABLE_RETRY_S))
     stop(member, how, now)
 
