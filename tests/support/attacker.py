@@ -31,6 +31,8 @@ SUBMITS = "/weft.v1.CoordinatorService/SubmitTasks"
 CONNECTIONS = 10_000
 UNFINISHED = 32
 FLOODED_STREAMS = 200
+# Fewer than a connection may have, so that the test is short.
+CALLS_OPEN = 1000
 
 Done = dict[str, int]
 Attack = Callable[[str, float], Done]
@@ -82,6 +84,29 @@ def resets(target: str, seconds: float) -> Done:
         return len(streams)
 
     return _floods(target, seconds, burst, reads=True)
+
+
+@attack
+def whole_calls(target: str, seconds: float) -> Done:
+    """Durable calls, each of them fine, as fast as the connection's bound on streams allows: more than the coordinator has CPU for."""
+    headers, body = call_headers(ECHO), http2.message(b"")
+    ends_at, sent, ended = time.monotonic() + seconds, 0, 0
+    with _until_closed(), RawConnection(target) as connection:
+        while time.monotonic() < ends_at:
+            streams = range(2 * sent + 1, 2 * min(sent + 100, ended + CALLS_OPEN) + 1, 2)
+            sent += len(streams)
+            if streams:
+                connection.send(
+                    *(
+                        frame(http2.HEADERS, http2.END_HEADERS, each, headers)
+                        + frame(http2.DATA, http2.END_STREAM, each, body)
+                        for each in streams
+                    )
+                )
+            connection.pump(0.0 if streams else 0.05)
+            ended += sum(flags & http2.END_STREAM for flags in connection.headers_seen)
+            connection.headers_seen.clear()
+    return {"sent": sent, "ended": ended}
 
 
 @attack

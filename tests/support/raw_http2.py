@@ -79,6 +79,8 @@ class RawConnection:
         self.windows: dict[int, int] = {}
         # Frames that ended streams or the connection, and headers: (kind, stream, body).
         self.seen: list[tuple[int, int, bytes]] = []
+        # The flags of headers that came: calls end with some.
+        self.headers_seen: list[int] = []
 
     def __enter__(self) -> Self:
         return self
@@ -143,4 +145,6 @@ class RawConnection:
         elif kind == PING and not flags & ACK:
             self.send(frame(PING, ACK, 0, body))
         elif kind in (HEADERS, RST_STREAM, GOAWAY):
+            if kind == HEADERS:
+                self.headers_seen.append(flags)
             self.seen.append((kind, stream, body))
