@@ -71,7 +71,7 @@ chaos: $(STAMP) ## faults under load, and what they cost (ARGS='--quick --json',
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 overload: $(STAMP) ## three times the work for a minute, then each attack for 20 s, with their figures
-	@TEST_OVERLOAD_S=60 TEST_ATTACK_S=20 $(BIN)/python -m pytest -m slow -s --timeout 600 tests/integration/test_overload.py tests/integration/test_attacks.py tests/integration/test_token_attacks.py $(ARGS)
+	@TEST_OVERLOAD_S=60 TEST_ATTACK_S=20 $(BIN)/python -m pytest -m slow -s --timeout 600 tests/integration/test_overload.py tests/integration/test_attacks.py tests/integration/test_token_attacks.py tests/integration/test_greedy_callers.py $(ARGS)
 
 soak: $(STAMP) ## tests that take longer than CI has time for (ARGS='-k pool')
 	@TEST_SOAK=1 $(BIN)/python -m pytest -m slow -k "pool" $(ARGS)

@@ -22,10 +22,11 @@ from weft.client import connect
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 1024 * 1024
+# `make overload` lets each go on for longer.
 LASTS_S = float(os.environ.get("TEST_ATTACK_S", "2"))
+# How much slower honest calls may be, and what is no measure: more where other tests have the cores, too.
 SLOWER = 3.0
-# No measure on a machine that others use too.
-NO_MEASURE_S = 0.03
+NO_MEASURE_S = 0.03 if "TEST_ATTACK_S" in os.environ else 0.3
 GROWTH_MIB = 60
 # Of the limits, what a caller gets at most in the time: a second's worth at once, and the rest as it comes. Streams last a second.
 MOST = {

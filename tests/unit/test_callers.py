@@ -18,6 +18,7 @@ from weft.rpc.identity.caller import (
     ROLES,
     Caller,
     concerns_every_namespace,
+    has_limits,
     refusal_of,
     roles_of,
 )
@@ -59,6 +60,14 @@ def test_each_rpc_says_who_may_call_it(path: str) -> None:
     if name.startswith(("Update", "Create", "Rotate", "Revoke", "Delete")):
         assert OBSERVER not in said
     assert roles_of(path) == {*said, OPERATOR}
+
+
+@pytest.mark.parametrize("path", RPCS)
+def test_agents_own_work_has_no_limits_and_all_else_has(path: str) -> None:
+    """What agents alone may call keeps them in the mesh: a limit on it would lose their leases, and others their results."""
+    said = roles_of(path)
+    assert said is not None
+    assert has_limits(path) == (said != {AGENT, OPERATOR})
 
 
 @pytest.mark.parametrize("role", ROLES.values(), ids=ROLES)
