@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from probe.v1.probe_pb2 import Payload
 from tests.support import schema
+from tests.support.hostile_contracts import HOSTILE
 from tests.support.lightweight import (
     CALL,
     CONTRACT,
@@ -254,6 +255,12 @@ async def _with_contract(
 @pytest.mark.parametrize("contract", [b"\xff\xff\xff", b"garbage", CONTRACT[:-7], CONTRACT[7:]])
 async def test_a_contract_that_is_garbage(mesh: MeshHarness, contract: bytes) -> None:
     _checked(await _with_contract(mesh, contract, ECHO), INVALID, "CONTRACT_INVALID")
+
+
+@pytest.mark.parametrize("name", ["weak_field", "maps_by_hand", "deep_expression"])
+async def test_a_contract_that_harms_who_loads_it(mesh: MeshHarness, name: str) -> None:
+    """The others are in `test_attacks`."""
+    _checked(await _with_contract(mesh, HOSTILE[name](), schema.METHOD), INVALID, "CONTRACT_INVALID")
 
 
 async def test_a_contract_that_is_empty_or_huge(mesh: MeshHarness) -> None:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from weft.coordinator.contracts.contract_catalogue import Contract
@@ -30,7 +31,7 @@ MAX_STEP_S = 0.1
 MAX_MEMORY_BYTES = 256 * 1024 * 1024
 # The operating system ends the process at these, in the middle of a step.
 _HARD_CPU_S = 4
-_HARD_MEMORY_BYTES = 1024 * 1024 * 1024
+_HARD_MEMORY_BYTES = 512 * 1024 * 1024
 _TICK_S = 0.005
 
 
@@ -108,6 +109,9 @@ def _set_limits() -> None:
     """Bound this process, and let all others go first."""
     with contextlib.suppress(AttributeError, OSError):
         os.nice(10)
+    # Where memory is short, Linux ends this process, and not the coordinator.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         import resource
     except ImportError:  # Windows; the coordinator ends a process that takes too long
