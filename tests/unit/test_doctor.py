@@ -87,6 +87,12 @@ def test_a_mesh_that_is_well_has_no_findings() -> None:
     ("agents", "queues", "level", "words"),
     [
         ([], [], "problem", "no agent is connected"),
+        (
+            [agent(state=AgentState.LOST), agent(state=AgentState.LEFT)],
+            [],
+            "problem",
+            "no agent is connected",
+        ),
         ([agent(state=AgentState.SUSPECT)], [], "warning", "its connection broke"),
         ([agent(methods={})], [], "warning", "hosts no method"),
         ([agent(unavailable=frozenset({METHOD}))], [], "problem", f"does not serve {METHOD}"),

@@ -16,6 +16,8 @@ from weft.rpc.process.version import VERSION
 _SKEW_S = 10.0
 # Tasks that have waited this long for an agent wait for one that is missing rather than busy.
 _LONG_WAIT_S = 10.0
+# Listed for a while after they have gone.
+_AWAY = frozenset({AgentState.LOST, AgentState.LEFT})
 # Names in one finding.
 _NAMED = 5
 _SAFE = "give it TLS and tokens, or an address of its machine alone: docs/how-to/tls.md, Safe by default"
@@ -34,16 +36,17 @@ def findings(agents: Sequence[AgentInfo], queues: Sequence[Queue], now: datetime
 
 
 def _fleet(agents: Sequence[AgentInfo]) -> Iterator[Diagnosis]:
-    if not agents:
+    connected = [agent for agent in agents if agent.state not in _AWAY]
+    if not connected:
         yield problem(
             "agents",
             "no agent is connected: tasks wait",
             "start one: weft agent PROGRAM:AGENT --target HOST:PORT",
         )
         return
-    slots = sum(agent.slots for agent in agents)
-    used = sum(agent.used_slots for agent in agents)
-    yield ok("agents", f"{len(agents)} connected, {used} of {slots} slots in use")
+    slots = sum(agent.slots for agent in connected)
+    used = sum(agent.used_slots for agent in connected)
+    yield ok("agents", f"{len(connected)} connected, {used} of {slots} slots in use")
 
 
 def _agent(agent: AgentInfo) -> Iterator[Diagnosis]:
