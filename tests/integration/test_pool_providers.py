@@ -18,6 +18,7 @@ from tests.support.provider_checks import check_provider
 from weft.coordinator.pools.outside.docker_provider import DockerProvider
 from weft.coordinator.pools.outside.kubernetes_provider import KubernetesProvider
 from weft.coordinator.pools.outside.systemd_provider import SystemdProvider
+from weft.coordinator.pools.processes.keeper_link import KeeperFault
 from weft.coordinator.pools.processes.process_provider import ProcessProvider
 from weft.coordinator.pools.provider import MemberSpec, ProviderSetting
 from weft.coordinator.pools.provider_catalogue import known_providers
@@ -35,6 +36,16 @@ async def test_processes() -> None:
         await check_provider(
             provider, template, lambda _, listed: os.kill(int(listed.handle), signal.SIGKILL)
         )
+
+
+async def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    """A socket there may be somebody else's, and would get the tokens of members."""
+    tmp_path.chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "link"):
+        provider = ProcessProvider(ProviderSetting(MESH, folder=str(folder)))
+        with pytest.raises(KeeperFault, match="pool_folder"):
+            await provider.list()
 
 
 async def test_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -103,6 +104,8 @@ class KeeperLink:
 
     async def _dial(self) -> bool:
         path = self._folder / f"{self._mesh}.sock"
+        # In a folder for temporary files, somebody else may have made it, with a socket that gets all tokens.
+        _check_private(self._folder)
         try:
             reader, self._writer = await asyncio.open_unix_connection(str(path), limit=MAX_LINE_BYTES)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -181,10 +184,23 @@ def make_private(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
     except OSError as error:
         raise KeeperFault(f"the folder of pools {folder} cannot be used: {error}") from None
-    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+    _check_private(folder)
+
+
+def _check_private(folder: Path) -> None:
+    """
+    Raises:
+        KeeperFault: a folder that is there is somebody else's, or open to others.
+    """
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise KeeperFault(f"the folder of pools {folder} cannot be used: {error}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise KeeperFault(
             f"the folder of pools {folder} must belong to this user, and to nobody else (mode 700): set pool_folder"
         )
