@@ -33,7 +33,7 @@ type SubmitTaskRequest struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// The serialized request message.
 	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
-	// Idempotency key (AIP-155): up to 128 printable ASCII characters, not with "cache:", "group:", "import:" or "schedule." first: coordinators make
+	// Idempotency key (AIP-155): up to 128 printable ASCII characters, not with "cache:", "event:", "group:", "import:" or "schedule." first: coordinators make
 	// such ids themselves. Empty: none. Kept 24 h unless set otherwise, and never shorter than the task itself.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Options: how the task is to be run.
@@ -41,7 +41,10 @@ type SubmitTaskRequest struct {
 	// How long request_id is kept from the submission on: 1 s to 24 h. Unset: 24 h. For ids that a library generates for its own
 	// repeats, which end within minutes: the record of the id is forgotten then. With it, the same request means the same
 	// bytes.
-	RequestIdTtl  *durationpb.Duration `protobuf:"bytes,5,opt,name=request_id_ttl,json=requestIdTtl,proto3" json:"request_id_ttl,omitempty"`
+	RequestIdTtl *durationpb.Duration `protobuf:"bytes,5,opt,name=request_id_ttl,json=requestIdTtl,proto3" json:"request_id_ttl,omitempty"`
+	// Events that are published when the task is stored: both happen, or none. If the task existed already, none is published: they were
+	// published with it. At most 100; as in PublishEvents, whose errors this call can answer. Not for tasks of bulk streams.
+	Events        []*NewEvent `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -107,6 +110,13 @@ func (x *SubmitTaskRequest) GetOptions() *TaskOptions {
 func (x *SubmitTaskRequest) GetRequestIdTtl() *durationpb.Duration {
 	if x != nil {
 		return x.RequestIdTtl
+	}
+	return nil
+}
+
+func (x *SubmitTaskRequest) GetEvents() []*NewEvent {
+	if x != nil {
+		return x.Events
 	}
 	return nil
 }
@@ -2232,14 +2242,15 @@ var File_weft_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14weft/v1/access.proto\x1a\x15weft/v1/command.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\xd5\x01\n" +
+	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/event.proto\x1a\x14weft/v1/access.proto\x1a\x15weft/v1/command.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\x80\x02\n" +
 	"\x11SubmitTaskRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12.\n" +
 	"\aoptions\x18\x04 \x01(\v2\x14.weft.v1.TaskOptionsR\aoptions\x12?\n" +
-	"\x0erequest_id_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\frequestIdTtl\"i\n" +
+	"\x0erequest_id_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\frequestIdTtl\x12)\n" +
+	"\x06events\x18\x06 \x03(\v2\x11.weft.v1.NewEventR\x06events\"i\n" +
 	"\x12SubmitTaskResponse\x12!\n" +
 	"\x04task\x18\x01 \x01(\v2\r.weft.v1.TaskR\x04task\x12\x18\n" +
 	"\aexisted\x18\x02 \x01(\bR\aexisted\x12\x16\n" +
@@ -2469,99 +2480,101 @@ var file_weft_v1_coordinator_proto_goTypes = []any{
 	(*ReportResponse)(nil),        // 35: weft.v1.ReportResponse
 	(*TaskOptions)(nil),           // 36: weft.v1.TaskOptions
 	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
-	(*Task)(nil),                  // 38: weft.v1.Task
-	(*status.Status)(nil),         // 39: google.rpc.Status
-	(TaskView)(0),                 // 40: weft.v1.TaskView
-	(TaskState)(0),                // 41: weft.v1.TaskState
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
-	(*ProgressEvent)(nil),         // 43: weft.v1.ProgressEvent
-	(*Agent)(nil),                 // 44: weft.v1.Agent
-	(DesiredState)(0),             // 45: weft.v1.DesiredState
-	(*Queue)(nil),                 // 46: weft.v1.Queue
-	(AtLimit)(0),                  // 47: weft.v1.AtLimit
-	(*LockState)(nil),             // 48: weft.v1.LockState
-	(*ResourceUse)(nil),           // 49: weft.v1.ResourceUse
-	(*ConnectRequest)(nil),        // 50: weft.v1.ConnectRequest
-	(*AgentCommand)(nil),          // 51: weft.v1.AgentCommand
-	(*ConnectResponse)(nil),       // 52: weft.v1.ConnectResponse
+	(*NewEvent)(nil),              // 38: weft.v1.NewEvent
+	(*Task)(nil),                  // 39: weft.v1.Task
+	(*status.Status)(nil),         // 40: google.rpc.Status
+	(TaskView)(0),                 // 41: weft.v1.TaskView
+	(TaskState)(0),                // 42: weft.v1.TaskState
+	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
+	(*ProgressEvent)(nil),         // 44: weft.v1.ProgressEvent
+	(*Agent)(nil),                 // 45: weft.v1.Agent
+	(DesiredState)(0),             // 46: weft.v1.DesiredState
+	(*Queue)(nil),                 // 47: weft.v1.Queue
+	(AtLimit)(0),                  // 48: weft.v1.AtLimit
+	(*LockState)(nil),             // 49: weft.v1.LockState
+	(*ResourceUse)(nil),           // 50: weft.v1.ResourceUse
+	(*ConnectRequest)(nil),        // 51: weft.v1.ConnectRequest
+	(*AgentCommand)(nil),          // 52: weft.v1.AgentCommand
+	(*ConnectResponse)(nil),       // 53: weft.v1.ConnectResponse
 }
 var file_weft_v1_coordinator_proto_depIdxs = []int32{
 	36, // 0: weft.v1.SubmitTaskRequest.options:type_name -> weft.v1.TaskOptions
 	37, // 1: weft.v1.SubmitTaskRequest.request_id_ttl:type_name -> google.protobuf.Duration
-	38, // 2: weft.v1.SubmitTaskResponse.task:type_name -> weft.v1.Task
-	0,  // 3: weft.v1.SubmitTasksRequest.tasks:type_name -> weft.v1.SubmitTaskRequest
-	4,  // 4: weft.v1.SubmitTasksResponse.acks:type_name -> weft.v1.SubmitAck
-	38, // 5: weft.v1.SubmitTasksResponse.finished:type_name -> weft.v1.Task
-	39, // 6: weft.v1.SubmitAck.error:type_name -> google.rpc.Status
-	40, // 7: weft.v1.GetTaskRequest.view:type_name -> weft.v1.TaskView
-	38, // 8: weft.v1.GetTaskResponse.task:type_name -> weft.v1.Task
-	37, // 9: weft.v1.WaitTasksRequest.timeout:type_name -> google.protobuf.Duration
-	40, // 10: weft.v1.WaitTasksRequest.view:type_name -> weft.v1.TaskView
-	38, // 11: weft.v1.WaitTasksResponse.tasks:type_name -> weft.v1.Task
-	10, // 12: weft.v1.ListTasksRequest.filter:type_name -> weft.v1.TaskFilter
-	40, // 13: weft.v1.ListTasksRequest.view:type_name -> weft.v1.TaskView
-	41, // 14: weft.v1.TaskFilter.states:type_name -> weft.v1.TaskState
-	42, // 15: weft.v1.TaskFilter.create_time_from:type_name -> google.protobuf.Timestamp
-	42, // 16: weft.v1.TaskFilter.create_time_to:type_name -> google.protobuf.Timestamp
-	38, // 17: weft.v1.ListTasksResponse.tasks:type_name -> weft.v1.Task
-	37, // 18: weft.v1.CancelTaskRequest.grace:type_name -> google.protobuf.Duration
-	38, // 19: weft.v1.CancelTaskResponse.task:type_name -> weft.v1.Task
-	38, // 20: weft.v1.RetryTaskResponse.task:type_name -> weft.v1.Task
-	38, // 21: weft.v1.WatchTaskResponse.task:type_name -> weft.v1.Task
-	43, // 22: weft.v1.WatchTaskResponse.progress:type_name -> weft.v1.ProgressEvent
-	44, // 23: weft.v1.ListAgentsResponse.agents:type_name -> weft.v1.Agent
-	44, // 24: weft.v1.GetAgentResponse.agent:type_name -> weft.v1.Agent
-	44, // 25: weft.v1.WatchAgentsResponse.agents:type_name -> weft.v1.Agent
-	45, // 26: weft.v1.UpdateAgentRequest.desired_state:type_name -> weft.v1.DesiredState
-	44, // 27: weft.v1.UpdateAgentResponse.agent:type_name -> weft.v1.Agent
-	46, // 28: weft.v1.ListQueuesResponse.queues:type_name -> weft.v1.Queue
-	29, // 29: weft.v1.UpdateQueueRequest.limits:type_name -> weft.v1.QueueLimits
-	47, // 30: weft.v1.QueueLimits.at_limit:type_name -> weft.v1.AtLimit
-	46, // 31: weft.v1.UpdateQueueResponse.queues:type_name -> weft.v1.Queue
-	33, // 32: weft.v1.ListResourcesResponse.agents:type_name -> weft.v1.AgentResources
-	48, // 33: weft.v1.ListResourcesResponse.locks:type_name -> weft.v1.LockState
-	49, // 34: weft.v1.AgentResources.resources:type_name -> weft.v1.ResourceUse
-	50, // 35: weft.v1.ReportRequest.message:type_name -> weft.v1.ConnectRequest
-	51, // 36: weft.v1.ReportResponse.commands:type_name -> weft.v1.AgentCommand
-	0,  // 37: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
-	2,  // 38: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
-	5,  // 39: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
-	7,  // 40: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
-	9,  // 41: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
-	12, // 42: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
-	14, // 43: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
-	16, // 44: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
-	18, // 45: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
-	20, // 46: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
-	22, // 47: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
-	24, // 48: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
-	26, // 49: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
-	28, // 50: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
-	31, // 51: weft.v1.CoordinatorService.ListResources:input_type -> weft.v1.ListResourcesRequest
-	50, // 52: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
-	34, // 53: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
-	1,  // 54: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
-	3,  // 55: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
-	6,  // 56: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
-	8,  // 57: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
-	11, // 58: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
-	13, // 59: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
-	15, // 60: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
-	17, // 61: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
-	19, // 62: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
-	21, // 63: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
-	23, // 64: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
-	25, // 65: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
-	27, // 66: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
-	30, // 67: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
-	32, // 68: weft.v1.CoordinatorService.ListResources:output_type -> weft.v1.ListResourcesResponse
-	52, // 69: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
-	35, // 70: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
-	54, // [54:71] is the sub-list for method output_type
-	37, // [37:54] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	38, // 2: weft.v1.SubmitTaskRequest.events:type_name -> weft.v1.NewEvent
+	39, // 3: weft.v1.SubmitTaskResponse.task:type_name -> weft.v1.Task
+	0,  // 4: weft.v1.SubmitTasksRequest.tasks:type_name -> weft.v1.SubmitTaskRequest
+	4,  // 5: weft.v1.SubmitTasksResponse.acks:type_name -> weft.v1.SubmitAck
+	39, // 6: weft.v1.SubmitTasksResponse.finished:type_name -> weft.v1.Task
+	40, // 7: weft.v1.SubmitAck.error:type_name -> google.rpc.Status
+	41, // 8: weft.v1.GetTaskRequest.view:type_name -> weft.v1.TaskView
+	39, // 9: weft.v1.GetTaskResponse.task:type_name -> weft.v1.Task
+	37, // 10: weft.v1.WaitTasksRequest.timeout:type_name -> google.protobuf.Duration
+	41, // 11: weft.v1.WaitTasksRequest.view:type_name -> weft.v1.TaskView
+	39, // 12: weft.v1.WaitTasksResponse.tasks:type_name -> weft.v1.Task
+	10, // 13: weft.v1.ListTasksRequest.filter:type_name -> weft.v1.TaskFilter
+	41, // 14: weft.v1.ListTasksRequest.view:type_name -> weft.v1.TaskView
+	42, // 15: weft.v1.TaskFilter.states:type_name -> weft.v1.TaskState
+	43, // 16: weft.v1.TaskFilter.create_time_from:type_name -> google.protobuf.Timestamp
+	43, // 17: weft.v1.TaskFilter.create_time_to:type_name -> google.protobuf.Timestamp
+	39, // 18: weft.v1.ListTasksResponse.tasks:type_name -> weft.v1.Task
+	37, // 19: weft.v1.CancelTaskRequest.grace:type_name -> google.protobuf.Duration
+	39, // 20: weft.v1.CancelTaskResponse.task:type_name -> weft.v1.Task
+	39, // 21: weft.v1.RetryTaskResponse.task:type_name -> weft.v1.Task
+	39, // 22: weft.v1.WatchTaskResponse.task:type_name -> weft.v1.Task
+	44, // 23: weft.v1.WatchTaskResponse.progress:type_name -> weft.v1.ProgressEvent
+	45, // 24: weft.v1.ListAgentsResponse.agents:type_name -> weft.v1.Agent
+	45, // 25: weft.v1.GetAgentResponse.agent:type_name -> weft.v1.Agent
+	45, // 26: weft.v1.WatchAgentsResponse.agents:type_name -> weft.v1.Agent
+	46, // 27: weft.v1.UpdateAgentRequest.desired_state:type_name -> weft.v1.DesiredState
+	45, // 28: weft.v1.UpdateAgentResponse.agent:type_name -> weft.v1.Agent
+	47, // 29: weft.v1.ListQueuesResponse.queues:type_name -> weft.v1.Queue
+	29, // 30: weft.v1.UpdateQueueRequest.limits:type_name -> weft.v1.QueueLimits
+	48, // 31: weft.v1.QueueLimits.at_limit:type_name -> weft.v1.AtLimit
+	47, // 32: weft.v1.UpdateQueueResponse.queues:type_name -> weft.v1.Queue
+	33, // 33: weft.v1.ListResourcesResponse.agents:type_name -> weft.v1.AgentResources
+	49, // 34: weft.v1.ListResourcesResponse.locks:type_name -> weft.v1.LockState
+	50, // 35: weft.v1.AgentResources.resources:type_name -> weft.v1.ResourceUse
+	51, // 36: weft.v1.ReportRequest.message:type_name -> weft.v1.ConnectRequest
+	52, // 37: weft.v1.ReportResponse.commands:type_name -> weft.v1.AgentCommand
+	0,  // 38: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
+	2,  // 39: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
+	5,  // 40: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
+	7,  // 41: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
+	9,  // 42: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
+	12, // 43: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
+	14, // 44: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
+	16, // 45: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
+	18, // 46: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
+	20, // 47: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
+	22, // 48: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
+	24, // 49: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
+	26, // 50: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
+	28, // 51: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
+	31, // 52: weft.v1.CoordinatorService.ListResources:input_type -> weft.v1.ListResourcesRequest
+	51, // 53: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
+	34, // 54: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
+	1,  // 55: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
+	3,  // 56: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
+	6,  // 57: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
+	8,  // 58: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
+	11, // 59: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
+	13, // 60: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
+	15, // 61: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
+	17, // 62: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
+	19, // 63: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
+	21, // 64: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
+	23, // 65: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
+	25, // 66: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
+	27, // 67: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
+	30, // 68: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
+	32, // 69: weft.v1.CoordinatorService.ListResources:output_type -> weft.v1.ListResourcesResponse
+	53, // 70: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
+	35, // 71: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
+	55, // [55:72] is the sub-list for method output_type
+	38, // [38:55] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_coordinator_proto_init() }
@@ -2569,6 +2582,7 @@ func file_weft_v1_coordinator_proto_init() {
 	if File_weft_v1_coordinator_proto != nil {
 		return
 	}
+	file_weft_v1_event_proto_init()
 	file_weft_v1_access_proto_init()
 	file_weft_v1_command_proto_init()
 	file_weft_v1_fleet_proto_init()
