@@ -23,6 +23,7 @@ from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.event_store import NewEventRow
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import (
     AgentRecord,
@@ -37,7 +38,7 @@ from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
 from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.coordinator.store.table_store import RowPut
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
-from weft.v1 import coordinator_pb2, fleet_pb2, namespace_pb2, schedule_pb2
+from weft.v1 import coordinator_pb2, event_pb2, fleet_pb2, namespace_pb2, schedule_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 from weft.v1.namespace_pb2_grpc import NamespaceServiceStub
 
@@ -206,6 +207,12 @@ async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
     await other.store.put_rows(
         [RowPut("schedule", f"s{n}", row.SerializeToString(), due_at=far_at + n) for n in range(500)]
     )
+    # And events that nobody reads, of topics with subscriptions that are paused.
+    await other.store.append_events([NewEventRow(f"acme.v1.T{n}", b"body") for n in range(200)])
+    paused = event_pb2.Subscription(paused=True, spec=event_pb2.SubscriptionSpec(topic="acme.v1.T1"))
+    await other.store.put_rows(
+        [RowPut("subscription", f"s{n}", paused.SerializeToString()) for n in range(100)]
+    )
     settings = CoordinatorSettings(listen="127.0.0.1:0", store=server.url, store_prefix=PREFIX)
     coordinator = Coordinator(settings)
     await coordinator.start()
@@ -225,6 +232,7 @@ async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
         assert sent_bytes < IDLE_BYTES, used
         assert calls < IDLE_COMMANDS, used
         assert used.commands["hgetall"] == used.commands["lrange"] == used.commands["hget"] == 0, used
+        assert used.commands["xrange"] == used.commands["hmget"] == used.commands["xtrim"] == 0, used
     finally:
         await coordinator.stop(0.1)
         await other.store.close()
