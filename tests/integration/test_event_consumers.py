@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from probe.v1.probe_pb2 import ProbeRequest
-from tests.support.lightweight import ECHO, LightAgent
+from tests.support.lightweight import CALL, ECHO, LightAgent, never
 from tests.support.mesh import MeshHarness
 from tests.support.refusals import check, refused
 from weft.client import Mesh, NewEvent, connect
@@ -163,10 +163,11 @@ async def test_kills_lose_no_event(tmp_path: Any, redis: bool) -> None:
         await mesh.coordinator()
         seen: list[tuple[str, int]] = []
         async with (
-            LightAgent(mesh.own_channel(), "a1", methods=(ECHO,)),
+            LightAgent(mesh.own_channel(), "a1", methods=(ECHO, CALL), answer=never),
             connect(mesh.target, patience_s=120) as here,
         ):
             await mesh.wait_serving()
+            await here.subscriptions.create("tasks", ProbeRequest, CALL)
             workers = [Worker(here, seen) for _ in range(2)]
             for portion in range(6):
                 for step in range(10):
@@ -180,3 +181,12 @@ async def test_kills_lose_no_event(tmp_path: Any, redis: bool) -> None:
             check_seen(seen, 1440)
             for worker in workers:
                 await worker.stop()
+
+            async def delivered() -> bool:
+                return (await here.subscriptions.get("tasks")).cursor == 1440
+
+            await mesh.eventually(delivered, "all events are tasks", timeout_s=60)
+            tasks = [task async for task in here.tasks.list(method=CALL)]
+            # Each event is one task, in order: the newest comes first.
+            numbers = [int(task.request_id.rpartition(".")[2]) for task in tasks]
+            assert numbers == list(range(1440, 0, -1))
