@@ -109,7 +109,10 @@ async def test_what_handlers_are_doing(client: Mesh, mesh: MeshHarness) -> None:
     assert found["Collect"].task_id.startswith("call-")
     assert found["Collect"].frames[0].function == "ProbeService.Collect"
     # The process is stopped: its handler is named all the same.
-    psutil.Process(isolated.process_id).suspend()
+    stopped = psutil.Process(isolated.process_id)
+    stopped.suspend()
+    while stopped.status() != psutil.STATUS_STOPPED:
+        await asyncio.sleep(0.005)
     silent = handlers((await only(select.stacks())).result())["CallIsolated"]
     assert (silent.task_id, silent.frames) == (sleeping[2].id, [])
     assert "does not answer" in silent.missing

@@ -111,9 +111,12 @@ def _mixed(rng: random.Random) -> Submission:
     )
 
 
-async def _work(h: Harness, owner: Owner, ledger: Ledger, given: dict[str, Submission], seed: int) -> None:
+async def _work(
+    h: Harness, owner: Owner, ledger: Ledger, given: dict[str, Submission], seed: int, begin: asyncio.Event
+) -> None:
     """Claim, and end attempts in every way."""
     rng = random.Random(seed)
+    await begin.wait()
     while True:
         claims = await h.claim(owner, rng.randrange(1, 6))
         for claim in claims:
@@ -158,8 +161,10 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def _claim_and_die(server: RedisServer, ledger: Ledger, given: dict[str, Submission]) -> Owner:
-    """Run a coordinator that claims for an agent of its own, and kill it in the midst of that."""
+async def _claim_and_die(
+    server: RedisServer, ledger: Ledger, given: dict[str, Submission], claiming: asyncio.Event
+) -> Owner:
+    """Run a coordinator that claims for an agent of its own, and kill it in the midst of that; `claiming` is set when it has begun."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CLAIMS, server.url, PREFIX, stdout=subprocess.PIPE, env=environment()
     )
@@ -167,6 +172,7 @@ async def _claim_and_die(server: RedisServer, ledger: Ledger, given: dict[str, S
     try:
         task_id, epoch = (await child.stdout.readline()).decode().split()
         ledger.start(task_id, given[task_id])
+        claiming.set()
         # It claims on.
         await asyncio.sleep(0.05)
     finally:
@@ -185,10 +191,14 @@ async def test_two_coordinators_overrun_no_gate_and_lose_no_task(server: RedisSe
     submissions = [_mixed(rng) for _ in range(300)]
     given.update(zip(await stores[0].submit_many(submissions), submissions, strict=True))
     owners = [await h.agent(f"a{n}", lease_s=1e6) for n, h in enumerate(stores)]
-    workers = [asyncio.create_task(_work(stores[n % 2], owners[n % 2], ledger, given, n)) for n in range(6)]
+    # Not before the other one claims: it may take long to start, and must find tasks.
+    claiming = asyncio.Event()
+    workers = [
+        asyncio.create_task(_work(stores[n % 2], owners[n % 2], ledger, given, n, claiming)) for n in range(6)
+    ]
     try:
         async with asyncio.timeout(60):
-            killed = await _claim_and_die(server, ledger, given)
+            killed = await _claim_and_die(server, ledger, given, claiming)
             # Its lease ends now: a sweep takes back what it holds.
             assert list(await stores[0].store.renew([killed], 0.0)) == [True]
             while await stores[0].store.depths():

@@ -84,7 +84,7 @@ def test_what_goes_in_comes_out(form: str, size: int, tmp_path: Path) -> None:
         assert coder.decode(coded, kind, (METHOD,)) == message
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(sizes=st.lists(st.integers(0, 3 * KEY // 2), max_size=5))
 def test_frames_do_not_depend_on_pieces(sizes: list[int]) -> None:
     whole = os.urandom(sum(sizes))
