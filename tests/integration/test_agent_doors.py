@@ -253,9 +253,14 @@ async def test_a_new_secret_does_not_shut_callers_out(doors: Doors) -> None:
 async def test_clients_call_agents_with_tickets(doors: Doors) -> None:
     """A direct call shows the agent no token: the channel, the proxy of the coordinator and the egress have tickets."""
     door = doors.door
-    edge = doors.agent._runtime._direct.callers.edge  # type: ignore[union-attr]
+    callers = doors.agent._runtime._direct.callers  # type: ignore[union-attr]
+    edge, before = callers.edge, callers._sure_from
     scoped = (await door.create(CLIENT, scope=security_pb2.TokenScope(methods=["probe.*"]))).text
     request = ProbeRequest(text="x")
+    async with asyncio.timeout(20):
+        # Who was let in before a change of tokens is asked about again.
+        while callers._sure_from == before or callers._changed.is_set():
+            await asyncio.sleep(0.02)
     async with doors.connect(scoped) as mesh:
         for channel, pairs in (
             (mesh.channel(direct=True), ()),
