@@ -8,7 +8,7 @@ LOWEST := .venv-lowest
 OF_TOOLS := tests/unit/test_docs_site.py tests/unit/test_typed_programs.py
 ARGS ?=
 # Tests mostly wait for processes: more workers than cores. JOBS=0 runs them one after another.
-JOBS ?= 5
+JOBS ?= 6
 # A file is one worker's, since its tests may share a mesh; files come in the order of tests/conftest.py.
 DIST := --dist loadfile --no-loadscope-reorder
 

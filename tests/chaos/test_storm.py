@@ -68,6 +68,7 @@ async def test_a_store_that_forgets_is_found_out(tmp_path: Path) -> None:
     assert Row("storm", "embedded", [outcome]).broken
 
 
+@pytest.mark.slow
 async def test_nothing_acknowledged_is_lost_on_redis(tmp_path: Path) -> None:
     redis_killed = storm(redis_killed=1, coordinators_killed=1, agents_killed=1)
     outcome = await outcome_of(redis_killed, RedisFleet(tmp_path, DURABLE))

@@ -127,6 +127,7 @@ async def test_half_open_connections_disturb_nobody(mesh: MeshHarness) -> None:
     await _serves(mesh)
 
 
+@pytest.mark.slow
 async def test_connections_that_come_and_go(mesh: MeshHarness) -> None:
     """A port scan: connected and gone, by a clean close or by a reset."""
     process = mesh.coordinator_process

@@ -259,6 +259,7 @@ async def test_a_listener_that_fails_is_called_again(mesh: MeshHarness) -> None:
     await discovery.close()
 
 
+@pytest.mark.slow
 async def test_a_fleet_of_2000(mesh: MeshHarness) -> None:
     """Snapshots come in messages that a stock client takes; a change costs one small one."""
     # The agents' process is busy for a while.

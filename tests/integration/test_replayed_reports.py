@@ -5,6 +5,7 @@ Agents with tokens of their own, at one coordinator. What breaks the session's r
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -74,7 +75,14 @@ class Site:
         request.options.agent_id = agent.agent_id
         request.options.retry.max_attempts = 2
         request.options.retry.initial_backoff.nanos = 1_000_000
-        task_id = (await self.stub.SubmitTask(request, metadata=shown(self._door.operator))).task.id
+        task_id = ""
+        async with asyncio.timeout(20):
+            while not task_id:
+                # The contract of the first agent comes into force after its welcome.
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    answer = await self.stub.SubmitTask(request, metadata=shown(self._door.operator))
+                    task_id = answer.task.id
+                await asyncio.sleep(0)
         await agent.holds(task_id)
         return task_id
 

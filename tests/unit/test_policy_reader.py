@@ -261,7 +261,7 @@ def test_bytes_that_are_no_policy_are_refused_by_name(options, at):
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_are_a_policy_or_a_refusal_by_name(data):
     """An agent may send anything: here a good policy with a few bytes changed."""
     good = bytearray(task_policy({**FULL, "fallback": ""}).SerializeToString())
