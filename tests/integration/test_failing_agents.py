@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import NamedTuple
 
+import pytest
 from google.rpc import code_pb2, status_pb2
 
 from tests.support.command import weft
@@ -247,6 +248,7 @@ async def test_one_of_three_that_fails(mesh: MeshHarness) -> None:
         await three.check_mended()
 
 
+@pytest.mark.slow
 async def test_one_of_three_that_fails_with_two_coordinators(pair: tuple[MeshHarness, MeshHarness]) -> None:
     mesh, other = pair
     async with (

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool
+from grpc._cython import cygrpc
 
 from weft.coordinator.fleet.service_health import OWN_SERVICES
 from weft.coordinator.server import Coordinator
@@ -20,6 +21,8 @@ from weft.rpc.network.channel import dial
 from weft.v1 import security_pb2
 from weft.v1.security_pb2_grpc import TokenServiceStub
 
+# Its type stubs do not know its errors.
+_cygrpc: Any = cygrpc
 Pairs = tuple[tuple[str, str | bytes], ...]
 RPCS = [
     f"/{service}/{method}"
@@ -73,7 +76,8 @@ async def called(
             pass
     except grpc.aio.AioRpcError as error:
         return from_call(error)
-    except asyncio.InvalidStateError:
+    except (asyncio.InvalidStateError, _cygrpc.ExecuteBatchError):
+        # It ended before everything was sent.
         pass
     code = await call.code()
     if code is grpc.StatusCode.OK:

@@ -70,7 +70,8 @@ class Account:
         return start + len(messages)
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_is_lost_and_nothing_ends_twice(seed: int) -> None:
     account = Account(seed)
     with ScriptedCoordinator() as coordinator:

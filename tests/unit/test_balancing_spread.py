@@ -107,7 +107,8 @@ def simulate(policy: Policy, subset_size: int = AGENTS) -> Spread:
     return Spread(max(calls) / fmean(calls), max(busy_s) / fmean(busy_s), fmean(instants))
 
 
-@pytest.mark.parametrize("subset_size", [pytest.param(AGENTS, marks=pytest.mark.slow), 100])
+@pytest.mark.slow
+@pytest.mark.parametrize("subset_size", [AGENTS, 100])
 def test_load_is_even_over_200_agents_and_50_clients(subset_size: int) -> None:
     spread = simulate(least_connections.choose, subset_size)
     assert max(spread.calls, spread.busy) <= 1.3, spread
