@@ -20,7 +20,7 @@ from tests.support.ruled import compiled, loaded, message_class, ruled_method, r
 from tests.support.schema import METHOD, PACKAGE
 from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
-from weft.rpc.contracts import descriptors, payload_rules
+from weft.rpc.contracts import descriptors, learned_cost, payload_rules
 from weft.rpc.contracts.payload_rules import MAX_VIOLATIONS, PayloadRules
 from weft.rpc.errors import FieldViolation, InvalidArgument, from_status
 from weft.v1 import errors_pb2, options_pb2
@@ -385,6 +385,27 @@ def test_very_many_messages_are_bounded_and_long_data_is_not():
         error = refusal_of(info, {field: value})
         assert error is not None, field
         assert "would take more than" in error.message
+
+
+def test_a_check_that_took_long_is_the_last_of_its_size(monkeypatch: pytest.MonkeyPatch):
+    info = ruled_method(
+        """
+message Request {
+  repeated string texts = 1 [(buf.validate.field).cel = {
+    id: "costly", message: "never", expression: "this.all(a, this.all(b, !(a + b).contains('xyz')))"
+  }];
+}
+"""
+    )
+    large = {"texts": ["a" * 20_000] * 8}
+    assert refusal_of(info, large) is None
+    monkeypatch.setattr(learned_cost, "COSTLY_S", 0.0)
+    # It runs once more, and was the last of its size.
+    assert refusal_of(info, large) is None
+    refused = refusal_of(info, large)
+    assert refused is not None
+    assert "the rules of this contract took" in refused.message
+    assert refusal_of(info, {"texts": ["a" * 1000]}) is None
 
 
 def test_requests_too_deep_for_the_parser_are_refused_if_there_are_rules():

@@ -13,6 +13,7 @@ import asyncio
 import importlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from google.protobuf.message import Message
 
 from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.learned_cost import LEAST_BYTES, LearnedCost
 from weft.rpc.contracts.rule_cost import CheckCost
 from weft.rpc.contracts.rule_options import RULES_TAG, RuledTypes, RuleOptions, holders
 from weft.rpc.contracts.secret_fields import SecretFields
@@ -74,7 +76,10 @@ class Violations(NamedTuple):
 class MessageRules:
     """The compiled rules of a message type and its inner messages. For any thread."""
 
-    def __init__(self, message_type: Descriptor, validator: Any, ruled: RuledTypes) -> None:
+    def __init__(
+        self, message_type: Descriptor, validator: Any, ruled: RuledTypes, learned: LearnedCost
+    ) -> None:
+        self._learned = learned
         self.name = message_type.full_name
         self.cost = CheckCost(ruled)
         # A rule's description may have the value that breaks it.
@@ -103,7 +108,14 @@ class MessageRules:
         """As `broken`, for messages of strangers: one whose check would take long breaks a rule by that."""
         if self.cost.may_exceed(size_bytes) and (why := self.cost.excess(message)):
             return _single("", why, "weft.check_cost")
-        return self.broken(message, size_bytes)
+        if size_bytes < LEAST_BYTES:
+            return self.broken(message, size_bytes)
+        if why := self._learned.refusal(size_bytes):
+            return _single("", why, "weft.check_cost")
+        began_s = time.thread_time()
+        broken = self.broken(message, size_bytes)
+        self._learned.note(size_bytes, time.thread_time() - began_s)
+        return broken
 
 
 class PayloadRules:
@@ -116,6 +128,7 @@ class PayloadRules:
     def __init__(self, pool: DescriptorPool) -> None:
         self._options = RuleOptions(pool)
         self._validator: Any = None
+        self._learned = LearnedCost()
         self._compiled: dict[str, MessageRules | None] = {}
         self._checked: set[str] = set()
 
@@ -140,7 +153,7 @@ class PayloadRules:
                 if fault := _fault(self._validator, each):
                     raise _does_not_compile(each, fault)
                 self._checked.add(each.full_name)
-        return MessageRules(message_type, self._validator, ruled)
+        return MessageRules(message_type, self._validator, ruled, self._learned)
 
 
 def has_rules(file_descriptor_set: bytes) -> bool:
