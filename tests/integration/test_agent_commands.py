@@ -267,10 +267,11 @@ async def test_restart(client: Mesh, mesh: MeshHarness) -> None:
     before = await client.fleet.agent("a2")
     blocking = await client.tasks.submit(f"{PROBE}/Call", ProbeRequest(burn_s=60), agent_id="a2")
     await running(client, blocking)
+    # So that it does not run again, and block the new program too.
+    await blocking.cancel(grace_s=60)
     assert await errors(client.fleet.select("a2").restart(grace_s=0.1, timeout_s=10)) == {"a2": ""}
     await mesh.eventually(new, "it is back", timeout_s=30)
     assert process.alive
-    await blocking.cancel()
     assert await process.terminate() == 0
 
 
