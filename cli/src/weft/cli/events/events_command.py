@@ -11,7 +11,7 @@ from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target, key_values
-from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions
+from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
 from weft.cli.steering.id_changes import change_names
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, remark
@@ -200,6 +200,7 @@ def list_events(
     "weft events subscribe big-orders OrderPlaced Warehouse/Reserve --filter 'event.total > 100'",
     "weft events subscribe all-orders OrderPlaced Warehouse/Count --after 0",
 )
+@with_task_options
 def subscribe(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the new subscription.")],
     kind: Type,
