@@ -30,8 +30,6 @@ from weft.v1.method_pb2 import GetMethodRequest, ListMethodsRequest, UpdateMetho
 from weft.v1.method_pb2_grpc import MethodServiceStub
 from weft.v1.schedule_pb2_grpc import ScheduleServiceStub
 
-REDIS = shutil.which("redis-server") is not None
-needs_redis = pytest.mark.skipif(not REDIS, reason="needs redis-server")
 PAYLOAD = ProbeRequest(text="moved").SerializeToString()
 
 
@@ -86,14 +84,7 @@ async def fill(sites: Sites, file: Path) -> None:
         assert "1 running tasks were left out" in exported.err
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        pytest.param("embedded", "redis", marks=needs_redis),
-        pytest.param("redis", "embedded", marks=needs_redis),
-        pytest.param("embedded", "embedded", marks=pytest.mark.skipif(REDIS, reason="both ways are tested")),
-    ],
-)
+@pytest.mark.parametrize(("before", "after"), [("embedded", "redis"), ("redis", "embedded")])
 async def test_a_mesh_moves_to_another_store(tmp_path: Path, before: str, after: str) -> None:
     file = tmp_path / "mesh.jsonl"
     for folder in ("from", "to"):
@@ -292,7 +283,6 @@ async def test_what_cannot_be_backed_up_is_told(tmp_path: Path, store: str, told
     assert told in finished.err
 
 
-@needs_redis
 async def test_a_redis_is_restored_from_its_snapshot(tmp_path: Path) -> None:
     """As the guide says: a copy of dump.rdb, on a server that begins without an append-only file."""
     (tmp_path / "from").mkdir()

@@ -14,8 +14,9 @@ from weft.coordinator.usage import usage_times
 from weft.coordinator.usage.budget_book import BudgetBook
 from weft.coordinator.usage.budget_rules import begins_at, checked, renews_at
 from weft.coordinator.usage.usage_meter import UsageMeter
-from weft.coordinator.usage.usage_table import MAX_NAMES, MAX_UNITS, Totals, UsageTable, entry_of
+from weft.coordinator.usage.usage_table import MAX_NAMES, Totals, UsageTable, entry_of
 from weft.rpc.errors import InvalidArgument, error_info
+from weft.rpc.usage_units import MAX_UNITS
 from weft.v1 import session_pb2, task_pb2, usage_pb2
 from weft.v1.usage_pb2 import BUDGET_ACTION_PAUSE, BUDGET_PERIOD_DAY, BUDGET_PERIOD_MONTH, Budget
 

@@ -8,6 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from weft.rpc import refusals
 
 MAX_DURATION_S = 366 * 86400.0
+# The end of the year 9999: a Timestamp has no later time.
+_LAST_TIME_S = 253_402_300_799
 
 
 def duration(seconds: float) -> Duration:
@@ -29,6 +31,17 @@ def timestamp(seconds: float) -> Timestamp:
 
 def seconds(value: Duration | Timestamp) -> float:
     """A Duration or Timestamp as seconds."""
+    return value.seconds + value.nanos / 1e9
+
+
+def checked_time(value: Timestamp, field: str) -> float:
+    """A request's time in seconds since the epoch, checked.
+
+    Raises:
+        InvalidArgument: it is not within the years 1970 to 9999.
+    """
+    if not 0 <= value.seconds <= _LAST_TIME_S or not 0 <= value.nanos <= 999_999_999:
+        raise refusals.invalid_field(f"{field} must be a valid time of the years 1970 to 9999", field=field)
     return value.seconds + value.nanos / 1e9
 
 

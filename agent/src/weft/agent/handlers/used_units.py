@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import threading
 from typing import Protocol
 
+from weft.rpc.usage_units import BUILT_IN, MAX_UNITS, is_unit
 from weft.v1 import task_pb2
 
-MAX_UNITS = 16
 # Trailing metadata "x-weft-used-tokens: 42" says the same as `use("tokens", 42)`, in lower case as gRPC has it.
 TRAILER_PREFIX = "x-weft-used-"
-_UNIT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# What is counted of each attempt anyway.
-_TAKEN = frozenset({"attempts", "active_s", "slot_s", "request_bytes", "response_bytes"})
 _adding = threading.Lock()
 
 
@@ -24,10 +20,10 @@ def checked_unit(name: str, amount: float) -> None:
     Raises:
         ValueError: the name cannot be a unit's, or the amount is none.
     """
-    if not _UNIT.fullmatch(name) or name in _TAKEN:
+    if not is_unit(name):
         raise ValueError(
             f"{name[:64]!r} cannot be the name of a unit: it has 1 to 64 letters, digits, '.', '_' and '-', and is not"
-            f" {', '.join(sorted(_TAKEN))}"
+            f" {', '.join(BUILT_IN)}"
         )
     if not (amount >= 0 and math.isfinite(amount)):
         raise ValueError(f"the amount of {name} must be a number, 0 or above; it is {amount!r}")

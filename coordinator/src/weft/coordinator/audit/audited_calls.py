@@ -29,14 +29,13 @@ from weft.coordinator.audit.call_facts import (
 from weft.rpc.errors import PermissionDenied, WeftError
 from weft.rpc.handler_shape import with_behaviour
 from weft.rpc.identity.edge import Edge
+from weft.rpc.wrapped_handlers import WrappedHandlers
 from weft.v1 import coordinator_pb2
 
 # Streams of many submissions, and sessions: what comes in them is told where it is read (`submissions`, `session`).
 CONNECT = "weft.v1.CoordinatorService/Connect"
 SUBMIT_TASKS = "weft.v1.CoordinatorService/SubmitTasks"
 TELL_THEMSELVES = frozenset({CONNECT, SUBMIT_TASKS})
-# Handlers that are kept: far more than a server has methods.
-_KEPT = 2048
 _DENIED = PermissionDenied.code.name
 
 
@@ -65,7 +64,10 @@ class AuditedCalls:
 
     def hosted(self, inner: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
         """The same handlers of hosted methods, whose calls are counted."""
-        return _Hosted(inner, self) if self._audit.on else inner
+        return WrappedHandlers(inner, self._hosted) if self._audit.on else inner
+
+    def _hosted(self, handler: Any, method: str) -> Any:
+        return with_behaviour(handler, _Audited(self, method, frequent=True, hosted=True))
 
     def fact(self, method: str, context: Any, *, frequent: bool) -> AuditFact:
         """What is known at the beginning of a call. Of a frequent one not the address: it would make each count another one."""
@@ -170,29 +172,6 @@ class _Submissions:
                 self._audit.count(fact, count)
             elif outcome[0] != _DENIED:
                 self._audit.count(_with(fact, outcome), count)
-
-
-class _Hosted(grpc.GenericRpcHandler):
-    def __init__(self, inner: grpc.GenericRpcHandler, calls: AuditedCalls) -> None:
-        self._inner = inner
-        self._calls = calls
-        # By path: a handler, and the same one audited.
-        self._handlers: dict[str, tuple[Any, Any]] = {}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        handler: Any = self._inner.service(handler_call_details)
-        if handler is None:
-            return None
-        path: str = handler_call_details.method
-        known = self._handlers.get(path)
-        if known is not None and known[0] is handler:
-            return known[1]
-        audited = _Audited(self._calls, path.removeprefix("/"), frequent=True, hosted=True)
-        made = with_behaviour(handler, audited)
-        if len(self._handlers) >= _KEPT:
-            self._handlers.clear()
-        self._handlers[path] = handler, made
-        return made
 
 
 def _with(fact: AuditFact, outcome: tuple[str, str]) -> AuditFact:

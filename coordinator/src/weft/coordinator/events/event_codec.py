@@ -11,8 +11,6 @@ import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from weft.coordinator.events.event_types import EventTypes, is_own
 from weft.coordinator.store.event_store import MAX_EVENTS, EventRow, NewEventRow, TopicRecord
 from weft.rpc import refusals
@@ -36,8 +34,6 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,32}")
 # The tag of `events` in a response.
 _EVENTS_TAG = b"\x0a"
-# The years 1970 to 9999, as a Timestamp may have them.
-_LAST_TIME_S = 253_402_300_799
 
 
 def check_topic(topic: str, field: str = "topic") -> str:
@@ -63,17 +59,6 @@ def checked_sequence(after: int) -> int:
     if after > MAX_SEQUENCE:
         raise refusals.invalid_field(f"after is at most {MAX_SEQUENCE}", field="after")
     return after
-
-
-def check_time(value: Timestamp, field: str) -> float:
-    """A request's time in seconds.
-
-    Raises:
-        InvalidArgument
-    """
-    if not 0 <= value.seconds <= _LAST_TIME_S or not 0 <= value.nanos <= 999_999_999:
-        raise refusals.invalid_field(f"{field} must be a valid time of the years 1970 to 9999", field=field)
-    return value.seconds + value.nanos / 1e9
 
 
 def new_rows(

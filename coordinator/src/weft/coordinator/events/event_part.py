@@ -38,19 +38,19 @@ class EventPart(MeshPart):
         edge: Edge,
         makers: Makers,
     ) -> None:
-        self.feeds = self._feeds = TopicFeeds(store, settings.max_watchers)
+        self.feeds = TopicFeeds(store, settings.max_watchers)
         self._retention = EventRetention(store, settings.event_keep_s)
         types = EventTypes(contracts)
-        self._service = EventService(store, contracts, types, self._feeds, edge, settings.stalled_stream_s)
+        self._service = EventService(store, contracts, types, self.feeds, edge, settings.stalled_stream_s)
         submissions.event_rows = lambda events: new_rows(events, types, most=MAX_WITH_TASK)
         self._table = SubscriptionTable(store)
         self._declared = DeclaredSubscriptions(store, contracts)
         self._delivery = DeliveryPass(store, submissions, types, settings.process_name, makers, self._begin)
-        self._feeds.delivered = self._delivery.topics
+        self.feeds.delivered = self._delivery.topics
         self._passes = PassRunner(store, self._delivery.run, "deliveries")
 
     async def _begin(self, topic: str) -> None:
-        await self._feeds.on_subscriber(topic)
+        await self.feeds.on_subscriber(topic)
 
     def add_to(self, server: Any) -> None:
         self._service.add_to(server)
@@ -59,7 +59,7 @@ class EventPart(MeshPart):
         self._passes.start()
 
     async def stop(self, why: WeftError | None) -> None:
-        self._feeds.close(
+        self.feeds.close(
             why
             or refusals.stopping(
                 "the coordinator is stopping; subscribe again after the last cursor", retry_after_s=0.5
@@ -68,7 +68,7 @@ class EventPart(MeshPart):
         await self._passes.stop()
 
     def rows_changed(self, kind: str) -> bool:
-        self._feeds.rows_changed(kind)
+        self.feeds.rows_changed(kind)
         self._retention.rows_changed(kind)
         if kind == KIND:
             self._delivery.subscriptions_changed()

@@ -10,7 +10,7 @@ from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.contracts.contract_catalogue import Contracts
-from weft.coordinator.events.event_codec import check_time, checked_sequence
+from weft.coordinator.events.event_codec import checked_sequence
 from weft.coordinator.events.event_types import EventTypes
 from weft.coordinator.events.subscription_codec import check_known_name, check_name, check_spec, shown
 from weft.coordinator.events.subscription_table import Found, SubscriptionTable
@@ -20,7 +20,7 @@ from weft.coordinator.store.base import Store
 from weft.rpc import refusals
 from weft.rpc.identity.caller import Caller
 from weft.rpc.identity.edge import Edge
-from weft.rpc.times import timestamp
+from weft.rpc.times import checked_time, timestamp
 from weft.v1 import event_pb2, event_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
@@ -138,7 +138,7 @@ class SubscriptionCalls(event_pb2_grpc.EventServiceServicer):
     async def _place_of(self, topic: str, since: Timestamp) -> int:
         """The sequence after which all events were stored at a time or later."""
         # Events have times to the microsecond, which floats hold only nearly.
-        return await self._store.event_before(topic, check_time(since, "since") - 5e-7)
+        return await self._store.event_before(topic, checked_time(since, "since") - 5e-7)
 
 
 def _sees(caller: Caller, subscription: event_pb2.Subscription) -> bool:

@@ -106,7 +106,7 @@ class Namespace(StoreEvents, SessionEvents):
         self._resources = ResourceView(self._store, self._register)
         self._explainer = QueueExplainer(self._store, self._register, self._resources)
         self._index, self._forecast = SessionIndex(self._register.elsewhere), QueueForecast()
-        self._outcomes = self._make_outcomes()
+        self._usage, self._outcomes = self._make_counters()
         admission = ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle)
         self._sessions = Sessions(
             self._store,
@@ -162,16 +162,18 @@ class Namespace(StoreEvents, SessionEvents):
         own = self._sessions, self._register, state, self._usage, self._once, self._name, self.follow_ends
         return MeshTools(store, self._settings, self._edge, submissions, *own)
 
-    def _make_outcomes(self) -> AttemptOutcomes:
-        self._usage = UsagePart(self._store, self._contracts, self.fleet_changed)
-        return AttemptOutcomes(
+    def _make_counters(self) -> tuple[UsagePart, AttemptOutcomes]:
+        """What counts the ends of attempts, and what they have used."""
+        usage = UsagePart(self._store, self._contracts, self.fleet_changed)
+        outcomes = AttemptOutcomes(
             self._register.description,
             timed=self._is_unary,
             changed=self.session_changed,
             now=self._store.now,
             figures=self._store.figures,
-            used=self._usage.keeper.meter.attempt,
+            used=usage.keeper.meter.attempt,
         )
+        return usage, outcomes
 
     def _make_direct(self) -> DirectCalls:
         parts = self._discovery.snapshots, self._contracts.find, self._settings.max_message_bytes

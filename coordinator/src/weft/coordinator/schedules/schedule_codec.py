@@ -9,8 +9,6 @@ import re
 import secrets
 from typing import Literal
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from weft.coordinator.own_metadata import set_metadata
 from weft.coordinator.schedules.schedule_rules import Fate, Overlap
 from weft.coordinator.schedules.tick_times import (
@@ -23,7 +21,7 @@ from weft.coordinator.schedules.tick_times import (
 )
 from weft.rpc import refusals
 from weft.rpc.task_policy.option_checks import SCHEDULE_ID
-from weft.rpc.times import checked_duration, seconds, timestamp
+from weft.rpc.times import checked_duration, checked_time, seconds, timestamp
 from weft.v1 import coordinator_pb2, schedule_pb2, task_pb2
 
 KIND = "schedule"
@@ -40,8 +38,6 @@ MAX_UNFINISHED = 16
 # Metadata that a schedule's tasks have beside that of the options.
 NAME_KEY, TIME_KEY = "schedule-name", "schedule-time"
 _RUN_ID = re.compile(r"[\x21-\x7e]{1,64}")
-# The years 1970 to 9999, as a Timestamp may have them.
-_LAST_TIME_S = 253_402_300_799
 
 
 def check_run_id(request_id: str) -> None:
@@ -118,12 +114,7 @@ def _check_timing(spec: schedule_pb2.ScheduleSpec, now: float) -> str:
 
 
 def _checked_time(spec: schedule_pb2.ScheduleSpec, name: Literal["at", "start_time", "end_time"]) -> float:
-    value: Timestamp = getattr(spec, name)
-    if not 0 <= value.seconds <= _LAST_TIME_S or not 0 <= value.nanos <= 999_999_999:
-        raise refusals.invalid_field(
-            f"spec.{name} must be a valid time of the years 1970 to 9999", field=f"spec.{name}"
-        )
-    return rounded(seconds(value))
+    return rounded(checked_time(getattr(spec, name), f"spec.{name}"))
 
 
 def _check_size(name: str, size_bytes: int, limit_bytes: int) -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from weft.coordinator.request_checks import check_reason, check_resource_name
 from weft.coordinator.schedules.schedule_codec import LAST_TICKS, check_spec
 from weft.rpc import refusals
-from weft.rpc.times import seconds
+from weft.rpc.times import checked_time, seconds
 from weft.v1 import schedule_pb2
 
 _UID = re.compile("[0-9a-f]{16}")
-# The years 1970 to 9999.
-_LAST_TIME_S = 253_402_300_799
 _TIMES = ("create_time", "update_time", "next_time", "next_submit_time", "ended_time")
 
 
@@ -35,7 +31,7 @@ def copy_of(given: schedule_pb2.Schedule) -> schedule_pb2.Schedule:
             "the schedule does not say when it was made", field="schedule.create_time"
         )
     for name in _TIMES:
-        _check_time(getattr(schedule, name), f"schedule.{name}")
+        checked_time(getattr(schedule, name), f"schedule.{name}")
     check_spec(schedule.spec, seconds(schedule.create_time))
     # Tasks have other ids here.
     schedule.ClearField("unfinished_task_ids")
@@ -48,8 +44,3 @@ def copy_of(given: schedule_pb2.Schedule) -> schedule_pb2.Schedule:
             "the schedule has no next tick, though it is neither paused nor ended", field="schedule.next_time"
         )
     return schedule
-
-
-def _check_time(time: Timestamp, field: str) -> None:
-    if not 0 <= time.seconds <= _LAST_TIME_S or not 0 <= time.nanos <= 999_999_999:
-        raise refusals.invalid_field(f"{field} must be a valid time of the years 1970 to 9999", field=field)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from weft.coordinator.request_checks import check_resource_name
-from weft.coordinator.usage.usage_table import BUILT_IN, Totals, UsageTable, is_unit
+from weft.coordinator.usage.usage_table import Totals, UsageTable
 from weft.coordinator.usage.usage_times import DAY_S, day_begin, month_begin, next_month
 from weft.rpc import refusals
 from weft.rpc.times import seconds
+from weft.rpc.usage_units import BUILT_IN, is_unit
 from weft.v1 import usage_pb2
 
 _MAX_TEXT = 512

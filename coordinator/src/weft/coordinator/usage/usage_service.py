@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from weft.coordinator import guard
@@ -24,7 +23,7 @@ from weft.coordinator.usage.usage_times import (
     time_of,
 )
 from weft.rpc import refusals
-from weft.rpc.times import seconds, timestamp
+from weft.rpc.times import checked_time, timestamp
 from weft.v1 import usage_pb2, usage_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
@@ -32,7 +31,6 @@ Context = aio.ServicerContext[Any, Any]
 MAX_ENTRIES = 1000
 # A question has what was counted here up to so long before.
 _WRITE_AGAIN_S = 1.0
-_LAST_TIME_S = 253_402_300_799
 
 
 class UsageService(usage_pb2_grpc.UsageServiceServicer):
@@ -49,8 +47,12 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     ) -> usage_pb2.GetUsageResponse:
         if request.by not in usage_pb2.UsageDimension.values():
             raise refusals.invalid_field(f"by is {request.by}, which is no dimension", field="by")
-        end = _checked(request.end_time, "end_time") if request.HasField("end_time") else self._store.now()
-        start = _checked(request.start_time, "start_time") if request.HasField("start_time") else end - DAY_S
+        end = (
+            checked_time(request.end_time, "end_time") if request.HasField("end_time") else self._store.now()
+        )
+        start = (
+            checked_time(request.start_time, "start_time") if request.HasField("start_time") else end - DAY_S
+        )
         if start > end:
             raise refusals.invalid_field("start_time is after end_time", field="start_time")
         await self._write()
@@ -112,9 +114,3 @@ def _entries(by: int, whole: UsageTable, times: dict[str, Totals]) -> list[usage
         entries = kinds.get(by, whole.methods)  # type: ignore[call-overload]
         found = sorted(entries.items(), key=lambda each: (-each[1].slot_s, -each[1].attempts, each[0]))
     return [usage_pb2.UsageEntry(name=name, usage=totals.message()) for name, totals in found[:MAX_ENTRIES]]
-
-
-def _checked(time: Timestamp, field: str) -> float:
-    if not 0 <= time.seconds <= _LAST_TIME_S or not 0 <= time.nanos <= 999_999_999:
-        raise refusals.invalid_field(f"{field} must be a valid time of the years 1970 to 9999", field=field)
-    return seconds(time)

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 
 from weft.rpc.times import duration, seconds
+from weft.rpc.usage_units import BUILT_IN, MAX_UNITS, is_unit
 from weft.v1 import usage_pb2
 
 # Names of one kind that are counted apart; what is beyond is counted together, under the empty name.
 MAX_NAMES = 1000
-MAX_UNITS = 16
-_UNIT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# What is counted of each attempt, by the names that budgets use.
-BUILT_IN = ("attempts", "active_s", "slot_s", "request_bytes", "response_bytes")
 _LARGEST = 1e18
-
-
-def is_unit(name: str) -> bool:
-    """Whether a handler may name a unit so."""
-    return name not in BUILT_IN and _UNIT.fullmatch(name) is not None
 
 
 class Totals:

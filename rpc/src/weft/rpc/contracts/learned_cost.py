@@ -1,7 +1,7 @@
 """What checks by a contract's rules have cost: one that took long is the last of its size. Pure.
 
 What a rule costs cannot be told from its text: a loop over a list may look at a long text each time. So it is learned: after a check that took long, messages
-of half its size and more are refused by the rules' owner. A contract that is made to hold a coordinator up does so once, then half as long, and then no more.
+of half its size and more are refused, for all methods of the contract. A contract that is made to hold a coordinator up does so once, then half as long, and then no more.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from weft.rpc.handler_shape import behaviour_of
 from weft.rpc.telemetry import attributes
 from weft.rpc.telemetry.figures import OTHER, Figures, Histogram, MetricSpec
 from weft.rpc.telemetry.status_codes import SERVER_FAULTS
+from weft.rpc.wrapped_handlers import WrappedHandlers
 
 # As OpenTelemetry advises for durations of calls.
 _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -46,9 +47,6 @@ MOST = 1000
 MOST_MADE = 500
 
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
-# Handlers that are kept, more than a server's methods in use; and of those only with such paths: callers make up others.
-_KEPT = 2048
-_PATH_CHARS = 512
 
 
 class CallFigures:
@@ -65,7 +63,7 @@ class CallFigures:
 
     def timed(self, inner: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
         """The same handlers, whose calls are timed."""
-        return _Timed(inner, self)
+        return WrappedHandlers(inner, self.timed_handler)
 
     def timed_handler(self, handler: Any, method: str) -> Any:
         """The same handler of a method, whose calls are timed, unless they last as long as their peer."""
@@ -95,29 +93,6 @@ class CallFigures:
 _UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
 _CANCELLED = grpc.StatusCode.CANCELLED.value[0]
 _UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
-
-
-class _Timed(grpc.GenericRpcHandler):
-    def __init__(self, inner: grpc.GenericRpcHandler, figures: CallFigures) -> None:
-        self._inner = inner
-        self._figures = figures
-        # By path: a handler, and the same one timed.
-        self._handlers: dict[str, tuple[Any, Any]] = {}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        handler: Any = self._inner.service(handler_call_details)
-        if handler is None:
-            return None
-        path: str = handler_call_details.method
-        known = self._handlers.get(path)
-        if known is not None and known[0] is handler:
-            return known[1]
-        made = self._figures.timed_handler(handler, path.removeprefix("/"))
-        if len(path) <= _PATH_CHARS:
-            if len(self._handlers) >= _KEPT:
-                self._handlers.clear()
-            self._handlers[path] = handler, made
-        return made
 
 
 def _with_time(handler: Any, method: str, figures: CallFigures) -> Any:
