@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -40,16 +40,22 @@ def bench(folder: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedP
     )
 
 
+def used_s() -> float:
+    """Seconds of the processor that ended children of this process have used."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @pytest.mark.slow
 def test_quick_json(tmp_path: Path) -> None:
-    began = time.monotonic()
+    before = used_s()
     done = bench(tmp_path)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert set(figures) >= AGREED
     assert all(value > 0 for value in figures.values())
-    # The agreed bound is 50 s on two idle cores; other tests may be running.
-    assert time.monotonic() - began < 100
+    # The agreed bound is 50 s on two idle cores. Other tests may be running: what it takes of the cores counts.
+    assert used_s() - before < 100
     assert list(tmp_path.iterdir()) == []
 
 

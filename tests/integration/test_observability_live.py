@@ -74,7 +74,11 @@ async def test_queries_find_data_and_alerts_fire(tmp_path: Path) -> None:
     ):
         near.store = far.store = redis.url
         meshes = (single, near, far)
-        await asyncio.gather(*(mesh.coordinator(metrics="127.0.0.1:0") for mesh in meshes))
+        # More calls a second than the harness makes, fewer than `_exceed` does.
+        limits = {far: {"caller_calls_per_s": 50}}
+        await asyncio.gather(
+            *(mesh.coordinator(metrics="127.0.0.1:0", **limits.get(mesh, {})) for mesh in meshes)
+        )
         deaf = free_address()
         # It can write no log, and nobody takes its spans.
         single.redirect = "2>/dev/full"
@@ -91,6 +95,7 @@ async def test_queries_find_data_and_alerts_fire(tmp_path: Path) -> None:
             await _eventually(found, "count(up == 1)", lambda values: values == [6.0])
             await asyncio.gather(_load(single), _load(near))
             await _lose(far)
+            await _exceed(far)
             await _eventually(found, "sum(weft_leases_lost_total)", lambda values: values >= [1.0])
             await asyncio.gather(_load(single), _load(near))
             agent = address_in(near.folder / "a1.log")
@@ -160,6 +165,13 @@ async def _lose(mesh: MeshHarness) -> None:
     await ledger.until("start", "lost")
     await mesh.agents["a2"].kill()
     await asyncio.gather(*calls)
+
+
+async def _exceed(mesh: MeshHarness) -> None:
+    """More calls at once than a caller may make in a second."""
+    calls = [mesh.api().ListTasks(api.ListTasksRequest(), timeout=60) for _ in range(200)]
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert any(isinstance(end, grpc.aio.AioRpcError) for end in ends)
 
 
 async def _kill(mesh: MeshHarness) -> None:

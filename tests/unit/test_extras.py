@@ -182,7 +182,8 @@ def test_a_client_loads_little() -> None:
         "redis",
     }
     assert "weft.rpc.contracts.contract_reader" not in modules
-    assert len(modules) < 450
+    # Those of the standard library differ from version to version.
+    assert sum(name.split(".")[0] not in sys.stdlib_module_names for name in modules) < 250
 
 
 def test_help_loads_neither_grpc_nor_protobuf() -> None:
