@@ -93,7 +93,7 @@ async def test_an_update_under_load_loses_nothing_and_a_bad_one_goes_back(tmp_pa
 async def test_a_pool_has_the_members_that_the_work_needs(tmp_path: Path, store: str) -> None:
     async with pooled(tmp_path, store) as (here, meshes), connect(meshes[0].target) as mesh:
         probe = methods(probe_pb2_grpc.ProbeServiceStub)
-        autoscale = Autoscale(min=0, max=3, target_per_member=2, cool_down_s=1)
+        autoscale = Autoscale(min=0, max=3, target_per_member=2, cool_down_s=2)
         await mesh.pools.create("work", PROBE, size=1, autoscale=autoscale)
         await stands(mesh, "work", 1)
         await stands(mesh, "work", 0)

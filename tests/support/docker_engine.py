@@ -31,6 +31,8 @@ class DockerEngineDouble:
             app.router.add_get(f"{prefix}/containers/{{name}}/logs", self._logs)
             app.router.add_post(f"{prefix}/containers/{{name}}/start", self._start)
             app.router.add_post(f"{prefix}/containers/{{name}}/kill", self._kill)
+            app.router.add_post(f"{prefix}/containers/{{name}}/pause", self._pause)
+            app.router.add_post(f"{prefix}/containers/{{name}}/unpause", self._pause)
             app.router.add_delete(f"{prefix}/containers/{{name}}", self._delete)
             app.router.add_post(f"{prefix}/images/create", self._pull)
         self._runner = web.AppRunner(app)
@@ -111,6 +113,14 @@ class DockerEngineDouble:
             return web.json_response({"message": "is not running"}, status=409)
         if request.query["signal"] == "SIGKILL" or "stubborn" not in found["Image"]:
             found["State"], found["Status"] = "exited", "Exited (143) 1 second ago"
+        return web.Response(status=204)
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        found = self._found(request)
+        before, after = ("paused", "running") if request.path.endswith("/unpause") else ("running", "paused")
+        if found["State"] != before:
+            return web.json_response({"message": f"is not {before}"}, status=409)
+        found["State"] = after
         return web.Response(status=204)
 
     async def _delete(self, request: web.Request) -> web.Response:

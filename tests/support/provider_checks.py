@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from weft.coordinator.pools.provider import AgentProvider, ListedMember, MemberSpec
+from weft.coordinator.pools.provider import AgentProvider, FreezingProvider, ListedMember, MemberSpec
 from weft.v1 import pool_pb2
 
 WITHIN_S = 20.0
@@ -50,14 +50,37 @@ async def check_provider(
     assert not (await provider.list())["p-two"].running
     await provider.forget("p-two")
     await _gone(provider, "p-two")
+    if isinstance(provider, FreezingProvider):
+        await _check_freezing(provider, spec)
     await provider.close()
 
 
-async def _until(provider: AgentProvider, member_id: str, *, running: bool) -> ListedMember:
+async def _check_freezing(provider: FreezingProvider, spec: Callable[[str], MemberSpec]) -> None:
+    """Members stand still and go on; one that stands still can be stopped."""
+    for told in (provider.freeze, provider.thaw):
+        await told("p-nobody")
+    await provider.start(spec("p-three"))
+    await _until(provider, "p-three", running=True)
+    # Another coordinator does the same.
+    for told, frozen in ((provider.freeze, True), (provider.thaw, False), (provider.freeze, True)):
+        for _ in range(2):
+            await told("p-three")
+            assert (await _until(provider, "p-three", running=True, frozen=frozen)).handle
+    await _stopped(provider, "p-three", 5.0)
+    for told in (provider.freeze, provider.thaw):
+        await told("p-three")
+    assert not (await _until(provider, "p-three", running=False)).frozen
+    await provider.forget("p-three")
+    await _gone(provider, "p-three")
+
+
+async def _until(
+    provider: AgentProvider, member_id: str, *, running: bool, frozen: bool = False
+) -> ListedMember:
     async with asyncio.timeout(WITHIN_S):
         while True:
             found = (await provider.list()).get(member_id)
-            if found is not None and found.running is running:
+            if found is not None and found.running is running and found.frozen is frozen:
                 return found
             await asyncio.sleep(0.05)
 

@@ -16,11 +16,15 @@ name = os.path.basename(sys.argv[0])
 words = [word for word in sys.argv[1:] if word not in ("--user", "--quiet")]
 
 
-def alive(pid):
+def state(pid):
     try:
-        return pathlib.Path(f"/proc/{{pid}}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return pathlib.Path(f"/proc/{{pid}}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return ""
+
+
+def alive(pid):
+    return state(pid) not in ("", "Z")
 
 
 def fail(text):
@@ -42,7 +46,8 @@ elif words[0] == "show":
     for path in sorted(units.glob(words[1])):
         pid = path.read_text()
         sub = "running" if alive(pid) else "exited"
-        blocks.append(f"Id={{path.name}}\\nActiveState=active\\nSubState={{sub}}\\nMainPID={{pid if sub == 'running' else 0}}\\nResult=success\\nExecMainStatus=0\\n")
+        freezer = "frozen" if state(pid) == "T" else "running"
+        blocks.append(f"Id={{path.name}}\\nActiveState=active\\nSubState={{sub}}\\nMainPID={{pid if sub == 'running' else 0}}\\nResult=success\\nExecMainStatus=0\\nFreezerState={{freezer}}\\n")
     print("\\n".join(blocks))
 else:
     path = units / words[-1]
@@ -53,6 +58,10 @@ else:
         if not alive(pid):
             fail("No such process")
         os.kill(pid, getattr(signal, "SIG" + words[1].partition("=")[2]))
+    elif words[0] in ("freeze", "thaw"):
+        if not alive(pid) or (state(pid) == "T") == (words[0] == "freeze"):
+            fail(f"Failed to {{words[0]}} unit {{words[-1]}}: Unit is not in the state for it.")
+        os.kill(pid, signal.SIGSTOP if words[0] == "freeze" else signal.SIGCONT)
     elif words[0] == "stop":
         path.unlink()
 """

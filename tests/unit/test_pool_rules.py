@@ -99,9 +99,9 @@ def test_failed_starts_are_tried_less_and_less_often_and_the_pool_says_why() -> 
         pauses.append(pause_s)
         assert not case.run(pause_s - 0.01).start
         made = case.run(0.02)
-        # One tries, for all.
-        assert len(made.start) == 1
-        case.run(faults={made.start[0]: "no such file"})
+        # The first failure may be chance. Then one tries, for all.
+        assert len(made.start) == (1 if pauses[1:] else 3)
+        case.run(faults=dict.fromkeys(made.start, "no such file"))
     assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60])
     # It works again.
     (tries,) = case.run(61.0).start

@@ -52,6 +52,31 @@ def test_more_at_once_and_fewer_after_a_while() -> None:
     assert scaled(case, None, 3600.0) == 3
 
 
+def test_the_pause_begins_when_all_members_are_there() -> None:
+    case = by_work(min=0)
+    case.run(load=NOTHING)
+    assert case.states == ["STARTING"]
+    # However long a start takes: a pool that goes away before it was there helps nobody.
+    for _ in range(3):
+        case.listed = {member.id: RUNS for member in case.pool.members}
+        case.run(14.0, load=NOTHING)
+        assert case.pool.wanted == 1
+    assert scaled(case, NOTHING, 1.0) == 1
+    assert scaled(case, NOTHING, 29.0) == 1
+    assert scaled(case, NOTHING, 1.0) == 0
+
+
+def test_a_pool_that_fails_may_have_fewer() -> None:
+    case = by_work(min=0)
+    started = case.run(load=NOTHING).start
+    case.run(load=NOTHING, faults=dict.fromkeys(started, "no such image"))
+    assert case.pool.failures == 1
+    case.run(1.0, load=NOTHING)
+    assert case.states[-1] == "STARTING"
+    case.run(30.0, load=NOTHING)
+    assert case.pool.wanted == 0
+
+
 def test_direct_calls_count_and_running_tasks_count_once() -> None:
     case = by_work()
     assert scaled(case, Load(running=20, used=20)) == 2

@@ -143,7 +143,7 @@ class Rollout(_message.Message):
     def __init__(self, surge: _Optional[int] = ..., healthy_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_failures: _Optional[int] = ...) -> None: ...
 
 class PoolMember(_message.Message):
-    __slots__ = ("id", "state", "version", "place", "coordinator_id", "handle", "create_time", "start_time", "ready_time", "away_time", "stop_time", "reason", "token_id", "paused")
+    __slots__ = ("id", "state", "version", "place", "coordinator_id", "handle", "create_time", "start_time", "ready_time", "away_time", "stop_time", "reason", "token_id", "paused", "frozen", "freeze_time")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +158,8 @@ class PoolMember(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_TIME_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: PoolMemberState
     version: int
@@ -172,10 +174,12 @@ class PoolMember(_message.Message):
     reason: str
     token_id: str
     paused: bool
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[PoolMemberState, str]] = ..., version: _Optional[int] = ..., place: _Optional[str] = ..., coordinator_id: _Optional[str] = ..., handle: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., away_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., token_id: _Optional[str] = ..., paused: bool = ...) -> None: ...
+    frozen: bool
+    freeze_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[PoolMemberState, str]] = ..., version: _Optional[int] = ..., place: _Optional[str] = ..., coordinator_id: _Optional[str] = ..., handle: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., away_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., token_id: _Optional[str] = ..., paused: bool = ..., frozen: bool = ..., freeze_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Pool(_message.Message):
-    __slots__ = ("name", "spec", "uid", "create_time", "update_time", "version", "state", "problem", "paused", "pause_reason", "stopped", "deleting", "members", "wanted", "ready_count", "failures", "retry_time", "started_count", "lost_count", "failed_count", "end_time", "failure_time", "methods", "scaled", "lower_time", "lower_size", "idle_time", "idle", "last_version", "rolling", "previous_version", "previous_template", "percent", "rolled_back")
+    __slots__ = ("name", "spec", "uid", "create_time", "update_time", "version", "state", "problem", "paused", "pause_reason", "stopped", "deleting", "members", "wanted", "ready_count", "failures", "retry_time", "started_count", "lost_count", "failed_count", "end_time", "failure_time", "methods", "scaled", "lower_time", "lower_size", "idle_time", "idle", "last_version", "rolling", "previous_version", "previous_template", "percent", "rolled_back", "frozen", "pause_time")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +214,8 @@ class Pool(_message.Message):
     PREVIOUS_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     PERCENT_FIELD_NUMBER: _ClassVar[int]
     ROLLED_BACK_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     spec: PoolSpec
     uid: str
@@ -244,7 +250,9 @@ class Pool(_message.Message):
     previous_template: PoolTemplate
     percent: int
     rolled_back: str
-    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[PoolSpec, _Mapping]] = ..., uid: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., state: _Optional[_Union[PoolState, str]] = ..., problem: _Optional[str] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., stopped: bool = ..., deleting: bool = ..., members: _Optional[_Iterable[_Union[PoolMember, _Mapping]]] = ..., wanted: _Optional[int] = ..., ready_count: _Optional[int] = ..., failures: _Optional[int] = ..., retry_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_count: _Optional[int] = ..., lost_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failure_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., scaled: _Optional[int] = ..., lower_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., lower_size: _Optional[int] = ..., idle_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idle: bool = ..., last_version: _Optional[int] = ..., rolling: bool = ..., previous_version: _Optional[int] = ..., previous_template: _Optional[_Union[PoolTemplate, _Mapping]] = ..., percent: _Optional[int] = ..., rolled_back: _Optional[str] = ...) -> None: ...
+    frozen: bool
+    pause_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[PoolSpec, _Mapping]] = ..., uid: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., state: _Optional[_Union[PoolState, str]] = ..., problem: _Optional[str] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., stopped: bool = ..., deleting: bool = ..., members: _Optional[_Iterable[_Union[PoolMember, _Mapping]]] = ..., wanted: _Optional[int] = ..., ready_count: _Optional[int] = ..., failures: _Optional[int] = ..., retry_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_count: _Optional[int] = ..., lost_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failure_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., scaled: _Optional[int] = ..., lower_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., lower_size: _Optional[int] = ..., idle_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idle: bool = ..., last_version: _Optional[int] = ..., rolling: bool = ..., previous_version: _Optional[int] = ..., previous_template: _Optional[_Union[PoolTemplate, _Mapping]] = ..., percent: _Optional[int] = ..., rolled_back: _Optional[str] = ..., frozen: bool = ..., pause_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreatePoolRequest(_message.Message):
     __slots__ = ("name", "spec")
@@ -329,12 +337,14 @@ class ScalePoolResponse(_message.Message):
     def __init__(self, pool: _Optional[_Union[Pool, _Mapping]] = ...) -> None: ...
 
 class PausePoolRequest(_message.Message):
-    __slots__ = ("name", "reason")
+    __slots__ = ("name", "reason", "freeze")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_FIELD_NUMBER: _ClassVar[int]
     name: str
     reason: str
-    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    freeze: bool
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., freeze: bool = ...) -> None: ...
 
 class PausePoolResponse(_message.Message):
     __slots__ = ("pool",)
@@ -429,15 +439,17 @@ class ListPoolProvidersResponse(_message.Message):
     def __init__(self, providers: _Optional[_Iterable[_Union[PoolProvider, _Mapping]]] = ...) -> None: ...
 
 class PoolProvider(_message.Message):
-    __slots__ = ("name", "description", "package", "place", "problem")
+    __slots__ = ("name", "description", "package", "place", "problem", "can_freeze")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PACKAGE_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    CAN_FREEZE_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     package: str
     place: str
     problem: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., package: _Optional[str] = ..., place: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
+    can_freeze: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., package: _Optional[str] = ..., place: _Optional[str] = ..., problem: _Optional[str] = ..., can_freeze: bool = ...) -> None: ...

@@ -173,10 +173,12 @@ class FleetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PausePool(self, request, context):
-        """Pauses a pool: its members take no new work. May be repeated: the last reason holds.
+        """Pauses a pool: its members take no new work. With `freeze`, each stands still when it has finished what it runs, or after the template's
+        grace. May be repeated: the last reason holds, and one without `freeze` lets members go on, paused.
 
-        Guarantee: durable when acknowledged. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the reason),
-        FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+        Guarantee: durable when acknowledged. A frozen member has left the mesh in order, and joins again when the pool is resumed; what it still
+        ran is run by others. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the reason), FAILED_PRECONDITION
+        (POOL_DELETING, POOL_ENDED, POOL_CANNOT_FREEZE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -147,6 +147,8 @@ class PoolMember:
     away_at: datetime | None
     # Why it is being stopped.
     reason: str
+    # Its processes stand still.
+    frozen: bool = False
 
     @classmethod
     def of(cls, proto: pool_pb2.PoolMember) -> PoolMember:
@@ -160,6 +162,7 @@ class PoolMember:
             ready_at=moment(proto, "ready_time"),
             away_at=moment(proto, "away_time"),
             reason=proto.reason,
+            frozen=proto.frozen,
         )
 
 
@@ -187,6 +190,8 @@ class Pool:
     rolled_back: str
     ephemeral: bool
     paused: bool
+    # Its members stand still while it is paused.
+    frozen: bool
     pause_reason: str
     stopped: bool
     # Members that it has started; of them, those that were ready and ended by themselves, and those that were never ready.
@@ -217,6 +222,7 @@ class Pool:
             rolled_back=proto.rolled_back,
             ephemeral=proto.spec.ephemeral,
             paused=proto.paused,
+            frozen=proto.frozen,
             pause_reason=proto.pause_reason,
             stopped=proto.stopped,
             started=proto.started_count,
@@ -240,7 +246,9 @@ class PoolProvider:
     place: str
     # Why it cannot be used now. Empty: it can.
     problem: str
+    # Its members can stand still: `pools.pause(…, freeze=True)`.
+    can_freeze: bool = False
 
     @classmethod
     def of(cls, proto: pool_pb2.PoolProvider) -> PoolProvider:
-        return cls(proto.name, proto.description, proto.package, proto.place, proto.problem)
+        return cls(proto.name, proto.description, proto.package, proto.place, proto.problem, proto.can_freeze)

@@ -186,9 +186,18 @@ class Pools:
         """Go back to the version before the last update."""
         return Pool.of((await self._api.call(_ROLL_BACK, pb.RollBackPoolRequest(name=name))).pool)
 
-    async def pause(self, name: str, reason: str = "") -> Pool:
-        """Its members take no new work until `resume`, and keep what they run."""
-        return Pool.of((await self._api.call(_PAUSE, pb.PausePoolRequest(name=name, reason=reason))).pool)
+    async def pause(self, name: str, reason: str = "", *, freeze: bool = False) -> Pool:
+        """Its members take no new work until `resume`, and keep what they run.
+
+        Args:
+            freeze: each stands still when it has finished what it runs, or after the template's grace: it keeps its memory, uses no CPU, and
+                has left the mesh until `resume`.
+
+        Raises:
+            FailedPrecondition: the pool's provider cannot freeze members.
+        """
+        asked = pb.PausePoolRequest(name=name, reason=reason, freeze=freeze)
+        return Pool.of((await self._api.call(_PAUSE, asked)).pool)
 
     async def resume(self, name: str) -> Pool:
         """Go on, after `pause` or `stop`; a failing pool tries again at once."""

@@ -269,18 +269,22 @@ def roll_back(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = Fal
 
 
 @app.command()
-@examples("weft pools pause workers --reason 'the database moves'")
+@examples("weft pools pause workers --reason 'the database moves'", "weft pools pause workers --freeze")
 def pause(
     names: Names,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever lists pools.")] = "",
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Let members stand still when they have finished what they run.")
+    ] = False,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
     """Pause pools: their members take no new work.
 
-    None is started either, until they are resumed.
+    None is started either, until they are resumed. With --freeze they use no CPU, keep their memory, and take part in nothing; without
+    it, frozen ones go on, paused.
     """
-    _change(names, lambda mesh, name: mesh.pools.pause(name, reason), target, as_json=as_json)
+    _change(names, lambda mesh, name: mesh.pools.pause(name, reason, freeze=freeze), target, as_json=as_json)
 
 
 @app.command()
@@ -329,7 +333,10 @@ def providers(target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     if as_json:
         line(json_text([dataclasses.asdict(each) for each in found]))
     else:
-        rows = [[each.name, each.description, each.place, each.problem] for each in found]
+        rows = [
+            [each.name, each.description, each.place, "yes" if each.can_freeze else "", each.problem]
+            for each in found
+        ]
         print_rows(
             pool_view.PROVIDER_COLUMNS,
             rows,

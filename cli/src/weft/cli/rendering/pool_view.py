@@ -36,6 +36,7 @@ PROVIDER_COLUMNS = (
     Column("provider"),
     Column("description", below=True),
     Column("place", below=True),
+    Column("freezes"),
     Column("problem", below=True),
 )
 _STYLES = {
@@ -45,6 +46,7 @@ _STYLES = {
     "FAILING": "red",
     "ENDED": "red",
     "PAUSED": "yellow",
+    "FROZEN": "yellow",
     "STOPPED": "yellow",
     "IDLE": "yellow",
     "STOPPING": "yellow",
@@ -69,7 +71,7 @@ def member_row(member: PoolMember) -> list[StyledText]:
     why = member.reason or ("its agent is not connected" if member.away_at else "")
     return [
         member.id,
-        _styled(member.state.name),
+        _styled("FROZEN" if member.frozen else member.state.name),
         str(member.version),
         member.handle,
         _ago(member.created_at),
@@ -86,6 +88,7 @@ def facts(pool: Pool) -> list[tuple[str, StyledText | Verbatim]]:
         ("problem", _problem(pool)),
         ("next try", f"in {moments.until(pool.retry_at)}" if pool.retry_at is not None else ""),
         ("ready", f"{pool.ready} of {pool.wanted}"),
+        ("frozen", "yes" if pool.frozen else ""),
         ("ephemeral", "yes" if pool.ephemeral else ""),
         ("version", _version(pool)),
         ("rolled back", Styled(pool.rolled_back, "red") if pool.rolled_back else ""),
@@ -115,6 +118,7 @@ def pool_document(pool: Pool, *, full: bool = False) -> dict[str, Any]:
         "rolled_back": pool.rolled_back,
         "ephemeral": pool.ephemeral,
         "paused": pool.paused,
+        "frozen": pool.frozen,
         "pause_reason": pool.pause_reason,
         "stopped": pool.stopped,
         "started": pool.started,
@@ -137,6 +141,7 @@ def pool_document(pool: Pool, *, full: bool = False) -> dict[str, Any]:
                 "ready_at": time_text(member.ready_at),
                 "away_at": time_text(member.away_at),
                 "reason": member.reason,
+                "frozen": member.frozen,
             }
             for member in pool.members
         ]

@@ -116,9 +116,17 @@ class SyncPools:
         """Go back to the version before the last update."""
         return self._loop.run(lambda: self._pools.roll_back(name))
 
-    def pause(self, name: str, reason: str = "") -> Pool:
-        """Its members take no new work until `resume`, and keep what they run."""
-        return self._loop.run(lambda: self._pools.pause(name, reason))
+    def pause(self, name: str, reason: str = "", *, freeze: bool = False) -> Pool:
+        """Its members take no new work until `resume`, and keep what they run.
+
+        Args:
+            freeze: each stands still when it has finished what it runs, or after the template's grace: it keeps its memory, uses no CPU, and
+                has left the mesh until `resume`.
+
+        Raises:
+            FailedPrecondition: the pool's provider cannot freeze members.
+        """
+        return self._loop.run(lambda: self._pools.pause(name, reason, freeze=freeze))
 
     def resume(self, name: str) -> Pool:
         """Go on, after `pause` or `stop`; a failing pool tries again at once."""

@@ -8,6 +8,7 @@ STARTING ──agent ready──► READY ──┐
 
 from __future__ import annotations
 
+from weft.coordinator.pools.freeze_rules import go_on, stands_still, steer_freeze
 from weft.coordinator.pools.pool_plan import (
     DEFAULT_GRACE_S,
     DEFAULT_READY_S,
@@ -47,6 +48,7 @@ def advance(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen, now: f
     if member.state == STOPPING:
         return _stopping(pool, member, listed, seen, now, plan, known=known)
     _steer(pool, member, seen, plan)
+    steer_freeze(pool, member, listed, seen, now, stop_grace_s(pool.spec.template), plan)
     return True
 
 
@@ -55,11 +57,14 @@ def stop(member: pool_pb2.PoolMember, reason: str, now: float) -> None:
     member.state, member.reason = STOPPING, reason[:MAX_REASON_CHARS]
     member.stop_time.CopyFrom(timestamp(now))
     member.ClearField("away_time")
+    go_on(member)
 
 
 def _look_at_agent(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen, now: float) -> None:
     agent = seen.agents.get(member.id)
-    if agent is not None and agent.ready:
+    if stands_still(member):
+        member.ClearField("away_time")
+    elif agent is not None and agent.ready:
         member.ClearField("away_time")
         if member.state == STARTING:
             member.state = READY

@@ -57,11 +57,13 @@ class FleetAccess:
     Attributes:
         agents: as the register has them, of those asked for.
         desire: sets the desired state of an agent.
+        leave: ends the session of an agent whose processes stand still, in order.
         load: the work of some methods and agents.
     """
 
     agents: Callable[[Sequence[str]], Mapping[str, SeenAgent]]
     desire: Callable[[str, fleet_pb2.DesiredState], Awaitable[None]]
+    leave: Callable[[str], Awaitable[None]]
     load: Callable[[Sequence[str], Mapping[str, SeenAgent]], Awaitable[Load]]
 
 
@@ -213,6 +215,12 @@ class PoolDriver:
             self._calls.ask_stop(member_id, grace_s)
         for member_id in made.forget:
             self._calls.ask_forget(member_id)
+        for member_id in made.freeze:
+            self._calls.ask_freeze(member_id)
+        for member_id in made.thaw:
+            self._calls.ask_freeze(member_id, thaw=True)
+        for agent_id in made.leave:
+            await self._fleet.leave(agent_id)
 
     async def _begin(self, pool: pool_pb2.Pool, member: pool_pb2.PoolMember) -> None:
         log.info("pool.member_starts", pool=pool.name, agent_id=member.id, provider=self._provider.name)

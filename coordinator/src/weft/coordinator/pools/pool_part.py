@@ -23,6 +23,7 @@ from weft.coordinator.pools.provider_catalogue import known_providers
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import Owner
 from weft.rpc.errors import NotFound, WeftError
 from weft.v1 import fleet_pb2, pool_pb2_grpc
 
@@ -77,7 +78,7 @@ class PoolPart(MeshPart):
                     table,
                     each.provider,
                     start,
-                    FleetAccess(self._seen, self._desire, self._load),
+                    FleetAccess(self._seen, self._desire, self._leave, self._load),
                     home.coordinator_id,
                     alone=not store.shared,
                 )
@@ -136,6 +137,12 @@ class PoolPart(MeshPart):
         except NotFound:
             return
 
+    async def _leave(self, agent_id: str) -> None:
+        """End the session of an agent whose processes stand still."""
+        agent = self._register.description(agent_id)
+        if not self._sessions.say_goodbye_for(agent_id) and agent is not None:
+            await self._store.retire(Owner(agent_id, agent.epoch))
+
 
 def _seen(entry: RegisteredAgent) -> SeenAgent:
     agent, session = entry.agent, entry.session
@@ -153,6 +160,7 @@ def _seen(entry: RegisteredAgent) -> SeenAgent:
         failing=agent.failing,
         methods=entry.methods.keys(),
         used=used,
+        here=entry.has_session,
     )
 
 

@@ -44,6 +44,7 @@ class SeenAgent(NamedTuple):
         failing: its attempts keep failing.
         methods: those that it hosts.
         used: slots that it uses, as far as is known here.
+        here: its session is at this coordinator: so what it holds and uses is known.
     """
 
     connected: bool
@@ -53,6 +54,7 @@ class SeenAgent(NamedTuple):
     failing: bool = False
     methods: Collection[str] = ()
     used: int = 0
+    here: bool = False
 
 
 class Load(NamedTuple):
@@ -83,7 +85,7 @@ class Seen:
         listed: the members that the provider has there. None: it does not answer.
         problem: why not.
         agents: the known agents, by member.
-        faults: starts that have failed since the last plan, by member, and why.
+        faults: starts and freezes that have failed since the last plan, by member, and why.
         busy: members that the provider is being asked to start or stop.
         alone: no other coordinator shares the store.
         load: the work, of a pool whose size depends on it. None: it is not known.
@@ -109,6 +111,9 @@ class Plan:
         start: members to start.
         stop: members to stop, and their grace.
         forget: members that have ended, for the provider to forget.
+        freeze: members that are to stand still.
+        thaw: members that are to go on.
+        leave: members that stand still, and whose agents leave the mesh.
         desire: desired states of agents.
         gone: nothing is left of the pool: its row is to be deleted.
     """
@@ -117,5 +122,8 @@ class Plan:
     start: list[str] = field(default_factory=list)
     stop: dict[str, float] = field(default_factory=dict)
     forget: list[str] = field(default_factory=list)
+    freeze: list[str] = field(default_factory=list)
+    thaw: list[str] = field(default_factory=list)
+    leave: list[str] = field(default_factory=list)
     desire: dict[str, fleet_pb2.DesiredState] = field(default_factory=dict)
     gone: bool = False

@@ -78,8 +78,8 @@ def _add(
         pool.ClearField("retry_time")
     if room <= 0 or pool.paused or seen.listed is None or pool.HasField("retry_time"):
         return
-    if pool.failures:
-        # One tries, for all.
+    if pool.failures > 1:
+        # The first failure may be chance. Now one tries, for all.
         room = 0 if any(member.state == STARTING for member in members) else 1
     for version, count in wanted.items():
         for _ in range(min(room, count - there[version])):
@@ -161,11 +161,14 @@ def _judge(pool: pool_pb2.Pool, seen: Seen) -> None:
     elif pool.failures:
         pool.state = pool_pb2.POOL_STATE_FAILING
     elif pool.paused:
-        rests = all(member.state == READY and member.paused for member in pool.members)
+        rests = all(
+            member.state == READY and member.paused and member.frozen == pool.frozen
+            for member in pool.members
+        )
         pool.state = pool_pb2.POOL_STATE_PAUSED if rests else pool_pb2.POOL_STATE_CHANGING
     else:
         pool.state = pool_pb2.POOL_STATE_READY if settled else pool_pb2.POOL_STATE_CHANGING
-    if pool.state == pool_pb2.POOL_STATE_READY:
+    if pool.state in (pool_pb2.POOL_STATE_READY, pool_pb2.POOL_STATE_PAUSED):
         pool.problem = ""
     elif seen.listed is None:
         pool.problem = seen.problem[:MAX_PROBLEM_CHARS]

@@ -18,6 +18,7 @@ from weft.coordinator.pools.pool_codec import (
     without_secrets,
 )
 from weft.coordinator.pools.pool_table import PoolTable
+from weft.coordinator.pools.provider import FreezingProvider
 from weft.coordinator.pools.provider_catalogue import KnownProvider
 from weft.coordinator.pools.rollout_rules import new_version, roll_back
 from weft.coordinator.pools.scaling_rules import wanted_size
@@ -161,12 +162,27 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
         self, request: pool_pb2.PausePoolRequest, context: Context
     ) -> pool_pb2.PausePoolResponse:
         check_reason(request.reason)
+        now = self._table.now()
 
         def pause(pool: pool_pb2.Pool) -> bool:
-            pool.paused, pool.pause_reason = True, request.reason
+            if request.freeze:
+                self._check_freezes(pool)
+            if not pool.paused or (request.freeze and not pool.frozen):
+                pool.pause_time.CopyFrom(timestamp(now))
+            pool.paused, pool.frozen, pool.pause_reason = True, request.freeze, request.reason
             return True
 
         return pool_pb2.PausePoolResponse(pool=await self._change(request.name, pause))
+
+    def _check_freezes(self, pool: pool_pb2.Pool) -> None:
+        """
+        Raises:
+            FailedPrecondition: POOL_CANNOT_FREEZE, POOL_PROVIDER_UNKNOWN.
+        """
+        name = pool.spec.template.provider
+        self._check_provider(pool.spec.template)
+        if not isinstance(self._providers[name].provider, FreezingProvider):
+            raise refusals.pool_cannot_freeze(pool.name, name)
 
     @guard.unary
     async def ResumePool(
@@ -176,6 +192,8 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             if not (pool.paused or pool.stopped or pool.idle or pool.HasField("retry_time")):
                 return False
             pool.paused, pool.pause_reason, pool.stopped, pool.idle = False, "", False, False
+            pool.frozen = False
+            pool.ClearField("pause_time")
             pool.ClearField("retry_time")
             return True
 
@@ -302,5 +320,6 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             if each.provider is not None:
                 made.description, made.place = each.provider.description, each.provider.place
                 made.problem = problems.get(each.name, "")
+                made.can_freeze = isinstance(each.provider, FreezingProvider)
             found.append(made)
         return pool_pb2.ListPoolProvidersResponse(providers=found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.targets import parse
@@ -35,11 +35,13 @@ class ListedMember(NamedTuple):
         handle: what the provider calls it: a process id, a container's name.
         running: False: it has ended, and the provider remembers that.
         ending: how it ended, with its last words, if they are known.
+        frozen: it runs, but stands still.
     """
 
     handle: str
     running: bool
     ending: str = ""
+    frozen: bool = False
 
 
 class AgentProvider(Protocol):
@@ -80,8 +82,8 @@ class AgentProvider(Protocol):
         ...
 
     async def stop(self, member_id: str, grace_s: float) -> None:
-        """Begin to stop a member: it may finish for so long, and is then killed, with all that it has started. One that is not there is
-        none."""
+        """Begin to stop a member: it may finish for so long, and is then killed, with all that it has started. One that stands still goes on
+        for that. One that is not there is none."""
         ...
 
     async def forget(self, member_id: str) -> None:
@@ -90,6 +92,19 @@ class AgentProvider(Protocol):
 
     async def close(self) -> None:
         """This coordinator ends. The members go on."""
+        ...
+
+
+@runtime_checkable
+class FreezingProvider(AgentProvider, Protocol):
+    """A provider whose members can stand still."""
+
+    async def freeze(self, member_id: str) -> None:
+        """Let a member stand still, with all that it has started. One that does so already, has ended or is not there stays as it is."""
+        ...
+
+    async def thaw(self, member_id: str) -> None:
+        """Let a member go on that stands still."""
         ...
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 
-from weft.coordinator.pools.provider import AgentProvider, ListedMember
+from weft.coordinator.pools.provider import AgentProvider, FreezingProvider, ListedMember
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -44,7 +44,7 @@ class ProviderCalls:
         return self._under_way.keys()
 
     def faults_of(self, member_ids: Iterable[str]) -> dict[str, str]:
-        """Starts that have failed, and why."""
+        """Starts and freezes that have failed, and why."""
         return {each: self._faults[each] for each in member_ids if each in self._faults}
 
     def faults_taken(self, member_ids: Iterable[str]) -> None:
@@ -74,7 +74,7 @@ class ProviderCalls:
 
     def ask_start(self, member_id: str, start: Call) -> None:
         """Start a member, beside the looks."""
-        self._ask(member_id, start, START_S, starts=True)
+        self._ask(member_id, start, START_S, starts=True, told=True)
 
     def ask_stop(self, member_id: str, grace_s: float) -> None:
         """Begin to stop a member."""
@@ -84,7 +84,21 @@ class ProviderCalls:
         """Forget a member that has ended."""
         self._ask(member_id, partial(self._provider.forget, member_id), STOP_S)
 
-    def _ask(self, member_id: str, call: Call, limit_s: float, *, starts: bool = False) -> None:
+    def ask_freeze(self, member_id: str, *, thaw: bool = False) -> None:
+        """Let a member stand still, or go on."""
+        provider = self._provider
+        if isinstance(provider, FreezingProvider):
+            self._ask(
+                member_id, partial(provider.thaw if thaw else provider.freeze, member_id), STOP_S, told=True
+            )
+
+    def _ask(
+        self, member_id: str, call: Call, limit_s: float, *, starts: bool = False, told: bool = False
+    ) -> None:
+        """
+        Args:
+            told: `faults_of` tells if it fails.
+        """
         if member_id in self._under_way:
             return
 
@@ -101,7 +115,7 @@ class ProviderCalls:
                 log.warning(
                     "pool.provider_failed", provider=self._provider.name, agent_id=member_id, error=why
                 )
-                if starts:
+                if told:
                     self._faults[member_id] = why
             finally:
                 del self._under_way[member_id]

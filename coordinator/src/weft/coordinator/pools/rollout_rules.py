@@ -39,7 +39,7 @@ def healthy_s(pool: pool_pb2.Pool) -> float:
 
 def serves(member: pool_pb2.PoolMember) -> bool:
     """Whether a member is ready, and its agent connected."""
-    return member.state == READY and not member.HasField("away_time")
+    return member.state == READY and not (member.frozen or member.HasField("away_time"))
 
 
 def counts(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, now: float) -> bool:

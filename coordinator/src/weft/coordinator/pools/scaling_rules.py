@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.coordinator.pools.pool_plan import MAX_METHOD_CHARS, MAX_METHODS, Load, Seen
+from weft.coordinator.pools.pool_plan import MAX_METHOD_CHARS, MAX_METHODS, STARTING, Load, Seen
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import pool_pb2
 
@@ -77,6 +77,11 @@ def _autoscale(pool: pool_pb2.Pool, load: Load, now: float) -> None:
         pool.lower_size = 0
         return
     pool.scaled = present
+    if not pool.failures and any(member.state == STARTING for member in pool.members):
+        # How many are needed shows when all are there: a start may take longer than the pause.
+        pool.ClearField("lower_time")
+        pool.lower_size = 0
+        return
     if not pool.HasField("lower_time"):
         pool.lower_time.CopyFrom(timestamp(now))
         pool.lower_size = need

@@ -112,6 +112,19 @@ class Sessions:
             if lost:
                 self._listener.slots_changed(session)
 
+    def say_goodbye_for(self, agent_id: str) -> bool:
+        """End the session of an agent whose process stands still, as if it had left: it opens another one when it goes on. False: its
+        session is not here."""
+        session = self._sessions.get(agent_id)
+        if session is None:
+            return False
+        session.goodbye = True
+        session.close(refusals.session_lost("this agent stood still, and has left meanwhile; dial again"))
+        if session.task is not None:
+            # It does not read what is being written.
+            session.task.cancel()
+        return True
+
     def forget(self, agent_id: str) -> None:
         """Drop the counts that are kept of an agent between its sessions."""
         self.stale_refused.pop(agent_id, None)

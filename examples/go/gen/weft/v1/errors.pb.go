@@ -238,6 +238,8 @@ const (
 	ErrorReason_ERROR_REASON_BUDGET_SPENT ErrorReason = 128
 	// NOT_FOUND: there is no budget of this name. Metadata: budget.
 	ErrorReason_ERROR_REASON_BUDGET_NOT_FOUND ErrorReason = 129
+	// FAILED_PRECONDITION: the provider of the pool cannot let its members stand still. Metadata: pool, provider.
+	ErrorReason_ERROR_REASON_POOL_CANNOT_FREEZE ErrorReason = 130
 	// INVALID_ARGUMENT: the filter does not compile for its message type, is not a condition, or could cost too much. The message says where.
 	ErrorReason_ERROR_REASON_FILTER_INVALID ErrorReason = 104
 	// FAILED_PRECONDITION: this coordinator cannot evaluate filters, because a package is not installed.
@@ -342,6 +344,7 @@ var (
 		151: "ERROR_REASON_AGENT_NOT_CONNECTED",
 		128: "ERROR_REASON_BUDGET_SPENT",
 		129: "ERROR_REASON_BUDGET_NOT_FOUND",
+		130: "ERROR_REASON_POOL_CANNOT_FREEZE",
 		104: "ERROR_REASON_FILTER_INVALID",
 		105: "ERROR_REASON_FILTER_UNAVAILABLE",
 		106: "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
@@ -439,6 +442,7 @@ var (
 		"ERROR_REASON_AGENT_NOT_CONNECTED":       151,
 		"ERROR_REASON_BUDGET_SPENT":              128,
 		"ERROR_REASON_BUDGET_NOT_FOUND":          129,
+		"ERROR_REASON_POOL_CANNOT_FREEZE":        130,
 		"ERROR_REASON_FILTER_INVALID":            104,
 		"ERROR_REASON_FILTER_UNAVAILABLE":        105,
 		"ERROR_REASON_SUBSCRIPTION_NOT_FOUND":    106,
@@ -477,7 +481,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\x9e\x19\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xc4\x19\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -570,7 +574,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"!ERROR_REASON_COMMAND_NOT_ANSWERED\x10\x96\x01\x12%\n" +
 	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_BUDGET_SPENT\x10\x80\x01\x12\"\n" +
-	"\x1dERROR_REASON_BUDGET_NOT_FOUND\x10\x81\x01\x12\x1f\n" +
+	"\x1dERROR_REASON_BUDGET_NOT_FOUND\x10\x81\x01\x12$\n" +
+	"\x1fERROR_REASON_POOL_CANNOT_FREEZE\x10\x82\x01\x12\x1f\n" +
 	"\x1bERROR_REASON_FILTER_INVALID\x10h\x12#\n" +
 	"\x1fERROR_REASON_FILTER_UNAVAILABLE\x10i\x12'\n" +
 	"#ERROR_REASON_SUBSCRIPTION_NOT_FOUND\x10j\x12$\n" +

@@ -429,7 +429,8 @@ type Autoscale struct {
 	Max uint32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
 	// As many queued and running tasks and direct calls as one member is to have. 0: its slots, as the template says, or 1.
 	TargetPerMember uint32 `protobuf:"varint,3,opt,name=target_per_member,json=targetPerMember,proto3" json:"target_per_member,omitempty"`
-	// More members are started at once. There are fewer only when fewer would have done for this time: up to 1 day. Unset: 60 s.
+	// More members are started at once. There are fewer only when fewer would have done for this time, while none was being started: up to 1 day.
+	// Unset: 60 s.
 	CoolDown *durationpb.Duration `protobuf:"bytes,4,opt,name=cool_down,json=coolDown,proto3" json:"cool_down,omitempty"`
 	// The methods whose tasks count, by full name: at most 20. Empty: those that members host.
 	Methods       []string `protobuf:"bytes,5,rep,name=methods,proto3" json:"methods,omitempty"`
@@ -596,7 +597,11 @@ type PoolMember struct {
 	// The token that it joined with. Empty: none.
 	TokenId string `protobuf:"bytes,13,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	// The pool has paused its agent.
-	Paused        bool `protobuf:"varint,14,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused bool `protobuf:"varint,14,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Its processes stand still, and its agent takes no part.
+	Frozen bool `protobuf:"varint,15,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	// Since when it is to stand still: its agent has nothing to do, or its grace was over.
+	FreezeTime    *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=freeze_time,json=freezeTime,proto3" json:"freeze_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,6 +734,20 @@ func (x *PoolMember) GetPaused() bool {
 	return false
 }
 
+func (x *PoolMember) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
+func (x *PoolMember) GetFreezeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FreezeTime
+	}
+	return nil
+}
+
 // A pool.
 type Pool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +818,11 @@ type Pool struct {
 	// So many of 100 members have its version; the rest have the previous one. 0: all.
 	Percent uint32 `protobuf:"varint,33,opt,name=percent,proto3" json:"percent,omitempty"`
 	// The version that was rolled back last, and why. Empty: none was, since the last update.
-	RolledBack    string `protobuf:"bytes,34,opt,name=rolled_back,json=rolledBack,proto3" json:"rolled_back,omitempty"`
+	RolledBack string `protobuf:"bytes,34,opt,name=rolled_back,json=rolledBack,proto3" json:"rolled_back,omitempty"`
+	// While it is paused, its members stand still.
+	Frozen bool `protobuf:"varint,35,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	// When it was paused.
+	PauseTime     *timestamppb.Timestamp `protobuf:"bytes,36,opt,name=pause_time,json=pauseTime,proto3" json:"pause_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1070,6 +1093,20 @@ func (x *Pool) GetRolledBack() string {
 		return x.RolledBack
 	}
 	return ""
+}
+
+func (x *Pool) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
+func (x *Pool) GetPauseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PauseTime
+	}
+	return nil
 }
 
 // Asks to store a pool.
@@ -1637,7 +1674,9 @@ type PausePoolRequest struct {
 	// Its name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Why, for people: at most 1024 characters.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Its members are to stand still: they keep their memory, and use no CPU.
+	Freeze        bool `protobuf:"varint,3,opt,name=freeze,proto3" json:"freeze,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1684,6 +1723,13 @@ func (x *PausePoolRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *PausePoolRequest) GetFreeze() bool {
+	if x != nil {
+		return x.Freeze
+	}
+	return false
 }
 
 // The pool, as stored.
@@ -2397,7 +2443,9 @@ type PoolProvider struct {
 	// Where it runs them.
 	Place string `protobuf:"bytes,4,opt,name=place,proto3" json:"place,omitempty"`
 	// Why it cannot be used now. Empty: it can.
-	Problem       string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Its members can stand still (PausePool).
+	CanFreeze     bool `protobuf:"varint,6,opt,name=can_freeze,json=canFreeze,proto3" json:"can_freeze,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2467,6 +2515,13 @@ func (x *PoolProvider) GetProblem() string {
 	return ""
 }
 
+func (x *PoolProvider) GetCanFreeze() bool {
+	if x != nil {
+		return x.CanFreeze
+	}
+	return false
+}
+
 var File_weft_v1_pool_proto protoreflect.FileDescriptor
 
 const file_weft_v1_pool_proto_rawDesc = "" +
@@ -2518,7 +2573,7 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\x05surge\x18\x01 \x01(\rR\x05surge\x12:\n" +
 	"\vhealthy_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"healthyFor\x12!\n" +
-	"\fmax_failures\x18\x03 \x01(\rR\vmaxFailures\"\xab\x04\n" +
+	"\fmax_failures\x18\x03 \x01(\rR\vmaxFailures\"\x80\x05\n" +
 	"\n" +
 	"PoolMember\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
@@ -2538,7 +2593,11 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\tstop_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\bstopTime\x12\x16\n" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12\x19\n" +
 	"\btoken_id\x18\r \x01(\tR\atokenId\x12\x16\n" +
-	"\x06paused\x18\x0e \x01(\bR\x06paused\"\xf8\t\n" +
+	"\x06paused\x18\x0e \x01(\bR\x06paused\x12\x16\n" +
+	"\x06frozen\x18\x0f \x01(\bR\x06frozen\x12;\n" +
+	"\vfreeze_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"freezeTime\"\xcb\n" +
+	"\n" +
 	"\x04Pool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04spec\x18\x02 \x01(\v2\x11.weft.v1.PoolSpecR\x04spec\x12\x10\n" +
@@ -2582,7 +2641,10 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\x11previous_template\x18  \x01(\v2\x15.weft.v1.PoolTemplateR\x10previousTemplate\x12\x18\n" +
 	"\apercent\x18! \x01(\rR\apercent\x12\x1f\n" +
 	"\vrolled_back\x18\" \x01(\tR\n" +
-	"rolledBack\"N\n" +
+	"rolledBack\x12\x16\n" +
+	"\x06frozen\x18# \x01(\bR\x06frozen\x129\n" +
+	"\n" +
+	"pause_time\x18$ \x01(\v2\x1a.google.protobuf.TimestampR\tpauseTime\"N\n" +
 	"\x11CreatePoolRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04spec\x18\x02 \x01(\v2\x11.weft.v1.PoolSpecR\x04spec\"Q\n" +
@@ -2614,10 +2676,11 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\rR\x04size\x120\n" +
 	"\tautoscale\x18\x03 \x01(\v2\x12.weft.v1.AutoscaleR\tautoscale\"6\n" +
 	"\x11ScalePoolResponse\x12!\n" +
-	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\">\n" +
+	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\"V\n" +
 	"\x10PausePoolRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06freeze\x18\x03 \x01(\bR\x06freeze\"6\n" +
 	"\x11PausePoolResponse\x12!\n" +
 	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\"'\n" +
 	"\x11ResumePoolRequest\x12\x12\n" +
@@ -2648,13 +2711,15 @@ const file_weft_v1_pool_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\v2\r.weft.v1.PoolR\x04pool\"\x1a\n" +
 	"\x18ListPoolProvidersRequest\"P\n" +
 	"\x19ListPoolProvidersResponse\x123\n" +
-	"\tproviders\x18\x01 \x03(\v2\x15.weft.v1.PoolProviderR\tproviders\"\x8e\x01\n" +
+	"\tproviders\x18\x01 \x03(\v2\x15.weft.v1.PoolProviderR\tproviders\"\xad\x01\n" +
 	"\fPoolProvider\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x18\n" +
 	"\apackage\x18\x03 \x01(\tR\apackage\x12\x14\n" +
 	"\x05place\x18\x04 \x01(\tR\x05place\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem*\xe1\x01\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\x12\x1d\n" +
+	"\n" +
+	"can_freeze\x18\x06 \x01(\bR\tcanFreeze*\xe1\x01\n" +
 	"\tPoolState\x12\x1a\n" +
 	"\x16POOL_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13POOL_STATE_CHANGING\x10\x01\x12\x14\n" +
@@ -2780,67 +2845,69 @@ var file_weft_v1_pool_proto_depIdxs = []int32{
 	40, // 16: weft.v1.PoolMember.ready_time:type_name -> google.protobuf.Timestamp
 	40, // 17: weft.v1.PoolMember.away_time:type_name -> google.protobuf.Timestamp
 	40, // 18: weft.v1.PoolMember.stop_time:type_name -> google.protobuf.Timestamp
-	3,  // 19: weft.v1.Pool.spec:type_name -> weft.v1.PoolSpec
-	40, // 20: weft.v1.Pool.create_time:type_name -> google.protobuf.Timestamp
-	40, // 21: weft.v1.Pool.update_time:type_name -> google.protobuf.Timestamp
-	0,  // 22: weft.v1.Pool.state:type_name -> weft.v1.PoolState
-	6,  // 23: weft.v1.Pool.members:type_name -> weft.v1.PoolMember
-	40, // 24: weft.v1.Pool.retry_time:type_name -> google.protobuf.Timestamp
-	40, // 25: weft.v1.Pool.end_time:type_name -> google.protobuf.Timestamp
-	40, // 26: weft.v1.Pool.failure_time:type_name -> google.protobuf.Timestamp
-	40, // 27: weft.v1.Pool.lower_time:type_name -> google.protobuf.Timestamp
-	40, // 28: weft.v1.Pool.idle_time:type_name -> google.protobuf.Timestamp
-	2,  // 29: weft.v1.Pool.previous_template:type_name -> weft.v1.PoolTemplate
-	3,  // 30: weft.v1.CreatePoolRequest.spec:type_name -> weft.v1.PoolSpec
-	7,  // 31: weft.v1.CreatePoolResponse.pool:type_name -> weft.v1.Pool
-	2,  // 32: weft.v1.LaunchAgentsRequest.template:type_name -> weft.v1.PoolTemplate
-	39, // 33: weft.v1.LaunchAgentsRequest.ttl:type_name -> google.protobuf.Duration
-	39, // 34: weft.v1.LaunchAgentsRequest.idle_stop:type_name -> google.protobuf.Duration
-	7,  // 35: weft.v1.LaunchAgentsResponse.pool:type_name -> weft.v1.Pool
-	7,  // 36: weft.v1.GetPoolResponse.pool:type_name -> weft.v1.Pool
-	7,  // 37: weft.v1.ListPoolsResponse.pools:type_name -> weft.v1.Pool
-	4,  // 38: weft.v1.ScalePoolRequest.autoscale:type_name -> weft.v1.Autoscale
-	7,  // 39: weft.v1.ScalePoolResponse.pool:type_name -> weft.v1.Pool
-	7,  // 40: weft.v1.PausePoolResponse.pool:type_name -> weft.v1.Pool
-	7,  // 41: weft.v1.ResumePoolResponse.pool:type_name -> weft.v1.Pool
-	7,  // 42: weft.v1.RestartPoolResponse.pool:type_name -> weft.v1.Pool
-	2,  // 43: weft.v1.UpdatePoolRequest.template:type_name -> weft.v1.PoolTemplate
-	7,  // 44: weft.v1.UpdatePoolResponse.pool:type_name -> weft.v1.Pool
-	7,  // 45: weft.v1.RollBackPoolResponse.pool:type_name -> weft.v1.Pool
-	7,  // 46: weft.v1.StopPoolResponse.pool:type_name -> weft.v1.Pool
-	7,  // 47: weft.v1.DeletePoolResponse.pool:type_name -> weft.v1.Pool
-	34, // 48: weft.v1.ListPoolProvidersResponse.providers:type_name -> weft.v1.PoolProvider
-	8,  // 49: weft.v1.FleetService.CreatePool:input_type -> weft.v1.CreatePoolRequest
-	10, // 50: weft.v1.FleetService.LaunchAgents:input_type -> weft.v1.LaunchAgentsRequest
-	12, // 51: weft.v1.FleetService.GetPool:input_type -> weft.v1.GetPoolRequest
-	14, // 52: weft.v1.FleetService.ListPools:input_type -> weft.v1.ListPoolsRequest
-	16, // 53: weft.v1.FleetService.ScalePool:input_type -> weft.v1.ScalePoolRequest
-	18, // 54: weft.v1.FleetService.PausePool:input_type -> weft.v1.PausePoolRequest
-	20, // 55: weft.v1.FleetService.ResumePool:input_type -> weft.v1.ResumePoolRequest
-	22, // 56: weft.v1.FleetService.RestartPool:input_type -> weft.v1.RestartPoolRequest
-	24, // 57: weft.v1.FleetService.UpdatePool:input_type -> weft.v1.UpdatePoolRequest
-	26, // 58: weft.v1.FleetService.RollBackPool:input_type -> weft.v1.RollBackPoolRequest
-	28, // 59: weft.v1.FleetService.StopPool:input_type -> weft.v1.StopPoolRequest
-	30, // 60: weft.v1.FleetService.DeletePool:input_type -> weft.v1.DeletePoolRequest
-	32, // 61: weft.v1.FleetService.ListPoolProviders:input_type -> weft.v1.ListPoolProvidersRequest
-	9,  // 62: weft.v1.FleetService.CreatePool:output_type -> weft.v1.CreatePoolResponse
-	11, // 63: weft.v1.FleetService.LaunchAgents:output_type -> weft.v1.LaunchAgentsResponse
-	13, // 64: weft.v1.FleetService.GetPool:output_type -> weft.v1.GetPoolResponse
-	15, // 65: weft.v1.FleetService.ListPools:output_type -> weft.v1.ListPoolsResponse
-	17, // 66: weft.v1.FleetService.ScalePool:output_type -> weft.v1.ScalePoolResponse
-	19, // 67: weft.v1.FleetService.PausePool:output_type -> weft.v1.PausePoolResponse
-	21, // 68: weft.v1.FleetService.ResumePool:output_type -> weft.v1.ResumePoolResponse
-	23, // 69: weft.v1.FleetService.RestartPool:output_type -> weft.v1.RestartPoolResponse
-	25, // 70: weft.v1.FleetService.UpdatePool:output_type -> weft.v1.UpdatePoolResponse
-	27, // 71: weft.v1.FleetService.RollBackPool:output_type -> weft.v1.RollBackPoolResponse
-	29, // 72: weft.v1.FleetService.StopPool:output_type -> weft.v1.StopPoolResponse
-	31, // 73: weft.v1.FleetService.DeletePool:output_type -> weft.v1.DeletePoolResponse
-	33, // 74: weft.v1.FleetService.ListPoolProviders:output_type -> weft.v1.ListPoolProvidersResponse
-	62, // [62:75] is the sub-list for method output_type
-	49, // [49:62] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	40, // 19: weft.v1.PoolMember.freeze_time:type_name -> google.protobuf.Timestamp
+	3,  // 20: weft.v1.Pool.spec:type_name -> weft.v1.PoolSpec
+	40, // 21: weft.v1.Pool.create_time:type_name -> google.protobuf.Timestamp
+	40, // 22: weft.v1.Pool.update_time:type_name -> google.protobuf.Timestamp
+	0,  // 23: weft.v1.Pool.state:type_name -> weft.v1.PoolState
+	6,  // 24: weft.v1.Pool.members:type_name -> weft.v1.PoolMember
+	40, // 25: weft.v1.Pool.retry_time:type_name -> google.protobuf.Timestamp
+	40, // 26: weft.v1.Pool.end_time:type_name -> google.protobuf.Timestamp
+	40, // 27: weft.v1.Pool.failure_time:type_name -> google.protobuf.Timestamp
+	40, // 28: weft.v1.Pool.lower_time:type_name -> google.protobuf.Timestamp
+	40, // 29: weft.v1.Pool.idle_time:type_name -> google.protobuf.Timestamp
+	2,  // 30: weft.v1.Pool.previous_template:type_name -> weft.v1.PoolTemplate
+	40, // 31: weft.v1.Pool.pause_time:type_name -> google.protobuf.Timestamp
+	3,  // 32: weft.v1.CreatePoolRequest.spec:type_name -> weft.v1.PoolSpec
+	7,  // 33: weft.v1.CreatePoolResponse.pool:type_name -> weft.v1.Pool
+	2,  // 34: weft.v1.LaunchAgentsRequest.template:type_name -> weft.v1.PoolTemplate
+	39, // 35: weft.v1.LaunchAgentsRequest.ttl:type_name -> google.protobuf.Duration
+	39, // 36: weft.v1.LaunchAgentsRequest.idle_stop:type_name -> google.protobuf.Duration
+	7,  // 37: weft.v1.LaunchAgentsResponse.pool:type_name -> weft.v1.Pool
+	7,  // 38: weft.v1.GetPoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 39: weft.v1.ListPoolsResponse.pools:type_name -> weft.v1.Pool
+	4,  // 40: weft.v1.ScalePoolRequest.autoscale:type_name -> weft.v1.Autoscale
+	7,  // 41: weft.v1.ScalePoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 42: weft.v1.PausePoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 43: weft.v1.ResumePoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 44: weft.v1.RestartPoolResponse.pool:type_name -> weft.v1.Pool
+	2,  // 45: weft.v1.UpdatePoolRequest.template:type_name -> weft.v1.PoolTemplate
+	7,  // 46: weft.v1.UpdatePoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 47: weft.v1.RollBackPoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 48: weft.v1.StopPoolResponse.pool:type_name -> weft.v1.Pool
+	7,  // 49: weft.v1.DeletePoolResponse.pool:type_name -> weft.v1.Pool
+	34, // 50: weft.v1.ListPoolProvidersResponse.providers:type_name -> weft.v1.PoolProvider
+	8,  // 51: weft.v1.FleetService.CreatePool:input_type -> weft.v1.CreatePoolRequest
+	10, // 52: weft.v1.FleetService.LaunchAgents:input_type -> weft.v1.LaunchAgentsRequest
+	12, // 53: weft.v1.FleetService.GetPool:input_type -> weft.v1.GetPoolRequest
+	14, // 54: weft.v1.FleetService.ListPools:input_type -> weft.v1.ListPoolsRequest
+	16, // 55: weft.v1.FleetService.ScalePool:input_type -> weft.v1.ScalePoolRequest
+	18, // 56: weft.v1.FleetService.PausePool:input_type -> weft.v1.PausePoolRequest
+	20, // 57: weft.v1.FleetService.ResumePool:input_type -> weft.v1.ResumePoolRequest
+	22, // 58: weft.v1.FleetService.RestartPool:input_type -> weft.v1.RestartPoolRequest
+	24, // 59: weft.v1.FleetService.UpdatePool:input_type -> weft.v1.UpdatePoolRequest
+	26, // 60: weft.v1.FleetService.RollBackPool:input_type -> weft.v1.RollBackPoolRequest
+	28, // 61: weft.v1.FleetService.StopPool:input_type -> weft.v1.StopPoolRequest
+	30, // 62: weft.v1.FleetService.DeletePool:input_type -> weft.v1.DeletePoolRequest
+	32, // 63: weft.v1.FleetService.ListPoolProviders:input_type -> weft.v1.ListPoolProvidersRequest
+	9,  // 64: weft.v1.FleetService.CreatePool:output_type -> weft.v1.CreatePoolResponse
+	11, // 65: weft.v1.FleetService.LaunchAgents:output_type -> weft.v1.LaunchAgentsResponse
+	13, // 66: weft.v1.FleetService.GetPool:output_type -> weft.v1.GetPoolResponse
+	15, // 67: weft.v1.FleetService.ListPools:output_type -> weft.v1.ListPoolsResponse
+	17, // 68: weft.v1.FleetService.ScalePool:output_type -> weft.v1.ScalePoolResponse
+	19, // 69: weft.v1.FleetService.PausePool:output_type -> weft.v1.PausePoolResponse
+	21, // 70: weft.v1.FleetService.ResumePool:output_type -> weft.v1.ResumePoolResponse
+	23, // 71: weft.v1.FleetService.RestartPool:output_type -> weft.v1.RestartPoolResponse
+	25, // 72: weft.v1.FleetService.UpdatePool:output_type -> weft.v1.UpdatePoolResponse
+	27, // 73: weft.v1.FleetService.RollBackPool:output_type -> weft.v1.RollBackPoolResponse
+	29, // 74: weft.v1.FleetService.StopPool:output_type -> weft.v1.StopPoolResponse
+	31, // 75: weft.v1.FleetService.DeletePool:output_type -> weft.v1.DeletePoolResponse
+	33, // 76: weft.v1.FleetService.ListPoolProviders:output_type -> weft.v1.ListPoolProvidersResponse
+	64, // [64:77] is the sub-list for method output_type
+	51, // [51:64] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_pool_proto_init() }

@@ -78,10 +78,12 @@ type FleetServiceClient interface {
 	// Guarantee: durable when acknowledged. Members that are too many are stopped in order: they finish what they run within the template's
 	// grace. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the size), FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
 	ScalePool(ctx context.Context, in *ScalePoolRequest, opts ...grpc.CallOption) (*ScalePoolResponse, error)
-	// Pauses a pool: its members take no new work. May be repeated: the last reason holds.
+	// Pauses a pool: its members take no new work. With `freeze`, each stands still when it has finished what it runs, or after the template's
+	// grace. May be repeated: the last reason holds, and one without `freeze` lets members go on, paused.
 	//
-	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the reason),
-	// FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+	// Guarantee: durable when acknowledged. A frozen member has left the mesh in order, and joins again when the pool is resumed; what it still
+	// ran is run by others. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the reason), FAILED_PRECONDITION
+	// (POOL_DELETING, POOL_ENDED, POOL_CANNOT_FREEZE).
 	PausePool(ctx context.Context, in *PausePoolRequest, opts ...grpc.CallOption) (*PausePoolResponse, error)
 	// Resumes a pool that is paused or stopped; tries a failing one again at once. A pool that is neither does not change.
 	//
@@ -295,10 +297,12 @@ type FleetServiceServer interface {
 	// Guarantee: durable when acknowledged. Members that are too many are stopped in order: they finish what they run within the template's
 	// grace. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the size), FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
 	ScalePool(context.Context, *ScalePoolRequest) (*ScalePoolResponse, error)
-	// Pauses a pool: its members take no new work. May be repeated: the last reason holds.
+	// Pauses a pool: its members take no new work. With `freeze`, each stands still when it has finished what it runs, or after the template's
+	// grace. May be repeated: the last reason holds, and one without `freeze` lets members go on, paused.
 	//
-	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the reason),
-	// FAILED_PRECONDITION (POOL_DELETING, POOL_ENDED).
+	// Guarantee: durable when acknowledged. A frozen member has left the mesh in order, and joins again when the pool is resumed; what it still
+	// ran is run by others. Errors: NOT_FOUND (POOL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the reason), FAILED_PRECONDITION
+	// (POOL_DELETING, POOL_ENDED, POOL_CANNOT_FREEZE).
 	PausePool(context.Context, *PausePoolRequest) (*PausePoolResponse, error)
 	// Resumes a pool that is paused or stopped; tries a failing one again at once. A pool that is neither does not change.
 	//

@@ -80,6 +80,7 @@ from weft.rpc.refusals.payload_refusals import (
     request_unreadable,
 )
 from weft.rpc.refusals.pool_refusals import (
+    pool_cannot_freeze,
     pool_deleting,
     pool_ended,
     pool_exists,
@@ -191,6 +192,7 @@ __all__ = [
     "payload_too_large",
     "pin_mismatch",
     "policy_denied",
+    "pool_cannot_freeze",
     "pool_deleting",
     "pool_ended",
     "pool_exists",

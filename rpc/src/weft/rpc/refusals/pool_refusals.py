@@ -57,3 +57,12 @@ def pool_ended(name: str) -> FailedPrecondition:
         reason=pb.ERROR_REASON_POOL_ENDED,
         metadata={"pool": name},
     )
+
+
+def pool_cannot_freeze(name: str, provider: str) -> FailedPrecondition:
+    """The provider of a pool cannot let its members stand still."""
+    return FailedPrecondition(
+        f"the members of pool {name!r} cannot stand still: the provider {provider} cannot freeze them. Pause it without freeze, or stop it",
+        reason=pb.ERROR_REASON_POOL_CANNOT_FREEZE,
+        metadata={"pool": name, "provider": provider},
+    )

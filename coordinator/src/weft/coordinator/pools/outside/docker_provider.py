@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -46,6 +46,8 @@ class DockerProvider:
         self._error = aiodocker.DockerError
         self._engine: Any = None
         self._stops = StopTimes()
+        # Those that stood still when they were last listed.
+        self._frozen: set[str] = set()
 
     def _docker(self) -> Any:
         """The engine's client, made on the loop that uses it."""
@@ -78,9 +80,11 @@ class DockerProvider:
             member_id, state = each["Labels"][MEMBER], each["State"]
             if state == "created" and time.time() - each["Created"] < _MADE_S:
                 continue
+            frozen = state == "paused"
             running = state in ("running", "paused", "restarting")
             ending = "" if running else f"{each['Status']}: {await self._last_words(each)}".rstrip(": ")
-            found[member_id] = ListedMember(each["Id"][:12], running, ending)
+            found[member_id] = ListedMember(each["Id"][:12], running, ending, frozen=frozen)
+        self._frozen = {member_id for member_id, each in found.items() if each.frozen}
         return found
 
     async def _last_words(self, container: Any) -> str:
@@ -136,26 +140,37 @@ class DockerProvider:
             config["WorkingDir"] = template.folder
         return config
 
+    async def freeze(self, member_id: str) -> None:
+        await self._tell(self._container(member_id).pause())
+
+    async def thaw(self, member_id: str) -> None:
+        self._frozen.discard(member_id)
+        await self._tell(self._container(member_id).unpause())
+
     async def stop(self, member_id: str, grace_s: float) -> None:
+        if member_id in self._frozen:
+            # An engine sends no signal to a container that stands still.
+            await self.thaw(member_id)
         if self._stops.first(member_id, grace_s):
             await self._signal(member_id, "SIGTERM")
         elif self._stops.over(member_id):
             await self._signal(member_id, "SIGKILL")
 
     async def _signal(self, member_id: str, number: str) -> None:
-        try:
-            await self._docker().containers.container(self._name(member_id)).kill(signal=number)
-        except self._error as error:
-            # It is not there, or has ended.
-            if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-                raise
+        await self._tell(self._container(member_id).kill(signal=number))
 
     async def forget(self, member_id: str) -> None:
         self._stops.forget(member_id)
+        await self._tell(self._container(member_id).delete(v=True))
+
+    def _container(self, member_id: str) -> Any:
+        return self._docker().containers.container(self._name(member_id))
+
+    async def _tell(self, call: Awaitable[Any]) -> None:
+        """Tell the engine something about a container that may not be there, or may be so already."""
         try:
-            await self._docker().containers.container(self._name(member_id)).delete(v=True)
+            await call
         except self._error as error:
-            # It is not there, runs, or is being removed.
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
 

@@ -26,7 +26,7 @@ SETTINGS = {
     "User": r"[a-z_][a-z0-9_-]{0,31}",
 }
 _WEFT = (sys.executable, "-P", "-m", "weft.cli.main")
-_SHOWN = "Id,ActiveState,SubState,MainPID,Result,ExecMainStatus"
+_SHOWN = "Id,ActiveState,SubState,MainPID,Result,ExecMainStatus,FreezerState"
 _ENDED = ("inactive", "failed")
 
 
@@ -45,6 +45,8 @@ class SystemdProvider:
         self._prefix = f"weft-{setting.mesh}-"
         self._scope = [] if os.getuid() == 0 else ["--user"]
         self._stops = StopTimes()
+        # Those that stood still when they were last listed.
+        self._frozen: set[str] = set()
 
     def check(self, template: pool_pb2.PoolTemplate) -> None:
         field = "spec.template"
@@ -78,7 +80,10 @@ class SystemdProvider:
             ended = unit["ActiveState"] in _ENDED or unit["SubState"] == "exited"
             ending = f"ended: {unit['Result']}, status {unit['ExecMainStatus']}" if ended else ""
             member_id = full.removeprefix(self._prefix).removesuffix(".service")
-            found[member_id] = ListedMember(unit["MainPID"], not ended, ending)
+            # Older ones do not know it.
+            frozen = unit.get("FreezerState", "").startswith("fr")
+            found[member_id] = ListedMember(unit["MainPID"], not ended, ending, frozen=frozen)
+        self._frozen = {member_id for member_id, each in found.items() if each.frozen}
         return found
 
     async def start(self, member: MemberSpec) -> None:
@@ -99,11 +104,28 @@ class SystemdProvider:
             if "already" not in str(fault):
                 raise
 
+    async def freeze(self, member_id: str) -> None:
+        await self._change("freeze", member_id)
+
+    async def thaw(self, member_id: str) -> None:
+        await self._change("thaw", member_id)
+
+    async def _change(self, word: str, member_id: str) -> None:
+        try:
+            await self._systemctl(word, self._unit(member_id))
+        except SystemdFault:
+            listed = (await self.list()).get(member_id)
+            if listed is not None and listed.running and listed.frozen != (word == "freeze"):
+                raise
+
     async def stop(self, member_id: str, grace_s: float) -> None:
         if self._stops.first(member_id, grace_s):
             await self._signal(member_id, "TERM", "--kill-whom=main")
         elif self._stops.over(member_id):
             await self._signal(member_id, "KILL", "--kill-whom=all")
+        if member_id in self._frozen:
+            # It hears a signal when it goes on.
+            await self.thaw(member_id)
 
     async def _signal(self, member_id: str, number: str, whom: str) -> None:
         try:

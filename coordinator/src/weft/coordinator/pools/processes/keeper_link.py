@@ -26,6 +26,10 @@ class KeeperFault(Exception):
     """The keeper cannot be reached or started, or has refused; the text says why."""
 
 
+class KeeperGone(KeeperFault):
+    """The keeper has ended, or was killed, before it answered."""
+
+
 class KeeperLink:
     """Asks the keeper.
 
@@ -52,7 +56,8 @@ class KeeperLink:
         self._connecting = asyncio.Lock()
 
     async def ask(self, do: str, *, start: bool = False, **fields: Any) -> Any:
-        """Ask the keeper; returns its answer. None: there is no keeper.
+        """Ask the keeper; returns its answer. None: there is no keeper. If it is killed meanwhile, the next one is asked: all that is asked
+        may be repeated.
 
         Args:
             start: start a keeper if there is none.
@@ -60,6 +65,12 @@ class KeeperLink:
         Raises:
             KeeperFault
         """
+        try:
+            return await self._ask(do, start=start, fields=fields)
+        except KeeperGone:
+            return await self._ask(do, start=start, fields=fields)
+
+    async def _ask(self, do: str, *, start: bool, fields: Mapping[str, Any]) -> Any:
         writer = await self._connected(start=start)
         if writer is None:
             return None
@@ -68,12 +79,14 @@ class KeeperLink:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
             writer.write(
-                json.dumps({"id": number, "do": do, "alone_s": self._alone_s} | fields).encode() + b"\n"
+                json.dumps({"id": number, "do": do, "alone_s": self._alone_s, **fields}).encode() + b"\n"
             )
             await writer.drain()
             return await answer
         except OSError as error:
-            raise KeeperFault(f"the keeper of processes has gone: {error}") from None
+            if self._writer is writer:
+                self._writer = None
+            raise KeeperGone(f"the keeper of processes has gone: {error}") from None
         finally:
             self._answers.pop(number, None)
 
@@ -172,7 +185,7 @@ class KeeperLink:
                 writer.close()
             for answer in self._answers.values():
                 if not answer.done():
-                    answer.set_exception(KeeperFault("the keeper of processes has gone"))
+                    answer.set_exception(KeeperGone("the keeper of processes has gone"))
             self._changed()
 
 

@@ -56,7 +56,7 @@ class Keeper:
         """Serve until there is nothing to do."""
         adopt_orphans()
         self._logs.mkdir(mode=0o700, exist_ok=True)
-        self._kill_marked(None)
+        self._signal_marked(signal.SIGKILL, None)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -93,13 +93,15 @@ class Keeper:
             case "list":
                 self._alone_s = float(request["alone_s"])
                 return {
-                    each.id: [each.pid, each.running, each.ending, each.kill_at is not None]
+                    each.id: [each.pid, each.running, each.ending, each.kill_at is not None, each.frozen]
                     for each in self._members.values()
                 }
             case "start":
                 return self._start(request)
             case "stop":
                 self._stop(request["member"], float(request["grace_s"]))
+            case "freeze" | "thaw":
+                self._freeze(request["member"], frozen=request["do"] == "freeze")
             case "forget":
                 member = self._members.get(request["member"])
                 if member is not None and not member.running:
@@ -126,7 +128,20 @@ class Keeper:
         kill_at = time.monotonic() + grace_s
         if member.kill_at is None:
             member.signal(signal.SIGTERM)
+        # One that stands still hears the signal when it goes on.
+        self._freeze(member_id, frozen=False)
         member.kill_at = kill_at if member.kill_at is None else min(kill_at, member.kill_at)
+
+    def _freeze(self, member_id: str, *, frozen: bool) -> None:
+        """Let a member stand still, or go on, with all that it has started."""
+        member = self._members.get(member_id)
+        if member is None or not member.running or member.frozen == frozen or (frozen and member.kill_at):
+            return
+        member.frozen = frozen
+        # Twice: what it starts meanwhile is there by then.
+        for _ in range(2):
+            member.signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+            self._signal_marked(signal.SIGSTOP if frozen else signal.SIGCONT, member_id)
 
     def _tell(self) -> None:
         """Tell the coordinators that members have ended."""
@@ -155,17 +170,17 @@ class Keeper:
             _, status = os.waitpid(found.si_pid, 0)
             if member is not None:
                 member.ended(status)
-                self._kill_marked(member.id)
+                self._signal_marked(signal.SIGKILL, member.id)
                 changed = True
         if changed:
             self._tell()
 
-    def _kill_marked(self, member_id: str | None) -> None:
-        """Kill what a member has left behind; None: what is left of all members of an earlier keeper."""
+    def _signal_marked(self, number: signal.Signals, member_id: str | None) -> None:
+        """Send a signal to what a member has started; None: to what is left of all members of an earlier keeper."""
         for pid, member, _ in marked(self._mesh):
             if pid != os.getpid() and member_id in (None, member):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, number)
 
     def _stop_all(self, grace_s: float = _GRACE_ALONE_S) -> None:
         for member in self._members.values():

@@ -34,12 +34,14 @@ class KeptProcess:
     Attributes:
         kill_at: when it is killed, by the monotonic clock. None: it is not being stopped.
         ending: how it ended. Empty: it runs.
+        frozen: it stands still.
     """
 
     def __init__(self, member_id: str, log: Path) -> None:
         self.id = member_id
         self.kill_at: float | None = None
         self.ending = ""
+        self.frozen = False
         self.pid = 0
         self._log = log
 
@@ -77,12 +79,12 @@ class KeptProcess:
         return not self.ending
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process; SIGKILL to all of its session's first group."""
+        """Send a signal to all of its session's first group; SIGTERM to the process alone."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if number is signal.SIGKILL:
-                os.killpg(self.pid, number)
-            else:
+            if number is signal.SIGTERM:
                 os.kill(self.pid, number)
+            else:
+                os.killpg(self.pid, number)
 
     def ended(self, status: int) -> None:
         """Note how it ended."""

@@ -60,8 +60,9 @@ class ProcessProvider:
     async def list(self) -> Mapping[str, ListedMember]:
         found = await self._link.ask("list")
         return {
-            member_id: ListedMember(str(pid), running, ending)
-            for member_id, (pid, running, ending, _) in (found or {}).items()
+            # A keeper of an earlier version says less.
+            member_id: ListedMember(str(pid), running, ending, frozen=any(more[1:]))
+            for member_id, (pid, running, ending, *more) in (found or {}).items()
         }
 
     async def start(self, member: MemberSpec) -> None:
@@ -76,6 +77,12 @@ class ProcessProvider:
 
     async def stop(self, member_id: str, grace_s: float) -> None:
         await self._link.ask("stop", member=member_id, grace_s=grace_s)
+
+    async def freeze(self, member_id: str) -> None:
+        await self._link.ask("freeze", member=member_id)
+
+    async def thaw(self, member_id: str) -> None:
+        await self._link.ask("thaw", member=member_id)
 
     async def forget(self, member_id: str) -> None:
         await self._link.ask("forget", member=member_id)
