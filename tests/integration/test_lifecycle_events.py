@@ -11,7 +11,7 @@ from typing import Any
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.lightweight import LightAgent, Request
 from tests.support.mesh import MeshHarness
-from weft.client import Event, Mesh, connect
+from weft.client import Event, Mesh, TaskHandle, TaskState, connect
 from weft.v1 import lifecycle_pb2, session_pb2
 
 KINDS = [
@@ -112,6 +112,13 @@ async def test_the_life_of_members(mesh: MeshHarness) -> None:
         assert stopped.message.coordinator_id == stopped.key != ""
 
 
+async def running(handle: TaskHandle[Any]) -> None:
+    """Until an agent has the task: one that is cancelled before has none."""
+    async with asyncio.timeout(T):
+        while await handle.state() is not TaskState.RUNNING:
+            await asyncio.sleep(0.01)
+
+
 async def test_ends_of_tasks(pair: tuple[MeshHarness, MeshHarness]) -> None:
     """Of both coordinators, each once, whoever waits for the task or not."""
     here, there = pair
@@ -127,6 +134,7 @@ async def test_ends_of_tasks(pair: tuple[MeshHarness, MeshHarness]) -> None:
                 for request in ({}, {"fail_code": 3}, {"sleep_s": 60})
             ]
             for handle in (handles[2], handles[5]):
+                await running(handle)
                 await handle.cancel()
             for handle in handles:
                 (event,) = await heard.until(handle.id, "TaskEnded")

@@ -11,6 +11,7 @@ import time
 from weft.coordinator.namespaces.mesh_figures import MeshFigures
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.http_door import HttpDoor
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls import Tls
 from weft.rpc.telemetry import coordinator_metrics as metrics
@@ -87,9 +88,7 @@ class CoordinatorFigures:
         ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         if self._endpoint is not None:
             self._endpoint.close()
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from weft.coordinator.store.base import Store
 from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -53,8 +54,7 @@ class PassRunner:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
 
     async def run_due(self) -> None:
         """Run passes until none is due."""

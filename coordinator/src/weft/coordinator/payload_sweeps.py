@@ -8,6 +8,7 @@ import time
 
 from weft.rpc import refusals
 from weft.rpc.payloads.payload_store import NotStored, PayloadStore
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.extras import require
 from weft.rpc.process.logs import get_logger
 
@@ -48,8 +49,7 @@ class PayloadSweeps:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
 
     async def _run(self, store: PayloadStore) -> None:
         wait_s = self._first_s

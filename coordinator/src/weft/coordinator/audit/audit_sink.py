@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from weft.coordinator.audit.audit_event import Record
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -70,8 +71,7 @@ class AuditSink:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self.idle()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
         if self._waiting:
             self.lost += len(self._waiting)
             log.error("audit.not_written", place=self.name, count=len(self._waiting), error=self.fault)

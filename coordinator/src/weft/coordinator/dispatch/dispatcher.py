@@ -20,6 +20,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry.coordinator_metrics import PASSES
 from weft.rpc.telemetry.figures import Histogram
@@ -88,8 +89,7 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
 
     def _backstop(self) -> None:
         # One timer for all waits: this is the hot path.

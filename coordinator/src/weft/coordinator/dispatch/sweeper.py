@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Owner, SweepReport
 from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -86,8 +87,7 @@ class Sweeper:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
 
     async def run_once(self) -> SweepReport:
         """One sweep; reports ready tasks and lost sessions."""

@@ -26,6 +26,7 @@ from weft.coordinator.pools.provider_calls import ProviderCalls
 from weft.coordinator.pools.scaling_rules import needs_load, watched_methods
 from weft.coordinator.store.table_store import TableRow
 from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2, pool_pb2
 
@@ -104,8 +105,7 @@ class PoolDriver:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
         await self._calls.close()
 
     def rows_changed(self) -> None:

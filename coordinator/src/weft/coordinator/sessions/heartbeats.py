@@ -20,6 +20,7 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.rpc import errors, refusals
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
 from weft.v1 import errors_pb2
 
@@ -70,9 +71,7 @@ class Heartbeats:
             self._tasks.append(loop.create_task(self._guard(), name="store-guard"))
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
 
     async def _run(self) -> None:
         while True:

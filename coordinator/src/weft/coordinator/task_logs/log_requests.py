@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import secrets
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from weft.coordinator.sessions.agent_session import AgentSession
@@ -60,15 +60,14 @@ class LogRequests:
             return await self._ask_here(session, request)
         if not self._store.shared or not self._is_elsewhere(agent_id):
             return GONE
-        request_id = next(self._ids)
         asked = logs_pb2.LogPost(asker=self._name, agent_id=agent_id, request=request)
-        asked.request.request_id = request_id
-        try:
+        asked.request.request_id = next(self._ids)
+
+        async def post() -> None:
             await self._store.post(post_pb2.CoordinatorPost(log=asked).SerializeToString())
-        except WeftError:
-            return NO_ANSWER
+
         # The other coordinator has a limit of its own.
-        return await self._answer(request_id, seconds(request.wait) + 2 * ANSWER_S)
+        return await self._answered(asked.request.request_id, post, seconds(request.wait) + 2 * ANSWER_S)
 
     async def _ask_here(self, session: AgentSession, request: logs_pb2.LogRequest) -> Answer:
         if not session.hello.keeps_logs:
@@ -76,24 +75,32 @@ class LogRequests:
         own = logs_pb2.LogRequest()
         own.CopyFrom(request)
         own.request_id = next(self._ids)
-        session.requests.ask_for_log(own)
         self._at[session].add(own.request_id)
+
+        async def send() -> None:
+            session.requests.ask_for_log(own)
+
         try:
-            return await self._answer(own.request_id, seconds(request.wait) + ANSWER_S)
+            return await self._answered(own.request_id, send, seconds(request.wait) + ANSWER_S)
         finally:
             self._at[session].discard(own.request_id)
             if not self._at[session]:
                 del self._at[session]
 
-    async def _answer(self, request_id: int, timeout_s: float) -> Answer:
+    async def _answered(
+        self, request_id: int, send: Callable[[], Awaitable[None]], timeout_s: float
+    ) -> Answer:
+        """Send a question, and wait for its answer."""
         if len(self._asked) >= MAX_ASKED:
             return NO_ANSWER
+        # Before it is sent: the answer may be here sooner than the store has said that it has the question.
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[request_id] = answer
         try:
             async with asyncio.timeout(timeout_s):
+                await send()
                 return await answer
-        except TimeoutError:
+        except (TimeoutError, WeftError):
             return NO_ANSWER
         finally:
             del self._asked[request_id]
