@@ -40,7 +40,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "uv could not install it, see above; pip tries, by its own configuration"; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . ; }
-	@$(BIN)/python -m compileall -q coordinator agent client rpc cli testing gen examples
+	@$(BIN)/python -m compileall -q coordinator agent client rpc cli testing services gen examples
 	@touch $@
 
 # The lowest versions of what weft itself needs, and the newest of what those need: as far from the lock as users can be.

@@ -26,6 +26,7 @@ from weft.rpc import errors, refusals
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
+SERVICES = PROTOS / "weft" / "services"
 CONTRACT = (
     "task",
     "options",
@@ -89,6 +90,12 @@ Made from the comments of [`protos/weft/v1`](../../protos/weft/v1/coordinator.pr
 are explained in [Errors](errors.md), the order of a session's messages in [The session](../protocol.md).
 """
 
+SERVICES_HEAD = """\
+# The contracts of services
+
+Made from the comments of the contracts of [the services that come with weft](../systems.md): `protos/weft/services/NAME/v1`. Any gRPC client calls them.
+"""
+
 Comments = Mapping[tuple[int, ...], str]
 _SCALARS = {
     value: name.removeprefix("TYPE_").lower()
@@ -104,6 +111,9 @@ def pages() -> dict[str, str]:
         "reference/errors.md": errors_page(files["weft/v1/errors.proto"]),
         "reference/python.md": python_page(),
         "reference/contract.md": contract_page([files[f"weft/v1/{name}.proto"] for name in CONTRACT]),
+        "reference/services.md": contract_page(
+            [file for name, file in files.items() if name.startswith("weft/services/")], SERVICES_HEAD
+        ),
     }
 
 
@@ -199,11 +209,13 @@ def _is_there(module: str) -> bool:
 
 def descriptors() -> dict[str, descriptor_pb2.FileDescriptorProto]:
     """The contract's files, with their comments."""
-    names = sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / "weft" / "v1").glob("*.proto"))
+    folders = (PROTOS / "weft" / "v1", *SERVICES.glob("*/*"))
+    names = sorted(str(path.relative_to(PROTOS)) for folder in folders for path in folder.glob("*.proto"))
     handle, target = tempfile.mkstemp(suffix=".binpb")
     os.close(handle)
     try:
-        includes = (PROTOS, ROOT / "third_party" / "googleapis", Path(grpc_tools.__file__).parent / "_proto")
+        outside = (ROOT / "third_party" / "googleapis", ROOT / "third_party" / "protovalidate")
+        includes = (PROTOS, *outside, Path(grpc_tools.__file__).parent / "_proto")
         code = protoc.main(
             [
                 "protoc",
@@ -226,8 +238,8 @@ def comments_of(file: descriptor_pb2.FileDescriptorProto) -> Comments:
     return {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
 
 
-def contract_page(files: list[descriptor_pb2.FileDescriptorProto]) -> str:
-    parts = [CONTRACT_HEAD]
+def contract_page(files: list[descriptor_pb2.FileDescriptorProto], head: str = CONTRACT_HEAD) -> str:
+    parts = [head]
     for file in files:
         comments = comments_of(file)
         title = re.sub(r"^.*/", "", file.name)
@@ -281,7 +293,7 @@ def _type(field: descriptor_pb2.FieldDescriptorProto) -> str:
 
 
 def _short(name: str) -> str:
-    return name.removeprefix(".").removeprefix("weft.v1.")
+    return re.sub(r"^\.?(weft\.v1\.|weft\.services\.\w+\.v\d+\.)?", "", name)
 
 
 def _syntax_comment(file: descriptor_pb2.FileDescriptorProto) -> str:

@@ -33,6 +33,7 @@ SHOWN_BY = {
     "cli/src/weft/cli": "reference/command.md",
     "client/src/weft/client": "reference/python.md",
     "protos/weft/v1": "reference/contract.md",
+    "protos/weft/services": "reference/services.md",
     "protos/weft/v1/errors.proto": "reference/errors.md",
 }
 LINK = re.compile(r"(?<=\]\()([^()\s#]+)(#[^()\s]*)?(?=\))")

@@ -38,11 +38,36 @@ TARGETS = {
 }
 # Source roots whose protos import others, of which Python is made beside theirs.
 WITH = {ROOT / "tests" / "support" / "protos": RULES}
+# The Python of services' contracts is beside their code: a package is in one folder.
+SERVICES = Path("weft", "services")
+# Services of weft have rules, too. Their Python imports that of the rules from the program, which may have its own, or else from weft.
+OWN_RULES = ROOT / "gen" / "weft" / "rules"
+RULES_IMPORT = re.compile(r"^from buf\.validate import (validate_pb2 as \w+)$", re.MULTILINE)
 # These also get typed stubs and servicers, as in a user's project: type checkers check the library with them.
 TYPED = frozenset({ROOT / "examples" / "corpus" / "protos", ROOT / "tests" / "support" / "protos"})
 
 
 def generate(source: Path, target: Path) -> None:
+    """Write the Python of a source root."""
+    protoc_run(source, target)
+    if source == CONTRACT:
+        own = target / OWN_RULES.relative_to(ROOT / "gen")
+        with tempfile.TemporaryDirectory() as name:
+            rules = Path(name) / "gen"
+            protoc_run(RULES, rules)
+            shutil.copytree(rules / "buf" / "validate", own)
+        for path in (target / "weft" / "services").rglob("*_pb2.py*"):
+            path.write_text(with_own_rules(path))
+
+
+def with_own_rules(path: Path) -> str:
+    """The code of a module, or of its types, that needs no package `buf`."""
+    own = r"from weft.rules import \1"
+    either = rf"try:\n    from buf.validate import \1\nexcept ImportError:\n    {own}"
+    return RULES_IMPORT.sub(own if path.suffix == ".pyi" else either, path.read_text())
+
+
+def protoc_run(source: Path, target: Path) -> None:
     roots = [source, *filter(None, [WITH.get(source)])]
     files = sorted(str(path.relative_to(root)) for root in roots for path in root.rglob("*.proto"))
     target.mkdir(parents=True, exist_ok=True)
@@ -55,6 +80,7 @@ def generate(source: Path, target: Path) -> None:
             "protoc",
             *(f"-I{root}" for root in roots),
             f"-I{CONTRACT}",
+            f"-I{RULES}",
             f"-I{GOOGLEAPIS}",
             f"-I{WELL_KNOWN}",
             f"--python_out={target}",
@@ -86,6 +112,30 @@ def listing(folder: Path) -> set[Path]:
     return {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
 
 
+def places(fresh: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Folders that were generated, each with its place."""
+    own = ROOT / "services" / "src" / SERVICES
+    services = Path(tempfile.mkdtemp(dir=fresh.parent))
+    if (fresh / SERVICES).exists():
+        shutil.move(fresh / SERVICES, services / "made")
+    found = {path.relative_to(services / "made") for path in (services / "made").glob("*/v*")}
+    if target == ROOT / "gen":
+        found |= {path.relative_to(own) for path in own.glob("*/v[0-9]*")}
+    return [(fresh, target), *((services / "made" / name, own / name) for name in sorted(found))]
+
+
+def differences(made: Path, place: Path) -> list[Path]:
+    """Files that are not as they are generated."""
+    names = listing(made) | listing(place)
+    return [
+        place / n
+        for n in sorted(names)
+        if not (place / n).exists()
+        or not (made / n).exists()
+        or not filecmp.cmp(made / n, place / n, shallow=False)
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail when the committed code is stale")
@@ -106,18 +156,13 @@ def main() -> int:
             # A folder below the temporary one, whose own permissions are for this user alone.
             fresh = Path(name) / "gen"
             generate(source, fresh)
-            if check:
-                names = listing(fresh) | listing(target)
-                stale += [
-                    target / n
-                    for n in sorted(names)
-                    if not (target / n).exists()
-                    or not (fresh / n).exists()
-                    or not filecmp.cmp(fresh / n, target / n, shallow=False)
-                ]
-            else:
-                shutil.rmtree(target, ignore_errors=True)
-                shutil.copytree(fresh, target)
+            for made, place in places(fresh, target):
+                if check:
+                    stale += differences(made, place)
+                else:
+                    shutil.rmtree(place, ignore_errors=True)
+                    if made.exists():
+                        shutil.copytree(made, place)
     for path, code in generate_sync.generated().items():
         if not check:
             path.write_text(code)

@@ -1,6 +1,6 @@
 """Checks the layout: `python scripts/layout.py` prints violations and fails.
 
-One distribution from seven source roots that share the namespace `weft`, with imports that run one way. Nothing else
+One distribution from eight source roots that share the namespace `weft`, with imports that run one way. Nothing else
 would notice a violation: a `weft/__init__.py`, for example, hides the other roots in some installs and not in others.
 """
 
@@ -10,16 +10,29 @@ import ast
 import functools
 import graphlib
 import importlib
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from layout_owners import OWNERS
+
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("gen", "coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src", "testing/src")
+SOURCES = (
+    "gen",
+    "coordinator/src",
+    "agent/src",
+    "client/src",
+    "rpc/src",
+    "cli/src",
+    "testing/src",
+    "services/src",
+)
 
 # Package -> the packages of weft that it may import, besides itself.
 MAY_IMPORT: dict[str, frozenset[str]] = {
+    "services": frozenset({"agent", "client", "rpc", "v1", "rules"}),
     "cli": frozenset({"coordinator", "agent", "client", "rpc", "v1", "conformance"}),
     "testing": frozenset({"coordinator", "agent", "client", "rpc", "v1"}),
     "coordinator": frozenset({"rpc", "v1"}),
@@ -29,7 +42,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "protos": frozenset(),
     "v1": frozenset(),
     "conformance": frozenset(),
+    "rules": frozenset(),
 }
+# The namespace of services, which has no modules of its own: each service is a package, and knows others by their contracts alone.
+SERVICES = "weft.services"
+# A service's generated contract, such as weft.services.models.v1.
+CONTRACT_NAME = re.compile(r"weft\.services\.\w+\.v\d+(\.|$)")
 
 # Functions of other libraries -> the one module that may name them, with the options that must hold everywhere; with a dot: of one module.
 ONLY_IN: dict[str, str] = (
@@ -69,69 +87,12 @@ MADE_IN_REFUSALS = frozenset(
 )
 REFUSALS = "weft/rpc/refusals"
 
-# Packages of others -> the rooms that may import them: folders or modules, without the suffix.
-OWNERS: dict[str, tuple[str, ...]] = {
-    "cel_expr_python": ("weft/coordinator/events/event_filter",),
-    "cronsim": ("weft/coordinator/schedules",),
-    "cryptography": ("weft/rpc/security/certificates", "weft/rpc/payloads/sealing"),
-    "dotenv": ("weft/rpc/process/settings_files",),
-    "fsspec": ("weft/rpc/payloads/payload_store",),
-    "google": ("weft",),
-    "grpc": ("weft",),
-    "grpc_channelz": ("weft/rpc/operators", "weft/cli/doctor"),
-    "grpc_health": ("weft/rpc", "weft/agent", "weft/coordinator/namespaces", "weft/coordinator/fleet"),
-    "grpc_reflection": ("weft/rpc/contracts",),
-    "grpc_status": ("weft/cli/conformance",),
-    "jwt": ("weft/coordinator/access/jwt_signature",),
-    "msgpack": ("weft/coordinator/store/redis",),
-    "opentelemetry": ("weft/rpc/telemetry",),
-    "protovalidate": ("weft/rpc/contracts/payload_rules",),
-    "psutil": (
-        "weft/agent/session/host_details",
-        "weft/agent/session/host_figures",
-        "weft/agent/session/host_metering",
-        "weft/agent/session/host_readings",
-        "weft/cli/bench",
-        "weft/rpc/process/process_readings",
-    ),
-    "pynvml": ("weft/agent/session/host_readings",),
-    "pydantic": (
-        "weft/rpc/process/file_settings",
-        "weft/coordinator/settings",
-        "weft/coordinator/caller_limit_settings",
-        "weft/coordinator/door_settings",
-        "weft/coordinator/pool_settings",
-        "weft/coordinator/limit_settings",
-        "weft/agent",
-        "weft/cli",
-    ),
-    "pydantic_settings": (
-        "weft/rpc/process/file_settings",
-        "weft/coordinator/settings",
-        *("weft/coordinator/door_settings", "weft/coordinator/pool_settings"),
-        "weft/agent",
-        "weft/cli/process",
-    ),
-    **dict.fromkeys(("pytest", "pytest_asyncio"), ("weft_pytest",)),
-    **dict.fromkeys(("aiodocker", "kubernetes_asyncio"), ("weft/coordinator/pools/outside",)),
-    "redis": ("weft/coordinator/store/redis",),
-    "rich": ("weft/cli",),
-    "sqlite3": ("weft/coordinator/store/embedded",),
-    "structlog": ("weft/rpc/process", "weft/agent/handlers/isolated_process"),
-    "typer": ("weft/cli",),
-    "zstandard": ("weft/rpc/payloads/compression",),
-    "uvloop": ("weft/coordinator/coordinator_process", "weft/agent/process/event_loop", "weft/cli"),
-    "watchfiles": ("weft/agent/program/reload",),
-    # The example that `weft demo` runs.
-    "corpus": ("weft/cli/demo",),
-    "examples": ("weft/cli/demo",),
-}
 # Rooms with a boundary inside their root: a package -> the modules and packages of its own root that it may import.
 INSIDE: dict[str, tuple[str, ...]] = {
     "weft.coordinator.store": ("weft.coordinator.store",),
 }
 # Roots whose rooms do not import each other both ways.
-ONE_WAY_ROOTS = frozenset({"agent", "cli", "coordinator", "rpc"})
+ONE_WAY_ROOTS = frozenset({"agent", "cli", "coordinator", "rpc", "services"})
 # Files with these names are found in several roots: each root has its own settings and errors.
 REPEATED_STEMS = frozenset({"__init__", "__main__", "settings", "errors"})
 
@@ -162,8 +123,9 @@ def namespace_problems(root: Path) -> Iterator[str]:
                 yield f"{place}: unknown package; say in scripts/layout.py what it may import"
             if not any(package.rglob("py.typed")):
                 yield f"{place}: has no py.typed"
-    folders = {path.parent for path, below in modules(root) if len(below.parts) > 2}
-    for folder in sorted(folders - set((root / "gen").rglob("*"))):
+    folders = {path.parent for path, below in own_modules(root) if len(below.parts) > 2}
+    # That of services is a namespace, too.
+    for folder in sorted(folders - {root / "services/src/weft/services"}):
         if not (folder / "__init__.py").exists():
             yield f"{folder.relative_to(root)}: has modules, but no __init__.py"
 
@@ -206,6 +168,25 @@ def import_problems(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root)}:{line}: imports the namespace weft itself"
             elif parts[1] not in allowed:
                 yield f"{path.relative_to(root)}:{line}: weft.{package} must not import weft.{parts[1]}"
+
+
+def service_problems(root: Path) -> Iterator[str]:
+    """Services are packages of a namespace, and know each other by contracts alone."""
+    if (root / "services/src/weft/services/__init__.py").exists():
+        yield "services/src/weft/services/__init__.py: weft.services is a namespace package and must not have one"
+    for path, below in own_modules(root):
+        parts = below.parts
+        if parts[:2] != ("weft", "services"):
+            continue
+        place = path.relative_to(root)
+        if len(parts) < 4 and parts[-1] != "__init__.py":
+            yield f"{place}: weft.services has packages alone, one a service"
+        if len(parts) < 4:
+            continue
+        own = f"{SERVICES}.{parts[2]}"
+        for line, name in imports(nodes(path), below):
+            if is_in(name, SERVICES) and not is_in(name, own) and not CONTRACT_NAME.match(name):
+                yield f"{place}:{line}: {own} must not import {name}, only the contract of another service"
 
 
 def owner_problems(root: Path) -> Iterator[str]:
@@ -273,7 +254,11 @@ def circles(edges: Mapping[str, set[str]]) -> Iterator[list[str]]:
 
 def own_modules(root: Path) -> Iterator[tuple[Path, Path]]:
     """The modules that are not generated."""
-    return ((path, below) for path, below in modules(root) if not path.is_relative_to(root / "gen"))
+    return ((path, below) for path, below in modules(root) if not is_generated(root, path, below))
+
+
+def is_generated(root: Path, path: Path, below: Path) -> bool:
+    return path.is_relative_to(root / "gen") or bool(CONTRACT_NAME.match(".".join(below.parts[:-1])))
 
 
 def module_name(below: Path) -> str:
@@ -368,7 +353,7 @@ def base_of(node: ast.ImportFrom, below: Path) -> str:
 
 
 def install_problems(root: Path) -> Iterator[str]:
-    """The editable install that runs this exposes all six roots as one namespace."""
+    """The editable install that runs this exposes all roots as one namespace."""
     weft = importlib.import_module("weft")
     found = {Path(path).resolve() for path in weft.__path__}
     for source in SOURCES:
@@ -384,6 +369,7 @@ def problems(root: Path) -> Iterable[str]:
     yield from namespace_problems(root)
     yield from name_problems(root)
     yield from import_problems(root)
+    yield from service_problems(root)
     yield from owner_problems(root)
     yield from graph_problems(root)
     yield from door_problems(root)

@@ -25,7 +25,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 WORK = ROOT / "build/release"
-PACKAGES = ("agent", "cli", "client", "coordinator", "protos", "rpc", "testing", "v1")
+PACKAGES = (
+    "agent",
+    "cli",
+    "client",
+    "coordinator",
+    "protos",
+    "rpc",
+    "rules",
+    "services/hardware",
+    "testing",
+    "v1",
+)
 # Licences that packages do not say in a form that is read.
 LICENCES = {"protobuf": "BSD-3-Clause"}
 # What no release has: tests, caches, stores, keys, settings of one's own.

@@ -16,21 +16,12 @@ import annotated_types
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from weft.agent.settings import AgentSettings
-from weft.agent.sidecar.sidecar_settings import SidecarSettings
-from weft.cli.process.client_settings import ClientSettings
-from weft.coordinator.settings import CoordinatorSettings
+from weft.cli.configuration.known_models import known_models
 from weft.rpc.process.file_settings import FileSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "settings.md"
 
-MODELS: dict[str, type[FileSettings]] = {
-    "Coordinator": CoordinatorSettings,
-    "Agent": AgentSettings,
-    "Sidecar": SidecarSettings,
-    "Client": ClientSettings,
-}
 
 INTRODUCTION = """\
 # Settings
@@ -60,7 +51,13 @@ class Undescribed(Exception):
 
 
 def page() -> str:
-    return INTRODUCTION + "".join(section(title, model) for title, model in MODELS.items())
+    return INTRODUCTION + "".join(section(title_of(table), model) for table, model in known_models().items())
+
+
+def title_of(table: str) -> str:
+    """The heading of a table: those of services say so."""
+    part, _, service = table.partition(".")
+    return f"Service {service}" if service else part.capitalize()
 
 
 def section(title: str, model: type[FileSettings]) -> str:

@@ -16,7 +16,7 @@ from tests.fuzz.table import names, table
 
 ROOT = Path(__file__).resolve().parents[2]
 FINDINGS = Path(__file__).parent / "findings"
-SOURCES = ("coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src", "testing/src")
+SOURCES = ("coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src", "testing/src", "services/src")
 # The calls by which bytes or text of others become values.
 DECODES = {
     "FromString",

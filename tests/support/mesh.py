@@ -143,10 +143,12 @@ class MeshHarness:
         drain_grace_s: float | None = None,
         env: Mapping[str, str] | None = None,
         program: str = PROBE_AGENT,
+        services: str = "",
         target: str = "",
         wait: bool = True,
     ) -> Process:
-        """Start an agent (by default of the probe service) and, with `wait`, see it ACTIVE at the coordinator."""
+        """Start an agent (by default of the probe service; an empty `program`: of `services` alone) and, with `wait`, see it ACTIVE at the
+        coordinator."""
         flags = [
             "--target",
             target or self.target,
@@ -166,7 +168,8 @@ class MeshHarness:
         process = Process.weft(
             agent_id,
             "agent",
-            program,
+            *([program] if program else []),
+            *(["--with", services] if services else []),
             *flags,
             log=self.folder / f"{agent_id}.log",
             env=self.agent_env | dict(env or {}),

@@ -117,7 +117,7 @@ def test_every_room_has_its_line() -> None:
     text = ARCHITECTURE.read_text()
     rooms = [
         path.parent
-        for part in ("coordinator", "agent", "rpc")
+        for part in ("coordinator", "agent", "rpc", "services")
         for path in (ROOT / part).glob("src/weft/*/*/__init__.py")
     ]
     assert len(rooms) > 10

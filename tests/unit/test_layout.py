@@ -26,10 +26,13 @@ GOOD = {
     "agent/src/weft/agent/py.typed": "",
     "coordinator/src/weft/coordinator/__init__.py": "",
     "coordinator/src/weft/coordinator/py.typed": "",
+    "services/src/weft/services/heat/__init__.py": "from weft.rpc import errors",
+    "services/src/weft/services/heat/py.typed": "",
     "coordinator/src/weft/coordinator/store/__init__.py": "from weft.coordinator.store import rules",
 }
 AGENT = "agent/src/weft/agent/__init__.py"
 COORDINATOR = "coordinator/src/weft/coordinator/sessions.py"
+HEAT = "services/src/weft/services/heat"
 
 
 def write(root: Path, files: Mapping[str, str | None]) -> Path:
@@ -121,8 +124,23 @@ def test_a_good_layout_passes(tmp_path):
             | {"rpc/src/weft/rpc/b/three.py": "import weft.rpc.a.one"},
             "rooms import each other in a circle: weft.rpc.a -> weft.rpc.b -> weft.rpc.a",
         ),
+        ({"services/src/weft/services/__init__.py": ""}, "weft.services is a namespace package and must"),
+        (
+            {"services/src/weft/services/catalogue.py": ""},
+            "services/catalogue.py: weft.services has packages alone",
+        ),
+        (
+            {f"{HEAT}/x.py": "from weft.services.cold import y\nfrom weft.services.cold.v1 import cold_pb2"},
+            "x.py:1: weft.services.heat must not import weft.services.cold, only the contract",
+        ),
+        (
+            {f"{HEAT}/x.py": "from weft.coordinator import rules"},
+            "weft.services must not import weft.coordinat",
+        ),
+        ({AGENT: "from weft.services.heat import x"}, "weft.agent must not import weft.services"),
+        ({"cli/src/weft/cli/x.py": "import weft.services.heat"}, "weft.cli must not import weft.services"),
     ],
-    ids=range(34),
+    ids=range(40),
 )
 def test_what_erodes_it_is_found(tmp_path, change, wanted):
     write(tmp_path, GOOD)

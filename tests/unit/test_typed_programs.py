@@ -25,6 +25,7 @@ SOURCES = [
         "coordinator/src",
         "cli/src",
         "testing/src",
+        "services/src",
     )
 ]
 BIN = Path(sys.executable).parent

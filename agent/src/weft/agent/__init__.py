@@ -22,6 +22,8 @@
     what `@agent.method` makes of a function: still the function, and a handle with `submit`, `call` and `map`.
 `MethodOptions`, `RetryPolicy`, `RunLimit`, `Lock`
     how calls of a method run: `@agent.method(name, retry=RetryPolicy(max_attempts=3), start_to_close_s=30)`.
+`ServicePackage`, `FileSettings`
+    a service that other agents host by its name (`weft agent --with NAME`), and the base of its settings.
 `AgentSettings`
     every setting, with its WEFT_AGENT_* variable.
 `Tls`
@@ -45,6 +47,7 @@ from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_
 from weft.agent.handlers.handler_logs import TaskLogFilter, log_fields, task_log_processor
 from weft.agent.hosting.hosted_function import HostedFunction
 from weft.agent.member_hooks import Connected, Disconnected
+from weft.agent.program.service_packages import ServicePackage
 from weft.agent.settings import AgentSettings
 from weft.rpc.errors import (
     Aborted,
@@ -71,6 +74,7 @@ from weft.rpc.errors import (
     WeftError,
 )
 from weft.rpc.payloads.payload_options import PayloadCodec, Payloads
+from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.process.version import VERSION
 from weft.rpc.security.tls import Tls
 from weft.rpc.task_policy.method_options import Lock, MethodOptions, RunLimit
@@ -91,6 +95,7 @@ __all__ = [
     "Disconnected",
     "Failed",
     "FailedPrecondition",
+    "FileSettings",
     "FixRequest",
     "HookError",
     "HostedFunction",
@@ -113,6 +118,7 @@ __all__ = [
     "RetryPolicy",
     "RunLimit",
     "RunningTask",
+    "ServicePackage",
     "SettingsError",
     "TaskLogFilter",
     "Tls",

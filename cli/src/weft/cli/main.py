@@ -35,10 +35,13 @@ class _Commands(LazyGroup):
             "weft.cli.commands.up_command:up", "Start a coordinator and agents, for development.", _RUN
         ),
         "coordinator": CommandEntry(
-            "weft.cli.commands.process_commands:coordinator", "Run a coordinator.", _RUN, _ONE_POLLING_THREAD
+            "weft.cli.commands.run_coordinator_command:coordinator",
+            "Run a coordinator.",
+            _RUN,
+            _ONE_POLLING_THREAD,
         ),
         "agent": CommandEntry(
-            "weft.cli.commands.process_commands:agent", "Run an agent.", _RUN, _ONE_POLLING_THREAD
+            "weft.cli.commands.run_agent_command:agent", "Run an agent.", _RUN, _ONE_POLLING_THREAD
         ),
         "call": CommandEntry(
             "weft.cli.commands.call_command:call",

@@ -62,7 +62,7 @@ def _imported(name: str, here: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             # The module exists, but a module that it imports is missing.
-            raise _broken(f"the module {name} cannot be imported", error) from error
+            raise program_error(f"the module {name} cannot be imported", error) from error
         near = similar_names(name, [file.stem for file in here.glob("*.py")])
         hint = f"; did you mean {near[0]}?" if near else ""
         raise LoadError(
@@ -71,7 +71,7 @@ def _imported(name: str, here: Path) -> ModuleType:
     except (SettingsError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise _broken(f"the module {name} cannot be imported", error) from error
+        raise program_error(f"the module {name} cannot be imported", error) from error
 
 
 def _made(path: str, function: object) -> object:
@@ -80,10 +80,10 @@ def _made(path: str, function: object) -> object:
     except (SettingsError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise _broken(f"{path} cannot make an agent", error) from error
+        raise program_error(f"{path} cannot make an agent", error) from error
 
 
-def _broken(what: str, error: BaseException) -> ProgramError:
+def program_error(what: str, error: BaseException) -> ProgramError:
     """The program's own error in short: type, message and place in the program."""
     if isinstance(error, SystemExit):
         why = f"it ends the process (sys.exit({error.code!r})): put code that must not run at import under `if __name__ == '__main__':`"

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from weft.agent.session import host_readings
-from weft.rpc.process import process_readings
+from weft.rpc.process import host_readings, process_readings
 from weft.v1 import fleet_pb2
 
 INTERVAL_S = 30.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from weft.agent.session import host_readings
+from weft.rpc.process import host_readings
 from weft.rpc.telemetry import host_metrics as metrics
 from weft.rpc.telemetry.figures import Figures, Labels
 

@@ -13,7 +13,7 @@ from weft.cli.process.loading import loading
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line
 from weft.cli.terminal.tables import Column, print_rows
-from weft.rpc.process.settings_files import TABLES
+from weft.rpc.process.settings_files import SERVICES, TABLES
 
 if TYPE_CHECKING:
     from weft.rpc.process.file_settings import FileSettings
@@ -37,7 +37,8 @@ def _config() -> None:
 @examples("weft config show", "weft config show coordinator --json")
 def show(
     part: Annotated[
-        str | None, typer.Argument(metavar="[coordinator|agent|sidecar|client]", help="Only this table.")
+        str | None,
+        typer.Argument(metavar="[coordinator|agent|sidecar|client|services.NAME]", help="Only this table."),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -45,8 +46,8 @@ def show(
 
     Options of the processes, and arguments in programs, come before all of these.
     """
-    if part is not None and part not in TABLES:
-        raise typer.BadParameter(f"{part!r} is not one of {', '.join(TABLES)}")
+    if part is not None and part not in TABLES and not part.startswith(f"{SERVICES}."):
+        raise typer.BadParameter(f"{part!r} is not one of {', '.join(TABLES)}, {SERVICES}.NAME")
     with loading():
         from weft.cli.configuration.known_models import known_models
         from weft.rpc.process.extras import require
@@ -54,6 +55,8 @@ def show(
     if part in {"coordinator", "agent", "sidecar"}:
         require("coordinator" if part == "coordinator" else "agent")
     models = {table: model for table, model in known_models().items() if part in (None, table)}
+    if part is not None and not models:
+        raise typer.BadParameter(f"no service named {part.partition('.')[2]!r} is installed")
     found = {table: _facts(table, model) for table, model in models.items()}
     if json_:
         line(json_text(found))

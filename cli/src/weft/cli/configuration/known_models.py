@@ -22,7 +22,12 @@ def known_models() -> Mapping[str, type[FileSettings]]:
         from weft.agent.sidecar.sidecar_settings import SidecarSettings
 
         found |= {"agent": AgentSettings, "sidecar": SidecarSettings}
-    return found | {"client": ClientSettings}
+    found["client"] = ClientSettings
+    if _has("agent"):
+        from weft.agent.program.service_packages import service_settings
+
+        found |= service_settings()
+    return found
 
 
 def _has(part: str) -> bool:

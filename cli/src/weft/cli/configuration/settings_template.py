@@ -39,7 +39,8 @@ def template(models: Mapping[str, type[FileSettings]]) -> str:
     """
     lines = [*_comment(_HEAD)]
     for table, model in models.items():
-        lines += ["", "", *_comment(_ABOUT[table]), f"[{table}]"]
+        about = _ABOUT.get(table) or f"`weft agent --with {table.rpartition('.')[2]}`."
+        lines += ["", "", *_comment(about), f"[{table}]"]
         for name in model.model_fields:
             lines += ["", *_setting(model, name)]
     lines += [

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from weft.cli.terminal.failure import Failure
 from weft.rpc.process.extras import MissingExtra, require
 from weft.rpc.process.settings_files import SettingsFiles
 from weft.rpc.similar_names import similar_names
+
+if TYPE_CHECKING:
+    from weft.rpc.process.file_settings import FileSettings
 
 _PREFIX = "WEFT_"
 # Variables that commands read themselves; the others are in the settings' models.
@@ -59,11 +63,13 @@ def _unread(environment: Collection[str]) -> Iterator[tuple[str, str]]:
 def known_variables() -> Collection[str]:
     """All variables that settings or commands read."""
     # Imported late: the models are slow to import, and needed only if there are other variables.
+    from weft.agent.program.service_packages import service_settings
     from weft.agent.settings import AgentSettings
     from weft.agent.sidecar.sidecar_settings import SidecarSettings
     from weft.coordinator.settings import CoordinatorSettings
 
-    models = (CoordinatorSettings, AgentSettings, SidecarSettings)
+    models: list[type[FileSettings]] = [CoordinatorSettings, AgentSettings, SidecarSettings]
+    models += service_settings().values()
     return _OF_COMMANDS.union(*(model.variables(name) for model in models for name in model.model_fields))
 
 

@@ -12,6 +12,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "agent": ("grpc_health", "grpc_reflection", "opentelemetry", "psutil", "pydantic_settings"),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),
     "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer", "uvloop"),
+    # Its views of containers and pods need more, and say so.
+    "hardware": ("psutil", "pynvml"),
     "payloads": ("cryptography", "fsspec"),
     "security": ("cryptography", "jwt"),
 }
@@ -21,8 +23,11 @@ class MissingExtra(ImportError):
     """A part of weft cannot be imported, because packages of its extra are not installed."""
 
 
-def require(extra: str) -> None:
+def require(extra: str, part: str = "") -> None:
     """Check that the packages of an extra are installed.
+
+    Args:
+        part: what needs them, such as "weft.services.hardware"; unless given, the package of weft with the extra's name.
 
     Raises:
         MissingExtra: some are not installed. The message has the command that installs them.
@@ -30,7 +35,7 @@ def require(extra: str) -> None:
     missing = [module for module in REQUIRED[extra] if find_spec(module) is None]
     if missing:
         raise MissingExtra(
-            f"weft.{extra} needs packages that are not installed ({', '.join(missing)}): {install_command(extra)}"
+            f"{part or f'weft.{extra}'} needs packages that are not installed ({', '.join(missing)}): {install_command(extra)}"
         )
 
 

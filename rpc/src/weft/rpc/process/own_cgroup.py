@@ -48,11 +48,28 @@ class OwnCgroup:
     def throttled_s(self) -> float | None:
         """How long the process was kept from running because it had used its cores; None: it is not known."""
         for folder in self._folders("cpu"):
-            words = (_text(folder / "cpu.stat") or "").split()
-            figures = dict(zip(words[::2], words[1::2], strict=False))
+            figures = _figures(folder / "cpu.stat")
             for name, unit in (("throttled_usec", 1e6), ("throttled_time", 1e9)):
-                if figures.get(name, "").isdecimal():
-                    return int(figures[name]) / unit
+                if name in figures:
+                    return figures[name] / unit
+        return None
+
+    def used_memory(self) -> int | None:
+        """Bytes that the cgroup uses, without those of files that can be dropped; None: it is not known."""
+        for folder in self._folders("memory"):
+            used = _text(folder / "memory.current") or _text(folder / "memory.usage_in_bytes")
+            if used is not None and used.isdecimal():
+                figures = _figures(folder / "memory.stat")
+                dropped = figures.get("inactive_file", figures.get("total_inactive_file", 0))
+                return max(0, int(used) - dropped)
+        return None
+
+    def memory_kills(self) -> int | None:
+        """How often the kernel has killed something in the cgroup for want of memory; None: it is not known."""
+        for folder in self._folders("memory"):
+            for name in ("memory.events", "memory.oom_control"):
+                if (found := _figures(folder / name).get("oom_kill")) is not None:
+                    return found
         return None
 
     def _cores_v1(self) -> Iterator[float]:
@@ -113,6 +130,16 @@ def _bytes(text: str) -> int | None:
 
 def _least(*found: Iterator[Number]) -> Number | None:
     return min((each for one in found for each in one), default=None)
+
+
+def _figures(path: Path) -> dict[str, int]:
+    """The contents of a file with a name and a number a line, such as memory.stat."""
+    words = (_text(path) or "").split()
+    return {
+        name: int(value)
+        for name, value in zip(words[::2], words[1::2], strict=False)
+        if value.isdecimal() and len(value) < 24
+    }
 
 
 def _text(path: Path) -> str | None:

@@ -53,6 +53,16 @@ def throttled_s() -> float | None:
     return _CGROUP.throttled_s()
 
 
+def cgroup_memory() -> int | None:
+    """Bytes that the cgroup uses, without files that can be dropped; None: not known."""
+    return _CGROUP.used_memory()
+
+
+def memory_kills() -> int | None:
+    """How often something in the cgroup was killed for want of memory; None: not known."""
+    return _CGROUP.memory_kills()
+
+
 class ChildReading(NamedTuple):
     """A process below this one."""
 

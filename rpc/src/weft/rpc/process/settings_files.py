@@ -22,6 +22,8 @@ PROFILE = "WEFT_PROFILE"
 # As WEFT_CONFIG: no file is read.
 OFF = "off"
 TABLES = ("coordinator", "agent", "sidecar", "client")
+# Has a table for each service: [services.hardware].
+SERVICES = "services"
 _PROFILES = "profile"
 # Larger files are something else.
 _MAX_BYTES = 1024 * 1024
@@ -50,17 +52,23 @@ class SettingsFiles:
 
     def table(self, name: str) -> dict[str, Any]:
         """The settings of a table: those of the profile before those of the plain table, key by key."""
-        return {**self._root.get(name, {}), **self._profiled(name)}
+        return {**_within(self._root, name), **self._profiled(name)}
 
     def place(self, table: str, key: str) -> str:
         """Where a key of a table is set, such as `weft.toml, [profile.prod.agent] slots`; empty: nowhere."""
         if key in self._profiled(table):
             return f"{self.toml}, [{_PROFILES}.{self.profile}.{table}] {key}"
-        return f"{self.toml}, [{table}] {key}" if key in self._root.get(table, {}) else ""
+        return f"{self.toml}, [{table}] {key}" if key in _within(self._root, table) else ""
 
     def _profiled(self, table: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._root.get(_PROFILES, {}).get(self.profile, {}).get(table, {})
-        return found
+        return _within(self._root.get(_PROFILES, {}).get(self.profile, {}), table)
+
+
+def _within(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A table by its name, such as "agent" or "services.hardware"; empty: there is none."""
+    for part in name.split("."):
+        tables = tables.get(part, {})
+    return tables
 
 
 _in_force: SettingsFiles | None = None
@@ -157,15 +165,25 @@ def _check(path: Path, root: Mapping[str, Any]) -> None:
 
 def _check_tables(path: Path, prefix: str, tables: Mapping[str, Any]) -> None:
     for name, table in tables.items():
-        if name not in TABLES:
+        if name == SERVICES and isinstance(table, dict):
+            _check_services(path, prefix, table)
+        elif name not in TABLES:
             what = f"table [{prefix}{name}]" if isinstance(table, dict) else f"key {prefix}{name}"
-            allowed = [*TABLES, *([] if prefix else [_PROFILES])]
+            allowed = [*TABLES, SERVICES, *([] if prefix else [_PROFILES])]
             raise SettingsFileFault(
                 f"{path}: there is no {what}{_near(name, allowed)}; settings are in the tables"
-                f" {', '.join(f'[{prefix}{each}]' for each in TABLES)}"
+                f" {', '.join(f'[{prefix}{each}]' for each in TABLES)} and [{prefix}{SERVICES}.NAME]"
             )
-        if not isinstance(table, dict):
+        elif not isinstance(table, dict):
             raise SettingsFileFault(f"{path}: {prefix}{name} is not a table: write [{prefix}{name}]")
+
+
+def _check_services(path: Path, prefix: str, tables: Mapping[str, Any]) -> None:
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise SettingsFileFault(
+                f"{path}: {prefix}{SERVICES}.{name} is not a table: write [{prefix}{SERVICES}.NAME]"
+            )
 
 
 def _dotenv(path: Path) -> tuple[Path | None, Mapping[str, str]]:

@@ -1,4 +1,4 @@
-"""`weft coordinator` and `weft agent`: run one process until SIGTERM, SIGHUP or Ctrl-C."""
+"""`weft agent`: runs one until SIGTERM, SIGHUP or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 
 from weft.cli.command_line import inputs
 from weft.cli.command_line.examples import examples
+from weft.cli.command_line.operators_options import Channelz, Metrics
 from weft.cli.command_line.shared_options import TARGET_FORM, checked_target, pairs
 from weft.cli.process import parent_death
 from weft.cli.process.loading import loading
-from weft.rpc.process.extras import require
 
 if TYPE_CHECKING:
     from weft.agent import Agent
@@ -22,149 +22,11 @@ if TYPE_CHECKING:
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-_Metrics = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[https://]HOST:PORT",
-        help="Let Prometheus scrape metrics there; with https:// by TLS. [default: nowhere]",
-    ),
-]
-
-_Channelz = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="Let operators ask for its servers, channels and connections there (gRPC's channelz). [default: nowhere]",
-    ),
-]
-
-
-@examples(
-    "weft coordinator",
-    "weft coordinator --store /var/lib/weft/weft.db --durability full",
-    "weft coordinator --listen 0.0.0.0:7700 --tls-cert c.pem --tls-key c-key.pem --tokens on",
-    "WEFT_STORE_PASSWORD=... weft coordinator --store redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/main",
-)
-def coordinator(
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Address to listen on. [default: 127.0.0.1:7700]")
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH|URL",
-            help="The store's file, or a Redis: redis://HOST:PORT/DB, rediss://…, unix://…,"
-            " redis+sentinel://H:P,H:P/SERVICE or redis+cluster://H:P,H:P. [default: weft.db]",
-        ),
-    ] = None,
-    durability: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODE",
-            help="What acknowledged tasks survive. File: process (a kill; default) or full (power loss)."
-            " Redis: fast (synced each second; default), durable or replicated.",
-        ),
-    ] = None,
-    address_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH", help="Write the bound address to this file, once the coordinator serves."
-        ),
-    ] = None,
-    tokens: Annotated[
-        str | None,
-        typer.Option(
-            metavar="on|off", help="Let only callers in that show a token (weft tokens). [default: off]"
-        ),
-    ] = None,
-    operator_token_file: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Where the first start writes an operator's token.")
-    ] = None,
-    ca: Annotated[
-        str | None,
-        typer.Option(
-            metavar="off|auto",
-            help="auto: make all certificates of the mesh by itself: who joins with a token gets one. [default: off]",
-        ),
-    ] = None,
-    join_listen: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="Where callers join then. [default: the port after the other]"
-        ),
-    ] = None,
-    policy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Who may call what (weft policy check); needs tokens.")
-    ] = None,
-    audit_log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write who did what to this file (weft audit).")
-    ] = None,
-    metrics: _Metrics = None,
-    channelz: _Channelz = None,
-    log_level: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
-    ] = None,
-) -> None:
-    """Run a coordinator until SIGTERM, SIGHUP or Ctrl-C.
-
-    Every setting can also be set by an environment variable, such as WEFT_RESULT_TTL_S=86400: see docs/settings.md.
-    Traces are exported if OpenTelemetry's variables ask for it, such as OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317.
-    """
-    given = {
-        "listen": listen,
-        "store": store,
-        "durability": durability,
-        "address_file": address_file,
-        "tokens": tokens,
-        "ca": ca,
-        "join_listen": join_listen,
-        "operator_token_file": operator_token_file,
-        "policy": policy,
-        "audit_log": audit_log,
-        "metrics": metrics,
-        "channelz": channelz,
-        "log_level": log_level,
-    }
-    _run_coordinator({name: value for name, value in given.items() if value is not None})
-
-
-def _run_coordinator(given: dict[str, Any]) -> None:
-    """Run a coordinator, configured by the options, until it ends.
-
-    Raises:
-        Failure: a setting is wrong (exit status 2), or the coordinator cannot run.
-    """
-    require("coordinator")
-    with loading(for_long=True):
-        from pydantic import ValidationError
-
-        from weft.cli.terminal.failure import Failure, system_reason
-        from weft.coordinator.coordinator_process import run
-        from weft.coordinator.identity.first_operator import FirstTokenError
-        from weft.coordinator.server_port import BindError
-        from weft.coordinator.settings import CoordinatorSettings
-        from weft.coordinator.store.open_errors import StoreError
-        from weft.rpc.network.binding import OperatorsBindError
-
-    try:
-        settings = CoordinatorSettings(**given)
-    except ValidationError as error:
-        faults = CoordinatorSettings.faults(error, given)
-        raise Failure("bad settings", *map(str, faults), status=2) from None
-    try:
-        run(settings)
-    except StoreError as error:
-        raise Failure(f"cannot use the store: {error}") from None
-    except (BindError, OperatorsBindError, FirstTokenError) as error:
-        raise Failure(str(error)) from None
-    except OSError as error:
-        place = f"cannot use {error.filename}: " if error.filename else ""
-        raise Failure(f"the coordinator cannot run: {place}{system_reason(error)}") from None
-
 
 @examples(
     "weft agent worker:agent --target 10.0.0.1:7700,10.0.0.2:7700 --slots 8",
     "weft agent worker:agent --label zone=eu --reload",
+    "weft agent --with hardware",
     "weft agent --app 127.0.0.1:50051 --egress 127.0.0.1:7701",
 )
 def agent(
@@ -172,6 +34,14 @@ def agent(
         str | None,
         typer.Argument(
             metavar="MODULE:OBJECT", help="The program: a weft.agent.Agent, such as acme.worker:agent."
+        ),
+    ] = None,
+    services: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="NAME,…",
+            help="Host installed services, such as hardware, beside the program or alone; repeatable.",
         ),
     ] = None,
     app: Annotated[
@@ -261,8 +131,8 @@ def agent(
             help="Put the task policies of its methods in force for all agents, also if connected ones have others.",
         ),
     ] = False,
-    metrics: _Metrics = None,
-    channelz: _Channelz = None,
+    metrics: Metrics = None,
+    channelz: Channelz = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart the agent when a Python file changes.")
@@ -270,7 +140,7 @@ def agent(
 ) -> None:
     """Run an agent until SIGTERM, SIGHUP or Ctrl-C. Then it drains: it releases attempts that have not started, and finishes the others.
 
-    The agent hosts the methods of a Python program or, with --app, of a gRPC server beside it.
+    The agent hosts the methods of a Python program, of services that are installed (--with) or, with --app, of a gRPC server beside it.
     A setting without an option here is taken from the program, or else from its WEFT_AGENT_* variable. Traces are exported if
     OpenTelemetry's variables ask for it, such as OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317.
     """
@@ -284,6 +154,9 @@ def agent(
     }
     if program is not None and any(beside_app.values()):
         raise typer.BadParameter("give either MODULE:OBJECT, or --app and its options")
+    names = [name.strip() for text in services or () for name in text.split(",") if name.strip()]
+    if names and any(beside_app.values()):
+        raise typer.BadParameter("a sidecar hosts its app alone: run a second agent", param_hint="--with")
     if program is None and reload:
         raise typer.BadParameter("there is no program to reload", param_hint="--reload")
     labels = pairs(label, "--label") if label else None
@@ -304,7 +177,7 @@ def agent(
         "metrics": metrics,
         "channelz": channelz,
     }
-    _run_agent(_made(program, beside_app, given))
+    _run_agent(_made(program, names, beside_app, given))
 
 
 def _run_with_reload() -> NoReturn:
@@ -355,7 +228,9 @@ def _follow(made: Agent, notices: ServiceNotices) -> None:
             notices.stopping()
 
 
-def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]) -> Agent:
+def _made(
+    program: str | None, services: list[str], beside_app: dict[str, Any], given: dict[str, Any]
+) -> Agent:
     """The agent, configured by the options.
 
     Raises:
@@ -366,7 +241,8 @@ def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]
         from weft.cli.terminal.failure import Failure
 
     try:
-        made = _sidecar(beside_app) if program is None else _loaded(program)
+        hosts_itself = program is not None or services
+        made = _loaded(program, services) if hosts_itself else _sidecar(beside_app)
         made.configure(**given)
     except ProgramError as error:
         raise Failure(error.message) from None
@@ -375,11 +251,18 @@ def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]
     return made
 
 
-def _loaded(program: str) -> Agent:
+def _loaded(program: str | None, services: list[str]) -> Agent:
+    """The agent of a program, or one of its own, with services."""
     with loading(for_long=True):
+        from weft.agent import Agent
         from weft.agent.program.loader import load
 
-    return load(program)
+    made = Agent() if program is None else load(program)
+    if services:
+        from weft.agent.program.service_packages import add_services
+
+        add_services(made, services)
+    return made
 
 
 def _sidecar(beside_app: dict[str, Any]) -> Agent:
@@ -388,7 +271,7 @@ def _sidecar(beside_app: dict[str, Any]) -> Agent:
 
     settings = sidecar_settings(**beside_app)
     if not settings.app:
-        raise typer.BadParameter("say what to run: MODULE:OBJECT, or --app HOST:PORT")
+        raise typer.BadParameter("say what to run: MODULE:OBJECT, --with NAME, or --app HOST:PORT")
     return Sidecar(settings)
 
 

@@ -27,6 +27,9 @@ class Partition(NamedTuple):
     used_bytes: int
     read_bytes: int = 0
     written_bytes: int = 0
+    file_system: str = ""
+    # Time in which the device worked.
+    busy_s: float = 0.0
 
 
 class Gpu(NamedTuple):
@@ -37,6 +40,14 @@ class Gpu(NamedTuple):
     use_ratio: float
     memory_bytes: int
     used_memory_bytes: int
+
+
+class GpuPower(NamedTuple):
+    """How warm a GPU is, and what it takes. A GPU that does not tell has 0."""
+
+    temperature_celsius: float
+    power_watts: float
+    power_limit_watts: float
 
 
 def partitions() -> list[Partition]:
@@ -54,8 +65,16 @@ def partitions() -> list[Partition]:
             # A device without a disk, or one that this user may not see.
             continue
         io = counters.get(each.device.rpartition("/")[2])
-        moved = (io.read_bytes, io.write_bytes) if io is not None else (0, 0)
-        found[each.device] = Partition(each.device, each.mountpoint, usage.total, usage.used, *moved)
+        found[each.device] = Partition(
+            each.device,
+            each.mountpoint,
+            usage.total,
+            usage.used,
+            read_bytes=io.read_bytes if io is not None else 0,
+            written_bytes=io.write_bytes if io is not None else 0,
+            file_system=each.fstype,
+            busy_s=getattr(io, "busy_time", 0) / 1000,
+        )
         if len(found) >= MOST_PARTITIONS:
             break
     return list(found.values())
@@ -93,10 +112,29 @@ def gpus() -> list[Gpu]:
     return found
 
 
+def gpu_power(number: int) -> GpuPower:
+    """How warm a GPU is, and what it takes; for GPUs that `gpus` has found."""
+    library = _nvidia()
+    handle = library.nvmlDeviceGetHandleByIndex(number)
+
+    def told(ask: Any, *arguments: Any) -> float:
+        try:
+            return float(ask(handle, *arguments))
+        except library.NVMLError:
+            # Many GPUs do not measure it.
+            return 0.0
+
+    return GpuPower(
+        told(library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU),
+        told(library.nvmlDeviceGetPowerUsage) / 1000,
+        told(library.nvmlDeviceGetEnforcedPowerLimit) / 1000,
+    )
+
+
 @functools.cache
 def _nvidia() -> Any:
     try:
-        import pynvml  # type: ignore[import-not-found, unused-ignore]
+        import pynvml
 
         pynvml.nvmlInit()
     except Exception:

@@ -1,0 +1,23 @@
+"""The options by which processes open ports for operators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[https://]HOST:PORT",
+        help="Let Prometheus scrape metrics there; with https:// by TLS. [default: nowhere]",
+    ),
+]
+
+Channelz = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Let operators ask for its servers, channels and connections there (gRPC's channelz). [default: nowhere]",
+    ),
+]
