@@ -66,6 +66,7 @@ _REASONS = {
         "weft/agent/hosting/payload_checks",
     ),
     "own, written by this program": (
+        "weft/coordinator/alerts/alert_book",
         "weft/coordinator/contracts/contract_loading",
         "weft/coordinator/contracts/vetting_process",
         "weft/coordinator/audit/call_facts",

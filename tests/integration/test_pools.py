@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
 from asyncio import timeout
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from tests.support.refusals import check, refused
 from tests.support.soak import EITHER_STORE, SOAKS
 from weft.client import MemberState, PoolState, connect
 from weft.rpc.security.tls import Tls
+from weft.v1 import lifecycle_pb2
 from weft.v1 import pool_pb2 as pb
 from weft.v1.pool_pb2_grpc import FleetServiceStub
 
@@ -160,6 +163,30 @@ async def test_a_pool_without_members_is_kept_changed_and_deleted(home: Home) ->
     await home[1].eventually(lambda: gone(home, "empty"), "it is gone")
     (provider,) = (await api.ListPoolProviders(pb.ListPoolProvidersRequest())).providers
     assert (provider.name, provider.package, provider.problem) == ("process", "weft", "")
+
+
+async def test_another_size_is_an_event_with_its_reason(home: Home) -> None:
+    api, begun = stub(home), asyncio.Event()
+    async with connect(home[1].target) as client:
+        following = client.events.subscribe(lifecycle_pb2.PoolScaled, on_start=lambda _: begun.set())
+        async with aclosing(following) as events:
+            first = asyncio.create_task(anext(events))
+            await begun.wait()
+            spec = pb.PoolSpec(template=template(), size=0)
+            await api.CreatePool(pb.CreatePoolRequest(name="told", spec=spec))
+            # So nothing is started.
+            await api.PausePool(pb.PausePoolRequest(name="told"))
+            await api.ScalePool(pb.ScalePoolRequest(name="told", size=3))
+            await api.ScalePool(pb.ScalePoolRequest(name="told", size=3))
+            await api.StopPool(pb.StopPoolRequest(name="told"))
+            await api.DeletePool(pb.DeletePoolRequest(name="told"))
+            async with timeout(10):
+                heard = [(await first).message, (await anext(events)).message]
+            assert [(each.pool, each.previous_size, each.size, each.reason) for each in heard] == [
+                ("told", 0, 3, "it was scaled"),
+                ("told", 3, 0, "it was stopped"),
+            ]
+    await home[1].eventually(lambda: gone(home, "told"), "it is gone")
 
 
 async def test_a_template_that_never_becomes_ready_says_why(home: Home) -> None:

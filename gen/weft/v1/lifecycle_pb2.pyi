@@ -1,12 +1,28 @@
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class AlertKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ALERT_KIND_UNSPECIFIED: _ClassVar[AlertKind]
+    ALERT_KIND_NO_AGENT: _ClassVar[AlertKind]
+    ALERT_KIND_QUEUE_OLD: _ClassVar[AlertKind]
+    ALERT_KIND_AGENT_FAILING: _ClassVar[AlertKind]
+    ALERT_KIND_POOL_FAILING: _ClassVar[AlertKind]
+    ALERT_KIND_BUDGET_SPENT: _ClassVar[AlertKind]
+ALERT_KIND_UNSPECIFIED: AlertKind
+ALERT_KIND_NO_AGENT: AlertKind
+ALERT_KIND_QUEUE_OLD: AlertKind
+ALERT_KIND_AGENT_FAILING: AlertKind
+ALERT_KIND_POOL_FAILING: AlertKind
+ALERT_KIND_BUDGET_SPENT: AlertKind
 
 class Member(_message.Message):
     __slots__ = ("agent_id", "instance_id", "epoch", "labels", "version")
@@ -90,3 +106,43 @@ class TaskEnded(_message.Message):
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
     def __init__(self, task_id: _Optional[str] = ..., method: _Optional[str] = ..., state: _Optional[_Union[_task_pb2.TaskState, str]] = ..., code: _Optional[int] = ..., agent_id: _Optional[str] = ..., attempt: _Optional[int] = ..., group: _Optional[str] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class PoolScaled(_message.Message):
+    __slots__ = ("pool", "size", "previous_size", "reason", "caller")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_SIZE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    size: int
+    previous_size: int
+    reason: str
+    caller: str
+    def __init__(self, pool: _Optional[str] = ..., size: _Optional[int] = ..., previous_size: _Optional[int] = ..., reason: _Optional[str] = ..., caller: _Optional[str] = ...) -> None: ...
+
+class Alert(_message.Message):
+    __slots__ = ("kind", "subject", "text", "fire_time")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    FIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    kind: AlertKind
+    subject: str
+    text: str
+    fire_time: _timestamp_pb2.Timestamp
+    def __init__(self, kind: _Optional[_Union[AlertKind, str]] = ..., subject: _Optional[str] = ..., text: _Optional[str] = ..., fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AlertFired(_message.Message):
+    __slots__ = ("alert",)
+    ALERT_FIELD_NUMBER: _ClassVar[int]
+    alert: Alert
+    def __init__(self, alert: _Optional[_Union[Alert, _Mapping]] = ...) -> None: ...
+
+class AlertResolved(_message.Message):
+    __slots__ = ("alert", "resolve_time")
+    ALERT_FIELD_NUMBER: _ClassVar[int]
+    RESOLVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    alert: Alert
+    resolve_time: _timestamp_pb2.Timestamp
+    def __init__(self, alert: _Optional[_Union[Alert, _Mapping]] = ..., resolve_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

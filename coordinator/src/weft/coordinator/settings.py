@@ -118,6 +118,12 @@ class CoordinatorSettings(CallerLimitSettings, LimitSettings, PoolSettings, Door
         le=MAX_DURATION_S,
         description="contracts that no known agent hosts and no unfinished task needs are kept so long",
     )
+    alert_queue_s: float = Field(
+        300.0,
+        ge=1,
+        le=MAX_DURATION_S,
+        description="a ready task that has waited for longer fires the alert QUEUE_OLD, while somebody follows alerts",
+    )
     metrics: str = Field(
         "",
         description="address where Prometheus scrapes metrics, `host:port` (port 0: a free one), or `https://host:port`: by TLS with the"

@@ -10,7 +10,8 @@ from typing import TypeAlias
 from weft.coordinator.events.event_codec import row_of
 from weft.coordinator.events.topic_feed import TopicFeeds
 from weft.coordinator.fleet.agent_register import AgentRegister, News
-from weft.coordinator.lifecycle.member_changes import TOPICS, MemberChanges, MemberEvent
+from weft.coordinator.lifecycle.lifecycle_event import LifecycleEvent
+from weft.coordinator.lifecycle.member_changes import TOPICS, MemberChanges
 from weft.coordinator.lifecycle.task_ends import end_of
 from weft.coordinator.lifecycle.topic_interest import TopicInterest
 from weft.coordinator.mesh_part import MeshPart
@@ -34,7 +35,7 @@ STOPPING = lifecycle_pb2.CoordinatorStopping.DESCRIPTOR.full_name
 
 
 class LifecyclePart(MeshPart):
-    """Publishes what happens to members.
+    """Publishes what happens to members, and what other parts tell it.
 
     Args:
         feeds: the topics that have subscribers here.
@@ -90,7 +91,7 @@ class LifecyclePart(MeshPart):
 
     def _ended(self, record: TaskRecord) -> None:
         """A task has ended."""
-        self._publish([end_of(record)])
+        self.publish([end_of(record)])
 
     def fleet_moved(self) -> None:
         if self._position is None:
@@ -104,9 +105,9 @@ class LifecyclePart(MeshPart):
             # It was too far behind; what happened meanwhile is not told.
             self._members.begin(self._register.shown())
             return
-        self._publish(self._events(news))
+        self.publish(self._events(news))
 
-    def _events(self, news: News) -> Iterable[MemberEvent]:
+    def _events(self, news: News) -> Iterable[LifecycleEvent]:
         for agent_id in news.removed:
             entry = self._register.get(agent_id)
             yield from self._members.gone(agent_id, None if entry is None else entry.agent.state)
@@ -114,7 +115,12 @@ class LifecyclePart(MeshPart):
             entry = self._register.get(agent.id)
             yield from self._members.changed(agent, here=entry is not None and entry.has_session)
 
-    def _publish(self, events: Iterable[MemberEvent]) -> None:
+    def wants(self, topic: str) -> bool:
+        """Whether somebody follows a topic of weft's own."""
+        return self._interest.wants(topic)
+
+    def publish(self, events: Iterable[LifecycleEvent]) -> None:
+        """Publish those events whose topics somebody follows; others cost nothing."""
         for event in events:
             if not self._interest.wants(event.topic):
                 continue

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from google.protobuf.message import Message
 
+from weft.coordinator.lifecycle.lifecycle_event import LifecycleEvent, event_of
 from weft.v1 import fleet_pb2, lifecycle_pb2
 
 Joined, Left, Lost = lifecycle_pb2.AgentJoined, lifecycle_pb2.AgentLeft, lifecycle_pb2.AgentLost
@@ -16,18 +16,6 @@ TOPICS = tuple(each.DESCRIPTOR.full_name for each in (Joined, Left, Lost, Suspec
 
 SUSPECT, DRAINING = fleet_pb2.AGENT_STATE_SUSPECT, fleet_pb2.AGENT_STATE_DRAINING
 LOST = fleet_pb2.AGENT_STATE_LOST
-
-
-class MemberEvent(NamedTuple):
-    """An event about a member. Coordinators that see the same change give its event the same id."""
-
-    message: Message
-    key: str
-    id: str
-
-    @property
-    def topic(self) -> str:
-        return self.message.DESCRIPTOR.full_name
 
 
 class _Known(NamedTuple):
@@ -48,7 +36,7 @@ class MemberChanges:
         """Begin with these, without events."""
         self._known = {agent.id: _Known(_member(agent), agent.state, 0) for agent in agents}
 
-    def changed(self, agent: fleet_pb2.Agent, *, here: bool) -> Iterator[MemberEvent]:
+    def changed(self, agent: fleet_pb2.Agent, *, here: bool) -> Iterator[LifecycleEvent]:
         """An agent is new, or has changed.
 
         Args:
@@ -69,7 +57,7 @@ class MemberChanges:
         if begins:
             yield _event(Draining(member=member), member, drains)
 
-    def gone(self, agent_id: str, state: fleet_pb2.AgentState | None) -> Iterator[MemberEvent]:
+    def gone(self, agent_id: str, state: fleet_pb2.AgentState | None) -> Iterator[LifecycleEvent]:
         """An agent takes no part any more.
 
         Args:
@@ -91,6 +79,5 @@ def _member(agent: fleet_pb2.Agent) -> lifecycle_pb2.Member:
     )
 
 
-def _event(message: Message, member: lifecycle_pb2.Member, count: int = 0) -> MemberEvent:
-    named = f"{message.DESCRIPTOR.name} {member.agent_id} {member.epoch} {count}"
-    return MemberEvent(message, member.agent_id, hashlib.sha256(named.encode()).hexdigest()[:32])
+def _event(message: Message, member: lifecycle_pb2.Member, count: int = 0) -> LifecycleEvent:
+    return event_of(message, member.agent_id, member.agent_id, member.epoch, count)

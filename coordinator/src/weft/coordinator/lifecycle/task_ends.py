@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import cast
 
-from weft.coordinator.lifecycle.member_changes import MemberEvent
+from weft.coordinator.lifecycle.lifecycle_event import LifecycleEvent, event_of
 from weft.coordinator.store.records import TaskRecord
 from weft.rpc.times import timestamp
 from weft.v1 import lifecycle_pb2, task_pb2
 
 
-def end_of(record: TaskRecord) -> MemberEvent:
+def end_of(record: TaskRecord) -> LifecycleEvent:
     """The event of a task's end. Each coordinator that sees the end makes the same one."""
     message = lifecycle_pb2.TaskEnded(
         task_id=record.task_id,
@@ -26,5 +25,4 @@ def end_of(record: TaskRecord) -> MemberEvent:
     )
     if record.started_at is not None:
         message.start_time.CopyFrom(timestamp(record.started_at))
-    named = f"TaskEnded {record.task_id} {record.attempt} {record.finished_at}"
-    return MemberEvent(message, record.task_id, hashlib.sha256(named.encode()).hexdigest()[:32])
+    return event_of(message, record.task_id, record.task_id, record.attempt, record.finished_at)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from weft.coordinator.alerts.alert_part import AlertPart, AlertSources
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.commands.command_part import CommandPart
 from weft.coordinator.events.event_part import EventPart
 from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.groups.group_part import GroupPart
 from weft.coordinator.identity.makers import Makers
 from weft.coordinator.lifecycle.lifecycle_part import FollowEnds, LifecyclePart
@@ -39,19 +41,36 @@ class MeshTools(NamedTuple):
     once: CoordinatorParts
     name: str
     follow_ends: FollowEnds
+    explainer: QueueExplainer
 
 
 def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, tuple[MeshPart, ...]]:
     """The logs and the commands, which sessions answer to, and all parts, in the order in which they start and stop."""
-    store, settings, edge, submissions, sessions, register, state, usage, once, name, follow_ends = tools
+    (
+        store,
+        settings,
+        edge,
+        submissions,
+        sessions,
+        register,
+        state,
+        usage,
+        once,
+        name,
+        follow_ends,
+        explainer,
+    ) = tools
     logs = LogPart(store, sessions, register, settings, edge)
     commands = CommandPart(store, sessions, register, state.fleet, settings, edge)
     schedules = SchedulePart(store, submissions, settings.cancel_grace_s, edge, makers)
     groups = GroupPart(store, submissions, settings, edge, makers)
     events = EventPart(store, state.contracts, submissions, settings, edge, makers)
     lifecycle = LifecyclePart(store, register, events.feeds, once.coordinator_id, follow_ends)
+    budgets, old_s = usage.keeper.book, settings.alert_queue_s
+    sources = AlertSources(register, explainer, budgets, lifecycle.wants, old_s)
+    alerts = AlertPart(store, sources, once.coordinator_id)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
-    pools = PoolPart(store, register, sessions, home)
+    pools = PoolPart(store, register, sessions, home, lifecycle.publish)
     state_part = StatePart(state, settings.stalled_stream_s)
-    parts = logs, commands, schedules, groups, lifecycle, events, pools, state_part, usage
+    parts = logs, commands, schedules, groups, lifecycle, events, pools, state_part, usage, alerts
     return logs, commands, parts

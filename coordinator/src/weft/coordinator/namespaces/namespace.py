@@ -160,7 +160,7 @@ class Namespace(StoreEvents, SessionEvents):
             submissions,
         )
         own = self._sessions, self._register, state, self._usage, self._once, self._name, self.follow_ends
-        return MeshTools(store, self._settings, self._edge, submissions, *own)
+        return MeshTools(store, self._settings, self._edge, submissions, *own, self._explainer)
 
     def _make_counters(self) -> tuple[UsagePart, AttemptOutcomes]:
         """What counts the ends of attempts, and what they have used."""

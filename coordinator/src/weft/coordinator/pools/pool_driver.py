@@ -198,9 +198,10 @@ class PoolDriver:
                 log.info("pool.gone", pool=pool.name)
             self.rows_changed()
             return False
-        if pool == pool_of(row):
+        before = pool_of(row)
+        if pool == before:
             return True
-        stored = await self._table.put(pool, row.revision)
+        stored = await self._table.put(before, pool, row.revision)
         # Soon, since members that are to be stopped are only noted by now.
         self.rows_changed()
         return bool(stored)

@@ -15,6 +15,7 @@ from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.pools.member_start import MemberJoin, MemberStart, own_target, tls_variables
 from weft.coordinator.pools.pool_codec import KIND
 from weft.coordinator.pools.pool_driver import FleetAccess, PoolDriver
+from weft.coordinator.pools.pool_news import PoolNews, Publish
 from weft.coordinator.pools.pool_plan import Load, SeenAgent
 from weft.coordinator.pools.pool_service import FleetService
 from weft.coordinator.pools.pool_table import PoolTable
@@ -51,7 +52,14 @@ class PoolHome(NamedTuple):
 class PoolPart(MeshPart):
     """The pools of a mesh."""
 
-    def __init__(self, store: Store, register: AgentRegister, sessions: Sessions, home: PoolHome) -> None:
+    def __init__(
+        self,
+        store: Store,
+        register: AgentRegister,
+        sessions: Sessions,
+        home: PoolHome,
+        publish: Publish,
+    ) -> None:
         self._store, self._register, self._sessions = store, register, sessions
         settings, identity = home.settings, home.identity
         setting = ProviderSetting(
@@ -62,7 +70,7 @@ class PoolPart(MeshPart):
         )
         self._drivers: dict[str, PoolDriver] = {}
         known = known_providers(settings.pool_providers, setting)
-        table = PoolTable(store)
+        table = PoolTable(store, PoolNews(publish))
         joining = MemberJoin(
             lambda: settings.pool_target or own_target(home.address()),
             home.namespace,

@@ -54,7 +54,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
     async def CreatePool(
         self, request: pool_pb2.CreatePoolRequest, context: Context
     ) -> pool_pb2.CreatePoolResponse:
-        pool, existed = await self._create(request.name, request.spec)
+        pool, existed = await self._create(request.name, request.spec, context)
         return pool_pb2.CreatePoolResponse(pool=pool, existed=existed)
 
     @guard.unary
@@ -69,10 +69,12 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             idle_stop=request.idle_stop if request.HasField("idle_stop") else None,
         )
         name = request.name or f"launched-{secrets.token_hex(4)}"
-        pool, existed = await self._create(name, spec)
+        pool, existed = await self._create(name, spec, context)
         return pool_pb2.LaunchAgentsResponse(pool=pool, existed=existed)
 
-    async def _create(self, name: str, spec: pool_pb2.PoolSpec) -> tuple[pool_pb2.Pool, bool]:
+    async def _create(
+        self, name: str, spec: pool_pb2.PoolSpec, context: Context
+    ) -> tuple[pool_pb2.Pool, bool]:
         check_pool_name(name)
         check_pool_spec(spec)
         self._check_provider(spec.template)
@@ -89,7 +91,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             state=pool_pb2.POOL_STATE_CHANGING,
         )
         pool.wanted = wanted_size(pool)
-        known = await self._table.create(pool)
+        known = await self._table.create(pool, self._edge.caller(context).subject)
         if known is None:
             return pool, False
         if known.spec != spec or known.deleting:
@@ -155,7 +157,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             pool.idle = False
             return True
 
-        return pool_pb2.ScalePoolResponse(pool=await self._change(request.name, scale))
+        return pool_pb2.ScalePoolResponse(pool=await self._change(request.name, scale, context))
 
     @guard.unary
     async def PausePool(
@@ -172,7 +174,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             pool.paused, pool.frozen, pool.pause_reason = True, request.freeze, request.reason
             return True
 
-        return pool_pb2.PausePoolResponse(pool=await self._change(request.name, pause))
+        return pool_pb2.PausePoolResponse(pool=await self._change(request.name, pause, context))
 
     def _check_freezes(self, pool: pool_pb2.Pool) -> None:
         """
@@ -197,7 +199,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             pool.ClearField("retry_time")
             return True
 
-        return pool_pb2.ResumePoolResponse(pool=await self._change(request.name, resume))
+        return pool_pb2.ResumePoolResponse(pool=await self._change(request.name, resume, context))
 
     @guard.unary
     async def RestartPool(
@@ -209,7 +211,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             new_version(pool, None)
             return True
 
-        return pool_pb2.RestartPoolResponse(pool=await self._change(request.name, restart))
+        return pool_pb2.RestartPoolResponse(pool=await self._change(request.name, restart, context))
 
     @guard.unary
     async def UpdatePool(
@@ -239,7 +241,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             pool.percent, pool.rolling = percent, True
             return True
 
-        return pool_pb2.UpdatePoolResponse(pool=await self._change(request.name, update))
+        return pool_pb2.UpdatePoolResponse(pool=await self._change(request.name, update, context))
 
     @guard.unary
     async def RollBackPool(
@@ -248,7 +250,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
         def back(pool: pool_pb2.Pool) -> bool:
             return roll_back(pool, "an operator went back")
 
-        return pool_pb2.RollBackPoolResponse(pool=await self._change(request.name, back))
+        return pool_pb2.RollBackPoolResponse(pool=await self._change(request.name, back, context))
 
     @guard.unary
     async def StopPool(
@@ -258,7 +260,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             changes, pool.stopped = not pool.stopped, True
             return changes
 
-        return pool_pb2.StopPoolResponse(pool=await self._change(request.name, stop))
+        return pool_pb2.StopPoolResponse(pool=await self._change(request.name, stop, context))
 
     @guard.unary
     async def DeletePool(
@@ -268,10 +270,10 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
 
         def delete(pool: pool_pb2.Pool) -> bool:
             changes, pool.deleting = not pool.deleting, True
-            pool.state = pool_pb2.POOL_STATE_DELETING
+            pool.state, pool.wanted = pool_pb2.POOL_STATE_DELETING, wanted_size(pool)
             return changes
 
-        pool = await self._table.change(request.name, delete)
+        pool = await self._table.change(request.name, delete, self._edge.caller(context).subject)
         if not pool.members and pool.spec.template.provider not in self._providers:
             # Nobody may be there to look at it.
             await self._remove(request.name)
@@ -285,7 +287,9 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
         if pool.deleting and not pool.members:
             await self._table.delete(name, revision)
 
-    async def _change(self, name: str, change: Callable[[pool_pb2.Pool], bool]) -> pool_pb2.Pool:
+    async def _change(
+        self, name: str, change: Callable[[pool_pb2.Pool], bool], context: Context
+    ) -> pool_pb2.Pool:
         """Change what a pool should be.
 
         Raises:
@@ -307,7 +311,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             pool.state, pool.wanted = pool_pb2.POOL_STATE_CHANGING, wanted_size(pool)
             return True
 
-        return await self._table.change(name, changed)
+        return await self._table.change(name, changed, self._edge.caller(context).subject)
 
     @guard.unary
     async def ListPoolProviders(

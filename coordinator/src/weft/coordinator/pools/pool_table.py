@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from weft.coordinator.pools.pool_codec import KIND
+from weft.coordinator.pools.pool_news import PoolNews
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.table_store import (
     RowConflict,
@@ -32,8 +33,8 @@ def pool_of(row: TableRow) -> pool_pb2.Pool:
 class PoolTable:
     """The pools of a store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, news: PoolNews) -> None:
+        self._store, self._news = store, news
 
     def now(self) -> float:
         return self._store.now()
@@ -49,7 +50,7 @@ class PoolTable:
             raise refusals.pool_not_found(name)
         return pool_of(row), row.revision
 
-    async def create(self, pool: pool_pb2.Pool) -> pool_pb2.Pool | None:
+    async def create(self, pool: pool_pb2.Pool, caller: str = "") -> pool_pb2.Pool | None:
         """Store a new pool; returns the one that has its name already, if there is one.
 
         Raises:
@@ -64,14 +65,18 @@ class PoolTable:
                     f"there are {result.limit} pools, the most that are allowed: delete some"
                 )
             if not isinstance(result, RowConflict):
+                self._news.stored(None, pool, result, self.now(), caller)
                 return None
             (row,) = await self._store.get_rows(KIND, [pool.name])
             if row is not None:
                 return pool_of(row)
         raise _contended(pool.name)
 
-    async def change(self, name: str, change: Change) -> pool_pb2.Pool:
+    async def change(self, name: str, change: Change, caller: str = "") -> pool_pb2.Pool:
         """Change a pool; returns it as it is then.
+
+        Args:
+            caller: who asks for that.
 
         Raises:
             NotFound: POOL_NOT_FOUND.
@@ -79,15 +84,20 @@ class PoolTable:
         """
         for _ in range(_TRIES):
             pool, revision = await self.read(name)
-            if not change(pool) or await self.put(pool, revision):
+            before = pool_pb2.Pool()
+            before.CopyFrom(pool)
+            if not change(pool) or await self.put(before, pool, revision, caller):
                 return pool
         raise _contended(name)
 
-    async def put(self, pool: pool_pb2.Pool, revision: int) -> int:
+    async def put(self, before: pool_pb2.Pool, pool: pool_pb2.Pool, revision: int, caller: str = "") -> int:
         """Store a changed pool; returns its new revision. 0: somebody else has changed it since."""
         put = RowPut(KIND, pool.name, pool.SerializeToString(), expected=revision)
         (result,) = await self._store.put_rows([put])
-        return 0 if isinstance(result, RowConflict | TooManyRows) else result
+        if isinstance(result, RowConflict | TooManyRows):
+            return 0
+        self._news.stored(before, pool, result, self.now(), caller)
+        return result
 
     async def delete(self, name: str, revision: int) -> bool:
         """Delete a pool of which nothing is left. False: somebody has changed it since."""

@@ -1,8 +1,9 @@
-// Lifecycle: what coordinators publish about members and tasks of a mesh, as events whose topics are these message types.
+// Lifecycle: what coordinators publish about members, tasks, pools and alerts of a mesh, as events whose topics are these message types.
 //
 // Such events are published while somebody follows their topic, or did within the last two minutes: otherwise they cost nothing. At another
 // coordinator that begins within a second. Each change is one event, whichever coordinators have seen it, and the key of an event is the agent's
-// id. Events of one agent that come from two coordinators may be in another order than the changes: compare `epoch`, which only grows.
+// id, unless its message says otherwise. Events of one agent that come from two coordinators may be in another order than the changes: compare
+// `epoch`, which only grows.
 //
 // They tell what has happened. For what is now, ask ListAgents or WatchAgents.
 
@@ -29,6 +30,71 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// What an alert is about.
+type AlertKind int32
+
+const (
+	// Not set.
+	AlertKind_ALERT_KIND_UNSPECIFIED AlertKind = 0
+	// For 10 s, tasks of a queue have waited that no agent will take unless somebody acts. The subject is the method, with what its tasks require.
+	AlertKind_ALERT_KIND_NO_AGENT AlertKind = 1
+	// The oldest ready task of a queue has waited for longer than the setting `alert_queue_s`. The subject is as in NO_AGENT, which it gives way to.
+	AlertKind_ALERT_KIND_QUEUE_OLD AlertKind = 2
+	// The attempts of an agent keep failing, and it gets few tasks. The subject is its id.
+	AlertKind_ALERT_KIND_AGENT_FAILING AlertKind = 3
+	// For 10 s, a pool's members have not become ready, or its provider has not answered. The subject is its name.
+	AlertKind_ALERT_KIND_POOL_FAILING AlertKind = 4
+	// A budget is spent. The subject is its name.
+	AlertKind_ALERT_KIND_BUDGET_SPENT AlertKind = 5
+)
+
+// Enum value maps for AlertKind.
+var (
+	AlertKind_name = map[int32]string{
+		0: "ALERT_KIND_UNSPECIFIED",
+		1: "ALERT_KIND_NO_AGENT",
+		2: "ALERT_KIND_QUEUE_OLD",
+		3: "ALERT_KIND_AGENT_FAILING",
+		4: "ALERT_KIND_POOL_FAILING",
+		5: "ALERT_KIND_BUDGET_SPENT",
+	}
+	AlertKind_value = map[string]int32{
+		"ALERT_KIND_UNSPECIFIED":   0,
+		"ALERT_KIND_NO_AGENT":      1,
+		"ALERT_KIND_QUEUE_OLD":     2,
+		"ALERT_KIND_AGENT_FAILING": 3,
+		"ALERT_KIND_POOL_FAILING":  4,
+		"ALERT_KIND_BUDGET_SPENT":  5,
+	}
+)
+
+func (x AlertKind) Enum() *AlertKind {
+	p := new(AlertKind)
+	*p = x
+	return p
+}
+
+func (x AlertKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AlertKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_weft_v1_lifecycle_proto_enumTypes[0].Descriptor()
+}
+
+func (AlertKind) Type() protoreflect.EnumType {
+	return &file_weft_v1_lifecycle_proto_enumTypes[0]
+}
+
+func (x AlertKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AlertKind.Descriptor instead.
+func (AlertKind) EnumDescriptor() ([]byte, []int) {
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{0}
+}
 
 // An agent, as it was at a change.
 type Member struct {
@@ -526,6 +592,263 @@ func (x *TaskEnded) GetEndTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// A pool is to have another number of members. An event of it is missing if its coordinator dies in that moment. Its key is the pool's name.
+type PoolScaled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pool.
+	Pool string `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	// How many members it should have now.
+	Size uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// How many it should have had before. 0 of one that was just created.
+	PreviousSize uint32 `protobuf:"varint,3,opt,name=previous_size,json=previousSize,proto3" json:"previous_size,omitempty"`
+	// Why, for people: an operator asked, the work needs it, there is none.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who asked: the name of the operator's token, or as an outside issuer names them. Empty: weft itself, or nobody asks who calls.
+	Caller        string `protobuf:"bytes,5,opt,name=caller,proto3" json:"caller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolScaled) Reset() {
+	*x = PoolScaled{}
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolScaled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolScaled) ProtoMessage() {}
+
+func (x *PoolScaled) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolScaled.ProtoReflect.Descriptor instead.
+func (*PoolScaled) Descriptor() ([]byte, []int) {
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PoolScaled) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *PoolScaled) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *PoolScaled) GetPreviousSize() uint32 {
+	if x != nil {
+		return x.PreviousSize
+	}
+	return 0
+}
+
+func (x *PoolScaled) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PoolScaled) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+// Something that somebody should look at.
+type Alert struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is about.
+	Kind AlertKind `protobuf:"varint,1,opt,name=kind,proto3,enum=weft.v1.AlertKind" json:"kind,omitempty"`
+	// Of what: a queue, an agent, a pool, a budget.
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// What is wrong, for people, as it was when the alert fired.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// When it fired.
+	FireTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=fire_time,json=fireTime,proto3" json:"fire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Alert) Reset() {
+	*x = Alert{}
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Alert) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Alert) ProtoMessage() {}
+
+func (x *Alert) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Alert.ProtoReflect.Descriptor instead.
+func (*Alert) Descriptor() ([]byte, []int) {
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Alert) GetKind() AlertKind {
+	if x != nil {
+		return x.Kind
+	}
+	return AlertKind_ALERT_KIND_UNSPECIFIED
+}
+
+func (x *Alert) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Alert) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Alert) GetFireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FireTime
+	}
+	return nil
+}
+
+// An alert has begun to hold. One coordinator at a time looks every few seconds, while somebody follows this topic or AlertResolved; the first
+// look of all fires what holds then. The event comes at least once: the same alert has the same `fire_time`. Its key is kind and subject.
+type AlertFired struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alert.
+	Alert         *Alert `protobuf:"bytes,1,opt,name=alert,proto3" json:"alert,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlertFired) Reset() {
+	*x = AlertFired{}
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlertFired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlertFired) ProtoMessage() {}
+
+func (x *AlertFired) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlertFired.ProtoReflect.Descriptor instead.
+func (*AlertFired) Descriptor() ([]byte, []int) {
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AlertFired) GetAlert() *Alert {
+	if x != nil {
+		return x.Alert
+	}
+	return nil
+}
+
+// An alert has not held for 10 s. Its key is that of AlertFired.
+type AlertResolved struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The alert, as it fired.
+	Alert *Alert `protobuf:"bytes,1,opt,name=alert,proto3" json:"alert,omitempty"`
+	// When it was resolved.
+	ResolveTime   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=resolve_time,json=resolveTime,proto3" json:"resolve_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlertResolved) Reset() {
+	*x = AlertResolved{}
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlertResolved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlertResolved) ProtoMessage() {}
+
+func (x *AlertResolved) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlertResolved.ProtoReflect.Descriptor instead.
+func (*AlertResolved) Descriptor() ([]byte, []int) {
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AlertResolved) GetAlert() *Alert {
+	if x != nil {
+		return x.Alert
+	}
+	return nil
+}
+
+func (x *AlertResolved) GetResolveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ResolveTime
+	}
+	return nil
+}
+
 var File_weft_v1_lifecycle_proto protoreflect.FileDescriptor
 
 const file_weft_v1_lifecycle_proto_rawDesc = "" +
@@ -567,7 +890,32 @@ const file_weft_v1_lifecycle_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTimeB|\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x89\x01\n" +
+	"\n" +
+	"PoolScaled\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\x12#\n" +
+	"\rprevious_size\x18\x03 \x01(\rR\fpreviousSize\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06caller\x18\x05 \x01(\tR\x06caller\"\x96\x01\n" +
+	"\x05Alert\x12&\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x12.weft.v1.AlertKindR\x04kind\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x127\n" +
+	"\tfire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bfireTime\"2\n" +
+	"\n" +
+	"AlertFired\x12$\n" +
+	"\x05alert\x18\x01 \x01(\v2\x0e.weft.v1.AlertR\x05alert\"t\n" +
+	"\rAlertResolved\x12$\n" +
+	"\x05alert\x18\x01 \x01(\v2\x0e.weft.v1.AlertR\x05alert\x12=\n" +
+	"\fresolve_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vresolveTime*\xb2\x01\n" +
+	"\tAlertKind\x12\x1a\n" +
+	"\x16ALERT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13ALERT_KIND_NO_AGENT\x10\x01\x12\x18\n" +
+	"\x14ALERT_KIND_QUEUE_OLD\x10\x02\x12\x1c\n" +
+	"\x18ALERT_KIND_AGENT_FAILING\x10\x03\x12\x1b\n" +
+	"\x17ALERT_KIND_POOL_FAILING\x10\x04\x12\x1b\n" +
+	"\x17ALERT_KIND_BUDGET_SPENT\x10\x05B|\n" +
 	"\vcom.weft.v1B\x0eLifecycleProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -582,36 +930,47 @@ func file_weft_v1_lifecycle_proto_rawDescGZIP() []byte {
 	return file_weft_v1_lifecycle_proto_rawDescData
 }
 
-var file_weft_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_weft_v1_lifecycle_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_weft_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_weft_v1_lifecycle_proto_goTypes = []any{
-	(*Member)(nil),                // 0: weft.v1.Member
-	(*AgentJoined)(nil),           // 1: weft.v1.AgentJoined
-	(*AgentDraining)(nil),         // 2: weft.v1.AgentDraining
-	(*AgentSuspect)(nil),          // 3: weft.v1.AgentSuspect
-	(*AgentLost)(nil),             // 4: weft.v1.AgentLost
-	(*AgentLeft)(nil),             // 5: weft.v1.AgentLeft
-	(*CoordinatorStopping)(nil),   // 6: weft.v1.CoordinatorStopping
-	(*TaskEnded)(nil),             // 7: weft.v1.TaskEnded
-	nil,                           // 8: weft.v1.Member.LabelsEntry
-	(TaskState)(0),                // 9: weft.v1.TaskState
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(AlertKind)(0),                // 0: weft.v1.AlertKind
+	(*Member)(nil),                // 1: weft.v1.Member
+	(*AgentJoined)(nil),           // 2: weft.v1.AgentJoined
+	(*AgentDraining)(nil),         // 3: weft.v1.AgentDraining
+	(*AgentSuspect)(nil),          // 4: weft.v1.AgentSuspect
+	(*AgentLost)(nil),             // 5: weft.v1.AgentLost
+	(*AgentLeft)(nil),             // 6: weft.v1.AgentLeft
+	(*CoordinatorStopping)(nil),   // 7: weft.v1.CoordinatorStopping
+	(*TaskEnded)(nil),             // 8: weft.v1.TaskEnded
+	(*PoolScaled)(nil),            // 9: weft.v1.PoolScaled
+	(*Alert)(nil),                 // 10: weft.v1.Alert
+	(*AlertFired)(nil),            // 11: weft.v1.AlertFired
+	(*AlertResolved)(nil),         // 12: weft.v1.AlertResolved
+	nil,                           // 13: weft.v1.Member.LabelsEntry
+	(TaskState)(0),                // 14: weft.v1.TaskState
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_weft_v1_lifecycle_proto_depIdxs = []int32{
-	8,  // 0: weft.v1.Member.labels:type_name -> weft.v1.Member.LabelsEntry
-	0,  // 1: weft.v1.AgentJoined.member:type_name -> weft.v1.Member
-	0,  // 2: weft.v1.AgentDraining.member:type_name -> weft.v1.Member
-	0,  // 3: weft.v1.AgentSuspect.member:type_name -> weft.v1.Member
-	0,  // 4: weft.v1.AgentLost.member:type_name -> weft.v1.Member
-	0,  // 5: weft.v1.AgentLeft.member:type_name -> weft.v1.Member
-	9,  // 6: weft.v1.TaskEnded.state:type_name -> weft.v1.TaskState
-	10, // 7: weft.v1.TaskEnded.create_time:type_name -> google.protobuf.Timestamp
-	10, // 8: weft.v1.TaskEnded.start_time:type_name -> google.protobuf.Timestamp
-	10, // 9: weft.v1.TaskEnded.end_time:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	13, // 0: weft.v1.Member.labels:type_name -> weft.v1.Member.LabelsEntry
+	1,  // 1: weft.v1.AgentJoined.member:type_name -> weft.v1.Member
+	1,  // 2: weft.v1.AgentDraining.member:type_name -> weft.v1.Member
+	1,  // 3: weft.v1.AgentSuspect.member:type_name -> weft.v1.Member
+	1,  // 4: weft.v1.AgentLost.member:type_name -> weft.v1.Member
+	1,  // 5: weft.v1.AgentLeft.member:type_name -> weft.v1.Member
+	14, // 6: weft.v1.TaskEnded.state:type_name -> weft.v1.TaskState
+	15, // 7: weft.v1.TaskEnded.create_time:type_name -> google.protobuf.Timestamp
+	15, // 8: weft.v1.TaskEnded.start_time:type_name -> google.protobuf.Timestamp
+	15, // 9: weft.v1.TaskEnded.end_time:type_name -> google.protobuf.Timestamp
+	0,  // 10: weft.v1.Alert.kind:type_name -> weft.v1.AlertKind
+	15, // 11: weft.v1.Alert.fire_time:type_name -> google.protobuf.Timestamp
+	10, // 12: weft.v1.AlertFired.alert:type_name -> weft.v1.Alert
+	10, // 13: weft.v1.AlertResolved.alert:type_name -> weft.v1.Alert
+	15, // 14: weft.v1.AlertResolved.resolve_time:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_lifecycle_proto_init() }
@@ -625,13 +984,14 @@ func file_weft_v1_lifecycle_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_lifecycle_proto_rawDesc), len(file_weft_v1_lifecycle_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   9,
+			NumEnums:      1,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_weft_v1_lifecycle_proto_goTypes,
 		DependencyIndexes: file_weft_v1_lifecycle_proto_depIdxs,
+		EnumInfos:         file_weft_v1_lifecycle_proto_enumTypes,
 		MessageInfos:      file_weft_v1_lifecycle_proto_msgTypes,
 	}.Build()
 	File_weft_v1_lifecycle_proto = out.File
