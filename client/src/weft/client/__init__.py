@@ -102,7 +102,7 @@ from weft.rpc.task_policy.method_options import Lock, RunLimit
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
-    from weft.client.event_subscriptions import Subscription, Subscriptions
+    from weft.client.event_subscriptions import ConsumedEvent, Subscription, Subscriptions
     from weft.client.events import Event, Events, NewEvent, Published, Topic
     from weft.client.mesh_namespaces import MeshNamespaces, NamespaceInfo
 
@@ -111,7 +111,7 @@ __version__ = VERSION
 # What not every client needs is imported when it is asked for.
 _LATER = {
     **dict.fromkeys(("Event", "Events", "NewEvent", "Published", "Topic"), "events"),
-    **dict.fromkeys(("Subscription", "Subscriptions"), "event_subscriptions"),
+    **dict.fromkeys(("ConsumedEvent", "Subscription", "Subscriptions"), "event_subscriptions"),
     **dict.fromkeys(("MeshNamespaces", "NamespaceInfo"), "mesh_namespaces"),
 }
 
@@ -138,6 +138,7 @@ __all__ = [
     "Cancelled",
     "ChildProcess",
     "CommandOutcome",
+    "ConsumedEvent",
     "CoordinatorStats",
     "Cron",
     "DataLoss",

@@ -31,7 +31,9 @@ class ConsumerStream:
         self._call: Any = api.open_bidi(method)
         self._acknowledged: list[int] = []
         self._news = asyncio.Event()
-        self._writer = asyncio.get_running_loop().create_task(self._write(first), name="acknowledgements")
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+        self._writer = self._loop.create_task(self._write(first), name="acknowledgements")
 
     async def responses(self) -> AsyncIterator[pb.ConsumeEventsResponse]:
         """What the coordinator sends.
@@ -51,19 +53,26 @@ class ConsumerStream:
             )
 
     def acknowledge(self, sequence: int) -> None:
-        """An event was dealt with."""
+        """An event was dealt with. From any thread; does nothing when the stream has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._note, sequence)
+
+    def _note(self, sequence: int) -> None:
         self._acknowledged.append(sequence)
         self._news.set()
 
     async def close(self) -> None:
-        """Send what is to be acknowledged, and end the stream. Bounded in time."""
+        """Send what is to be acknowledged, and wait until the coordinator has it and ends the stream. Bounded in time."""
         try:
-            if not self._call.done() and not self._writer.done():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(CLOSE_S):
-                        while self._acknowledged and not self._writer.done():
-                            self._news.set()
-                            await asyncio.sleep(PACE_S)
+            with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                async with asyncio.timeout(0 if self._call.done() else CLOSE_S):
+                    # Acknowledgements of this moment are noted first.
+                    await asyncio.sleep(0)
+                    self._closing = True
+                    self._news.set()
+                    await asyncio.shield(self._writer)
+                    while await self._call.read() is not grpc.aio.EOF:
+                        pass
         finally:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
@@ -73,10 +82,12 @@ class ConsumerStream:
         # The reader has the status of a stream that has ended.
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._call.write(first)
-            while True:
+            while not self._closing:
                 await self._news.wait()
-                await asyncio.sleep(PACE_S)
+                if not self._closing:
+                    await asyncio.sleep(PACE_S)
                 self._news.clear()
                 while some := self._acknowledged[:MOST]:
                     await self._call.write(pb.ConsumeEventsRequest(acknowledged=some))
                     del self._acknowledged[: len(some)]
+            await self._call.done_writing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
@@ -119,6 +119,23 @@ class Event(Generic[M]):
 
     def __repr__(self) -> str:
         return f"<Event {self.topic} {self.sequence}>"
+
+
+class ConsumedEvent(Event[M]):
+    """An event of a subscription that consumers share."""
+
+    __slots__ = ("_acknowledge",)
+
+    def __init__(
+        self, proto: event_pb2.Event, kind: type[Message] | None, acknowledge: Callable[[int], None]
+    ) -> None:
+        super().__init__(proto, kind)
+        self._acknowledge = acknowledge
+
+    def acknowledge(self) -> None:
+        """Acknowledge it now, and not when the next one is asked for: it comes to no consumer again. From any thread, and in any order: a
+        part of the topic goes on after its first unacknowledged event. Twice is harmless."""
+        self._acknowledge(self.proto.sequence)
 
 
 @dataclass(frozen=True, slots=True)

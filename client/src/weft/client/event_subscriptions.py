@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from weft.client.api import Api, Patience
 from weft.client.consumer_stream import ConsumerStream
-from weft.client.event_snapshot import Event, Subscription, topic_of
+from weft.client.event_snapshot import ConsumedEvent, Subscription, topic_of
 from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
 from weft.client.schedule_snapshot import aware
@@ -21,7 +21,7 @@ from weft.rpc import refusals
 from weft.rpc.times import timestamp
 from weft.v1 import event_pb2 as pb
 
-__all__ = ["Subscription", "Subscriptions"]
+__all__ = ["ConsumedEvent", "Subscription", "Subscriptions"]
 
 Msg = TypeVar("Msg", bound=Message)
 
@@ -93,7 +93,7 @@ class Subscriptions:
         since: datetime | None = None,
         partitions: int = 0,
         max_unacknowledged: int = 0,
-    ) -> AsyncGenerator[Event[Msg]]: ...
+    ) -> AsyncGenerator[ConsumedEvent[Msg]]: ...
     @overload
     def consume(
         self,
@@ -105,7 +105,7 @@ class Subscriptions:
         since: datetime | None = None,
         partitions: int = 0,
         max_unacknowledged: int = 0,
-    ) -> AsyncGenerator[Event[bytes]]: ...
+    ) -> AsyncGenerator[ConsumedEvent[bytes]]: ...
     async def consume(
         self,
         name: str,
@@ -116,7 +116,7 @@ class Subscriptions:
         since: datetime | None = None,
         partitions: int = 0,
         max_unacknowledged: int = 0,
-    ) -> AsyncGenerator[Event[Any]]:
+    ) -> AsyncGenerator[ConsumedEvent[Any]]:
         """Take the events of a topic by a subscription of this name, which is made if there is none. It keeps the place: each event reaches
         some consumer of the name at least once, in order by key.
 
@@ -125,7 +125,7 @@ class Subscriptions:
                     await send_mail(event.message)
 
         All consumers of a name share its events by key. An event is acknowledged when the next one is asked for: what is not, goes to another
-        consumer when this one ends. Close it when done.
+        consumer when this one ends. `event.acknowledge()` does it earlier. Close it when done.
 
         Args:
             name: as for `create`.
@@ -151,8 +151,9 @@ class Subscriptions:
                 async for response in stream.responses():
                     patience.renew()
                     for event in response.events:
-                        yield Event(event, message_class)
-                        stream.acknowledge(event.sequence)
+                        consumed = ConsumedEvent[Any](event, message_class, stream.acknowledge)
+                        yield consumed
+                        consumed.acknowledge()
                 await patience.wait_after(refusals.unreachable(f"the stream of subscription {name} ended"))
             except asyncio.CancelledError:
                 self._api.home.check_cut_off()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +11,18 @@ from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target, key_values
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
+from weft.cli.events.consume_command import consume
+from weft.cli.events.event_options import (
+    TYPE_HELP,
+    After,
+    Condition,
+    Count,
+    Names,
+    Since,
+    Type,
+    check_start,
+    moment,
+)
 from weft.cli.steering.id_changes import change_names
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, remark
@@ -27,23 +38,6 @@ _HELP = with_examples(
     "weft events tail acme.shop.v1.OrderPlaced",
 )
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
-
-_TYPE_HELP = "The message type: its full name, or the end of that name if it is unique."
-Type = Annotated[str, typer.Argument(metavar="TYPE", help=_TYPE_HELP, autocompletion=completion.topics)]
-Names = Annotated[
-    list[str],
-    typer.Argument(metavar="NAME", help="Names of subscriptions.", autocompletion=completion.subscriptions),
-]
-Condition = Annotated[
-    str,
-    typer.Option(
-        "--filter", metavar="CEL", help="Only events for which this is true, such as `event.total > 100`."
-    ),
-]
-After = Annotated[
-    int | None,
-    typer.Option(metavar="SEQUENCE", min=0, help="Begin after this event; 0: with the oldest kept one."),
-]
 
 
 @app.command()
@@ -104,11 +98,9 @@ def publish(
 def tail(
     kind: Type,
     after: After = None,
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="Begin with the first kept event of this time or later.")
-    ] = "",
+    since: Since = "",
     condition: Condition = "",
-    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="End after so many events.")] = None,
+    count: Count = None,
     target: Target = DEFAULT_TARGET,
     show_secrets: ShowSecrets = False,
     as_json: Json = False,
@@ -120,14 +112,13 @@ def tail(
     from weft.cli.events.event_view import EventView
     from weft.cli.process.command_runner import run
 
-    if after is not None and since:
-        raise Failure("say where to begin: by --after or by --since, not both", status=2)
-    moment = _moment(since) if since else None
+    check_start(after, since)
+    begin = moment(since)
 
     async def work(mesh: Mesh) -> None:
         resolved = await inputs.resolve_message(mesh, kind)
         view, left = EventView(resolved, show_secrets=show_secrets), count
-        async for event in mesh.events.subscribe(resolved.name, after=after, since=moment, filter=condition):
+        async for event in mesh.events.subscribe(resolved.name, after=after, since=begin, filter=condition):
             if event.missed:
                 remark(f"{event.missed} events are left out")
             line(json_text(view.document(event)) if as_json else view.words(event))
@@ -135,6 +126,9 @@ def tail(
                 return
 
     run(target, work)
+
+
+app.command()(consume)
 
 
 @app.command("list")
@@ -147,7 +141,7 @@ def list_events(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="[TYPE]", help=f"{_TYPE_HELP} None: list the topics.", autocompletion=completion.topics
+            metavar="[TYPE]", help=f"{TYPE_HELP} None: list the topics.", autocompletion=completion.topics
         ),
     ] = "",
     after: After = None,
@@ -285,10 +279,10 @@ def seek(
     """Let subscriptions go on at another place. Events become tasks once more."""
     if (after is None) == (not since):
         raise Failure("say where to go on: by --after or by --since", status=2)
-    moment = _moment(since) if since else None
+    begin = moment(since)
     change_names(
         names,
-        lambda mesh, name: mesh.subscriptions.seek(name, after=after, since=moment),
+        lambda mesh, name: mesh.subscriptions.seek(name, after=after, since=begin),
         _shown,
         target,
         as_json=as_json,
@@ -327,14 +321,3 @@ def _print_changed(subscription: Subscription, *, as_json: bool) -> None:
 
 async def _topics(mesh: Mesh) -> list[Topic]:
     return [topic async for topic in mesh.events.topics()]
-
-
-def _moment(text: str) -> datetime:
-    try:
-        # A time without a zone is local time.
-        return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError):
-        raise Failure(
-            f"--since is {text!r}; it must be a time, such as 2030-12-31T23:00 or 2030-12-31T23:00+01:00",
-            status=2,
-        ) from None

@@ -11,7 +11,7 @@ from typing import Any, Unpack, overload
 
 from google.protobuf.message import Message
 
-from weft.client.event_snapshot import Event, Subscription
+from weft.client.event_snapshot import ConsumedEvent, Subscription
 from weft.client.event_subscriptions import Subscriptions
 from weft.client.events import Msg
 from weft.client.methods import AnyMethod
@@ -72,7 +72,7 @@ class SyncSubscriptions:
         since: datetime | None = None,
         partitions: int = 0,
         max_unacknowledged: int = 0,
-    ) -> Generator[Event[Msg]]: ...
+    ) -> Generator[ConsumedEvent[Msg]]: ...
 
     @overload
     def consume(
@@ -85,7 +85,7 @@ class SyncSubscriptions:
         since: datetime | None = None,
         partitions: int = 0,
         max_unacknowledged: int = 0,
-    ) -> Generator[Event[bytes]]: ...
+    ) -> Generator[ConsumedEvent[bytes]]: ...
 
     def consume(
         self,
@@ -97,7 +97,7 @@ class SyncSubscriptions:
         since: datetime | None = None,
         partitions: int = 0,
         max_unacknowledged: int = 0,
-    ) -> Generator[Event[Any]]:
+    ) -> Generator[ConsumedEvent[Any]]:
         """Take the events of a topic by a subscription of this name, which is made if there is none. It keeps the place: each event reaches
         some consumer of the name at least once, in order by key.
 
@@ -106,7 +106,7 @@ class SyncSubscriptions:
                     send_mail(event.message)
 
         All consumers of a name share its events by key. An event is acknowledged when the next one is asked for: what is not, goes to another
-        consumer when this one ends. Close it when done.
+        consumer when this one ends. `event.acknowledge()` does it earlier. Close it when done.
 
         Args:
             name: as for `create`.

@@ -74,6 +74,9 @@ class Consumer:
         self._held_until_s = 0.0
         # Something was acknowledged, or the state has changed.
         self._moved = asyncio.Event()
+        self._finished = False
+        # The wait of `run` for something to do.
+        self._waiting: asyncio.Timeout | None = None
 
     # -- what the consumer and the store say --------------------------------------------------------------------------
 
@@ -87,6 +90,12 @@ class Consumer:
                     break
         self._moved.set()
 
+    def finish(self) -> None:
+        """The consumer goes: let `run` end at once, and others have its parts. From the same loop."""
+        self._finished = True
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(0.0)
+
     # -- its stream ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> AsyncGenerator[tuple[list[SentEvent], int]]:
@@ -99,7 +108,7 @@ class Consumer:
             await self._renew()
             told = len(self._parts)
             yield [], told
-            while True:
+            while not self._finished:
                 loop_s = asyncio.get_running_loop().time()
                 if loop_s >= self._renew_at_s:
                     await self._renew()
@@ -115,12 +124,15 @@ class Consumer:
         """The next events for this consumer; none, if there are none before it is time to renew."""
         wait_s = max(0.0, self._renew_at_s - asyncio.get_running_loop().time())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                if not self._parts or self._unacknowledged >= self._most:
-                    await self._moved.wait()
-                else:
-                    portion = await self._feed.after(self._position, keep_up=False)
-                    return self._own(portion.events, portion.position)
+            try:
+                async with asyncio.timeout(wait_s) as self._waiting:
+                    if not self._parts or self._unacknowledged >= self._most:
+                        await self._moved.wait()
+                    else:
+                        portion = await self._feed.after(self._position, keep_up=False)
+                        return self._own(portion.events, portion.position)
+            finally:
+                self._waiting = None
         return []
 
     def _own(self, events: list[SentEvent], position: int) -> list[SentEvent]:

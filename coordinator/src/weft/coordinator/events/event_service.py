@@ -131,8 +131,12 @@ class EventService(SubscriptionCalls):
         self, consumer: Consumer, asked: AsyncIterator[event_pb2.ConsumeEventsRequest], context: Context
     ) -> None:
         async def acknowledge() -> None:
-            async for request in asked:
-                consumer.acknowledge(request.acknowledged)
+            # Its last word, or a wrong one, ends the stream.
+            try:
+                async for request in asked:
+                    consumer.acknowledge(request.acknowledged)
+            finally:
+                consumer.finish()
 
         headers: tuple[tuple[str, str], ...] | None = ()
         responses = consumer.run()
@@ -140,13 +144,12 @@ class EventService(SubscriptionCalls):
         try:
             async for events, count in responses:
                 if acknowledging.done():
-                    # The consumer has said its last word, or a wrong one.
-                    acknowledging.result()
-                    return
+                    break
                 rest = event_pb2.ConsumeEventsResponse(partitions=count).SerializeToString()
                 wire = b"".join([*(event.wire for event in events), rest])
                 await guard.write(context, wire, self.stalled_stream_s, headers=headers)
                 headers = None
+            await acknowledging
         finally:
             acknowledging.cancel()
             await asyncio.gather(acknowledging, return_exceptions=True)
