@@ -5,6 +5,7 @@ from __future__ import annotations
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
     "cel_expr_python": ("weft/coordinator/events/event_filter",),
+    "cloudevents": ("weft/client/cloud_events", "weft/client/cloud_event_format", "weft/cli/events"),
     "cronsim": ("weft/coordinator/schedules",),
     "cryptography": ("weft/rpc/security/certificates", "weft/rpc/payloads/sealing"),
     "dotenv": ("weft/rpc/process/settings_files",),

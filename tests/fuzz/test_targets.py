@@ -90,6 +90,7 @@ _REASONS = {
     ),
     "a checked option of the command, or a message that a program of the caller reads as its own type": (
         "weft/cli/commands/schedules_command",
+        "weft/cli/events/event_options",
         "weft/cli/events/events_command",
         "weft/cli/commands/worker_commands",
         "weft/client/event_snapshot",

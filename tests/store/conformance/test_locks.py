@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.store.support import METHOD, Harness, StoreFactory, ref
 from weft.coordinator.store.records import LockHolder, Submission
 from weft.coordinator.store.run_limits import LockClaim
@@ -104,6 +106,29 @@ async def test_two_tasks_that_name_locks_in_another_order_both_run(h: Harness) -
         await h.end(claims[0])
         done += 1
     assert done == 40
+
+
+async def test_tasks_of_an_events_key_keep_their_order_when_an_attempt_is_lost(h: Harness) -> None:
+    one, other = await h.agent("a"), await h.agent("b", lease_s=1000.0)
+    ids = await h.submit_many([locked("event:u:k")] * 3)
+    (claimed,) = await h.claim_all(one)
+    # They are parked now, and one is not yet.
+    assert await h.claim_all(other) == []
+    ids += await h.submit_many([locked("event:u:k")])
+    # Its handler has crashed: it is the first one, also while that is stored.
+    _, between = await asyncio.gather(h.end(claimed, crashed=True), h.claim_all(other))
+    (claimed,) = between or await h.claim_all(one)
+    assert (claimed.task_id, claimed.attempt) == (ids[0], 2)
+    if between:
+        await h.store.release(other, [ref(claimed)])
+        (claimed,) = await h.claim_all(one)
+    # Its agent is lost. It may be the only one.
+    await h.pass_time(11.0)
+    assert {queue.avoid for queue in h.store.ready_depths()} == {""}
+    for expected in ids:
+        (claimed,) = await h.claim_all(other)
+        assert claimed.task_id == expected
+        await h.end(claimed)
 
 
 async def test_who_holds_and_who_waits(h: Harness) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target, key_values
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
+from weft.cli.events import cloud_event_files
 from weft.cli.events.consume_command import consume
 from weft.cli.events.event_options import (
     TYPE_HELP,
@@ -29,7 +31,7 @@ from weft.cli.terminal.output import json_text, line, remark
 from weft.cli.terminal.tables import print_rows
 
 if TYPE_CHECKING:
-    from weft.client import Event, Mesh, Subscription, Topic
+    from weft.client import Event, Mesh, Published, Subscription, Topic
     from weft.rpc.contracts.contract_reader import ResolvedMessage
 
 _HELP = with_examples(
@@ -44,15 +46,18 @@ app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 @examples(
     'weft events publish acme.shop.v1.OrderPlaced \'{"order_id": "o-1"}\' --key o-1',
     "weft events publish OrderPlaced @order.json --id o-1-placed",
+    "weft events publish --cloudevent order.json",
 )
 def publish(
-    kind: Type,
+    kind: Annotated[
+        str, typer.Argument(metavar="[TYPE]", help=TYPE_HELP, autocompletion=completion.topics)
+    ] = "",
     message: Annotated[
         str,
         typer.Argument(
-            metavar="JSON|@FILE|-", help="The message as JSON, a file with it, or - for standard input."
+            metavar="[JSON|@FILE|-]", help="The message as JSON, a file with it, or - for standard input."
         ),
-    ],
+    ] = "",
     key: Annotated[
         str,
         typer.Option(metavar="KEY", help="What the event is about: events of one key stay in order."),
@@ -69,6 +74,15 @@ def publish(
         list[str] | None,
         typer.Option("--attribute", metavar="NAME=VALUE", help="An attribute of the event; repeatable."),
     ] = None,
+    cloudevent: Annotated[
+        str,
+        typer.Option(
+            "--cloudevent",
+            metavar="FILE",
+            help="Publish a CloudEvent in JSON, an array of them, or one in protobuf (FILE.binpb); - for standard input. "
+            "TYPE is needed if none of `dataschema` and `type` is a message type.",
+        ),
+    ] = "",
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -76,17 +90,26 @@ def publish(
     from weft.cli.process.command_runner import run
 
     given = dict(key_values(attributes or [], "--attribute"))
-    text = inputs.read_text(message)
+    if cloudevent:
+        if message or key or event_id or given:
+            raise Failure(
+                "a CloudEvent has its own message, key, id and attributes: give its TYPE alone", status=2
+            )
+        events = cloud_event_files.read(cloudevent)
+    elif not kind or not message:
+        raise Failure("give a TYPE and its message as JSON, or --cloudevent FILE", status=2)
+    text = "" if cloudevent else inputs.read_text(message)
 
-    async def work(mesh: Mesh) -> tuple[str, int, bool]:
+    async def work(mesh: Mesh) -> Sequence[Published]:
+        if cloudevent:
+            return await mesh.events.publish_all(await cloud_event_files.to_publish(mesh, events, kind))
         resolved = await inputs.resolve_message(mesh, kind)
         payload = resolved.message_class.FromString(resolved.from_json(text))
-        published = await mesh.events.publish(payload, key=key, event_id=event_id, attributes=given)
-        return published.id, published.sequence, published.existed
+        return [await mesh.events.publish(payload, key=key, event_id=event_id, attributes=given)]
 
-    event_id, sequence, existed = run(target, work)
-    document = {"sequence": sequence, "id": event_id, "existed": existed}
-    line(json_text(document) if as_json else str(sequence))
+    for each in run(target, work):
+        document = {"sequence": each.sequence, "id": each.id, "existed": each.existed}
+        line(json_text(document) if as_json else str(each.sequence))
 
 
 @app.command()
@@ -101,6 +124,9 @@ def tail(
     since: Since = "",
     condition: Condition = "",
     count: Count = None,
+    cloudevents: Annotated[
+        bool, typer.Option("--cloudevents", help="Print each as a CloudEvent in JSON, one a line.")
+    ] = False,
     target: Target = DEFAULT_TARGET,
     show_secrets: ShowSecrets = False,
     as_json: Json = False,
@@ -121,7 +147,10 @@ def tail(
         async for event in mesh.events.subscribe(resolved.name, after=after, since=begin, filter=condition):
             if event.missed:
                 remark(f"{event.missed} events are left out")
-            line(json_text(view.document(event)) if as_json else view.words(event))
+            if cloudevents:
+                line(cloud_event_files.json_line(event, view))
+            else:
+                line(json_text(view.document(event)) if as_json else view.words(event))
             if left is not None and (left := left - 1) == 0:
                 return
 

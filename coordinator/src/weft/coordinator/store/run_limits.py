@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from weft.rpc.task_policy.option_checks import EVENT_ID
 
 # The key expression of a run limit that means: by the fairness key. It is reserved: no field path is read.
 FAIRNESS_KEY = "fairness_key"
@@ -141,3 +143,11 @@ def lock_has_room(*, shared: bool, holders: int, exclusive: bool, waits_longer: 
     if not holders:
         return True
     return shared and not exclusive and not waits_longer
+
+
+def takes_turn(locks: Iterable[LockClaim]) -> bool:
+    """Whether a task keeps its place among those of its lock also after a lost attempt: that of an event's key.
+
+    It is then the first one in its queue. So its next attempt avoids no agent: in a queue of its own, others would overtake it.
+    """
+    return any(lock.name.startswith(EVENT_ID) for lock in locks)

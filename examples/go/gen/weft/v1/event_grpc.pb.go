@@ -104,6 +104,7 @@ type EventServiceClient interface {
 	// once, in order by key. What a consumer has not acknowledged when its stream ends goes to another one, or to the same one when it comes again,
 	// from the first unacknowledged event of each key on: within a second if the stream ends, within about five if its coordinator dies. A
 	// consumer that comes or goes moves keys between consumers; the one that has them is given 10 s to acknowledge what it has.
+	// When the consumer closes its side of the stream, its acknowledgements are noted, its keys are free for others, and the stream ends with OK.
 	// Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND, EVENT_TYPE_UNKNOWN), FAILED_PRECONDITION (FILTER_UNAVAILABLE), INVALID_ARGUMENT (INVALID_FIELD: it
 	// is not the first request's time, or the subscription delivers by itself; FILTER_INVALID), RESOURCE_EXHAUSTED (OVERLOADED).
 	ConsumeEvents(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeEventsRequest, ConsumeEventsResponse], error)
@@ -305,6 +306,7 @@ type EventServiceServer interface {
 	// once, in order by key. What a consumer has not acknowledged when its stream ends goes to another one, or to the same one when it comes again,
 	// from the first unacknowledged event of each key on: within a second if the stream ends, within about five if its coordinator dies. A
 	// consumer that comes or goes moves keys between consumers; the one that has them is given 10 s to acknowledge what it has.
+	// When the consumer closes its side of the stream, its acknowledgements are noted, its keys are free for others, and the stream ends with OK.
 	// Errors: NOT_FOUND (SUBSCRIPTION_NOT_FOUND, EVENT_TYPE_UNKNOWN), FAILED_PRECONDITION (FILTER_UNAVAILABLE), INVALID_ARGUMENT (INVALID_FIELD: it
 	// is not the first request's time, or the subscription delivers by itself; FILTER_INVALID), RESOURCE_EXHAUSTED (OVERLOADED).
 	ConsumeEvents(grpc.BidiStreamingServer[ConsumeEventsRequest, ConsumeEventsResponse]) error

@@ -12,6 +12,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "agent": ("grpc_health", "grpc_reflection", "opentelemetry", "psutil", "pydantic_settings"),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),
     "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer", "uvloop"),
+    "cloudevents": ("cloudevents",),
     # Its views of containers and pods need more, and say so.
     "hardware": ("psutil", "pynvml"),
     "payloads": ("cryptography", "fsspec"),

@@ -22,7 +22,7 @@ from weft.coordinator.store.embedded.gate import (
     RecoveryGate,
     TaskGates,
 )
-from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask, keeps_gates
 from weft.coordinator.store.records import MAX_HOLDERS, LockHolder, LockRecord
 from weft.coordinator.store.rules import HIGHEST_PRIORITY, State
 from weft.coordinator.store.run_limits import GateKey, RunLimitRule, RunLimitRules, limit_gates
@@ -248,15 +248,19 @@ class GateTable:
             else:
                 lot.returned -= 1
             self._touch(lot.gate)
-        if task.state is State.RUNNING:
-            taken, gates.taken = gates.taken, ()
-            for gate in taken:
-                gate.leave(task.number)
-                self._touch(gate)
+        if gates.taken and state is not State.RUNNING and not (state is State.QUEUED and keeps_gates(task)):
+            self.leave(task)
         if state.terminal:
             self.uncount(task)
             task.gates = None
         return parked
+
+    def leave(self, task: UnfinishedTask) -> None:
+        """What a task has taken is free."""
+        taken, gates_of(task).taken = gates_of(task).taken, ()
+        for gate in taken:
+            gate.leave(task.number)
+            self._touch(gate)
 
     def refund(self, task: UnfinishedTask) -> None:
         """A running attempt is undone, as if it had never been: a rate does not count it."""
@@ -371,8 +375,6 @@ class GateTable:
         gates_of(self._tasks[number]).parked = False
         lot.queue.put_back(rank, item)
 
-    # -- locks, for people --------------------------------------------------------------------------------------------
-
     def locks(self, name: str) -> list[LockRecord]:
         """Locks that are held or waited for; with a name, that one."""
         gates = [self._locks[name]] if name in self._locks else [] if name else self._locks.values()
@@ -380,7 +382,8 @@ class GateTable:
         return sorted(records, key=lambda record: record.name)
 
     def _lock_record(self, gate: LockGate) -> LockRecord:
-        holders = sorted((self._holder(number, shared) for number, shared in gate.holders.items()), key=_age)
+        holders = [self._holder(number, shared) for number, shared in gate.holders.items()]
+        holders.sort(key=lambda holder: (holder.since, holder.task_id))
         return LockRecord(gate.key.value, holders[:MAX_HOLDERS], gate.waiting)
 
     def _holder(self, number: int, shared: bool) -> LockHolder:  # of the dict's items
@@ -394,7 +397,3 @@ def gates_of(task: UnfinishedTask) -> TaskGates:
     if task.gates is None:
         task.gates = TaskGates()
     return task.gates
-
-
-def _age(holder: LockHolder) -> tuple[float, str]:
-    return holder.since, holder.task_id

@@ -146,7 +146,7 @@ def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) ->
             task.owner = Owner(agent_id, epoch)
             if fallbacks is None or fallbacks.since is None or attempt > fresh_attempt:
                 # The last attempt was one at the present alternative.
-                task.spec = table.specs.avoiding(task.spec, agent_id)
+                task.spec = table.specs.avoiding(task.spec, agent_id, task.demand)
         if delay_s is not None:
             task.limits = TaskLimits(
                 delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt, fallbacks

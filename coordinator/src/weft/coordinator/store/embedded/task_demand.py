@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.coordinator.store.records import Submission
-from weft.coordinator.store.run_limits import LockClaim
+from weft.coordinator.store.run_limits import LockClaim, takes_turn
 
 # Different demands that are remembered. A forgotten one costs only the memory of an equal one made later.
 _REMEMBERED = 8192
@@ -26,6 +26,11 @@ class TaskDemand:
     limit_keys: _LimitKeys
     locks: tuple[LockClaim, ...]
     text: str
+
+    @property
+    def takes_turn(self) -> bool:
+        """See `run_limits.takes_turn`."""
+        return takes_turn(self.locks)
 
     def describe(self, submission: Submission) -> None:
         """Fill in the fields of a submission."""

@@ -170,7 +170,7 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
     if record.agent_id:
         # No session has epoch 0: no session holds the attempt.
         task.owner = Owner(record.agent_id, 0)
-        task.spec = table.specs.avoiding(task.spec, record.agent_id)
+        task.spec = table.specs.avoiding(task.spec, record.agent_id, task.demand)
     task.limits = TaskLimits(
         submission.delay_s,
         submission.schedule_to_start_s,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from weft.coordinator.store import stored_options
 from weft.coordinator.store.embedded.ready import ReadyQueue
 from weft.coordinator.store.embedded.stored_alternatives import decode as decode_alternatives
-from weft.coordinator.store.embedded.task_demand import decode_demand
+from weft.coordinator.store.embedded.task_demand import TaskDemand, decode_demand
 from weft.coordinator.store.embedded.task_group import TaskGroup
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, QueueKey, Requirements, State, TaskRetryPolicy
@@ -93,8 +93,10 @@ class SpecTable:
             spec = self._known[key] = TaskSpec(*key, queue=queue, options=encode_options(submission))
         return spec
 
-    def avoiding(self, spec: TaskSpec, agent_id: str) -> TaskSpec:
-        """The same spec, for an attempt that another agent should make."""
+    def avoiding(self, spec: TaskSpec, agent_id: str, demand: TaskDemand | None) -> TaskSpec:
+        """The same spec, for an attempt that another agent should make, unless its task takes its turn."""
+        if demand is not None and demand.takes_turn:
+            return spec
         found = self._avoiding.get((spec, agent_id))
         if found is None:
             if len(self._avoiding) >= self._limit:

@@ -218,7 +218,7 @@ class TaskTable:
         task.settling = True
         assert task.owner is not None
         # Another agent should make the next attempt.
-        self._change_spec(task, self.specs.avoiding(task.spec, task.owner.agent_id))
+        self._change_spec(task, self.specs.avoiding(task.spec, task.owner.agent_id, task.demand))
         self._move(task, State.SCHEDULED if ready_at > now else State.QUEUED)
         self.journal.add_retry(task)
         self._now_waiting(task)
@@ -315,7 +315,10 @@ class TaskTable:
             queue = task.spec.queue
             task.held_back = False
             queue.held_back -= 1
-            queue.add(HIGHEST_PRIORITY - task.spec.priority, task.number, task.demand)
+            holds = task.gates is not None and bool(task.gates.taken)
+            queue.add(HIGHEST_PRIORITY - task.spec.priority, task.number, task.demand, front=holds)
+            if holds:
+                self.gates.leave(task)
             if task.limits is not None:
                 self.timers.arm(task)
         self.listener.ready()

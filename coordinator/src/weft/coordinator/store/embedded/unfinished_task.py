@@ -351,3 +351,8 @@ def may_fall_back(task: UnfinishedTask, code: int, now: float) -> bool:
     if limits is None or alternatives is None or not alternatives.has_next:
         return False
     return falls_back(code, cancel_requested=task.cancel is not None, close_at=limits.close_at, now=now)
+
+
+def keeps_gates(task: UnfinishedTask) -> bool:
+    """Whether it takes its turn, and is ready again once its last attempt's end is durable: until then, it lets no other pass."""
+    return task.settling and task.demand is not None and task.demand.takes_turn

@@ -25,6 +25,7 @@ from weft.coordinator.store.rules import (
 )
 from weft.coordinator.store.run_limits import MAX_PARKED, LimitAction
 from weft.coordinator.store.task_figures import END_OF_STATE, TaskEvent
+from weft.rpc.task_policy.option_checks import EVENT_ID
 
 # Events that a script reads together: each may have a large body.
 EVENT_STEP = 32
@@ -77,6 +78,7 @@ def _values() -> Mapping[str, str]:
     }
     return {
         **{name: repr(value) for name, value in numbers.items()},
+        "TURN_LOCK": f"'{EVENT_ID}'",
         "CALLERS_CODES": f"',{','.join(map(str, sorted(CALLERS_CODES)))},'",
         "OPTION_WORDS": f"'^{' '.join(words)} ?(%S*)$'",
     }

@@ -187,9 +187,23 @@ local function cancel(id, t, reason, grace_s)
   end
 end
 
--- The queue of the retries of this queue that avoid an agent. redis_keys.py documents the name.
-local function avoiding(queue, agent)
-  local method, text = string.match(queue, '^([^\n]*)\n?(.*)$')
+-- Whether a task takes its turn at a lock, as run_limits.takes_turn.
+local function takes_turn(t)
+  for _, entry in ipairs(t.l or {}) do
+    if string.sub(entry, 2, 1 + #TURN_LOCK) == TURN_LOCK then
+      return true
+    end
+  end
+  return false
+end
+
+-- The queue of a task's next attempt, which avoids the agent of the last one. redis_keys.py documents the name. A task that takes
+-- its turn stays in its queue, in which it is the first one.
+local function avoiding(t)
+  if takes_turn(t) then
+    return t.q
+  end
+  local agent, method, text = t.oa, string.match(t.q, '^([^\n]*)\n?(.*)$')
   -- What follows the opening of the labels.
   local rest = string.sub(text == '' and '[[],[]]' or text, 3)
   rest = string.gsub(rest, '^%["","[^"]*"%],?', '')
@@ -202,9 +216,9 @@ local function retry(id, t, at)
   t.at = at
   leave(id, t)
   tally(t.q, -1)
-  t.q = avoiding(t.q, t.oa)
+  t.q = avoiding(t)
   tally(t.q, 1)
-  enter(id, t, at > now and SCHEDULED or QUEUED)
+  enter(id, t, at > now and SCHEDULED or QUEUED, takes_turn(t))
   arm(id, t)
   tell(id, t)
 end

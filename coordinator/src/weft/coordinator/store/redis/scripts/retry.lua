@@ -27,7 +27,7 @@ if before == FAILED or before == CANCELLED then
   if t.oa then
     -- No session has epoch 0: nobody holds the attempt.
     t.oe = 0
-    t.q = avoiding(t.q, t.oa)
+    t.q = avoiding(t)
   end
   place(id, t, QUEUED)
   tell(id, t)

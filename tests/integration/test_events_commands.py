@@ -1,4 +1,4 @@
-"""`weft events consume`: events that a command deals with, each acknowledged when it is."""
+"""`weft events consume`: events that a command deals with, each acknowledged when it is. CloudEvents by commands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from probe.v1.probe_pb2 import ProbeRequest
+from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from tests.support.command import weft
 from tests.support.lightweight import ECHO, LightAgent
 from tests.support.mesh import MeshHarness
 from weft.client import Mesh, NewEvent, connect
+from weft.client.cloud_event_format import ProtobufFormat
+from weft.client.cloud_events import to_cloudevent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -104,3 +106,50 @@ async def test_events_are_acknowledged_in_any_order(mesh: Mesh) -> None:
         found[0].acknowledge()
     # The end of the stream has told it.
     assert (await mesh.subscriptions.get("any-order")).cursor == 3
+
+
+async def test_cloudevents(mesh: Mesh, tmp_path: Path) -> None:
+    place = tmp_path / "event.json"
+    document = {
+        "specversion": "1.0",
+        "type": "com.acme.probed",
+        "dataschema": "type.googleapis.com/probe.v1.ProbeReply",
+        "source": "/acme",
+        "id": "1",
+        "time": "2030-01-31T12:00:00Z",
+        "partitionkey": "k",
+        "data": {"text": "a"},
+    }
+    place.write_text(json.dumps(document))
+
+    def events(*words: str, **options: Any) -> Any:
+        return weft("events", *words, target=mesh.target, **options)
+
+    done = await events("publish", "--cloudevent", str(place))
+    assert (done.status, done.out) == (0, "1\n"), done
+    # The same CloudEvent is the same event; another source has ids of its own.
+    both = json.dumps([document, document | {"source": "/other"}])
+    done = await events("publish", "--cloudevent", "-", "--json", stdin=both)
+    assert [(each["sequence"], each["existed"]) for each in done.documents] == [(1, True), (2, False)]
+    (event, _) = [event async for event in mesh.events.list(ProbeReply)]
+    assert (event.message.text, event.key, event.attributes["cetype"]) == ("a", "k", "com.acme.probed")
+    tail = await events("tail", "ProbeReply", "--after", "0", "--count", "2", "--cloudevents")
+    shown = tail.documents[0]
+    assert shown == document | {"datacontenttype": "application/json", "weftsequence": "1"}
+    # And in protobuf.
+    binary = tmp_path / "event.binpb"
+    binary.write_bytes(ProtobufFormat().write(to_cloudevent(event)))
+    assert (await events("publish", "--cloudevent", str(binary), "--json")).document["existed"]
+    for words, text, status, what in (
+        (("--cloudevent", "-"), "{", 2, "cannot read standard input"),
+        (("--cloudevent", "-"), "[1]", 2, "CloudEvent 1 is not valid: it is no JSON object"),
+        (("--cloudevent", "-"), "{}", 2, "the CloudEvent is not valid"),
+        (("--cloudevent", "-"), json.dumps(document | {"data": {"no": 1}}), 1, "no"),
+        (("--cloudevent", "-"), json.dumps(document | {"dataschema": "x"}), 2, "'com.acme.probed'"),
+        (("--cloudevent", str(tmp_path / "none.binpb")), "", 2, "No such file"),
+        (("--cloudevent", "-", "ProbeReply", "{}"), "{}", 2, "has its own message"),
+        (("ProbeReply",), "", 2, "give a TYPE and its message"),
+    ):
+        done = await events("publish", *words, stdin=text)
+        assert done.status == status, done
+        assert what in done.err
