@@ -62,9 +62,9 @@ def consume(
     show_secrets: ShowSecrets = False,
     as_json: Json = False,
 ) -> None:
-    """Take the events of a subscription: each at least once, in order by key. All that consume by one name share its events.
+    """Take the events of a subscription, and acknowledge them.
 
-    An event is acknowledged when it is printed, or when the command of --exec has ended with status 0; if it ends otherwise, this ends with
+    Each comes at least once, in order by key. All that consume by one name share its events. An event is acknowledged when it is printed, or when the command of --exec has ended with status 0; if it ends otherwise, this ends with
     status 1, and the event comes again. The command's environment has WEFT_EVENT_TOPIC, WEFT_EVENT_SEQUENCE, WEFT_EVENT_ID and WEFT_EVENT_KEY.
     --filter, --after and --since are for a subscription that is made now. Until interrupted.
     """

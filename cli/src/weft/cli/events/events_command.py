@@ -31,6 +31,8 @@ from weft.cli.terminal.output import json_text, line, remark
 from weft.cli.terminal.tables import print_rows
 
 if TYPE_CHECKING:
+    from cloudevents.core.base import BaseCloudEvent
+
     from weft.client import Event, Mesh, Published, Subscription, Topic
     from weft.rpc.contracts.contract_reader import ResolvedMessage
 
@@ -90,6 +92,7 @@ def publish(
     from weft.cli.process.command_runner import run
 
     given = dict(key_values(attributes or [], "--attribute"))
+    events: list[BaseCloudEvent] = []
     if cloudevent:
         if message or key or event_id or given:
             raise Failure(
