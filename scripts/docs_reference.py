@@ -36,6 +36,7 @@ CONTRACT = (
     "schedule",
     "pool",
     "event",
+    "hook",
     "lifecycle",
     "group",
     "logs",

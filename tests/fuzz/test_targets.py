@@ -57,6 +57,7 @@ _REASONS = {
         "weft/coordinator/events/event_codec",
         "weft/coordinator/lifecycle/task_ends",
         "weft/coordinator/pools/pool_part",
+        "weft/coordinator/hooks/hook_counts",
     ),
     "its parser is another target's": (
         "weft/coordinator/access/key_fetch",

@@ -37,6 +37,8 @@ from weft.v1 import (
     event_pb2_grpc,
     group_pb2,
     group_pb2_grpc,
+    hook_pb2,
+    hook_pb2_grpc,
     namespace_pb2,
     namespace_pb2_grpc,
     pool_pb2,
@@ -113,7 +115,12 @@ async def ids(sites: Sites) -> dict[str, str]:
     await usage_pb2_grpc.UsageServiceStub(channel).SetBudget(
         usage_pb2.SetBudgetRequest(budget=budget), timeout=10
     )
+    hook = hook_pb2.HookSpec(incoming={"kind": "HOOK_KIND_GITHUB", "task": {"method": ECHO}})
+    await hook_pb2_grpc.HookServiceStub(channel).CreateHook(
+        hook_pb2.CreateHookRequest(name="secret-hook", spec=hook), timeout=10
+    )
     return {
+        "HookService.name": "secret-hook",
         "EventService.name": "secret-subscription",
         "UsageService.name": "secret-budget",
         "topic": TOPIC,
@@ -141,6 +148,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "UpdateSchedule": {"spec": {"method": ECHO, "payload": PAYLOAD, "cron": "0 0 1 1 *"}},
     "UpdateMethod": {"policy": {"priority": 3}, "update_mask": {"paths": ["priority"]}},
     "UpdateSubscription": {"paused": True},
+    "UpdateHook": {"paused": True},
+    "TestHook": {"body": b"{}"},
     "Report": {"epoch": 1, "message": {"goodbye": True}},
 }
 # In the right namespace they may answer as for nothing: a filter, or a report of a session that is over.

@@ -37,6 +37,11 @@ DECIDED = {
         GroupService/CloseGroup
         GroupService/CreateGroup
         GroupService/DeleteGroup
+        HookService/CreateHook
+        HookService/DeleteHook
+        HookService/RotateHookSecret
+        HookService/TestHook
+        HookService/UpdateHook
         MethodService/UpdateMethod
         NamespaceService/CreateNamespace
         NamespaceService/DeleteNamespace
@@ -93,6 +98,8 @@ DECIDED = {
         GroupService/GetGroup
         GroupService/ListGroups
         GroupService/WaitGroup
+        HookService/GetHook
+        HookService/ListHooks
         LogService/GetTaskLogs
         MethodService/GetMethod
         MethodService/ListMethods

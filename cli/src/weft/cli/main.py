@@ -90,6 +90,11 @@ class _Commands(LazyGroup):
         "events": CommandEntry(
             "weft.cli.events.events_command:app", "Publish, follow and list events.", _LOOK
         ),
+        "hooks": CommandEntry(
+            "weft.cli.hooks.hooks_command:app",
+            "Add, list, show, try, pause, rotate and remove webhooks of other systems.",
+            _LOOK,
+        ),
         "pools": CommandEntry(
             "weft.cli.commands.pools_command:app",
             "Create, launch, list, scale, pause, restart, stop and delete pools of agents.",

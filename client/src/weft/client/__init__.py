@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from weft.client.event_subscriptions import ConsumedEvent, Subscription, Subscriptions
     from weft.client.events import Event, Events, NewEvent, Published, Topic
     from weft.client.mesh_namespaces import MeshNamespaces, NamespaceInfo
+    from weft.client.webhooks import HookKind, HookSigning, HookTest, NewSecret, Webhook, Webhooks
 
 __version__ = VERSION
 
@@ -113,6 +114,7 @@ _LATER = {
     **dict.fromkeys(("Event", "Events", "NewEvent", "Published", "Topic"), "events"),
     **dict.fromkeys(("ConsumedEvent", "Subscription", "Subscriptions"), "event_subscriptions"),
     **dict.fromkeys(("MeshNamespaces", "NamespaceInfo"), "mesh_namespaces"),
+    **dict.fromkeys(("HookKind", "HookSigning", "HookTest", "NewSecret", "Webhook", "Webhooks"), "webhooks"),
 }
 
 
@@ -158,6 +160,9 @@ __all__ = [
     "Group",
     "GroupHandle",
     "Groups",
+    "HookKind",
+    "HookSigning",
+    "HookTest",
     "Internal",
     "InvalidArgument",
     "LimitReached",
@@ -178,6 +183,7 @@ __all__ = [
     "MissingLogReason",
     "NamespaceInfo",
     "NewEvent",
+    "NewSecret",
     "NewToken",
     "NotFound",
     "Once",
@@ -235,6 +241,8 @@ __all__ = [
     "Usage",
     "UsageReport",
     "WaitReason",
+    "Webhook",
+    "Webhooks",
     "WeftError",
     "WrongEventLoop",
     "call_options",

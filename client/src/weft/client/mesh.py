@@ -29,7 +29,7 @@ from weft.client.stats_snapshot import CoordinatorStats, stats_of
 from weft.client.tasks import Tasks
 from weft.client.usage_snapshot import UsageBy, UsageReport, usage_of
 from weft.rpc.balancing import Balancer
-from weft.rpc.membership.present_tls import present
+from weft.rpc.membership.present_tls import present, security_of
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
 from weft.rpc.payloads.payload_options import Payloads
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from weft.client.event_subscriptions import Subscriptions
     from weft.client.events import Events
     from weft.client.mesh_namespaces import MeshNamespaces
-    from weft.rpc.security.channel_credentials import ChannelSecurity
+    from weft.client.webhooks import Webhooks
 
 DEFAULT_PATIENCE_S = 60.0
 DEFAULT_POLICY = "least_connections"
@@ -192,7 +192,7 @@ class Mesh:
     def _make_route(self) -> Route:
         """How coordinators are reached. With a pin, it joins the mesh, which may block for some seconds."""
         tls, token = present(self._tls, self._targets, self._token)
-        return Route(self._use_proxy, _security(tls) if tls else None, own_proof(token, tls), self._namespace)
+        return Route(self._use_proxy, security_of(tls), own_proof(token, tls), self._namespace)
 
     def _plain(self) -> grpc.aio.Channel:
         """The connection itself. The API's own calls inherit nothing, because several callers share some of them."""
@@ -237,6 +237,13 @@ class Mesh:
         from weft.client.event_subscriptions import Subscriptions
 
         return Subscriptions(self._api, self._patience_s)
+
+    @cached_property
+    def hooks(self) -> Webhooks:
+        """Webhooks: signed requests of other systems, which become tasks or events."""
+        from weft.client.webhooks import Webhooks
+
+        return Webhooks(self._api)
 
     @cached_property
     def groups(self) -> Groups:
@@ -301,7 +308,6 @@ class Mesh:
     @cached_property
     def namespaces(self) -> MeshNamespaces:
         """Meshes of their own behind the same ports."""
-        # Few programs manage them.
         from weft.client.mesh_namespaces import MeshNamespaces
 
         return MeshNamespaces(self._api)
@@ -390,10 +396,3 @@ class Mesh:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _security(tls: Tls) -> ChannelSecurity | None:
-    # Clients without TLS do without its modules.
-    from weft.rpc.security.channel_credentials import channel_security
-
-    return channel_security(tls)

@@ -14,10 +14,12 @@ from weft.coordinator import guard
 from weft.coordinator.audit.audit import Audit
 from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.coordinator_figures import CoordinatorFigures
+from weft.coordinator.hooks.hook_port import HookPort
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.join_port import JoinPort
 from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
 from weft.coordinator.namespaces.namespace import Namespace
+from weft.coordinator.namespaces.namespace_hooks import NamespaceHooks
 from weft.coordinator.namespaces.namespace_routes import NamespaceRoutes
 from weft.coordinator.namespaces.namespace_service import NamespaceService
 from weft.coordinator.namespaces.namespace_table import NamespaceTable
@@ -101,6 +103,9 @@ class Coordinator:
             self._scrapes = self.identity.http_door()
             self._figures.admit(self._scrapes)
             ports["metrics"] = self._scrapes.refused.counts
+        refused_hooks = self.identity.refused_hooks()
+        if settings.hooks:
+            ports["hooks"] = refused_hooks.counts
         ask_denied(self._figures.figures, ports)
         self._figures.figures.ask(CALLERS_LIMITED, self.identity.metering.refused)
         self._audit.measure(self._figures.figures)
@@ -115,6 +120,8 @@ class Coordinator:
             make=self._make_namespace,
             ended=lambda mesh: self._figures.drop(mesh.figures),
         )
+        hooks = NamespaceHooks(self.default.hooks, self.namespaces)
+        self._hooks = HookPort(settings.hooks, self._tls.ports, hooks, refused_hooks)
         self._upkeep = NamespaceUpkeep(
             self.namespaces, lambda name: remove(settings.store_config.of_namespace(name))
         )
@@ -159,12 +166,14 @@ class Coordinator:
             self._scrapes.open()
         self._figures.bind()
         await self._channelz.start()
+        await self._hooks.bind()
         await self.default.open()
         await self._audit.start()
         await self.identity.start()
         await self.default.start()
         await self._figures.start()
         await server.start()
+        await self._hooks.start()
         self._payload_sweeps.start()
         self._server, self.address = server, address
         if self._join is not None:
@@ -213,6 +222,7 @@ class Coordinator:
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
         await self._payload_sweeps.stop()
+        await self._hooks.stop(min(grace_s, 5.0))
         await self.namespaces.stop(
             refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)
         )
@@ -228,6 +238,11 @@ class Coordinator:
         await self.default.close()
         self.identity.close()
         log.info("coordinator.stopped")
+
+    @property
+    def hooks_address(self) -> str:
+        """Where it takes webhooks; empty: nowhere."""
+        return self._hooks.address
 
     @property
     def figures(self) -> Figures:

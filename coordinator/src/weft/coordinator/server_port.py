@@ -35,7 +35,7 @@ def check_ports(exposure: Exposure, settings: CoordinatorSettings, tls: Tls | No
     """
     has_certificate = tls is not None and tls.serves
     callers = settings.tokens == "on" or bool(tls and tls.client_ca)
-    metrics = settings.metrics
+    metrics, hooks = settings.metrics, settings.hooks
     ports = [
         Port("the coordinator's port", settings.listen, has_certificate, callers, _WAYS),
         Port(
@@ -44,6 +44,13 @@ def check_ports(exposure: Exposure, settings: CoordinatorSettings, tls: Tls | No
             metrics.startswith(HTTPS),
             None,
             "Serve them on this machine (--metrics 127.0.0.1:9464), or by TLS (--metrics https://HOST:PORT)",
+        ),
+        Port(
+            "the port of its webhooks",
+            hooks.removeprefix(HTTPS),
+            hooks.startswith(HTTPS),
+            None,
+            "Serve them on this machine (--hooks 127.0.0.1:7780) behind a proxy with TLS, or by TLS (--hooks https://HOST:PORT)",
         ),
         Port(
             "the port of channelz",

@@ -97,6 +97,15 @@ def subscriptions(ctx: typer.Context, incomplete: str) -> list[str]:
     return _beginning(_asked(ctx, known), incomplete)
 
 
+def hooks(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of hooks."""
+
+    async def known(mesh: Mesh) -> Collection[str]:
+        return [each.name async for each in mesh.hooks.list()]
+
+    return _beginning(_asked(ctx, known), incomplete)
+
+
 def states(incomplete: str) -> list[str]:
     """Names of task states."""
     from weft.client import TaskState

@@ -1,4 +1,4 @@
-"""The options by which processes open ports for operators."""
+"""The options by which processes open ports for operators, and coordinators one for webhooks."""
 
 from __future__ import annotations
 
@@ -19,5 +19,13 @@ Channelz = Annotated[
     typer.Option(
         metavar="HOST:PORT",
         help="Let operators ask for its servers, channels and connections there (gRPC's channelz). [default: nowhere]",
+    ),
+]
+
+Hooks = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[https://]HOST:PORT",
+        help="Take webhooks of other systems there (weft hooks); with https:// by TLS. [default: nowhere]",
     ),
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from weft.cli.command_line.examples import examples
-from weft.cli.command_line.operators_options import Channelz, Metrics
+from weft.cli.command_line.operators_options import Channelz, Hooks, Metrics
 from weft.cli.process.loading import loading
 from weft.rpc.process.extras import require
 
@@ -75,6 +75,7 @@ def coordinator(
     ] = None,
     metrics: Metrics = None,
     channelz: Channelz = None,
+    hooks: Hooks = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = None,
@@ -97,6 +98,7 @@ def coordinator(
         "audit_log": audit_log,
         "metrics": metrics,
         "channelz": channelz,
+        "hooks": hooks,
         "log_level": log_level,
     }
     _run_coordinator({name: value for name, value in given.items() if value is not None})

@@ -41,6 +41,7 @@ from weft.client.sync.sync_selected_agents import SyncSelectedAgents
 from weft.client.sync.sync_task_handle import SyncTaskHandle
 from weft.client.sync.sync_tasks import SyncTasks
 from weft.client.sync.sync_tasks_by_id import SyncTasksById
+from weft.client.sync.sync_webhooks import SyncWebhooks
 
 __all__ = [
     "SyncDirect",
@@ -59,6 +60,7 @@ __all__ = [
     "SyncTasks",
     "SyncTasksById",
     "SyncTokens",
+    "SyncWebhooks",
     "WrongProcess",
     "WrongThread",
     "connect",

@@ -36,6 +36,7 @@ from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_pools import SyncPools
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_tasks import SyncTasks
+from weft.client.sync.sync_webhooks import SyncWebhooks
 from weft.client.usage_snapshot import UsageBy, UsageReport
 from weft.rpc.balancing import Balancer
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
@@ -173,6 +174,11 @@ class SyncMesh:
     def subscriptions(self) -> SyncSubscriptions:
         """Durable subscriptions: events that become tasks, or that consumers share."""
         return SyncSubscriptions(self._loop.call(lambda: self._mesh.subscriptions), self._loop)
+
+    @cached_property
+    def hooks(self) -> SyncWebhooks:
+        """Webhooks: signed requests of other systems, which become tasks or events."""
+        return SyncWebhooks(self._loop.call(lambda: self._mesh.hooks), self._loop)
 
     @cached_property
     def groups(self) -> SyncGroups:

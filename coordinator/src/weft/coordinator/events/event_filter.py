@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from google.protobuf import empty_pb2, unknown_fields
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
 from weft.coordinator.events.event_types import EventType
@@ -45,7 +47,7 @@ class EventFilter:
 
     def __init__(self, text: str, kind: EventType, field: str = "filter") -> None:
         self._kind = kind
-        self._evaluate = _compiled(text, kind, field)
+        self._evaluate = compiled_condition(text, field, partial(_variables, kind), kind.descriptor.file.pool)
 
     def matches(self, body: bytes) -> bool:
         """Whether a stored event matches. One for which the filter cannot be evaluated does not.
@@ -76,17 +78,32 @@ def filter_of(text: str, kind: EventType, field: str = "filter") -> EventFilter 
     return EventFilter(text, kind, field) if text else None
 
 
-def _compiled(text: str, kind: EventType, field: str) -> Callable[..., Any]:
+def _variables(kind: EventType, cel: Any) -> dict[str, Any]:
+    string = cel.Type.STRING
+    return {"event": cel.Type(kind.name), "key": string, "attributes": cel.Type.Map(string, string)}
+
+
+def compiled_condition(
+    text: str, field: str, variables: Callable[[Any], Mapping[str, Any]], pool: DescriptorPool | None = None
+) -> Callable[..., Any]:
+    """A condition, which is evaluated by `data=`.
+
+    Args:
+        variables: the types of its variables, by the library.
+        pool: the message types that it may name; None: those of protobuf alone.
+
+    Raises:
+        InvalidArgument: FILTER_INVALID.
+        FailedPrecondition: FILTER_UNAVAILABLE: the library is not installed.
+    """
     if len(text) > MAX_CHARS:
         raise refusals.filter_invalid(text, f"it has more than {MAX_CHARS} characters", field)
     try:
         from cel_expr_python import cel
     except ImportError:
         raise refusals.filter_unavailable(install_command(EXTRA)) from None
-    string = cel.Type.STRING
-    variables = {"event": cel.Type(kind.name), "key": string, "attributes": cel.Type.Map(string, string)}
     try:
-        compiled = cel.NewEnv(kind.descriptor.file.pool, variables=variables).compile(text)
+        compiled = cel.NewEnv(pool or DescriptorPool(), variables=variables(cel)).compile(text)
     except RuntimeError as error:
         raise refusals.filter_invalid(text, _told(str(error)), field) from None
     if compiled.return_type() not in (cel.Type.BOOL, cel.Type.DYN):

@@ -27,6 +27,7 @@ from weft.coordinator.store.base import Store
 from weft.rpc.identity.caller import Caller
 from weft.rpc.identity.edge import Edge
 from weft.rpc.identity.http_door import HttpDoor
+from weft.rpc.identity.refused_calls import RefusedCalls
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls import Tls
 from weft.v1 import session_pb2
@@ -94,6 +95,10 @@ class Identity:
     def http_door(self) -> HttpDoor:
         """Lets requests for metrics in by their tokens."""
         return HttpDoor(self._judge, "metrics", self._news.refused)
+
+    def refused_hooks(self) -> RefusedCalls:
+        """Keeps, and tells, what requests for hooks were not signed."""
+        return RefusedCalls(self._news.refused)
 
     @property
     def table(self) -> TokenTable:

@@ -11,6 +11,7 @@ from weft.coordinator.events.event_part import EventPart
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.groups.group_part import GroupPart
+from weft.coordinator.hooks.hook_part import HookPart
 from weft.coordinator.identity.makers import Makers
 from weft.coordinator.lifecycle.lifecycle_part import FollowEnds, LifecyclePart
 from weft.coordinator.mesh_part import MeshPart
@@ -44,8 +45,10 @@ class MeshTools(NamedTuple):
     explainer: QueueExplainer
 
 
-def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, tuple[MeshPart, ...]]:
-    """The logs and the commands, which sessions answer to, and all parts, in the order in which they start and stop."""
+def made_parts(
+    tools: MeshTools, makers: Makers
+) -> tuple[LogPart, CommandPart, HookPart, tuple[MeshPart, ...]]:
+    """The logs and the commands, which sessions answer to, the hooks, and all parts, in the order in which they start and stop."""
     (
         store,
         settings,
@@ -69,8 +72,9 @@ def made_parts(tools: MeshTools, makers: Makers) -> tuple[LogPart, CommandPart, 
     budgets, old_s = usage.keeper.book, settings.alert_queue_s
     sources = AlertSources(register, explainer, budgets, lifecycle.wants, old_s)
     alerts = AlertPart(store, sources, once.coordinator_id)
+    hooks = HookPart(store, state.contracts, submissions, settings, edge, makers, name)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home, lifecycle.publish)
     state_part = StatePart(state, settings.stalled_stream_s)
-    parts = logs, commands, schedules, groups, lifecycle, events, pools, state_part, usage, alerts
-    return logs, commands, parts
+    parts = logs, commands, schedules, groups, lifecycle, events, hooks, pools, state_part, usage, alerts
+    return logs, commands, hooks, parts

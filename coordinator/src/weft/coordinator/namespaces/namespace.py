@@ -65,6 +65,7 @@ from weft.rpc.network.agent_route import AgentRoute
 from weft.rpc.network.routes import Routes
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry.call_figures import CallFigures
+from weft.rpc.telemetry.coordinator_metrics import HOOK_REQUESTS
 from weft.v1 import fleet_pb2
 
 log = get_logger(__name__)
@@ -133,7 +134,10 @@ class Namespace(StoreEvents, SessionEvents):
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
         self._submission_service = self._make_submissions(name)
         made = made_parts(self._tools(admission), self._identity.makers(name))
-        self._logs, self._commands, self._parts = made
+        self._logs, self._commands, hooks, self._parts = made
+        # Where requests for its hooks go.
+        self.hooks = hooks.intake
+        self.figures.figures.ask(HOOK_REQUESTS, hooks.counts.totals)
         self._stats = StatsService(store, self.coordinator_id, exposure, self._identity.metering)
         self._sweeper = self._make_sweeper()
 

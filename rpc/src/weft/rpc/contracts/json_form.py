@@ -49,8 +49,13 @@ class _Refused(Exception):
     """JSON that Python accepts and protobuf's mapping does not."""
 
 
-def parse(text: str, message_class: type[Message], pool: DescriptorPool) -> bytes:
+def parse(
+    text: str, message_class: type[Message], pool: DescriptorPool, *, ignore_unknown: bool = False
+) -> bytes:
     """The serialized message of a JSON text. Blank text is an empty message.
+
+    Args:
+        ignore_unknown: leave out fields that the message does not have.
 
     Raises:
         InvalidArgument: the text is not JSON, or does not fit the message; `field` is the path of the wrong field.
@@ -61,7 +66,7 @@ def parse(text: str, message_class: type[Message], pool: DescriptorPool) -> byte
         value = _loaded(text, type_name)
         try:
             _check_objects(value, message_class.DESCRIPTOR, "")
-            json_format.ParseDict(value, message, descriptor_pool=pool)
+            json_format.ParseDict(value, message, ignore_unknown_fields=ignore_unknown, descriptor_pool=pool)
         except RecursionError:
             raise _unfit(type_name, "", _TOO_DEEP) from None
         except _NoObject as error:

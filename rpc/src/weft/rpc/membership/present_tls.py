@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from weft.rpc.security.tls import Tls
 
 if TYPE_CHECKING:
+    from weft.rpc.security.channel_credentials import ChannelSecurity
     from weft.rpc.security.token_source import TokenSource
 
 
@@ -24,3 +25,12 @@ def present(
     from weft.rpc.membership.membership import joined
 
     return joined(tls, targets, token)
+
+
+def security_of(tls: Tls | None) -> ChannelSecurity | None:
+    """How channels are secured by these settings; None: they are plain. Clients without TLS do without its modules."""
+    if tls is None:
+        return None
+    from weft.rpc.security.channel_credentials import channel_security
+
+    return channel_security(tls)

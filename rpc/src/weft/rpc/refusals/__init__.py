@@ -67,6 +67,13 @@ from weft.rpc.refusals.group_refusals import (
     group_not_found,
     group_unfinished,
 )
+from weft.rpc.refusals.hook_refusals import (
+    hook_exists,
+    hook_not_found,
+    hook_request_stale,
+    hook_signature_invalid,
+    hook_unavailable,
+)
 from weft.rpc.refusals.namespace_refusals import (
     namespace_deleting,
     namespace_exists,
@@ -162,6 +169,11 @@ __all__ = [
     "group_not_found",
     "group_unfinished",
     "handler_failed",
+    "hook_exists",
+    "hook_not_found",
+    "hook_request_stale",
+    "hook_signature_invalid",
+    "hook_unavailable",
     "internal",
     "invalid_field",
     "isolated_process_died",

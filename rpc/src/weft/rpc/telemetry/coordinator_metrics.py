@@ -143,6 +143,13 @@ AUDIT_WAITING = MetricSpec(
     "Events of the audit that have not been written yet, by place (file, store or otlp): many, if it cannot be written.",
     ("place",),
 )
+HOOK_REQUESTS = MetricSpec(
+    "weft.hook.requests",
+    "counter",
+    "{request}",
+    "Requests for webhooks, by outcome: accepted, repeated, filtered, unsigned, failed or unknown (there is no such hook).",
+    (OUTCOME,),
+)
 CALLERS_LIMITED = MetricSpec(
     "weft.callers.limited",
     "counter",
@@ -184,6 +191,7 @@ COORDINATOR_METRICS = (
     WRITABLE,
     LIMITS_HIT,
     CALLERS_LIMITED,
+    HOOK_REQUESTS,
     AUDIT_LOST,
     AUDIT_WAITING,
     WATCHERS,

@@ -68,7 +68,7 @@ DENIED = MetricSpec(
     "weft.denied",
     "counter",
     "{call}",
-    "Calls refused because of who called, by port (coordinator, agent, egress or metrics), reason (TOKEN_MISSING, ROLE_NEEDED, OUT_OF_SCOPE and so on) and"
+    "Calls refused because of who called, by port (coordinator, agent, egress, metrics or hooks), reason (TOKEN_MISSING, ROLE_NEEDED, OUT_OF_SCOPE and so on) and"
     " role; none: it was not known.",
     ("port", "reason", "role"),
 )

@@ -1,0 +1,1 @@
+"""`weft hooks`: requests of other systems that become tasks or events."""

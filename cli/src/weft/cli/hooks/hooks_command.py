@@ -1,0 +1,393 @@
+"""`weft hooks ...`: webhooks of other systems."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from weft.cli.command_line import completion, inputs
+from weft.cli.command_line.examples import examples, with_examples
+from weft.cli.command_line.lazy_group import SETTINGS
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target, key_values
+from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
+from weft.cli.steering.id_changes import change_names
+from weft.cli.terminal.failure import Failure
+from weft.cli.terminal.output import json_text, line, remark
+from weft.cli.terminal.tables import print_pairs, print_rows
+
+if TYPE_CHECKING:
+    from weft.client import HookSigning, HookTest, Mesh, NewSecret, Webhook
+    from weft.client.webhook_snapshot import HookKind
+
+_HELP = with_examples(
+    "Webhooks: signed requests of other systems by HTTP, which become tasks or events (weft coordinator --hooks HOST:PORT).",
+    'weft hooks add github deploys Deploy/Start --template \'{"ref": "${body.ref}"}\'',
+    "weft hooks list",
+)
+app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The hook's name.", autocompletion=completion.hooks)
+]
+Names = Annotated[
+    list[str], typer.Argument(metavar="NAME", help="Names of hooks.", autocompletion=completion.hooks)
+]
+SecretFile = Annotated[
+    str,
+    typer.Option(
+        "--secret-file",
+        metavar="FILE|-",
+        help="The secret, as the other system has it: a file, or - for standard input. [default: one is generated, and printed]",
+    ),
+]
+_KINDS = ("github", "gitlab", "stripe", "standard", "generic")
+
+
+@app.command()
+@examples(
+    'weft hooks add github deploys Deploy/Start --template \'{"ref": "${body.ref}"}\'',
+    "weft hooks add stripe payments --event acme.shop.v1.Payment --key '${body.data.object.customer}' --secret-file stripe.secret",
+    "weft hooks add generic slack Bot/Answer --header X-Slack-Signature --prefix v0= --time-header X-Slack-Request-Timestamp"
+    " --content 'v0:{time}:{body}' --secret-file slack.secret",
+)
+@with_task_options
+def add(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="How requests are signed: github, gitlab, stripe, standard or generic."
+        ),
+    ],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="1 to 128 letters, digits, '.', '_', '-' and '/'.")
+    ],
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="[METHOD]",
+            help="Each request becomes a task of it: pkg.Service/Method, or the end of that name if it is unique.",
+            autocompletion=completion.methods,
+        ),
+    ] = "",
+    event: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPE",
+            help="Each request becomes an event of this message type, instead of a task.",
+            autocompletion=completion.topics,
+        ),
+    ] = "",
+    key: Annotated[
+        str, typer.Option(metavar="TEXT", help="The event's key, such as '${body.order.id}'.")
+    ] = "",
+    template: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON|@FILE",
+            help="The message, with placeholders: ${body.PATH}, ${headers.NAME}, ${query.NAME}, ${delivery}. [default: the body itself]",
+        ),
+    ] = "",
+    condition: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            metavar="CEL",
+            help='Only requests for which this is true, such as `body.action == "opened"`.',
+        ),
+    ] = "",
+    secret_file: SecretFile = "",
+    tolerance_s: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance-s", metavar="S", min=1, help="How far a signed time may be from now. [default: 300]"
+        ),
+    ] = None,
+    header: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="generic: the header with the signature. [default: X-Signature]"),
+    ] = "",
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="generic: what is before the signature.")] = "",
+    encoding: Annotated[
+        str, typer.Option(metavar="hex|base64", help="generic: how it is written. [default: hex]")
+    ] = "",
+    digest: Annotated[
+        str, typer.Option(metavar="sha256|sha512", help="generic: its digest. [default: sha256]")
+    ] = "",
+    time_header: Annotated[
+        str, typer.Option(metavar="NAME", help="generic: the header with the time, in seconds since 1970.")
+    ] = "",
+    id_header: Annotated[
+        str, typer.Option(metavar="NAME", help="generic: the header with the id of the delivery.")
+    ] = "",
+    content: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="generic: what is signed, of {body}, {time} and {id}. [default: {body}, or {time}.{body}]",
+        ),
+    ] = "",
+    tasks: TaskOptions = NO_TASK_OPTIONS,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="If there is a hook of this name, change what it does; its secret stays."
+        ),
+    ] = False,
+    limit_s: inputs.LimitS = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Let each signed request of another system become a task, or an event.
+
+    Prints the path of the hook at the coordinators' port for webhooks, and its secret, which is never shown again.
+    """
+    from weft.cli.process.command_runner import run
+    from weft.client import NewSecret
+
+    if kind not in _KINDS:
+        raise Failure(f"there is no kind of hook {kind!r}; there are {', '.join(_KINDS)}", status=2)
+    if bool(method) == bool(event):
+        raise Failure("say what requests become: a METHOD, or --event TYPE", status=2)
+    if replace and secret_file:
+        raise Failure("--replace keeps the secret: `weft hooks rotate` gives another one", status=2)
+    if key and not event:
+        raise Failure("--key is for --event alone", status=2)
+    signing = _signing(
+        kind,
+        header=header,
+        prefix=prefix,
+        encoding=encoding,
+        digest=digest,
+        time_header=time_header,
+        id_header=id_header,
+        content=content,
+    )
+    text = inputs.read_text(template) if template else ""
+    secret, options = _secret(secret_file), tasks.submit_options(limit_s)
+
+    async def work(mesh: Mesh) -> Webhook | NewSecret:
+        called = (await inputs.resolve(mesh, method)).name if method else None
+        topic = (await inputs.resolve_message(mesh, event)).name if event else None
+        make = partial(mesh.hooks.add, secret=secret)
+        if replace:
+            from weft.client import NotFound
+
+            try:
+                await mesh.hooks.get(name)
+                make = mesh.hooks.update
+            except NotFound:
+                pass
+        return await make(
+            name,
+            cast("HookKind", kind),
+            method=called,
+            event=topic,
+            key=key,
+            template=text,
+            filter=condition,
+            signing=signing,
+            tolerance_s=tolerance_s,
+            **options,
+        )
+
+    made = run(target, work)
+    if isinstance(made, NewSecret):
+        _print_secret(made, secret, as_json=as_json)
+    else:
+        _print_changed(made, as_json=as_json)
+
+
+def _signing(kind: str, **given: str) -> HookSigning | None:
+    from weft.client import HookSigning
+
+    fields = {name: value for name, value in given.items() if value}
+    if fields and kind != "generic":
+        option = next(iter(fields)).replace("_", "-")
+        raise Failure(f"--{option} is for generic hooks alone: {kind} has its own way to sign", status=2)
+    # Their values are checked by the library.
+    return HookSigning(**cast("Any", fields)) if kind == "generic" else None
+
+
+def _secret(source: str) -> str:
+    """The secret in a file; empty: none is given."""
+    if not source:
+        return ""
+    text = inputs.read_text("-" if source == "-" else f"@{Path(source)}").strip()
+    if not text:
+        raise Failure(f"there is no secret in {source}", status=2)
+    return text
+
+
+def _print_secret(made: NewSecret, given: str, *, as_json: bool) -> None:
+    from weft.cli.hooks.hook_view import document
+
+    if as_json:
+        line(json_text({**document(made.hook, full=True), "secret": None if given else made.secret}))
+        return
+    line(f"{made.hook.name}: POST {made.hook.path}")
+    if not given:
+        line(f"secret: {made.secret}")
+        remark("the secret is never shown again")
+
+
+def _print_changed(hook: Webhook, *, as_json: bool) -> None:
+    found, text = _shown(hook)
+    line(json_text(found) if as_json else text)
+
+
+@app.command("list")
+@examples("weft hooks list", "weft hooks list --json")
+def list_hooks(target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """List all hooks.
+
+    A row says what requests become, how many were taken and refused, and why the last one was refused. Counts are some seconds old.
+    """
+    from weft.cli.hooks import hook_view
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> list[Webhook]:
+        return [each async for each in mesh.hooks.list()]
+
+    found = run(target, work)
+    if as_json:
+        line(json_text([hook_view.document(each) for each in found]))
+    else:
+        print_rows(hook_view.COLUMNS, [hook_view.row(each) for each in found], "no hooks")
+
+
+@app.command()
+@examples("weft hooks show deploys", "weft hooks show deploys --json")
+def show(name: Name, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Show a hook: its template and filter, its secrets without their values, and what became of its requests."""
+    from weft.cli.hooks import hook_view
+    from weft.cli.process.command_runner import run
+
+    hook = run(target, lambda mesh: mesh.hooks.get(name))
+    if as_json:
+        line(json_text(hook_view.document(hook, full=True)))
+    else:
+        print_pairs(hook_view.facts(hook))
+
+
+@app.command()
+@examples("weft hooks pause deploys --reason 'the warehouse moves'")
+def pause(
+    names: Names,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever lists hooks.")] = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Pause hooks: their requests are answered with 503, so that senders try again."""
+    change_names(names, lambda mesh, name: mesh.hooks.pause(name, reason), _shown, target, as_json=as_json)
+
+
+@app.command()
+@examples("weft hooks resume deploys")
+def resume(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Resume hooks."""
+    change_names(names, lambda mesh, name: mesh.hooks.resume(name), _shown, target, as_json=as_json)
+
+
+@app.command()
+@examples("weft hooks rotate deploys", "weft hooks rotate deploys --overlap-s 0 --secret-file new.secret")
+def rotate(
+    name: Name,
+    secret_file: SecretFile = "",
+    overlap_s: Annotated[
+        float | None,
+        typer.Option(
+            "--overlap-s",
+            metavar="S",
+            min=0,
+            help="How long the earlier secrets are right from now on; 0: not at all. [default: a day]",
+        ),
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Give a hook another secret. The earlier one is right for a day, so that the other system can be changed meanwhile."""
+    from weft.cli.process.command_runner import run
+
+    secret = _secret(secret_file)
+    made = run(target, lambda mesh: mesh.hooks.rotate(name, secret=secret, overlap_s=overlap_s))
+    _print_secret(made, secret, as_json=as_json)
+
+
+@app.command()
+@examples("weft hooks remove deploys")
+def remove(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Remove hooks. Their tasks and events stay."""
+
+    async def removed(mesh: Mesh, name: str) -> str:
+        await mesh.hooks.remove(name)
+        return name
+
+    change_names(
+        names,
+        removed,
+        lambda name: ({"name": name, "removed": True}, f"{name} removed"),
+        target,
+        as_json=as_json,
+    )
+
+
+@app.command("test")
+@examples(
+    "weft hooks test deploys @push.json --header 'X-GitHub-Event=push'",
+    'weft hooks test deploys \'{"ref": "refs/heads/main"}\'',
+)
+def try_request(
+    name: Name,
+    body: Annotated[
+        str,
+        typer.Argument(
+            metavar="BODY|@FILE|-", help="The request's body, a file with it, or - for standard input."
+        ),
+    ],
+    headers: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="NAME=VALUE", help="A header of the request; repeatable."),
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Show what a request would become, without a signature. Nothing is submitted.
+
+    Exit status 1 if the hook's filter does not match, or the request does not fit.
+    """
+    from weft.cli.process.command_runner import run
+
+    sent = inputs.read_text(body).encode()
+    given = dict(key_values(headers or [], "--header"))
+
+    async def work(mesh: Mesh) -> tuple[HookTest, Any]:
+        hook = await mesh.hooks.get(name)
+        found = await mesh.hooks.test(name, sent, headers=given)
+        if not found.matched:
+            return found, None
+        if hook.to_event:
+            message = await inputs.resolve_message(mesh, found.target)
+            return found, message.to_json(found.payload, None)
+        resolved = await inputs.resolve(mesh, found.target)
+        return found, resolved.request_to_json(found.payload)
+
+    found, message = run(target, work)
+    if as_json:
+        line(
+            json_text(
+                {"matched": found.matched, "target": found.target, "key": found.key, "message": message}
+            )
+        )
+    elif found.matched:
+        line(f"{found.target} {json_text(message)}" + (f" key {found.key}" if found.key else ""))
+    if not found.matched:
+        raise Failure("the hook's filter does not match: the request becomes nothing", status=1)
+
+
+def _shown(hook: Webhook) -> tuple[dict[str, Any], str]:
+    from weft.cli.hooks.hook_view import document
+
+    return document(hook), f"{hook.name} {'paused' if hook.paused else 'takes requests'}"
