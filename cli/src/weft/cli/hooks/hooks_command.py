@@ -140,7 +140,7 @@ def add(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Let each signed request of another system become a task, or an event.
+    """Let requests of another system become tasks or events.
 
     Prints the path of the hook at the coordinators' port for webhooks, and its secret, which is never shown again.
     """
@@ -261,7 +261,10 @@ def list_hooks(target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
 @app.command()
 @examples("weft hooks show deploys", "weft hooks show deploys --json")
 def show(name: Name, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Show a hook: its template and filter, its secrets without their values, and what became of its requests."""
+    """Show a hook.
+
+    Its template and filter, its secrets without their values, and what became of its requests.
+    """
     from weft.cli.hooks import hook_view
     from weft.cli.process.command_runner import run
 
@@ -280,7 +283,10 @@ def pause(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Pause hooks: their requests are answered with 503, so that senders try again."""
+    """Pause hooks.
+
+    Their requests are answered with 503, so that senders try again.
+    """
     change_names(names, lambda mesh, name: mesh.hooks.pause(name, reason), _shown, target, as_json=as_json)
 
 
