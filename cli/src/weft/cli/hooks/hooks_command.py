@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -171,7 +172,7 @@ def add(
     async def work(mesh: Mesh) -> Webhook | NewSecret:
         called = (await inputs.resolve(mesh, method)).name if method else None
         topic = (await inputs.resolve_message(mesh, event)).name if event else None
-        make = partial(mesh.hooks.add, secret=secret)
+        make: Callable[..., Awaitable[Webhook | NewSecret]] = partial(mesh.hooks.add, secret=secret)
         if replace:
             from weft.client import NotFound
 
