@@ -176,7 +176,7 @@ async def test_labels_and_log_level(client: Mesh, mesh: MeshHarness) -> None:
     assert "zone" not in (await only(by_labels.set_labels(remove=["zone"]))).result()
     assert await errors(by_labels.set_labels({"x": "y"})) == {}
     assert (await client.fleet.agent("a1")).labels.get("zone") is None
-    for wrong in ({"agent.id": "a2"}, {"": "x"}, {"x": "y" * 257}):
+    for wrong in ({"agent.id": "a2"}, {"agent.contract": "x"}, {"": "x"}, {"x": "y" * 257}):
         with pytest.raises(InvalidArgument):
             (await only(select.set_labels(wrong))).result()
     too_many = (await only(select.set_labels({f"k{number}": "v" for number in range(64)}))).error

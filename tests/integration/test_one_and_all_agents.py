@@ -76,16 +76,17 @@ async def test_agents_have_labels_of_their_own(fleet: MeshHarness) -> None:
 async def test_the_labels_that_weft_adds_take_no_room(fleet: MeshHarness) -> None:
     most = {f"label{number}": "x" for number in range(64)}
     async with LightAgent(fleet.own_channel(), "b1", labels={**most, "host": "here", "version": "1"}):
-        assert len((await tasks.agent(fleet, "b1")).labels) == 67
+        assert len((await tasks.agent(fleet, "b1")).labels) == 68
     agent = LightAgent(fleet.own_channel(), "b2", labels={**most, "label64": "x"})
     with pytest.raises(InvalidArgument, match="at most 64 labels"):
         await agent.open()
 
 
-async def test_anothers_id_is_no_label(fleet: MeshHarness) -> None:
-    agent = LightAgent(fleet.own_channel(), "b1", labels={"agent.id": "b2"})
-    with pytest.raises(InvalidArgument, match=r"the label agent\.id is the agent's id, b1"):
-        await agent.open()
+async def test_anothers_id_or_contract_is_no_label(fleet: MeshHarness) -> None:
+    for label in "agent.id", "agent.contract":
+        agent = LightAgent(fleet.own_channel(), "b1", labels={label: "b2"})
+        with pytest.raises(InvalidArgument, match=rf"the label {label} is the agent's own, "):
+            await agent.open()
 
 
 async def test_a_task_runs_on_its_agent_by_every_door(fleet: MeshHarness) -> None:

@@ -34,7 +34,9 @@ async def test_each_tells_of_all_agents(pair: Pair) -> None:
         async with LightAgent(here.channel(), "a1", heartbeats=False, labels={"zone": "eu"}) as agent:
             since, began_s = len(watching.updates), time.monotonic()
             await told("it is there", lambda agents: state(agents) == ACTIVE, 0, began_s)
-            assert dict(watching.agents["a1"].labels) == {"zone": "eu", "agent.id": "a1"}
+            labels = dict(watching.agents["a1"].labels)
+            assert len(labels.pop("agent.contract")) == 12
+            assert labels == {"zone": "eu", "agent.id": "a1"}
 
             since, began_s = len(watching.updates), time.monotonic()
             down = session_pb2.AgentReport(sequence=1, unavailable_services=[ECHO.partition("/")[0]])

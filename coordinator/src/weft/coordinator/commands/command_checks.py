@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from weft.coordinator.events.event_codec import check_topic
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.hello import with_labels
-from weft.coordinator.store.rules import AGENT_ID_LABEL
+from weft.coordinator.store.rules import AGENT_ID_LABEL, CONTRACT_LABEL
 from weft.rpc import refusals
 from weft.rpc.times import checked_duration
 from weft.v1 import command_pb2, fleet_pb2
@@ -89,10 +89,11 @@ def _check_changes(change: command_pb2.ChangeLabels) -> None:
         raise refusals.invalid_field(
             f"the label {min(both)!r} cannot be both set and removed", field="command.labels.remove"
         )
-    if AGENT_ID_LABEL in change.set or AGENT_ID_LABEL in change.remove:
-        raise refusals.invalid_field(
-            f"the label {AGENT_ID_LABEL} is the agent's id and cannot be changed", field="command.labels"
-        )
+    for label, what in ((AGENT_ID_LABEL, "id"), (CONTRACT_LABEL, "contract")):
+        if label in change.set or label in change.remove:
+            raise refusals.invalid_field(
+                f"the label {label} is the agent's {what} and cannot be changed", field="command.labels"
+            )
 
 
 def check_allowed(command: command_pb2.AgentCommand, session: AgentSession) -> None:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from weft.coordinator.store.rules import AGENT_ID_LABEL
+from weft.coordinator.store.rules import AGENT_ID_LABEL, CONTRACT_DIGITS, CONTRACT_LABEL
 from weft.rpc import refusals
 from weft.rpc.identity.scope import ENVIRONMENT_LABELS
 from weft.rpc.security.mesh_names import is_agent_id
@@ -22,7 +22,7 @@ MAX_VALUE = 256
 MAX_METHOD = 512
 VERSION_LABEL = "version"
 # The labels that weft adds, here and in its agents.
-_IMPLICIT = frozenset({AGENT_ID_LABEL, VERSION_LABEL, "host"}) | ENVIRONMENT_LABELS
+_IMPLICIT = frozenset({AGENT_ID_LABEL, CONTRACT_LABEL, VERSION_LABEL, "host"}) | ENVIRONMENT_LABELS
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,13 +43,14 @@ def describe(hello: session_pb2.Hello) -> fleet_pb2.Agent:
 
 
 def checked(hello: session_pb2.Hello) -> session_pb2.Hello:
-    """A Hello with its implicit labels: the agent's id, and its version unless it has such a label of its own.
+    """A Hello with its implicit labels: the agent's id and contract, and its version unless it has such a label of its own.
 
     Raises:
         InvalidArgument: as `check_hello`.
     """
     check_hello(hello)
     hello.labels[AGENT_ID_LABEL] = hello.agent_id
+    hello.labels[CONTRACT_LABEL] = hello.contract_hash[:CONTRACT_DIGITS]
     if hello.version and VERSION_LABEL not in hello.labels:
         hello.labels[VERSION_LABEL] = hello.version
     return hello
@@ -69,7 +70,7 @@ def with_labels(hello: session_pb2.Hello, labels: Mapping[str, str]) -> session_
 
 
 def check_hello(hello: session_pb2.Hello) -> None:
-    """Refuse a Hello that breaks a bound, or has another agent's id as a label.
+    """Refuse a Hello that breaks a bound, or has another agent's id or another contract as a label.
 
     Raises:
         InvalidArgument: with the field's path.
@@ -123,11 +124,12 @@ def _check_attributes(hello: session_pb2.Hello) -> None:
                 f"labels need a key of 1 to {MAX_KEY} characters and a value of at most {MAX_VALUE}",
                 field="hello.labels",
             )
-    if hello.labels.get(AGENT_ID_LABEL, hello.agent_id) != hello.agent_id:
-        raise refusals.invalid_field(
-            f"the label {AGENT_ID_LABEL} is the agent's id, {hello.agent_id}; leave it out",
-            field="hello.labels",
-        )
+    own = {AGENT_ID_LABEL: hello.agent_id, CONTRACT_LABEL: hello.contract_hash[:CONTRACT_DIGITS]}
+    for key, value in own.items():
+        if hello.labels.get(key, value) != value:
+            raise refusals.invalid_field(
+                f"the label {key} is the agent's own, {value}; leave it out", field="hello.labels"
+            )
     for key, amount in hello.resources.items():
         if not 1 <= len(key) <= MAX_KEY or not (math.isfinite(amount) and amount >= 0):
             raise refusals.invalid_field(

@@ -162,6 +162,9 @@ def attempt_deadline(
 
 # The label that every agent has: its id. A task for one agent requires it.
 AGENT_ID_LABEL = "agent.id"
+# And that of its contract: the first digits of its digest. A task that no other version may run requires it.
+CONTRACT_LABEL = "agent.contract"
+CONTRACT_DIGITS = 12
 # Characters of an agent's id.
 MAX_AGENT_ID = 128
 

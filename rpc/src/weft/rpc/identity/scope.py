@@ -15,7 +15,7 @@ from weft.v1 import security_pb2
 MAX_PATTERNS = 64
 MAX_PATTERN_CHARS = 512
 # Labels that weft adds itself: no token has to grant them.
-_OWN_LABELS = frozenset({"agent.id", "version", "host"})
+_OWN_LABELS = frozenset({"agent.id", "agent.contract", "version", "host"})
 # Those of an agent's environment: what a token does not grant is left out, and the agent joins all the same.
 ENVIRONMENT_LABELS = frozenset(NAMES)
 _UNASKED = _OWN_LABELS | ENVIRONMENT_LABELS
