@@ -1,4 +1,4 @@
-"""A server that follows the published API of the Docker engine (1.41), as far as pools use it, without an engine behind it: containers are
+"""A server that follows the published API of the Docker engine (1.41), as far as pools and the hardware service use it, without an engine behind it: containers are
 states. SIGTERM ends one, but for images named "stubborn"."""
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ class DockerEngineDouble:
     def __init__(self) -> None:
         self.containers: dict[str, dict[str, Any]] = {}
         self.images: set[str] = set()
+        # What /stats answers, by container id; others answer 404.
+        self.stats: dict[str, dict[str, Any]] = {}
         self._numbers = itertools.count(1)
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -29,6 +31,7 @@ class DockerEngineDouble:
             app.router.add_post(f"{prefix}/containers/create", self._create)
             app.router.add_get(f"{prefix}/containers/{{name}}/json", self._inspect)
             app.router.add_get(f"{prefix}/containers/{{name}}/logs", self._logs)
+            app.router.add_get(f"{prefix}/containers/{{name}}/stats", self._stats)
             app.router.add_post(f"{prefix}/containers/{{name}}/start", self._start)
             app.router.add_post(f"{prefix}/containers/{{name}}/kill", self._kill)
             app.router.add_post(f"{prefix}/containers/{{name}}/pause", self._pause)
@@ -65,8 +68,14 @@ class DockerEngineDouble:
         return web.json_response({"ApiVersion": "1.41", "Version": "20.10"})
 
     async def _list(self, request: web.Request) -> web.Response:
-        wanted = dict(text.split("=") for text in json.loads(request.query["filters"])["label"])
-        found = [each for each in self.containers.values() if wanted.items() <= each["Labels"].items()]
+        filters = json.loads(request.query.get("filters", "{}"))
+        wanted = dict(text.split("=") for text in filters.get("label", ()))
+        every = request.query.get("all", "0").lower() in {"1", "true"}
+        found = [
+            each
+            for each in self.containers.values()
+            if wanted.items() <= each["Labels"].items() and (every or each["State"] == "running")
+        ]
         return web.json_response(found)
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -101,6 +110,10 @@ class DockerEngineDouble:
             body=b"\x01\0\0\0" + len(words).to_bytes(4) + words,
             content_type="application/vnd.docker.multiplexed-stream",
         )
+
+    async def _stats(self, request: web.Request) -> web.Response:
+        found = self.stats.get(self._found(request)["Id"])
+        return web.json_response(found or {"message": "gone"}, status=200 if found else 404)
 
     async def _start(self, request: web.Request) -> web.Response:
         found = self._found(request)

@@ -1,4 +1,4 @@
-"""A server that follows the published API of Kubernetes (core/v1, pods), as far as pools use it, without a cluster behind it: pods are states."""
+"""A server that follows the published API of Kubernetes (core/v1, pods), as far as pools and the hardware service use it, without a cluster behind it: pods are states."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ class KubernetesApiDouble:
 
     def __init__(self) -> None:
         self.pods: dict[str, dict[str, Any]] = {}
+        # Answers every list with this status.
+        self.refuses = 0
         self._runner: web.AppRunner | None = None
         self._address = ""
 
@@ -21,6 +23,7 @@ class KubernetesApiDouble:
         app = web.Application()
         pods = "/api/v1/namespaces/{space}/pods"
         app.router.add_get(pods, self._list)
+        app.router.add_get("/api/v1/pods", self._list)
         app.router.add_post(pods, self._create)
         app.router.add_delete(pods + "/{name}", self._delete)
         self._runner = web.AppRunner(app)
@@ -58,9 +61,21 @@ class KubernetesApiDouble:
                 pod["status"] = {"phase": "Failed", "containerStatuses": [state]}
 
     async def _list(self, request: web.Request) -> web.Response:
-        name, _, value = request.query["labelSelector"].partition("=")
-        found = [pod for pod in self.pods.values() if pod["metadata"]["labels"].get(name) == value]
-        return web.json_response({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": found})
+        if self.refuses:
+            return _status(self.refuses, "Refused")
+        found = list(self.pods.values())
+        if "labelSelector" in request.query:
+            name, _, value = request.query["labelSelector"].partition("=")
+            found = [pod for pod in found if pod["metadata"]["labels"].get(name) == value]
+        if "fieldSelector" in request.query:
+            node = request.query["fieldSelector"].removeprefix("spec.nodeName=")
+            found = [pod for pod in found if pod["spec"].get("nodeName") == node]
+        space = request.match_info.get("space")
+        found = [pod for pod in found if space in (None, pod["metadata"].get("namespace", space))]
+        first, limit = int(request.query.get("continue") or 0), int(request.query.get("limit") or 500)
+        rest = str(first + limit) if len(found) > first + limit else ""
+        page = {"metadata": {"continue": rest}, "items": found[first : first + limit]}
+        return web.json_response({"apiVersion": "v1", "kind": "PodList"} | page)
 
     async def _create(self, request: web.Request) -> web.Response:
         pod = await request.json()

@@ -127,6 +127,15 @@ def test_the_command_without_agent_and_coordinator(tmp_path: Path) -> None:
         assert line.startswith(f"weft: weft.{extra} needs packages")
 
 
+def test_a_service_says_what_to_install(tmp_path: Path) -> None:
+    python = environment(tmp_path / "venv", "agent", "cli")
+    done = run(python, "-m", "weft", "agent", "--with", "hardware")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("weft: weft.services.hardware needs packages that are not installed (pynvml): ")
+    assert line.endswith(install_command("hardware"))
+
+
 @pytest.mark.parametrize(
     ("extra", "module"), [("agent", "weft.agent.runtime"), ("coordinator", "weft.coordinator.server")]
 )

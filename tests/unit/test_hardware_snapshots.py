@@ -23,7 +23,7 @@ def test_a_snapshot_has_what_this_machine_tells() -> None:
     end_s = time.monotonic() + 0.2
     while time.monotonic() < end_s:
         os.getpid()  # This process works.
-    made = make_snapshot(before, 100, "a1")
+    made = make_snapshot(before, 100, "a1")[0]
 
     assert made.host.agent_id == "a1"
     assert made.host.kernel == os.uname().release
@@ -46,7 +46,7 @@ def test_no_argument_of_a_process_is_told(tmp_path: Path) -> None:
     with psutil.Popen(["python3", "-c", code, "--password=hunter2"], stdin=-1, stdout=-1) as child:
         try:
             child.stdout.readline()
-            made = make_snapshot(read_counters(), 100, "a1")
+            made = make_snapshot(read_counters(), 100, "a1")[0]
             assert child.pid in {each.process_id for each in made.processes}
             assert b"hunter2" not in made.SerializeToString()
         finally:
@@ -61,7 +61,7 @@ def test_a_machine_that_hides_everything_is_no_failure(monkeypatch: pytest.Monke
         if callable(getattr(psutil, name)) and name.islower() and not name.startswith("_"):
             monkeypatch.setattr(psutil, name, hidden)
     monkeypatch.setattr(snapshots, "read_pressure", hidden)
-    made = make_snapshot(read_counters(), 5, "a1")
+    made = make_snapshot(read_counters(), 5, "a1")[0]
     assert {"processor", "memory", "disks", "processes", "memory.pressure"} <= set(made.hidden)
     assert made.host.agent_id == "a1"
 
@@ -80,7 +80,7 @@ def test_rates_are_those_of_the_time_between(monkeypatch: pytest.MonkeyPatch) ->
     key = (number, psutil.Process(number).create_time())
     before.processes, after.processes = {key: ProcessCounts(5, 10)}, {key: ProcessCounts(8, 20)}
     monkeypatch.setattr(snapshots, "read_counters", lambda: after)
-    made = make_snapshot(before, 1, "a1")
+    made = make_snapshot(before, 1, "a1")[0]
 
     assert list(made.processor.core_ratios) == pytest.approx([0.75, 0.0])
     assert made.processor.use_ratio == pytest.approx(0.375)
@@ -179,7 +179,7 @@ class RecordedNvml:
 
 def test_gpus_as_their_library_tells_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_readings, "_nvidia", RecordedNvml)
-    made = make_snapshot(Counters(), 0, "a1")
+    made = make_snapshot(Counters(), 0, "a1")[0]
     first, second = made.gpus
     assert (first.name, first.use_ratio, first.used_memory_bytes) == (
         "NVIDIA A100-SXM4-40GB",
@@ -198,6 +198,6 @@ def test_a_driver_that_fails_costs_the_gpus_alone(monkeypatch: pytest.MonkeyPatc
             raise RecordedNvml.NVMLError("GPU is lost")
 
     monkeypatch.setattr(host_readings, "_nvidia", Lost)
-    made = make_snapshot(read_counters(), 0, "a1")
+    made = make_snapshot(read_counters(), 0, "a1")[0]
     assert "gpus" in made.hidden
     assert made.memory.size_bytes > 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
 
 from scripts import layout
 from tests.support.processes import ROOT
@@ -19,8 +20,8 @@ from weft.v1 import options_pb2
 FOLDER = ROOT / "services" / "src" / "weft" / "services"
 NAMES = sorted(path.name for path in FOLDER.iterdir() if (path / "__init__.py").exists())
 SYSTEMS = (ROOT / "docs" / "systems.md").read_text()
-# Values that need a bound: a text or a list of any length, a number without a range.
-_BOUNDED = {FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_MESSAGE}
+# Values that need a bound: a text, bytes or a list of any length, a number that may be no number.
+_BOUNDED = {FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT}
 
 
 def services_of(name: str) -> list[ServiceDescriptor]:
@@ -29,6 +30,17 @@ def services_of(name: str) -> list[ServiceDescriptor]:
     return [
         service_descriptor(each) for each in sorted({method.partition("/")[0] for method in agent.methods})
     ]
+
+
+def fields_within(message: Descriptor, seen: set[str]) -> Iterator[FieldDescriptor]:
+    """The fields of a request and of its inner messages, without those of protobuf's own."""
+    if message.full_name in seen or message.full_name.startswith("google."):
+        return
+    seen.add(message.full_name)
+    for field in message.fields:
+        yield field
+        if field.message_type is not None:
+            yield from fields_within(field.message_type, seen)
 
 
 def test_there_is_one() -> None:
@@ -52,7 +64,7 @@ def test_its_contract_has_options_and_rules(name: str) -> None:
         assert service.file.package == f"weft.services.{name}.v1"
         assert service.GetOptions().HasExtension(options_pb2.tasks), f"{service.full_name} has no options"
         for method in service.methods:
-            for field in method.input_type.fields:
+            for field in fields_within(method.input_type, set()):
                 if field.cpp_type in _BOUNDED or field.is_repeated:
                     # The rules: an extension of the field's options.
                     rules = [known.name for known, _ in field.GetOptions().ListFields()]

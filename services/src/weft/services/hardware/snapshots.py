@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import psutil
@@ -26,12 +26,15 @@ _MOST_CPU_INFO_BYTES = 64 * 1024
 _SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal")
 
 
-def make_snapshot(before: Counters, max_processes: int, agent_id: str) -> hardware_pb2.Snapshot:
-    """The machine at this moment.
+def make_snapshot(
+    before: Counters, max_processes: int, agent_id: str, processes: Collection[int] = ()
+) -> tuple[hardware_pb2.Snapshot, Counters]:
+    """The machine at this moment, and its counts, for the next snapshot.
 
     Args:
         before: counts that rates are measured from.
         max_processes: so many are told that use most CPU, and so many that use most memory.
+        processes: numbers of others that are told, too.
     """
     after = read_counters()
     snapshot = hardware_pb2.Snapshot(hidden=after.hidden, process_count=after.process_count)
@@ -44,9 +47,9 @@ def make_snapshot(before: Counters, max_processes: int, agent_id: str) -> hardwa
         with may_be_hidden(name, hidden):
             fill(snapshot, before, after, seconds)
     with may_be_hidden("processes.details", hidden):
-        _processes(snapshot, before, after, max_processes)
+        _processes(snapshot, before, after, max_processes, processes)
     snapshot.hidden.extend(hidden)
-    return snapshot
+    return snapshot, after
 
 
 def _host(snapshot: hardware_pb2.Snapshot, _before: Counters, _after: Counters, _seconds: float) -> None:
@@ -159,7 +162,11 @@ def _control_group(
 
 
 def _processes(
-    snapshot: hardware_pb2.Snapshot, before: Counters, after: Counters, max_processes: int
+    snapshot: hardware_pb2.Snapshot,
+    before: Counters,
+    after: Counters,
+    max_processes: int,
+    others: Collection[int],
 ) -> None:
     seconds = max(LEAST_S, after.at_s - before.at_s)
     cores = {
@@ -171,6 +178,7 @@ def _processes(
     chosen: set[ProcessKey] = {
         *heapq.nlargest(max_processes, cores, key=lambda key: cores[key]),
         *heapq.nlargest(max_processes, memory, key=lambda key: memory[key]),
+        *(key for key in memory if key[0] in others),
     }
     for key in sorted(chosen, key=lambda key: (-cores.get(key, 0.0), -memory[key])):
         # It may have ended meanwhile.

@@ -3,12 +3,63 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Topic(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOPIC_UNSPECIFIED: _ClassVar[Topic]
+    TOPIC_MEMORY_FULL: _ClassVar[Topic]
+    TOPIC_MEMORY_PRESSURE: _ClassVar[Topic]
+    TOPIC_SWAP_USED: _ClassVar[Topic]
+    TOPIC_SWAPPING: _ClassVar[Topic]
+    TOPIC_CORES_FULL: _ClassVar[Topic]
+    TOPIC_HOT_CORE: _ClassVar[Topic]
+    TOPIC_CPU_STOLEN: _ClassVar[Topic]
+    TOPIC_TEMPERATURE: _ClassVar[Topic]
+    TOPIC_DISK_FULL: _ClassVar[Topic]
+    TOPIC_FILES_FULL: _ClassVar[Topic]
+    TOPIC_DISK_PRESSURE: _ClassVar[Topic]
+    TOPIC_LEAK: _ClassVar[Topic]
+    TOPIC_NOISY_PROCESS: _ClassVar[Topic]
+    TOPIC_LARGE_PROCESS: _ClassVar[Topic]
+    TOPIC_THROTTLED: _ClassVar[Topic]
+    TOPIC_GROUP_MEMORY: _ClassVar[Topic]
+    TOPIC_GPU_MEMORY: _ClassVar[Topic]
+    TOPIC_INTERFACE_ERRORS: _ClassVar[Topic]
+
+class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEVERITY_UNSPECIFIED: _ClassVar[Severity]
+    SEVERITY_WARNING: _ClassVar[Severity]
+    SEVERITY_CRITICAL: _ClassVar[Severity]
+TOPIC_UNSPECIFIED: Topic
+TOPIC_MEMORY_FULL: Topic
+TOPIC_MEMORY_PRESSURE: Topic
+TOPIC_SWAP_USED: Topic
+TOPIC_SWAPPING: Topic
+TOPIC_CORES_FULL: Topic
+TOPIC_HOT_CORE: Topic
+TOPIC_CPU_STOLEN: Topic
+TOPIC_TEMPERATURE: Topic
+TOPIC_DISK_FULL: Topic
+TOPIC_FILES_FULL: Topic
+TOPIC_DISK_PRESSURE: Topic
+TOPIC_LEAK: Topic
+TOPIC_NOISY_PROCESS: Topic
+TOPIC_LARGE_PROCESS: Topic
+TOPIC_THROTTLED: Topic
+TOPIC_GROUP_MEMORY: Topic
+TOPIC_GPU_MEMORY: Topic
+TOPIC_INTERFACE_ERRORS: Topic
+SEVERITY_UNSPECIFIED: Severity
+SEVERITY_WARNING: Severity
+SEVERITY_CRITICAL: Severity
 
 class GetSnapshotRequest(_message.Message):
     __slots__ = ("measure_over", "max_processes")
@@ -232,3 +283,287 @@ class Process(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     state: str
     def __init__(self, process_id: _Optional[int] = ..., parent_id: _Optional[int] = ..., name: _Optional[str] = ..., user: _Optional[str] = ..., cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[str] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("interval", "max_processes", "max_samples", "only_changes", "thresholds")
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    MAX_PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    MAX_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    ONLY_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    interval: _duration_pb2.Duration
+    max_processes: int
+    max_samples: int
+    only_changes: bool
+    thresholds: Thresholds
+    def __init__(self, interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_processes: _Optional[int] = ..., max_samples: _Optional[int] = ..., only_changes: bool = ..., thresholds: _Optional[_Union[Thresholds, _Mapping]] = ...) -> None: ...
+
+class WatchResponse(_message.Message):
+    __slots__ = ("snapshot", "suggestions")
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTIONS_FIELD_NUMBER: _ClassVar[int]
+    snapshot: Snapshot
+    suggestions: _containers.RepeatedCompositeFieldContainer[Suggestion]
+    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., suggestions: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ...) -> None: ...
+
+class SuggestRequest(_message.Message):
+    __slots__ = ("thresholds", "over")
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    thresholds: Thresholds
+    over: _duration_pb2.Duration
+    def __init__(self, thresholds: _Optional[_Union[Thresholds, _Mapping]] = ..., over: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class SuggestResponse(_message.Message):
+    __slots__ = ("suggestions", "samples", "over")
+    SUGGESTIONS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    suggestions: _containers.RepeatedCompositeFieldContainer[Suggestion]
+    samples: int
+    over: _duration_pb2.Duration
+    def __init__(self, suggestions: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., samples: _Optional[int] = ..., over: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Thresholds(_message.Message):
+    __slots__ = ("memory_ratio", "memory_pressure_ratio", "swap_ratio", "swapping_bytes_per_s", "cpu_ratio", "core_ratio", "stolen_ratio", "temperature_celsius", "disk_ratio", "files_ratio", "disk_pressure_ratio", "leak_bytes_per_hour", "process_cpu_ratio", "process_memory_ratio", "throttled_ratio", "group_memory_ratio", "gpu_memory_ratio", "interface_errors_per_s")
+    MEMORY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PRESSURE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    SWAP_RATIO_FIELD_NUMBER: _ClassVar[int]
+    SWAPPING_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    CPU_RATIO_FIELD_NUMBER: _ClassVar[int]
+    CORE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    STOLEN_RATIO_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_CELSIUS_FIELD_NUMBER: _ClassVar[int]
+    DISK_RATIO_FIELD_NUMBER: _ClassVar[int]
+    FILES_RATIO_FIELD_NUMBER: _ClassVar[int]
+    DISK_PRESSURE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    LEAK_BYTES_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_CPU_RATIO_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_MEMORY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_RATIO_FIELD_NUMBER: _ClassVar[int]
+    GROUP_MEMORY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    GPU_MEMORY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    INTERFACE_ERRORS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    memory_ratio: float
+    memory_pressure_ratio: float
+    swap_ratio: float
+    swapping_bytes_per_s: float
+    cpu_ratio: float
+    core_ratio: float
+    stolen_ratio: float
+    temperature_celsius: float
+    disk_ratio: float
+    files_ratio: float
+    disk_pressure_ratio: float
+    leak_bytes_per_hour: float
+    process_cpu_ratio: float
+    process_memory_ratio: float
+    throttled_ratio: float
+    group_memory_ratio: float
+    gpu_memory_ratio: float
+    interface_errors_per_s: float
+    def __init__(self, memory_ratio: _Optional[float] = ..., memory_pressure_ratio: _Optional[float] = ..., swap_ratio: _Optional[float] = ..., swapping_bytes_per_s: _Optional[float] = ..., cpu_ratio: _Optional[float] = ..., core_ratio: _Optional[float] = ..., stolen_ratio: _Optional[float] = ..., temperature_celsius: _Optional[float] = ..., disk_ratio: _Optional[float] = ..., files_ratio: _Optional[float] = ..., disk_pressure_ratio: _Optional[float] = ..., leak_bytes_per_hour: _Optional[float] = ..., process_cpu_ratio: _Optional[float] = ..., process_memory_ratio: _Optional[float] = ..., throttled_ratio: _Optional[float] = ..., group_memory_ratio: _Optional[float] = ..., gpu_memory_ratio: _Optional[float] = ..., interface_errors_per_s: _Optional[float] = ...) -> None: ...
+
+class Suggestion(_message.Message):
+    __slots__ = ("topic", "severity", "subject", "reason", "advice", "measured", "threshold")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    topic: Topic
+    severity: Severity
+    subject: str
+    reason: str
+    advice: str
+    measured: float
+    threshold: float
+    def __init__(self, topic: _Optional[_Union[Topic, str]] = ..., severity: _Optional[_Union[Severity, str]] = ..., subject: _Optional[str] = ..., reason: _Optional[str] = ..., advice: _Optional[str] = ..., measured: _Optional[float] = ..., threshold: _Optional[float] = ...) -> None: ...
+
+class WhatIfRequest(_message.Message):
+    __slots__ = ("changes", "thresholds")
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    changes: _containers.RepeatedCompositeFieldContainer[Change]
+    thresholds: Thresholds
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., thresholds: _Optional[_Union[Thresholds, _Mapping]] = ...) -> None: ...
+
+class Change(_message.Message):
+    __slots__ = ("add_work", "end_process", "resize", "free_disk")
+    ADD_WORK_FIELD_NUMBER: _ClassVar[int]
+    END_PROCESS_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_FIELD_NUMBER: _ClassVar[int]
+    FREE_DISK_FIELD_NUMBER: _ClassVar[int]
+    add_work: AddWork
+    end_process: EndProcess
+    resize: Resize
+    free_disk: FreeDisk
+    def __init__(self, add_work: _Optional[_Union[AddWork, _Mapping]] = ..., end_process: _Optional[_Union[EndProcess, _Mapping]] = ..., resize: _Optional[_Union[Resize, _Mapping]] = ..., free_disk: _Optional[_Union[FreeDisk, _Mapping]] = ...) -> None: ...
+
+class AddWork(_message.Message):
+    __slots__ = ("copies", "cpu_cores", "memory_bytes", "disk_bytes", "mount", "gpu_memory_bytes", "gpu")
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    CPU_CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MOUNT_FIELD_NUMBER: _ClassVar[int]
+    GPU_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
+    copies: int
+    cpu_cores: float
+    memory_bytes: int
+    disk_bytes: int
+    mount: str
+    gpu_memory_bytes: int
+    gpu: int
+    def __init__(self, copies: _Optional[int] = ..., cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., mount: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., gpu: _Optional[int] = ...) -> None: ...
+
+class EndProcess(_message.Message):
+    __slots__ = ("process_id",)
+    PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
+    process_id: int
+    def __init__(self, process_id: _Optional[int] = ...) -> None: ...
+
+class Resize(_message.Message):
+    __slots__ = ("logical_cores", "memory_bytes", "cpu_limit_cores", "memory_limit_bytes")
+    LOGICAL_CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_LIMIT_CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    logical_cores: int
+    memory_bytes: int
+    cpu_limit_cores: float
+    memory_limit_bytes: int
+    def __init__(self, logical_cores: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., cpu_limit_cores: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ...) -> None: ...
+
+class FreeDisk(_message.Message):
+    __slots__ = ("mount", "freed_bytes")
+    MOUNT_FIELD_NUMBER: _ClassVar[int]
+    FREED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    mount: str
+    freed_bytes: int
+    def __init__(self, mount: _Optional[str] = ..., freed_bytes: _Optional[int] = ...) -> None: ...
+
+class WhatIfResponse(_message.Message):
+    __slots__ = ("present", "predicted", "suggestions_now", "suggestions_then", "reasons", "fits", "speed_ratio")
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTIONS_NOW_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTIONS_THEN_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    FITS_FIELD_NUMBER: _ClassVar[int]
+    SPEED_RATIO_FIELD_NUMBER: _ClassVar[int]
+    present: Snapshot
+    predicted: Snapshot
+    suggestions_now: _containers.RepeatedCompositeFieldContainer[Suggestion]
+    suggestions_then: _containers.RepeatedCompositeFieldContainer[Suggestion]
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    fits: bool
+    speed_ratio: float
+    def __init__(self, present: _Optional[_Union[Snapshot, _Mapping]] = ..., predicted: _Optional[_Union[Snapshot, _Mapping]] = ..., suggestions_now: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., suggestions_then: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., reasons: _Optional[_Iterable[str]] = ..., fits: bool = ..., speed_ratio: _Optional[float] = ...) -> None: ...
+
+class ListContainersRequest(_message.Message):
+    __slots__ = ("all", "usage")
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    all: bool
+    usage: bool
+    def __init__(self, all: bool = ..., usage: bool = ...) -> None: ...
+
+class ListContainersResponse(_message.Message):
+    __slots__ = ("containers", "left_out")
+    CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    containers: _containers.RepeatedCompositeFieldContainer[Container]
+    left_out: int
+    def __init__(self, containers: _Optional[_Iterable[_Union[Container, _Mapping]]] = ..., left_out: _Optional[int] = ...) -> None: ...
+
+class Container(_message.Message):
+    __slots__ = ("id", "name", "image", "state", "status", "created_at", "usage")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    image: str
+    state: str
+    status: str
+    created_at: _timestamp_pb2.Timestamp
+    usage: ContainerUsage
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., image: _Optional[str] = ..., state: _Optional[str] = ..., status: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., usage: _Optional[_Union[ContainerUsage, _Mapping]] = ...) -> None: ...
+
+class ContainerUsage(_message.Message):
+    __slots__ = ("cpu_cores", "memory_bytes", "memory_limit_bytes", "tasks")
+    CPU_CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    cpu_cores: float
+    memory_bytes: int
+    memory_limit_bytes: int
+    tasks: int
+    def __init__(self, cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., tasks: _Optional[int] = ...) -> None: ...
+
+class ListPodsRequest(_message.Message):
+    __slots__ = ("namespace", "node", "page_size", "page_token")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    node: str
+    page_size: int
+    page_token: str
+    def __init__(self, namespace: _Optional[str] = ..., node: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPodsResponse(_message.Message):
+    __slots__ = ("pods", "next_page_token")
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    pods: _containers.RepeatedCompositeFieldContainer[Pod]
+    next_page_token: str
+    def __init__(self, pods: _Optional[_Iterable[_Union[Pod, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Pod(_message.Message):
+    __slots__ = ("namespace", "name", "node", "phase", "reason", "started_at", "containers")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    node: str
+    phase: str
+    reason: str
+    started_at: _timestamp_pb2.Timestamp
+    containers: _containers.RepeatedCompositeFieldContainer[PodContainer]
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., node: _Optional[str] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., containers: _Optional[_Iterable[_Union[PodContainer, _Mapping]]] = ...) -> None: ...
+
+class PodContainer(_message.Message):
+    __slots__ = ("name", "image", "ready", "restarts", "state", "reason", "cpu_limit", "memory_limit")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CPU_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    image: str
+    ready: bool
+    restarts: int
+    state: str
+    reason: str
+    cpu_limit: str
+    memory_limit: str
+    def __init__(self, name: _Optional[str] = ..., image: _Optional[str] = ..., ready: bool = ..., restarts: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., cpu_limit: _Optional[str] = ..., memory_limit: _Optional[str] = ...) -> None: ...

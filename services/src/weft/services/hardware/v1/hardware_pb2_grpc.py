@@ -42,6 +42,31 @@ class HardwareServiceStub(object):
                 request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.GetSnapshotRequest.SerializeToString,
                 response_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.GetSnapshotResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/weft.services.hardware.v1.HardwareService/Watch',
+                request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WatchRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.Suggest = channel.unary_unary(
+                '/weft.services.hardware.v1.HardwareService/Suggest',
+                request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.SuggestRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.SuggestResponse.FromString,
+                _registered_method=True)
+        self.WhatIf = channel.unary_unary(
+                '/weft.services.hardware.v1.HardwareService/WhatIf',
+                request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfResponse.FromString,
+                _registered_method=True)
+        self.ListContainers = channel.unary_unary(
+                '/weft.services.hardware.v1.HardwareService/ListContainers',
+                request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListContainersRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListContainersResponse.FromString,
+                _registered_method=True)
+        self.ListPods = channel.unary_unary(
+                '/weft.services.hardware.v1.HardwareService/ListPods',
+                request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListPodsRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListPodsResponse.FromString,
+                _registered_method=True)
 
 
 class HardwareServiceServicer(object):
@@ -60,6 +85,55 @@ class HardwareServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """Sends a snapshot again and again, with what is suggested about it, until the caller leaves, `max_samples` are sent, or a day has passed.
+
+        Guarantee: rates of a snapshot are those since the one before. A snapshot that the caller does not read in time is left out: the next one is of its own
+        moment. A watch takes a slot of the agent. Errors: RESOURCE_EXHAUSTED: the machine is watched too often (a setting of the service).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Suggest(self, request, context):
+        """Says what is wrong with the machine, why, and what can be done, by rules over the last minutes.
+
+        Guarantee: the same samples and thresholds give the same answer. Errors: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WhatIf(self, request, context):
+        """Says what would become of the machine if something changed, by rules: nothing is changed.
+
+        Guarantee: as Suggest. What is left out of the reckoning is named in `WhatIfResponse.reasons`. Errors: NOT_FOUND: there is no such process, mount or GPU.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContainers(self, request, context):
+        """Lists the containers of the Docker engine that the agent reaches (DOCKER_HOST, or its own machine's), by name.
+
+        Guarantee: commands, variables and labels of containers are not told: they may have secrets. Errors: FAILED_PRECONDITION: the package is not installed,
+        or no engine answers in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPods(self, request, context):
+        """Lists the pods of the Kubernetes cluster that the agent is in, or that KUBECONFIG names.
+
+        Guarantee: as ListContainers; a page is of one moment, and pages follow each other in the cluster's order. Errors: FAILED_PRECONDITION: the package is not
+        installed, there is no configuration, or the cluster does not answer in time; PERMISSION_DENIED: it does not let the agent list pods; INVALID_ARGUMENT: it
+        does not take the request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HardwareServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -67,6 +141,31 @@ def add_HardwareServiceServicer_to_server(servicer, server):
                     servicer.GetSnapshot,
                     request_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.GetSnapshotRequest.FromString,
                     response_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WatchRequest.FromString,
+                    response_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WatchResponse.SerializeToString,
+            ),
+            'Suggest': grpc.unary_unary_rpc_method_handler(
+                    servicer.Suggest,
+                    request_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.SuggestRequest.FromString,
+                    response_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.SuggestResponse.SerializeToString,
+            ),
+            'WhatIf': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhatIf,
+                    request_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfRequest.FromString,
+                    response_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfResponse.SerializeToString,
+            ),
+            'ListContainers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContainers,
+                    request_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListContainersRequest.FromString,
+                    response_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListContainersResponse.SerializeToString,
+            ),
+            'ListPods': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPods,
+                    request_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListPodsRequest.FromString,
+                    response_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListPodsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -99,6 +198,141 @@ class HardwareService(object):
             '/weft.services.hardware.v1.HardwareService/GetSnapshot',
             weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.GetSnapshotRequest.SerializeToString,
             weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/weft.services.hardware.v1.HardwareService/Watch',
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WatchRequest.SerializeToString,
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Suggest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.hardware.v1.HardwareService/Suggest',
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.SuggestRequest.SerializeToString,
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.SuggestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhatIf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.hardware.v1.HardwareService/WhatIf',
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfRequest.SerializeToString,
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContainers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.hardware.v1.HardwareService/ListContainers',
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListContainersRequest.SerializeToString,
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListContainersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.hardware.v1.HardwareService/ListPods',
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListPodsRequest.SerializeToString,
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListPodsResponse.FromString,
             options,
             channel_credentials,
             insecure,
