@@ -40,10 +40,10 @@ async def follow(target: str, count: int, total: int) -> None:
     """A process of subscribers: prints what they got, and how late, as JSON."""
     late_s: list[float] = []
     missed = received = 0
-    started = 0
+    started, began_s = 0, 0.0
 
     async def one() -> None:
-        nonlocal missed, received, started
+        nonlocal missed, received, started, began_s
         async with grpc.aio.insecure_channel(
             target, options=[*client_options(), ("grpc.use_local_subchannel_pool", 1)]
         ) as channel:
@@ -57,6 +57,7 @@ async def follow(target: str, count: int, total: int) -> None:
                 else:
                     started += 1
                     if started == count:
+                        began_s = time.process_time()
                         print("ready", flush=True)
                 seen += len(response.events) + response.missed
                 received += len(response.events)
@@ -72,6 +73,7 @@ async def follow(target: str, count: int, total: int) -> None:
                 "received": received,
                 "missed": missed,
                 "messages": len(late_s),
+                "cpu_s": time.process_time() - began_s,
                 "late_p50_s": statistics.median(late_s),
                 "late_p99_s": late_s[int(len(late_s) * 0.99)],
             }
@@ -97,6 +99,7 @@ async def live(target: str, coordinator: psutil.Process, seconds: float, subscri
         )
         await slow.read()
         before, began_s = coordinator.cpu_times(), time.perf_counter()
+        own_before_s = time.process_time()
         memory = [coordinator.memory_info().rss]
         events = [NewEvent(PAYLOAD)] * BATCH
         left = iter(range(total // BATCH))
@@ -123,6 +126,11 @@ async def live(target: str, coordinator: psutil.Process, seconds: float, subscri
                 break
         slow.cancel()
     received = sum(each["received"] for each in found)
+    used_s = {
+        "coordinator": after.user + after.system - before.user - before.system,
+        "subscribers": sum(each["cpu_s"] for each in found),
+        "publisher": time.process_time() - own_before_s,
+    }
     print(f"published        {total / published_s:,.0f} events/s in {published_s:.1f} s")
     print(
         f"subscribers      {subscribers}, {received / done_s:,.0f} events/s together, all after {done_s:.1f} s"
@@ -133,9 +141,12 @@ async def live(target: str, coordinator: psutil.Process, seconds: float, subscri
     print(
         f"late             p50 {max(e['late_p50_s'] for e in found) * 1e3:.0f} ms, p99 {max(e['late_p99_s'] for e in found) * 1e3:.0f} ms"
     )
-    print(
-        f"coordinator      {(after.user + after.system - before.user - before.system) / done_s:.2f} cores, {min(memory) / 2**20:.0f} to {max(memory) / 2**20:.0f} MiB"
-    )
+    print(f"messages         {sum(each['messages'] for each in found) / done_s:,.0f} a second")
+    for name, each_s in used_s.items():
+        print(f"{name:<17}{each_s / done_s:.2f} cores, {each_s / total * 1e6:.0f} µs of CPU an event")
+    # With so much CPU for each event, this is what two cores could do.
+    print(f"two cores        {2 * total / sum(used_s.values()):,.0f} events/s")
+    print(f"memory           {min(memory) / 2**20:.0f} to {max(memory) / 2**20:.0f} MiB")
 
 
 async def replay(target: str, coordinator: psutil.Process, count: int) -> None:

@@ -193,7 +193,8 @@ async def test_event_kills(tmp_path: Path, store: str, seed: int) -> None:
     rng = random.Random(seed)
     async with world(tmp_path, store) as here, connect(here.target, patience_s=120, timeout_s=60) as mesh:
         ledger, followed = Ledger(tmp_path / "ledger"), list[str]()
-        await here.meshes[0].wait_serving()
+        # The contract reaches the other coordinator a moment later.
+        await asyncio.gather(*(each.wait_serving() for each in here.meshes))
         retry = RetryPolicy(max_attempts=50)
         await mesh.subscriptions.create("tasks", ProbeRequest, CALL, after=0, retry=retry)
         await here.keep_consumers()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from weft.coordinator.events.event_types import EventTypes, is_own
+from weft.coordinator.events.event_types import EventType, EventTypes, is_own
 from weft.coordinator.store.event_store import MAX_EVENTS, EventRow, NewEventRow, TopicRecord
 from weft.rpc import refusals
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
@@ -81,32 +81,55 @@ def new_rows(
             MAX_PAYLOAD_BYTES,
             field=field,
         )
-    return [_new_row(event, types, f"{field}[{index}]") for index, event in enumerate(events)]
+    known: dict[str, EventType] = {}
+    return [_new_row(event, types, known, f"{field}[{index}]") for index, event in enumerate(events)]
 
 
-def _new_row(event: event_pb2.NewEvent, types: EventTypes, field: str) -> NewEventRow:
-    topic = check_topic(event.topic, f"{field}.topic")
-    if is_own(topic):
-        raise refusals.invalid_field(
-            f"{field}.topic is {topic}, to which coordinators alone publish: use a message type of your own",
-            field=f"{field}.topic",
-        )
-    if (size := len(event.payload)) > MAX_EVENT_BYTES:
+def _new_row(
+    event: event_pb2.NewEvent, types: EventTypes, known: dict[str, EventType], field: str
+) -> NewEventRow:
+    """A row.
+
+    Args:
+        known: the types of topics that were looked up for this request.
+    """
+    topic, payload, key, event_id = event.topic, event.payload, event.key, event.id
+    kind = known.get(topic)
+    if kind is None:
+        kind = known[topic] = _open_type(topic, types, f"{field}.topic")
+    if (size := len(payload)) > MAX_EVENT_BYTES:
         raise refusals.payload_too_large(
             f"{field}.payload has {size} bytes, the most are {MAX_EVENT_BYTES}: put large data elsewhere, and name it in the event",
             size,
             MAX_EVENT_BYTES,
             field=f"{field}.payload",
         )
-    if event.id and not _ID.fullmatch(event.id):
+    if event_id and not _ID.fullmatch(event_id):
         raise refusals.invalid_field(
             f"{field}.id must be 1 to 128 printable ASCII characters without spaces", field=f"{field}.id"
         )
-    if len(event.key.encode()) > MAX_KEY_BYTES:
+    if key and len(key.encode()) > MAX_KEY_BYTES:
         raise refusals.invalid_field(f"{field}.key has more than {MAX_KEY_BYTES} bytes", field=f"{field}.key")
-    _check_attributes(event, f"{field}.attributes")
-    types.get(topic).check(event.payload, f"{field}.payload")
-    return row_of(topic, event.payload, event.id, event.key, dict(event.attributes))
+    attributes = dict(event.attributes)
+    if attributes:
+        _check_attributes(attributes, f"{field}.attributes")
+    kind.check(payload, field)
+    return row_of(topic, payload, event_id, key, attributes)
+
+
+def _open_type(topic: str, types: EventTypes, field: str) -> EventType:
+    """The type of a topic to which callers may publish.
+
+    Raises:
+        InvalidArgument, NotFound
+    """
+    check_topic(topic, field)
+    if is_own(topic):
+        raise refusals.invalid_field(
+            f"{field} is {topic}, to which coordinators alone publish: use a message type of your own",
+            field=field,
+        )
+    return types.get(topic)
 
 
 def row_of(
@@ -119,10 +142,10 @@ def row_of(
     return NewEventRow(topic, body, event_id)
 
 
-def _check_attributes(event: event_pb2.NewEvent, field: str) -> None:
-    if len(event.attributes) > MAX_ATTRIBUTES:
+def _check_attributes(attributes: Mapping[str, str], field: str) -> None:
+    if len(attributes) > MAX_ATTRIBUTES:
         raise refusals.invalid_field(f"{field} are more than {MAX_ATTRIBUTES}", field=field)
-    for name, value in event.attributes.items():
+    for name, value in attributes.items():
         if name in DERIVED or not _ATTRIBUTE.fullmatch(name):
             raise refusals.invalid_field(
                 f"{field} have the name {name[:64]!r}; names are 1 to 32 lower-case letters and digits, and not"

@@ -21,7 +21,7 @@ from weft.coordinator.events.event_codec import (
 from weft.coordinator.events.event_filter import filter_of
 from weft.coordinator.events.event_types import EventTypes
 from weft.coordinator.events.subscription_calls import SubscriptionCalls
-from weft.coordinator.events.topic_feed import Portion, TopicFeed, TopicFeeds
+from weft.coordinator.events.topic_feed import EventBatch, Portion, TopicFeed, TopicFeeds
 from weft.coordinator.request_checks import check_page_size, check_page_token
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.event_store import TooManyTopics
@@ -34,7 +34,8 @@ Context = aio.ServicerContext[Any, Any]
 # A subscriber's first event goes out at once; those that follow it within this time go together. With many subscribers of a topic it is
 # longer: a response costs the same with one event or a hundred.
 PACE_S = 0.002
-PACE_EACH_S = 0.0004
+PACE_EACH_S = 0.001
+MOST_PACE_S = 0.25
 # Their responses are serialized already.
 _SERIALIZED = ("SubscribeEvents", "ConsumeEvents")
 
@@ -89,15 +90,15 @@ class EventService(SubscriptionCalls):
             position = await self._position(request, feed)
             # Up to here it is a replay, which leaves nothing out.
             replayed = feed.last
-            yield _response(Portion([], position, 0))
+            yield _response(Portion(EventBatch(), position, 0))
             while True:
                 portion = await feed.after(position, keep_up=request.keep_up and position >= replayed)
                 position = portion.position
                 if matching is not None:
-                    matched = [event for event in portion.events if matching.matches(event.body)]
-                    portion = portion._replace(events=matched)
+                    matched = (event for event in portion.events if matching.matches(event.body))
+                    portion = portion._replace(events=EventBatch(matched))
                 yield _response(portion)
-                await asyncio.sleep(max(PACE_S, PACE_EACH_S * feed.subscribers))
+                await asyncio.sleep(pause_s(feed.subscribers, asyncio.get_running_loop().time()))
 
     @guard.unary
     async def ConsumeEvents(
@@ -213,7 +214,14 @@ class EventService(SubscriptionCalls):
 def _response(portion: Portion) -> bytes:
     """A `SubscribeEventsResponse`, serialized: its events are serialized already, once for all subscribers."""
     rest = event_pb2.SubscribeEventsResponse(cursor=portion.position, missed=portion.missed)
-    return b"".join([*(event.wire for event in portion.events), rest.SerializeToString()])
+    return portion.events.wire + rest.SerializeToString()
+
+
+def pause_s(subscribers: int, now_s: float) -> float:
+    """How long a subscriber of a topic waits after a response: until the next beat, which is the same for all of them. So they are at the same
+    position, and share what is made of it."""
+    beat_s = min(MOST_PACE_S, max(PACE_S, PACE_EACH_S * subscribers))
+    return beat_s - now_s % beat_s
 
 
 class _Serialized:

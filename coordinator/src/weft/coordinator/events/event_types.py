@@ -23,8 +23,11 @@ class EventType:
         self.descriptor = descriptor
         self.message_class: type[Message] = descriptors.message_class(descriptor)
 
-    def check(self, payload: bytes, field: str) -> None:
+    def check(self, payload: bytes, place: str) -> None:
         """Refuse a payload that is no message of the type.
+
+        Args:
+            place: the path of the event in the request.
 
         Raises:
             InvalidArgument: PAYLOAD_MALFORMED.
@@ -32,10 +35,12 @@ class EventType:
         try:
             message = self.message_class.FromString(payload)
         except DecodeError as error:
+            field = f"{place}.payload"
             raise refusals.payload_malformed(
                 f"{field} ({len(payload)} bytes) does not parse as {self.name}: {error}", field=field
             ) from None
         if not message.IsInitialized():
+            field = f"{place}.payload"
             raise refusals.payload_malformed(
                 f"{field} does not parse as {self.name}: required fields are missing", field=field
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import NamedTuple
 
 from weft.coordinator.events.event_codec import SentEvent, sent
@@ -23,7 +24,7 @@ from weft.rpc.errors import Unavailable, WeftError
 FEED_EVENTS = 8192
 FEED_BYTES = 8 * 1024 * 1024
 # Events and bytes in one portion for a subscriber: it must fit a message.
-PORTION_EVENTS = 1000
+PORTION_EVENTS = 4096
 PORTION_BYTES = 1024 * 1024
 # A sequence that no topic reaches.
 _FAR = 2**62
@@ -31,10 +32,19 @@ _FAR = 2**62
 _RETRY_S = 0.5
 
 
+class EventBatch(list[SentEvent]):
+    """Some events, in order. Subscribers at the same position share one, and so its wire form."""
+
+    @cached_property
+    def wire(self) -> bytes:
+        """Their part of a `SubscribeEventsResponse`."""
+        return b"".join([event.wire for event in self])
+
+
 class Portion(NamedTuple):
     """Some events for a subscriber, its position after them, and how many are left out before them."""
 
-    events: list[SentEvent]
+    events: EventBatch
     position: int
     missed: int
 
@@ -51,6 +61,9 @@ class TopicFeed:
         self.error: WeftError | None = None
         self._events: list[SentEvent] = []
         self._size_bytes = 0
+        # What was taken last: after which position, and up to which event there was.
+        self._taken_at = (0, 0)
+        self._batch = EventBatch()
         self._news = asyncio.Event()
         self._stale = False
         self._reading: asyncio.Task[None] | None = None
@@ -96,27 +109,33 @@ class TopicFeed:
                 missed += self._base - position
                 position = self._base
             else:
-                page = await self._store.read_events(self.topic, position, limit=PORTION_EVENTS)
+                page = await self._store.read_events(self.topic, position, limit=MAX_EVENTS)
                 if not page.rows:
                     self._check_whole(page.last)
                     # All of them were dropped meanwhile.
                     missed += page.first - 1 - position
                     position = page.first - 1
                     continue
-                found = [sent(self.topic, row) for row in page.rows]
+                found = EventBatch(sent(self.topic, row) for row in page.rows)
                 missed += found[0].sequence - 1 - position
                 return Portion(found, found[-1].sequence, missed)
 
     def _taken(self, position: int, missed: int) -> Portion:
+        # Most subscribers are at the same place at the same time.
+        if self._taken_at != (position, self.last):
+            self._batch, self._taken_at = self._batch_after(position), (position, self.last)
+        return Portion(self._batch, position + len(self._batch), missed)
+
+    def _batch_after(self, position: int) -> EventBatch:
         start = position - self._base
-        taken: list[SentEvent] = []
+        taken = EventBatch()
         size_bytes = 0
         for event in self._events[start : start + PORTION_EVENTS]:
             size_bytes += len(event.wire)
             if taken and size_bytes > PORTION_BYTES:
                 break
             taken.append(event)
-        return Portion(taken, position + len(taken), missed)
+        return taken
 
     async def _read(self) -> None:
         try:
