@@ -54,6 +54,7 @@ CONTRACT = (
     "payload",
     "state",
     "usage",
+    "sticky",
 )
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")

@@ -58,6 +58,8 @@ _REASONS = {
         "weft/coordinator/lifecycle/task_ends",
         "weft/coordinator/pools/pool_part",
         "weft/coordinator/hooks/hook_counts",
+        "weft/coordinator/sticky/sticky_codec",
+        "weft/coordinator/told_options",
     ),
     "its parser is another target's": (
         "weft/coordinator/access/key_fetch",

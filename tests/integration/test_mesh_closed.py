@@ -45,6 +45,8 @@ GIVEN: dict[str, Any] = {
     "payload": b"",
     "policy": options_pb2.TaskPolicy(),
     "request": b"",
+    "service": ECHO,
+    "session": "one",
     "requests": [b""],
     "state": DesiredState.ACTIVE,
     "task_id": "none",

@@ -47,6 +47,8 @@ from weft.v1 import (
     schedule_pb2_grpc,
     stats_pb2,
     stats_pb2_grpc,
+    sticky_pb2,
+    sticky_pb2_grpc,
     task_pb2,
     usage_pb2,
     usage_pb2_grpc,
@@ -119,6 +121,8 @@ async def ids(sites: Sites) -> dict[str, str]:
     await hook_pb2_grpc.HookServiceStub(channel).CreateHook(
         hook_pb2.CreateHookRequest(name="secret-hook", spec=hook), timeout=10
     )
+    session = sticky_pb2.FindStickySessionRequest(method=ECHO, session={"key": "secret-session"})
+    await sticky_pb2_grpc.StickySessionServiceStub(channel).FindStickySession(session, timeout=10)
     return {
         "HookService.name": "secret-hook",
         "EventService.name": "secret-subscription",
@@ -150,6 +154,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "UpdateSubscription": {"paused": True},
     "UpdateHook": {"paused": True},
     "TestHook": {"body": b"{}"},
+    "FindStickySession": {"session": {"key": "secret-session"}},
+    "EndStickySession": {"session": {"key": "secret-session"}},
     "Report": {"epoch": 1, "message": {"goodbye": True}},
 }
 # In the right namespace they may answer as for nothing: a filter, or a report of a session that is over.

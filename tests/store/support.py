@@ -13,13 +13,13 @@ from google.rpc import code_pb2, error_details_pb2
 
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.queue_moves import LeftQueue
 from weft.coordinator.store.records import (
     AttemptRef,
     AttemptReport,
     Claimed,
     ClaimRequest,
     Enqueued,
-    LeftQueue,
     Owner,
     ProgressItem,
     ProgressRow,

@@ -54,6 +54,7 @@ DECIDED = {
         ScheduleService/UpdateSchedule
         StateService/ExportState
         StateService/ImportState
+        StickySessionService/EndStickySession
         TokenService/CreateToken
         TokenService/GetToken
         TokenService/ListTokens
@@ -71,6 +72,7 @@ DECIDED = {
         CoordinatorService/SubmitTasks
         EventService/ConsumeEvents
         EventService/PublishEvents
+        StickySessionService/FindStickySession
         TokenService/CheckToken
         TokenService/CreateTickets
         """,
@@ -108,6 +110,7 @@ DECIDED = {
         ScheduleService/GetSchedule
         ScheduleService/ListSchedules
         StatsService/GetStats
+        StickySessionService/ListStickySessions
         UsageService/GetUsage
         UsageService/ListBudgets
         """,

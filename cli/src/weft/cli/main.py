@@ -105,6 +105,9 @@ class _Commands(LazyGroup):
             "List, show, wait for, close, cancel and delete groups.",
             _LOOK,
         ),
+        "sessions": CommandEntry(
+            "weft.cli.commands.sessions_command:app", "List and end sticky sessions.", _LOOK
+        ),
         "health": CommandEntry(
             "weft.cli.commands.health_command:health", "Ask a server for its health, in a probe.", _LOOK
         ),

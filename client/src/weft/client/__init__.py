@@ -62,6 +62,7 @@ from weft.client.schedules import (
 )
 from weft.client.selected_agents import CommandOutcome, GarbageCollection, SelectedAgents
 from weft.client.stats_snapshot import AttemptCounts, CoordinatorStats, LimitedCaller, MethodStats, Times
+from weft.client.sticky_session import StickySession, StickySessionInfo
 from weft.client.task_handle import TaskHandle
 from weft.client.task_log import LogLine, MissingLog, MissingLogReason
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
@@ -215,6 +216,8 @@ __all__ = [
     "SelectedAgents",
     "StackFrame",
     "StackKind",
+    "StickySession",
+    "StickySessionInfo",
     "SubmitOptions",
     "Subscription",
     "Subscriptions",

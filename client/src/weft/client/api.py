@@ -24,7 +24,7 @@ from weft.rpc import refusals
 from weft.rpc.errors import RetryLater, Unavailable, WeftError, from_status, status_of_call
 from weft.rpc.process.home_loop import HomeLoop
 from weft.rpc.telemetry import trace_headers
-from weft.v1 import command_pb2, errors_pb2, logs_pb2, task_pb2
+from weft.v1 import command_pb2, errors_pb2, logs_pb2, sticky_pb2, task_pb2
 from weft.v1 import coordinator_pb2 as pb
 
 if TYPE_CHECKING:
@@ -59,6 +59,18 @@ TELL_AGENTS = Method.of(
 )
 LIST_QUEUES = Method.of(f"{_SERVICE}/ListQueues", pb.ListQueuesRequest, pb.ListQueuesResponse)
 LIST_RESOURCES = Method.of(f"{_SERVICE}/ListResources", pb.ListResourcesRequest, pb.ListResourcesResponse)
+_STICKY = "weft.v1.StickySessionService"
+FIND_SESSION = Method.of(
+    f"{_STICKY}/FindStickySession", sticky_pb2.FindStickySessionRequest, sticky_pb2.FindStickySessionResponse
+)
+LIST_SESSIONS = Method.of(
+    f"{_STICKY}/ListStickySessions",
+    sticky_pb2.ListStickySessionsRequest,
+    sticky_pb2.ListStickySessionsResponse,
+)
+END_SESSION = Method.of(
+    f"{_STICKY}/EndStickySession", sticky_pb2.EndStickySessionRequest, sticky_pb2.EndStickySessionResponse
+)
 UPDATE_QUEUE = Method.of(f"{_SERVICE}/UpdateQueue", pb.UpdateQueueRequest, pb.UpdateQueueResponse)
 
 DEFAULT_TIMEOUT_S = 30.0

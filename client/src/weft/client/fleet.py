@@ -18,13 +18,14 @@ from weft.client.methods import AnyMethod, as_method
 from weft.client.options import SubmitOptions
 from weft.client.resource_snapshot import Resources
 from weft.client.selected_agents import SelectedAgents
+from weft.client.sticky_session import StickySession, StickySessionInfo, as_session
 from weft.client.task_snapshot import WaitReason
 from weft.client.tasks import Tasks
 from weft.rpc import refusals
 from weft.rpc.discovery import Discovery
 from weft.rpc.task_policy.method_options import RunLimit
 from weft.rpc.times import seconds
-from weft.v1 import command_pb2, coordinator_pb2, fleet_pb2
+from weft.v1 import command_pb2, coordinator_pb2, fleet_pb2, sticky_pb2
 
 _PAGE_AGENTS = 1000
 
@@ -78,7 +79,7 @@ class Queue:
 
 
 class Fleet:
-    """Agents and queues; `Mesh.fleet` gives it."""
+    """Agents, queues and sticky sessions; `Mesh.fleet` gives it. Large because it has a method for each thing that is asked of them."""
 
     def __init__(self, api: Api, tasks: Tasks) -> None:
         self._api = api
@@ -264,6 +265,32 @@ class Fleet:
         """The resources of the connected agents, with `method` of its hosts only; and the locks, with `lock` that one only."""
         request = coordinator_pb2.ListResourcesRequest(method=method, lock=lock)
         return Resources.of(await self._api.call(rpc.LIST_RESOURCES, request))
+
+    async def sessions(self, agent_id: str = "") -> Sequence[StickySessionInfo]:
+        """The sticky sessions that have an agent; with `agent_id`, only those of that one."""
+        found: list[StickySessionInfo] = []
+        request = sticky_pb2.ListStickySessionsRequest(agent_id=agent_id, page_size=_PAGE_AGENTS)
+        while True:
+            page = await self._api.call(rpc.LIST_SESSIONS, request)
+            found += map(StickySessionInfo.of, page.sessions)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def end_session(self, service: str, session: StickySession | str) -> None:
+        """End a sticky session: its next call begins a new one. So does a caller who is told that its hard session is lost.
+
+        Args:
+            service: the service, such as "acme.chat.v1.ChatService", or a method of it.
+            session: the session; a key alone is a soft one.
+
+        Raises:
+            NotFound: there is no such session (STICKY_SESSION_NOT_FOUND).
+        """
+        said = as_session(session).to_proto()
+        await self._api.call(
+            rpc.END_SESSION, sticky_pb2.EndStickySessionRequest(service=service, session=said)
+        )
 
     async def _set_paused(self, method: str, *, paused: bool) -> Sequence[Queue]:
         return await self._update(coordinator_pb2.UpdateQueueRequest(method=method, paused=paused))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
+from weft.client.sticky_session import StickySession, as_session
 from weft.rpc.calls import call_context
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.call_keys import RETRY_KEY
@@ -56,6 +57,9 @@ class SubmitOptions(TypedDict, total=False):
     consumes: Mapping[str, float]
     # The group that the task belongs to. FailedPrecondition is raised if it is closed.
     group: str
+    # The sticky session that the task belongs to: one agent runs the tasks of a session. A key, or a `StickySession`. Of a hard session, Aborted
+    # is raised once its agent's process is gone (STICKY_SESSION_LOST).
+    session: StickySession | str
 
 
 def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.TaskOptions | None:
@@ -115,6 +119,8 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
     message.agent_id = options.get("agent_id", "")
     message.group = options.get("group", "")
     message.no_cache = not options.get("cache", True)
+    if (session := options.get("session")) is not None:
+        message.session.CopyFrom(as_session(session).to_proto())
     return message
 
 
@@ -136,6 +142,7 @@ def call_options(
     group: str | None = None,
     locks: Sequence[Lock | str] = (),
     consumes: Mapping[str, float] | None = None,
+    session: StickySession | str | None = None,
     retry_unavailable: bool = False,
     metadata: Metadata = (),
 ) -> tuple[tuple[str, str | bytes], ...]:
@@ -149,14 +156,13 @@ def call_options(
         require: requirements on the agent: {"zone": "eu", "gpu": 1} (a number: at least), or the text "zone=eu,gpu>=1".
         agent: the id of the one agent that may run the task.
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
-        no_wait: fail at once if no connected agent can run the task. None: as its method's policy says.
+        no_wait: fail at once if no connected agent can run the task. None: as its method's policy says. `retry`: when to try again.
         cache: False: run by itself, although the method's policy has a cache.
-        retry: when to try again.
         schedule_to_start_s: the first attempt must start within this time; `start_to_close_s`: an attempt may take this long;
             `result_ttl_s`: the result is kept this long.
         fairness_key: tasks with different keys have the queue's capacity in turns; `group`: the group of the task, by name.
-        locks: locks that the task holds while it runs, by name or as `Lock`.
-        consumes: amounts of the agent's resources that the task uses while it runs, such as {"gpu": 1}.
+        locks: locks that the task holds while it runs, by name or as `Lock`; `consumes`: amounts of the agent's resources that it uses;
+            `session`: the sticky session that it belongs to, a key or a `StickySession`.
         retry_unavailable: for direct calls: the call may run twice. If its agent is lost, another agent gets it.
         metadata: the caller's own entries, for the handler.
     """
@@ -176,14 +182,16 @@ def call_options(
         "weft-fairness-key": fairness_key,
         "weft-group": group,
     }
-    mark = (RETRY_MARK,) if retry_unavailable else ()
-    return (*metadata, *_said(given), *_held(locks, consumes), *mark, *trace_headers.current().items())
+    own = (*_said(given), *_held(locks, consumes, session), *((RETRY_MARK,) if retry_unavailable else ()))
+    return (*metadata, *own, *trace_headers.current().items())
 
 
 def _held(
-    locks: Sequence[Lock | str], consumes: Mapping[str, float] | None
+    locks: Sequence[Lock | str], consumes: Mapping[str, float] | None, session: StickySession | str | None
 ) -> Iterable[tuple[str, str | bytes]]:
-    """What a task holds while it runs, as metadata."""
+    """What a task holds while it runs, and the session that it belongs to, as metadata."""
+    if session is not None:
+        yield from as_session(session).to_metadata()
     for lock in as_locks(locks):
         yield "weft-shared-lock" if lock.shared else "weft-lock", lock.name
     if consumes:

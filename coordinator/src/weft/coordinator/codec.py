@@ -14,6 +14,7 @@ from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_values import requirements, retry_policy
 from weft.coordinator.policy.policy_use import all_locks, apply, with_fallbacks
 from weft.coordinator.request_checks import check_resource_name
+from weft.coordinator.sticky import sticky_codec
 from weft.coordinator.store import history
 from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
 from weft.coordinator.store.records import ProgressRow, Submission, TaskRecord
@@ -28,6 +29,7 @@ from weft.coordinator.store.rules import (
 )
 from weft.coordinator.store.run_limits import LockClaim
 from weft.coordinator.store.task_ids import request_digest
+from weft.coordinator.told_options import told_options
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.security.token_metadata import shows_token
@@ -39,7 +41,7 @@ from weft.rpc.task_policy.option_checks import (
     check_lock_name,
     time_limit,
 )
-from weft.rpc.times import checked_duration, duration, timestamp
+from weft.rpc.times import checked_duration, timestamp
 from weft.v1 import options_pb2, task_pb2
 
 MAX_FAIRNESS_KEY = 256
@@ -176,6 +178,10 @@ def _with_options(
         )
     limits = options.limits
     context = options.context.SerializeToString() if options.HasField("context") else b""
+    session = None
+    if options.HasField("session") or options.context.HasField("session"):
+        session = sticky_codec.of_options(options)
+        context += sticky_codec.in_context(session)
     if b"weft_" in context and any(shows_token(each.key, each.value) for each in options.context.metadata):
         raise refusals.invalid_field(
             "the metadata of a task is stored, and this has a token: leave it out",
@@ -212,6 +218,7 @@ def _with_options(
         no_wait=options.no_wait if options.HasField("no_wait") else defaults.no_wait,
         agent_id=options.agent_id,
         group=options.group and check_resource_name(options.group, "options.group"),
+        session=session,
     )
 
 
@@ -292,7 +299,7 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: b
         method=given.method,
         state=int(record.state),  # type: ignore[arg-type]
         request_id=given.request_id,
-        options=_options(given, full=full),
+        options=told_options(given, full=full),
         attempt=record.attempt,
         crashes=record.crashes,
         agent_id=record.agent_id,
@@ -361,37 +368,3 @@ def result_expired(record: TaskRecord) -> NotFound:
         f"task {record.task_id} ended as {record.state.name}, and its result was dropped after its time",
         metadata={"task_id": record.task_id, "state": record.state.name},
     )
-
-
-def _options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
-    policy = given.retry
-    options = task_pb2.TaskOptions(
-        priority=given.priority,
-        retry=options_pb2.RetryPolicy(
-            max_attempts=policy.max_attempts,
-            initial_backoff=duration(policy.initial_backoff_s),
-            max_backoff=duration(policy.max_backoff_s),
-            backoff_multiplier=policy.backoff_multiplier,
-            retryable_codes=sorted(policy.retryable_codes),
-            max_crashes=policy.max_crashes,
-        ),
-        result_ttl=duration(given.result_ttl_s),
-        failure_ttl=duration(given.failure_ttl_s),
-    )
-    if given.delay_s:
-        options.delay.CopyFrom(duration(given.delay_s))
-    for name in ("schedule_to_start", "start_to_close", "schedule_to_close"):
-        limit_s: float | None = getattr(given, f"{name}_s")
-        if limit_s is not None:
-            getattr(options.limits, name).CopyFrom(duration(limit_s))
-    if given.requirements != ANY_AGENT:
-        options.requirements.labels.update(dict(given.requirements.labels))
-        options.requirements.resources.update(dict(given.requirements.resources))
-        options.consumes.update(dict(given.requirements.consumes))
-    if given.fairness_key or given.fairness_weight != 1.0:
-        options.fairness_key, options.fairness_weight = given.fairness_key, given.fairness_weight
-    for name, shared in given.locks:
-        options.locks.add(name=name, shared=shared)
-    if full and given.context:
-        options.context.MergeFromString(given.context)
-    return options

@@ -91,6 +91,12 @@ class CoordinatorSettings(CallerLimitSettings, LimitSettings, PoolSettings, Hook
         le=86400,
         description="tasks that wait while no connected agent can run their method go on at its fallback after so long",
     )
+    session_grace_s: float = Field(
+        10.0,
+        ge=0,
+        le=86400,
+        description="the hard sticky sessions of an agent whose lease has ended are lost if it is not back after so long",
+    )
     cancel_grace_s: float = Field(
         5.0,
         ge=0,

@@ -248,6 +248,14 @@ class Internal(Failed):
     code = grpc.StatusCode.INTERNAL
 
 
+# Bounds whose end is no matter of a moment.
+_LIMITS = frozenset(
+    {
+        errors_pb2.ERROR_REASON_LIMIT_REACHED,
+        errors_pb2.ERROR_REASON_BUDGET_SPENT,
+        errors_pb2.ERROR_REASON_TOO_MANY_STICKY_SESSIONS,
+    }
+)
 _CLASSES: dict[grpc.StatusCode, type[WeftError]] = {
     cls.code: cls
     for cls in (
@@ -346,7 +354,7 @@ def _class_of(code: grpc.StatusCode, reason: int, delay_s: float | None) -> type
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         if reason in _TOO_LARGE:
             return TooLarge
-        if reason in {errors_pb2.ERROR_REASON_LIMIT_REACHED, errors_pb2.ERROR_REASON_BUDGET_SPENT}:
+        if reason in _LIMITS:
             return LimitReached
         # As gRPC's conventions say: only with a RetryInfo the same call may succeed later.
         return ResourceExhausted if delay_s is None else Overloaded

@@ -22,6 +22,7 @@ from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.process import forks
 from weft.rpc.calls import metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY, CallContext
+from weft.rpc.calls.session_keys import SESSION_KEY
 from weft.rpc.times import MAX_DURATION_S, timestamp
 from weft.v1 import session_pb2
 
@@ -45,6 +46,8 @@ def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
             call.root_id = _id(value)
         elif key == PARENT_ID_KEY:
             call.parent_id = _id(value)
+        elif key == SESSION_KEY:
+            call.session.key = str(value)
         elif key == "traceparent":
             call.traceparent = str(value)
         elif key == "tracestate":

@@ -76,7 +76,8 @@ class RunningCall(Protocol):
 
 
 class RunningTask:
-    """The task behind the running handler, as `weft.agent.current_task()` gives it."""
+    """The task behind the running handler, as `weft.agent.current_task()` gives it. Large because it has a property for each thing that handlers
+    ask of their task."""
 
     __slots__ = ("_clients", "_context")
 
@@ -123,6 +124,11 @@ class RunningTask:
     def parent_id(self) -> str:
         """Id of the task or call whose handler made this call; empty when it came from outside."""
         return self._context.assignment.context.parent_id
+
+    @property
+    def session(self) -> str:
+        """The key of the sticky session that the call belongs to; empty: none. As long as the session lasts, this agent has its other calls, too."""
+        return self._context.assignment.context.session.key
 
     @property
     def deadline(self) -> datetime | None:

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 from weft.cli.command_line import inputs
 from weft.cli.command_line.option_group import with_option_group
+from weft.cli.command_line.session_options import (
+    SessionKey,
+    SessionModeName,
+    SessionTtlS,
+    sticky_session,
+)
 
 if TYPE_CHECKING:
+    from weft.client import StickySession
     from weft.client.options import SubmitOptions
 
 
@@ -23,6 +30,9 @@ class TaskOptions:
     no_wait: inputs.NoWait = False
     no_cache: inputs.NoCache = False
     fairness_key: inputs.FairnessKey = None
+    session: SessionKey = None
+    session_mode: SessionModeName = None
+    session_ttl_s: SessionTtlS = None
     group: inputs.GroupName = None
     lock: inputs.Locks = None
     shared_lock: inputs.SharedLocks = None
@@ -37,6 +47,14 @@ class TaskOptions:
             for name, value in values.items()
             if value is not None and value is not False and value != []
         ]
+
+    def sticky(self) -> StickySession | None:
+        """The sticky session; None: none.
+
+        Raises:
+            typer.BadParameter: it is out of its bounds, or has no key.
+        """
+        return sticky_session(self.session, self.session_mode, self.session_ttl_s)
 
     def submit_options(self, limit_s: float | None = None) -> SubmitOptions:
         """The options as those of `submit`.
@@ -59,6 +77,8 @@ class TaskOptions:
             options["cache"] = False
         if self.fairness_key is not None:
             options["fairness_key"] = self.fairness_key
+        if (session := self.sticky()) is not None:
+            options["session"] = session
         if self.group is not None:
             options["group"] = self.group
         if self.lock or self.shared_lock:
@@ -90,6 +110,7 @@ class TaskOptions:
             cache=not self.no_cache,
             fairness_key=self.fairness_key,
             group=self.group,
+            session=self.sticky(),
             locks=inputs.locks(self.lock, self.shared_lock),
             consumes=inputs.amounts(self.consume, "--consume"),
             metadata=inputs.metadata_entries(self.metadata or [], own_keys=True),

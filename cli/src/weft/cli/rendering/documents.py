@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from weft.client import AgentInfo, CoordinatorStats, MethodView, Queue, Resources, RunLimit, Task
     from weft.client.agent_snapshot import Ejection
     from weft.client.task_snapshot import Attempt
-    from weft.v1 import options_pb2
+    from weft.v1 import options_pb2, task_pb2
 
 
 def error_document(error: WeftError, view: PayloadView = PLAIN) -> dict[str, Any]:
@@ -67,12 +67,24 @@ def _full_document(task: Task, view: PayloadView) -> dict[str, Any]:
         "limited_by": task.limited_by,
         "fallback_of": task.fallback_of,
         "fairness_key": task.proto.options.fairness_key,
+        "session": session_document(task.proto.options),
         "group": task.group,
         "locks": [{"name": lock.name, "shared": lock.shared} for lock in task.proto.options.locks],
         "consumes": dict(task.proto.options.consumes),
         "attempts": [_attempt_document(attempt, view) for attempt in task.attempts],
         "avoid_agent_id": task.avoid_agent_id,
     }
+
+
+def session_document(options: task_pb2.TaskOptions) -> dict[str, Any] | None:
+    """The sticky session of a task; None: it has none."""
+    if not options.HasField("session"):
+        return None
+    from weft.v1 import task_pb2
+
+    session = options.session
+    mode = "hard" if session.mode == task_pb2.SESSION_MODE_HARD else "soft"
+    return {"key": session.key, "mode": mode, "agent_id": session.agent_id}
 
 
 def _attempt_document(attempt: Attempt, view: PayloadView) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from weft.cli.terminal.tables import Verbatim
 if TYPE_CHECKING:
     from weft.client import Task
     from weft.client.task_snapshot import Attempt
+    from weft.v1 import task_pb2
 
 STYLES = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
 
@@ -58,6 +59,7 @@ def facts(
         ("locks", ", ".join(f"{each.name} (shared)" if each.shared else each.name for each in options.locks)),
         ("uses", ", ".join(f"{name} {amount:g}" for name, amount in sorted(options.consumes.items()))),
         ("fairness key", options.fairness_key),
+        ("session", _session(options)),
         ("request id", task.request_id),
         ("submitted", _ago(task.created_at)),
         ("started", _ago(task.started_at)),
@@ -76,6 +78,16 @@ def facts(
 def _avoids(task: Task) -> str:
     waits = task.state.name in {"SCHEDULED", "QUEUED"}
     return f"{task.avoid_agent_id}, where its last attempt ended" if waits and task.avoid_agent_id else ""
+
+
+def _session(options: task_pb2.TaskOptions) -> str:
+    from weft.cli.rendering.documents import session_document
+
+    session = session_document(options)
+    if session is None:
+        return ""
+    place = f", on {session['agent_id']}" if session["agent_id"] else ", which has no agent yet"
+    return f"{session['key']} ({session['mode']}){place}"
 
 
 def _ago(moment: Any) -> str:

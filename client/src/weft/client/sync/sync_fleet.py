@@ -16,6 +16,7 @@ from weft.client.fleet_calls import AgentOutcome
 from weft.client.methods import AnyMethod
 from weft.client.options import SubmitOptions
 from weft.client.resource_snapshot import Resources
+from weft.client.sticky_session import StickySession, StickySessionInfo
 from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.sync.sync_selected_agents import SyncSelectedAgents
 from weft.client.task_handle import Resp
@@ -24,7 +25,7 @@ from weft.rpc.task_policy.method_options import RunLimit
 
 
 class SyncFleet:
-    """Agents and queues; `Mesh.fleet` gives it."""
+    """Agents, queues and sticky sessions; `Mesh.fleet` gives it. Large because it has a method for each thing that is asked of them."""
 
     def __init__(self, aio: Fleet, loop: BackgroundLoop) -> None:
         self._fleet = aio
@@ -162,3 +163,19 @@ class SyncFleet:
     def resources(self, method: str = "", lock: str = "") -> Resources:
         """The resources of the connected agents, with `method` of its hosts only; and the locks, with `lock` that one only."""
         return self._loop.run(lambda: self._fleet.resources(method, lock))
+
+    def sessions(self, agent_id: str = "") -> Sequence[StickySessionInfo]:
+        """The sticky sessions that have an agent; with `agent_id`, only those of that one."""
+        return self._loop.run(lambda: self._fleet.sessions(agent_id))
+
+    def end_session(self, service: str, session: StickySession | str) -> None:
+        """End a sticky session: its next call begins a new one. So does a caller who is told that its hard session is lost.
+
+        Args:
+            service: the service, such as "acme.chat.v1.ChatService", or a method of it.
+            session: the session; a key alone is a soft one.
+
+        Raises:
+            NotFound: there is no such session (STICKY_SESSION_NOT_FOUND).
+        """
+        return self._loop.run(lambda: self._fleet.end_session(service, session))

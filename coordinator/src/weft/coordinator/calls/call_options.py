@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from weft.coordinator.codec import MAX_FAIRNESS_KEY
@@ -14,6 +14,7 @@ from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
 from weft.rpc.calls.metadata import MODE_KEY
+from weft.rpc.calls.session_keys import SESSION_KEYS, said_session
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.security.token_metadata import shows_token
 from weft.rpc.task_policy.option_checks import (
@@ -42,7 +43,7 @@ class CallOptions:
     options: task_pb2.TaskOptions = field(default_factory=task_pb2.TaskOptions)
 
 
-def from_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> CallOptions:
+def from_metadata(pairs: Collection[tuple[str, str | bytes]]) -> CallOptions:
     """Read a call's metadata.
 
     Raises:
@@ -52,7 +53,10 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> CallOptions:
     options = call.options
     for key, value in pairs:
         if key.startswith(call_keys.PREFIX):
-            _read(call, key, call_keys.text(value))
+            if key in SESSION_KEYS:
+                _take_session(options, pairs)
+            else:
+                _read(call, key, call_keys.text(value))
         elif key == "traceparent":
             options.context.traceparent = str(value)
         elif key == "tracestate":
@@ -63,6 +67,11 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> CallOptions:
             raw = value if isinstance(value, bytes) else value.encode()
             options.context.metadata.add(key=key, value=raw)
     return call
+
+
+def _take_session(options: task_pb2.TaskOptions, pairs: Iterable[tuple[str, str | bytes]]) -> None:
+    if not options.HasField("session") and (said := said_session(pairs)) is not None:
+        options.session.CopyFrom(said.message())
 
 
 def mode(pairs: Iterable[tuple[str, str | bytes]]) -> str | bytes:

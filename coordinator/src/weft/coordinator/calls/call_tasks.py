@@ -84,6 +84,9 @@ class CallTasks:
         Raises:
             ResourceExhausted: it could not start in time.
         """
+        if submission.session is not None:
+            # It waits in the queue of its session's agent.
+            await self._submission_service.place(submission)
         await self.waiting.join(submission, left_s)
         results = await self._submission_service.store(
             [submission], acknowledged=False, submitter=submitter_of(context)
@@ -94,6 +97,8 @@ class CallTasks:
         self, submission: Submission, left_s: float | None, context: Context
     ) -> Enqueued:
         """Store the task of a streaming call, whose responses are read from the store: it is durable first. Otherwise as `store_awaited`."""
+        if submission.session is not None:
+            await self._submission_service.place(submission)
         await self.waiting.join(submission, left_s)
         return await self.store(submission, context)
 

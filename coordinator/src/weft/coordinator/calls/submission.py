@@ -14,6 +14,7 @@ from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.request_checks import bad_request_id, is_callers_id
 from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.sticky.sticky_sessions import StickySessions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.event_store import NewEventRow
 from weft.coordinator.store.records import (
@@ -70,6 +71,8 @@ class SubmissionService:
         self.event_rows: Callable[[Sequence[event_pb2.NewEvent]], Sequence[NewEventRow]] | None = None
         # Why a task is refused because of a spent budget, by its method and its root; falsy: no budget is spent.
         self.budgets: BudgetBook | None = None
+        # Finds the agents of sticky sessions; set where there are such.
+        self.sticky: StickySessions | None = None
         # Tasks refused at a limit so far, by limit.
         self.limits_hit = {"run_limit": 0, "queued_tasks": 0, "queues_per_method": 0, "budget": 0}
 
@@ -214,16 +217,39 @@ class SubmissionService:
         self, submissions: Sequence[Submission], *, acknowledged: bool
     ) -> Sequence[EnqueueResult | WeftError]:
         for each in submissions:
-            if each.no_wait or each.agent_id or each.alternatives:
+            if each.no_wait or each.agent_id or each.alternatives or each.session is not None:
                 return await self._store_matching(submissions, acknowledged=acknowledged)
         return self._counted(await self._store.enqueue(submissions, acknowledged=acknowledged))
+
+    async def place(self, submission: Submission) -> None:
+        """Let a submission that belongs to a sticky session require the agent that has it, before it is stored.
+
+        Raises:
+            WeftError: a hard session is lost, or cannot begin.
+        """
+        if submission.alternatives:
+            await self._matching.choose([submission])
+        if refused := await self._placed([submission]):
+            raise refused[submission.task_id]
+
+    async def _placed(self, submissions: Sequence[Submission]) -> dict[str, WeftError]:
+        """The errors of those whose sticky sessions are lost; the others require the agents of theirs."""
+        sticky = [each for each in submissions if each.session is not None]
+        if not sticky or self.sticky is None:
+            return {}
+        for each in sticky:
+            if each.alternative:
+                # A fallback runs it: only the submitted method's service has the session.
+                each.session = None
+        return await self.sticky.place([each for each in sticky if each.session is not None])
 
     async def _store_matching(
         self, submissions: Sequence[Submission], *, acknowledged: bool
     ) -> Sequence[EnqueueResult | WeftError]:
         demanding = [each for each in submissions if each.no_wait or each.agent_id or each.alternatives]
         await self._matching.choose(demanding)
-        refused = await self._matching.refused(demanding)
+        refused = await self._placed(submissions)
+        refused |= await self._matching.refused([each for each in demanding if each.task_id not in refused])
         rest = [each for each in submissions if each.task_id not in refused]
         stored = iter(
             self._counted(await self._store.enqueue(rest, acknowledged=acknowledged)) if rest else ()
@@ -248,6 +274,7 @@ def accepted(result: EnqueueResult | WeftError, request_id: str) -> Enqueued:
         NotFound: AGENT_NOT_FOUND.
         Unimplemented: METHOD_NOT_HOSTED, by the agent that it is for.
         AlreadyExists: REQUEST_ID_REUSED.
+        Aborted: STICKY_SESSION_LOST.
         ResourceExhausted: its method has too many queues, a run limit refuses it, its group has too many tasks, or its submitter or
             namespace has.
         FailedPrecondition: GROUP_CLOSED.

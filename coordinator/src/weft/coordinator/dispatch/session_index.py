@@ -80,6 +80,10 @@ class SessionIndex:
     def take(self, key: QueueKey, count: int, now_s: float) -> list[AgentSession]:
         """Up to `count` sessions with free slots for this queue, the least loaded first. Call `changed` for each after its
         assignments."""
+        if agent_id := key.requirements.agent_id:
+            # A pool of one would be made by a look at every session.
+            session = self.with_room(agent_id, key)
+            return [] if session is None or not count else [session]
         return self._pool(key, now_s).take(count)
 
     def room(self, session: AgentSession, key: QueueKey) -> int:
@@ -89,10 +93,14 @@ class SessionIndex:
 
     def has_room(self, key: QueueKey, now_s: float) -> bool:
         """Whether a session has free slots for a task of this queue."""
+        if agent_id := key.requirements.agent_id:
+            return self.with_room(agent_id, key) is not None
         return self._pool(key, now_s).first() is not None
 
     def others_serve(self, key: QueueKey, now_s: float) -> bool:
         """Whether an agent other than the avoided one serves this queue, here or elsewhere, with or without free slots."""
+        if key.avoid and key.requirements.agent_id == key.avoid:
+            return False
         elsewhere, failing = self._elsewhere(key)
         return elsewhere > failing or self._pool(key.base, now_s).serves(self._by_agent.get(key.avoid))
 

@@ -63,7 +63,8 @@ class UnservedQueues:
     def _falls_back(self, key: QueueKey) -> bool:
         """Whether no agent can run the tasks of a queue, and one can run a fallback of its method."""
         policy = self._policies.find(key.method)
-        if policy is None or not policy.fallback or self._register.can_run(key):
+        if policy is None or not policy.fallback or key.requirements.session or self._register.can_run(key):
+            # Tasks of sticky sessions wait for the agent of theirs, or move with it (`sticky.sticky_moves`).
             return False
         return any(self._register.can_run(QueueKey(name)) for name, _ in self._policies.fallbacks(policy))
 

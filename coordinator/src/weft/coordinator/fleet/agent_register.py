@@ -283,6 +283,11 @@ class AgentRegister:
         """What the agents that host a queue's method have, of which none fits."""
         return lacking(key, (entry.agent for entry in self._index.hosts(key.method)))
 
+    def gone_for_s(self, agent_id: str, now_s: float) -> float:
+        """How long an agent has been lost, or has left, as far as this process knows, by the monotonic clock."""
+        since_s = self._gone.get(agent_id)
+        return 0.0 if since_s is None else now_s - since_s
+
     # -- what forgetting reads ----------------------------------------------------------------------------------
 
     def due_to_forget(self, now_s: float, after_s: float) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.queue_explainer import no_agent
+from weft.coordinator.fleet.session_explainer import explained
 from weft.coordinator.store.alternatives import Alternative
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.falling_back import begin_at
@@ -88,6 +89,7 @@ class Matching:
         return None if not no_wait or self._register.can_run(key) else self._no_agent(key)
 
     def _no_agent(self, key: QueueKey) -> errors.WeftError:
+        key = explained(key)
         standing = self._register.standing(key)
         missing = no_agent(key, standing, self._register.lacking(key))
         return refusals.no_agent_matches(

@@ -20,6 +20,7 @@ from weft.coordinator.fleet.gate_explainer import (
     resource_wait,
 )
 from weft.coordinator.fleet.resource_view import ResourceView
+from weft.coordinator.fleet.session_explainer import explained, free_slot, missing_agent
 from weft.coordinator.store import history, waited
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import QueueDepth, TaskRecord
@@ -46,16 +47,20 @@ def queue_wait(key: QueueKey, standing: AgentStanding, *, paused: bool, lacking:
         )
     if not standing.taking:
         return Wait(fleet_pb2.WAIT_REASON_NO_AGENT, no_agent(key, standing, lacking))
-    if standing.free <= len(standing.failing):
+    if standing.free <= len(standing.failing) and not key.requirements.session:
         other = f" at another agent than {standing.avoided}, where its last attempt failed"
         wanted = f"a free slot{other if standing.avoided else ''}"
         return Wait(fleet_pb2.WAIT_REASON_AGENTS_BUSY, f"{wanted}; {_busy(method, standing)}")
+    if not standing.free:
+        return Wait(fleet_pb2.WAIT_REASON_AGENTS_BUSY, free_slot(key))
     return Wait(fleet_pb2.WAIT_REASON_TURN, "its turn; an agent has a free slot")
 
 
 def no_agent(key: QueueKey, standing: AgentStanding, lacking: str) -> str:
     """Which agent is missing for a queue, and which there are: "an agent with gpu>=1; 3 agents host X, none has it"."""
     method, hosts = key.method, standing.hosts
+    if key.requirements.session:
+        return missing_agent(key, standing)
     if not hosts:
         wanted = f" with {key.requirements}" if str(key.requirements) else ""
         return f"an agent{wanted} that hosts {method}; none is connected"
@@ -140,9 +145,7 @@ class QueueExplainer:
         """
         if (known := self._known(key)) is not None:
             return known
-        standing = self._register.standing(key)
-        lacking = "" if standing.fitting or not standing.hosts else self._register.lacking(key)
-        wait = queue_wait(key, standing, paused=paused, lacking=lacking)
+        wait = self._wait(key, paused=paused)
         if key.requirements.consumes and wait.reason == fleet_pb2.WAIT_REASON_TURN:
             short = self._resources.short_here(key) if short is None else short
             wait = resource_wait(key.requirements, short) if short else wait
@@ -150,6 +153,12 @@ class QueueExplainer:
             self._queues.clear()
         self._queues[key] = time.monotonic(), wait
         return wait
+
+    def _wait(self, key: QueueKey, *, paused: bool) -> Wait:
+        key = explained(key)
+        standing = self._register.standing(key)
+        lacking = "" if standing.fitting or not standing.hosts else self._register.lacking(key)
+        return queue_wait(key, standing, paused=paused, lacking=lacking)
 
     def _known(self, key: QueueKey) -> Wait | None:
         known = self._queues.get(key)

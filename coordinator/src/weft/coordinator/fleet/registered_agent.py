@@ -102,7 +102,7 @@ class RegisteredAgent:
         return (
             hosted is not None
             and hosted.slot_cost <= self.agent.slots
-            and key.requirements.met_by(self.agent.labels, self.agent.resources)
+            and key.requirements.met_by(self.agent.labels, self.agent.resources, self.agent.instance_id)
         )
 
     def takes(self, key: QueueKey) -> bool:

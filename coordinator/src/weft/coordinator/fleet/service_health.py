@@ -33,6 +33,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.StatsService",
         "weft.v1.TokenService",
         "weft.v1.UsageService",
+        "weft.v1.StickySessionService",
     }
 )
 

@@ -81,6 +81,11 @@ class MeshFigures:
                 yield (limit,), times
 
         figures.ask(metrics.LIMITS_HIT, limits_hit)
+        if submissions.sticky is not None:
+            changes = submissions.sticky.changes
+            figures.ask(
+                metrics.STICKY_SESSIONS, lambda: (((change,), times) for change, times in changes.items())
+            )
         ask_balancers(figures, lambda: (balancer,))
 
     async def look(self) -> None:

@@ -22,6 +22,7 @@ from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.state.state_part import StatePart
 from weft.coordinator.state.state_writer import MeshState
+from weft.coordinator.sticky.sticky_part import StickyPart
 from weft.coordinator.store.base import Store
 from weft.coordinator.task_logs.log_part import LogPart
 from weft.coordinator.usage.usage_part import UsagePart
@@ -39,6 +40,7 @@ class MeshTools(NamedTuple):
     register: AgentRegister
     state: MeshState
     usage: UsagePart
+    sticky: StickyPart
     once: CoordinatorParts
     name: str
     follow_ends: FollowEnds
@@ -58,6 +60,7 @@ def made_parts(
         register,
         state,
         usage,
+        sticky,
         once,
         name,
         follow_ends,
@@ -76,5 +79,18 @@ def made_parts(
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home, lifecycle.publish)
     state_part = StatePart(state, settings.stalled_stream_s)
-    parts = logs, commands, schedules, groups, lifecycle, events, hooks, pools, state_part, usage, alerts
+    parts = (
+        logs,
+        commands,
+        schedules,
+        groups,
+        lifecycle,
+        events,
+        hooks,
+        pools,
+        state_part,
+        usage,
+        alerts,
+        sticky,
+    )
     return logs, commands, hooks, parts

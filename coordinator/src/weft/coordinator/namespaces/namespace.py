@@ -54,6 +54,7 @@ from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.state.state_writer import MeshState
 from weft.coordinator.statistics.stats_service import StatsService
+from weft.coordinator.sticky.sticky_part import StickyPart
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import Owner, SweepReport
@@ -163,8 +164,15 @@ class Namespace(StoreEvents, SessionEvents):
             self._fleet,
             submissions,
         )
-        own = self._sessions, self._register, state, self._usage, self._once, self._name, self.follow_ends
+        once = self._once, self._name, self.follow_ends
+        own = self._sessions, self._register, state, self._usage, self._make_sticky(), *once
         return MeshTools(store, self._settings, self._edge, submissions, *own, self._explainer)
+
+    def _make_sticky(self) -> StickyPart:
+        common, look = (self._store, self._register, self._settings, self._edge), self._fleet_sync.look_now
+        part = StickyPart(*common, look=look, hasten=self.fleet_changed)
+        self._submission_service.sticky = part.sessions
+        return part
 
     def _make_counters(self) -> tuple[UsagePart, AttemptOutcomes]:
         """What counts the ends of attempts, and what they have used."""

@@ -15,7 +15,7 @@ def may_share(submission: Submission, options: task_pb2.TaskOptions | None) -> b
 
     A call that says where, when or in which group it runs means a run of its own.
     """
-    if submission.group:
+    if submission.group or submission.session is not None:
         return False
     return options is None or not (
         options.no_cache or options.agent_id or submission.delay_s or options.requirements.ListFields()

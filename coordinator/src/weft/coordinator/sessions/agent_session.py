@@ -193,7 +193,8 @@ class AgentSession:
             self._unfit.clear()
         cost = self._method_costs.get(key.method)
         takes = cost is not None and cost <= self.slots and not self.is_unavailable(key.method)
-        if cost is None or not takes or not key.requirements.met_by(self._labels, self.resources.declared):
+        declared, needed = self.resources.declared, key.requirements
+        if cost is None or not takes or not needed.met_by(self._labels, declared, self.instance_id):
             self._unfit.add(key)
             return None
         self._costs[key] = cost

@@ -25,6 +25,7 @@ from typing import Protocol
 from weft.coordinator.store.event_store import EventStore
 from weft.coordinator.store.group_store import GroupStore
 from weft.coordinator.store.paging import ListFilter, Page
+from weft.coordinator.store.queue_moves import LeftQueue, ReadyTasks, Redirected
 from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
@@ -32,7 +33,6 @@ from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
     EnqueueResult,
-    LeftQueue,
     LockRecord,
     Owner,
     ProgressItem,
@@ -194,6 +194,15 @@ class TaskStore(Protocol):
     async def leave_queue(self, queue: QueueKey, at: int, limit: int) -> LeftQueue:
         """No agent can run the tasks of a queue: let its ready ones go on at their next alternatives, if they have one, with what they
         waited for as their outcome so far. Looks at `limit` tasks from place `at` on."""
+        ...
+
+    async def ready_tasks(self, queue: QueueKey, at: int, limit: int) -> ReadyTasks:
+        """Ready tasks of a queue, without those that are parked: about the oldest first, `limit` at most, from place `at` on."""
+        ...
+
+    async def redirect(self, queue: QueueKey, tasks: Sequence[Redirected]) -> int:
+        """Give ready tasks of a queue other requirements, so that they are in another queue, or let them end as FAILED. They go behind what
+        is ready there. A task that is not ready in the queue any more is left as it is. Returns how many were changed."""
         ...
 
     async def get(

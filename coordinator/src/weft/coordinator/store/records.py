@@ -22,6 +22,7 @@ from weft.coordinator.store.rules import (
     TaskRetryPolicy,
 )
 from weft.coordinator.store.run_limits import GateKey, LockClaim
+from weft.rpc.calls.session_keys import StickyCall
 
 # Holders that a listing names of one lock.
 MAX_HOLDERS = 100
@@ -83,6 +84,9 @@ class Submission:
     agent_id: str = ""
     # The group that it belongs to. Empty: none.
     group: str = ""
+    # The sticky session that it belongs to, as long as its requirements do not name that session's agent (`StickySessions`). None: it has none, or
+    # they do. Stores do not know this: a stored task has its session in its context.
+    session: StickyCall | None = None
     # A cached request: its request id stands for the request itself. The task that has it is the answer while it is unfinished,
     # and for so long after it has succeeded; then, or if it ended otherwise, it gives the request id away. 0: not cached.
     cache_ttl_s: float = 0.0
@@ -354,13 +358,6 @@ class LockRecord:
     holders: Sequence[LockHolder]
     # Tasks parked at the lock, or returned from it and not started yet.
     waiting: int = 0
-
-
-class LeftQueue(NamedTuple):
-    """How many tasks have left a queue for their next alternatives, and the place to go on at; None: that was its end."""
-
-    moved: int
-    next_at: int | None
 
 
 @dataclass(frozen=True, slots=True)

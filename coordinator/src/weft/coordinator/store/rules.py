@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from google.rpc import code_pb2
 
+from weft.rpc.task_policy.option_checks import SESSION_LABEL
+
 DEFAULT_PRIORITY = 5
 HIGHEST_PRIORITY = 9
 REQUEST_ID_TTL_S = 24 * 3600.0
@@ -167,6 +169,11 @@ CONTRACT_LABEL = "agent.contract"
 CONTRACT_DIGITS = 12
 # Characters of an agent's id.
 MAX_AGENT_ID = 128
+# With the label of an agent's id: the task belongs to a sticky session there. The value is SOFT, or HARD and the process that has the session.
+# No agent needs this label.
+SOFT, HARD = "soft", "hard:"
+# In place of an agent's id: the session has no agent yet. No agent has this id.
+NO_AGENT_YET = "*"
 
 
 class Requirements(NamedTuple):
@@ -190,11 +197,30 @@ class Requirements(NamedTuple):
         used = () if consumes is None else tuple(sorted(consumes.items()))
         return cls(tuple(sorted(labels.items())), tuple(sorted(resources.items())), used)
 
-    def met_by(self, labels: Mapping[str, str], resources: Mapping[str, float]) -> bool:
-        """Whether an agent with these labels and declared resources can run such tasks at all."""
-        return all(labels.get(key) == value for key, value in self.labels) and all(
-            resources.get(key, 0.0) >= amount for key, amount in (*self.resources, *self.consumes)
-        )
+    def met_by(
+        self, labels: Mapping[str, str], resources: Mapping[str, float], instance_id: str = ""
+    ) -> bool:
+        """Whether an agent with these labels and declared resources can run such tasks at all. `instance_id`: its process."""
+        return all(
+            labels.get(key) == value or (key == SESSION_LABEL and value in (SOFT, HARD + instance_id))
+            for key, value in self.labels
+        ) and all(resources.get(key, 0.0) >= amount for key, amount in (*self.resources, *self.consumes))
+
+    @property
+    def agent_id(self) -> str:
+        """The id of the one agent that meets them. Empty: any agent may."""
+        for key, value in self.labels:
+            if key == AGENT_ID_LABEL:
+                return value
+        return ""
+
+    @property
+    def session(self) -> str:
+        """The value of `SESSION_LABEL`. Empty: no sticky session."""
+        for key, value in self.labels:
+            if key == SESSION_LABEL:
+                return value
+        return ""
 
     def fits(self, left: Mapping[str, float]) -> bool:
         """Whether a task can start at an agent with these amounts left."""

@@ -225,6 +225,16 @@ const (
 	ErrorReason_ERROR_REASON_POOL_DELETING ErrorReason = 113
 	// FAILED_PRECONDITION: the pool was ephemeral, and has ended. Metadata: pool.
 	ErrorReason_ERROR_REASON_POOL_ENDED ErrorReason = 114
+	// NOT_FOUND: no hook has this name. Metadata: hook.
+	ErrorReason_ERROR_REASON_HOOK_NOT_FOUND ErrorReason = 118
+	// ALREADY_EXISTS: a hook of this name is there already. Metadata: hook.
+	ErrorReason_ERROR_REASON_HOOK_EXISTS ErrorReason = 119
+	// UNAUTHENTICATED: a request for a hook is not signed, or not by its secret.
+	ErrorReason_ERROR_REASON_HOOK_SIGNATURE_INVALID ErrorReason = 120
+	// UNAUTHENTICATED: the signed time of a request for a hook is farther from now than the hook's tolerance.
+	ErrorReason_ERROR_REASON_HOOK_REQUEST_STALE ErrorReason = 121
+	// UNAVAILABLE: the hook does nothing at the moment; the message says why. Metadata: hook.
+	ErrorReason_ERROR_REASON_HOOK_UNAVAILABLE ErrorReason = 122
 	// UNIMPLEMENTED: the agent takes no commands, or does not know this one: it is older, or no agent of weft's own. Metadata: agent_id.
 	ErrorReason_ERROR_REASON_COMMAND_UNKNOWN ErrorReason = 148
 	// FAILED_PRECONDITION: the agent cannot carry this command out; the message says why. Metadata: agent_id.
@@ -248,6 +258,13 @@ const (
 	ErrorReason_ERROR_REASON_SUBSCRIPTION_NOT_FOUND ErrorReason = 106
 	// ALREADY_EXISTS: a subscription of this name has another spec. Metadata: name.
 	ErrorReason_ERROR_REASON_SUBSCRIPTION_EXISTS ErrorReason = 107
+	// ABORTED: the process that had a hard sticky session is gone, and what it remembered of it. End the session (EndStickySession), or take another
+	// key, and begin anew. Metadata: session, its key, service and agent.
+	ErrorReason_ERROR_REASON_STICKY_SESSION_LOST ErrorReason = 134
+	// RESOURCE_EXHAUSTED: there are as many sticky sessions as may be, so that a hard one cannot begin. A soft call goes on without a record. Metadata: limit.
+	ErrorReason_ERROR_REASON_TOO_MANY_STICKY_SESSIONS ErrorReason = 135
+	// NOT_FOUND: no sticky session has this key in this service and mode. Metadata: session and service.
+	ErrorReason_ERROR_REASON_STICKY_SESSION_NOT_FOUND ErrorReason = 136
 )
 
 // Enum value maps for ErrorReason.
@@ -338,6 +355,11 @@ var (
 		112: "ERROR_REASON_POOL_PROVIDER_UNKNOWN",
 		113: "ERROR_REASON_POOL_DELETING",
 		114: "ERROR_REASON_POOL_ENDED",
+		118: "ERROR_REASON_HOOK_NOT_FOUND",
+		119: "ERROR_REASON_HOOK_EXISTS",
+		120: "ERROR_REASON_HOOK_SIGNATURE_INVALID",
+		121: "ERROR_REASON_HOOK_REQUEST_STALE",
+		122: "ERROR_REASON_HOOK_UNAVAILABLE",
 		148: "ERROR_REASON_COMMAND_UNKNOWN",
 		149: "ERROR_REASON_COMMAND_REFUSED",
 		150: "ERROR_REASON_COMMAND_NOT_ANSWERED",
@@ -349,6 +371,9 @@ var (
 		105: "ERROR_REASON_FILTER_UNAVAILABLE",
 		106: "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
 		107: "ERROR_REASON_SUBSCRIPTION_EXISTS",
+		134: "ERROR_REASON_STICKY_SESSION_LOST",
+		135: "ERROR_REASON_TOO_MANY_STICKY_SESSIONS",
+		136: "ERROR_REASON_STICKY_SESSION_NOT_FOUND",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -436,6 +461,11 @@ var (
 		"ERROR_REASON_POOL_PROVIDER_UNKNOWN":     112,
 		"ERROR_REASON_POOL_DELETING":             113,
 		"ERROR_REASON_POOL_ENDED":                114,
+		"ERROR_REASON_HOOK_NOT_FOUND":            118,
+		"ERROR_REASON_HOOK_EXISTS":               119,
+		"ERROR_REASON_HOOK_SIGNATURE_INVALID":    120,
+		"ERROR_REASON_HOOK_REQUEST_STALE":        121,
+		"ERROR_REASON_HOOK_UNAVAILABLE":          122,
 		"ERROR_REASON_COMMAND_UNKNOWN":           148,
 		"ERROR_REASON_COMMAND_REFUSED":           149,
 		"ERROR_REASON_COMMAND_NOT_ANSWERED":      150,
@@ -447,6 +477,9 @@ var (
 		"ERROR_REASON_FILTER_UNAVAILABLE":        105,
 		"ERROR_REASON_SUBSCRIPTION_NOT_FOUND":    106,
 		"ERROR_REASON_SUBSCRIPTION_EXISTS":       107,
+		"ERROR_REASON_STICKY_SESSION_LOST":       134,
+		"ERROR_REASON_TOO_MANY_STICKY_SESSIONS":  135,
+		"ERROR_REASON_STICKY_SESSION_NOT_FOUND":  136,
 	}
 )
 
@@ -481,7 +514,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xc4\x19\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xf3\x1b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -568,7 +601,12 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x18ERROR_REASON_POOL_EXISTS\x10o\x12&\n" +
 	"\"ERROR_REASON_POOL_PROVIDER_UNKNOWN\x10p\x12\x1e\n" +
 	"\x1aERROR_REASON_POOL_DELETING\x10q\x12\x1b\n" +
-	"\x17ERROR_REASON_POOL_ENDED\x10r\x12!\n" +
+	"\x17ERROR_REASON_POOL_ENDED\x10r\x12\x1f\n" +
+	"\x1bERROR_REASON_HOOK_NOT_FOUND\x10v\x12\x1c\n" +
+	"\x18ERROR_REASON_HOOK_EXISTS\x10w\x12'\n" +
+	"#ERROR_REASON_HOOK_SIGNATURE_INVALID\x10x\x12#\n" +
+	"\x1fERROR_REASON_HOOK_REQUEST_STALE\x10y\x12!\n" +
+	"\x1dERROR_REASON_HOOK_UNAVAILABLE\x10z\x12!\n" +
 	"\x1cERROR_REASON_COMMAND_UNKNOWN\x10\x94\x01\x12!\n" +
 	"\x1cERROR_REASON_COMMAND_REFUSED\x10\x95\x01\x12&\n" +
 	"!ERROR_REASON_COMMAND_NOT_ANSWERED\x10\x96\x01\x12%\n" +
@@ -579,7 +617,10 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_FILTER_INVALID\x10h\x12#\n" +
 	"\x1fERROR_REASON_FILTER_UNAVAILABLE\x10i\x12'\n" +
 	"#ERROR_REASON_SUBSCRIPTION_NOT_FOUND\x10j\x12$\n" +
-	" ERROR_REASON_SUBSCRIPTION_EXISTS\x10kBy\n" +
+	" ERROR_REASON_SUBSCRIPTION_EXISTS\x10k\x12%\n" +
+	" ERROR_REASON_STICKY_SESSION_LOST\x10\x86\x01\x12*\n" +
+	"%ERROR_REASON_TOO_MANY_STICKY_SESSIONS\x10\x87\x01\x12*\n" +
+	"%ERROR_REASON_STICKY_SESSION_NOT_FOUND\x10\x88\x01By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -150,6 +150,61 @@ func (TaskView) EnumDescriptor() ([]byte, []int) {
 	return file_weft_v1_task_proto_rawDescGZIP(), []int{1}
 }
 
+// What happens to the calls of a sticky session when its agent cannot take them.
+type SessionMode int32
+
+const (
+	// As SESSION_MODE_SOFT.
+	SessionMode_SESSION_MODE_UNSPECIFIED SessionMode = 0
+	// The session moves to another agent: if its agent is gone, draining or paused, or does not start a task of it within 5 seconds while
+	// another agent has a free slot. For warm caches.
+	SessionMode_SESSION_MODE_SOFT SessionMode = 1
+	// The session stays with the one process of its agent. Its tasks wait for that process, and fail once it is gone (STICKY_SESSION_LOST):
+	// for agents with memory.
+	SessionMode_SESSION_MODE_HARD SessionMode = 2
+)
+
+// Enum value maps for SessionMode.
+var (
+	SessionMode_name = map[int32]string{
+		0: "SESSION_MODE_UNSPECIFIED",
+		1: "SESSION_MODE_SOFT",
+		2: "SESSION_MODE_HARD",
+	}
+	SessionMode_value = map[string]int32{
+		"SESSION_MODE_UNSPECIFIED": 0,
+		"SESSION_MODE_SOFT":        1,
+		"SESSION_MODE_HARD":        2,
+	}
+)
+
+func (x SessionMode) Enum() *SessionMode {
+	p := new(SessionMode)
+	*p = x
+	return p
+}
+
+func (x SessionMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SessionMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_weft_v1_task_proto_enumTypes[2].Descriptor()
+}
+
+func (SessionMode) Type() protoreflect.EnumType {
+	return &file_weft_v1_task_proto_enumTypes[2]
+}
+
+func (x SessionMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SessionMode.Descriptor instead.
+func (SessionMode) EnumDescriptor() ([]byte, []int) {
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{2}
+}
+
 // One metadata entry of a gRPC call. Keys may repeat; the order of equal keys is kept.
 type Metadatum struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -223,8 +278,11 @@ type CallContext struct {
 	// The `traceparent` of the span that submitted this task together with others, if `traceparent` is another one: the spans of
 	// attempts link to it. Set by the coordinator.
 	BatchTraceparent string `protobuf:"bytes,7,opt,name=batch_traceparent,json=batchTraceparent,proto3" json:"batch_traceparent,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The sticky session that the call belongs to, for the handler. Set by the coordinator from `TaskOptions.session`: a submission that has it
+	// here is refused.
+	Session       *StickySession `protobuf:"bytes,8,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CallContext) Reset() {
@@ -306,6 +364,89 @@ func (x *CallContext) GetBatchTraceparent() string {
 	return ""
 }
 
+func (x *CallContext) GetSession() *StickySession {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+// A sticky session: calls of one service with the same key go to one agent, as long as that agent lives. The first call of a session chooses
+// the agent. Sessions of the two modes with one key are two sessions.
+//
+// Do not mix it up with an agent's session, its connection to a coordinator.
+type StickySession struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key: 1 to 256 printable ASCII characters, such as the id of a conversation.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// What happens when the agent cannot take a call. Unset: SOFT.
+	Mode SessionMode `protobuf:"varint,2,opt,name=mode,proto3,enum=weft.v1.SessionMode" json:"mode,omitempty"`
+	// How long the session is kept without a call: 10 s to 7 days. Unset: 10 minutes. That of the newest call holds.
+	IdleTtl *durationpb.Duration `protobuf:"bytes,3,opt,name=idle_ttl,json=idleTtl,proto3" json:"idle_ttl,omitempty"`
+	// Told of a stored task: the agent that it waits for, or ran on by the session. Empty: none yet. Not for submissions.
+	AgentId       string `protobuf:"bytes,4,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StickySession) Reset() {
+	*x = StickySession{}
+	mi := &file_weft_v1_task_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StickySession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StickySession) ProtoMessage() {}
+
+func (x *StickySession) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_task_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StickySession.ProtoReflect.Descriptor instead.
+func (*StickySession) Descriptor() ([]byte, []int) {
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StickySession) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *StickySession) GetMode() SessionMode {
+	if x != nil {
+		return x.Mode
+	}
+	return SessionMode_SESSION_MODE_UNSPECIFIED
+}
+
+func (x *StickySession) GetIdleTtl() *durationpb.Duration {
+	if x != nil {
+		return x.IdleTtl
+	}
+	return nil
+}
+
+func (x *StickySession) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
 // Options: how a task is to be run. Every field is optional. A field that is not set is as the method's task policy says
 // (weft.v1.TaskPolicy), or, if that says nothing, as the field's comment says.
 type TaskOptions struct {
@@ -351,14 +492,18 @@ type TaskOptions struct {
 	AgentId string `protobuf:"bytes,15,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	// Run the task by itself, although the method's policy has a cache: neither use a stored result nor join an equal task, nor
 	// give its own result to others. Not told of a stored task.
-	NoCache       bool `protobuf:"varint,16,opt,name=no_cache,json=noCache,proto3" json:"no_cache,omitempty"`
+	NoCache bool `protobuf:"varint,16,opt,name=no_cache,json=noCache,proto3" json:"no_cache,omitempty"`
+	// The sticky session that the task belongs to: one agent runs the tasks of a session. Not together with `agent_id`. Unset: none. The task
+	// fails, or is refused, if the session's agent is gone for good (STICKY_SESSION_LOST), and is refused if there are too many sessions
+	// (TOO_MANY_STICKY_SESSIONS): both only in the mode HARD. With a fallback, only a run of the submitted method belongs to the session.
+	Session       *StickySession `protobuf:"bytes,17,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskOptions) Reset() {
 	*x = TaskOptions{}
-	mi := &file_weft_v1_task_proto_msgTypes[2]
+	mi := &file_weft_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +515,7 @@ func (x *TaskOptions) String() string {
 func (*TaskOptions) ProtoMessage() {}
 
 func (x *TaskOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[2]
+	mi := &file_weft_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +528,7 @@ func (x *TaskOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskOptions.ProtoReflect.Descriptor instead.
 func (*TaskOptions) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TaskOptions) GetPriority() uint32 {
@@ -498,6 +643,13 @@ func (x *TaskOptions) GetNoCache() bool {
 	return false
 }
 
+func (x *TaskOptions) GetSession() *StickySession {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
 // The outcome of an attempt or of a task: the handler's own answer, unchanged.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -523,7 +675,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_weft_v1_task_proto_msgTypes[3]
+	mi := &file_weft_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +687,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[3]
+	mi := &file_weft_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +700,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Outcome) GetStatus() *status.Status {
@@ -615,7 +767,7 @@ type HandlerError struct {
 
 func (x *HandlerError) Reset() {
 	*x = HandlerError{}
-	mi := &file_weft_v1_task_proto_msgTypes[4]
+	mi := &file_weft_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +779,7 @@ func (x *HandlerError) String() string {
 func (*HandlerError) ProtoMessage() {}
 
 func (x *HandlerError) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[4]
+	mi := &file_weft_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +792,7 @@ func (x *HandlerError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandlerError.ProtoReflect.Descriptor instead.
 func (*HandlerError) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HandlerError) GetType() string {
@@ -693,7 +845,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_weft_v1_task_proto_msgTypes[5]
+	mi := &file_weft_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +857,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[5]
+	mi := &file_weft_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +870,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Attempt) GetNumber() uint32 {
@@ -846,7 +998,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_weft_v1_task_proto_msgTypes[6]
+	mi := &file_weft_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1010,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[6]
+	mi := &file_weft_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1023,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Task) GetId() string {
@@ -1066,7 +1218,7 @@ type ProgressEvent struct {
 
 func (x *ProgressEvent) Reset() {
 	*x = ProgressEvent{}
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1230,7 @@ func (x *ProgressEvent) String() string {
 func (*ProgressEvent) ProtoMessage() {}
 
 func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1243,7 @@ func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressEvent.ProtoReflect.Descriptor instead.
 func (*ProgressEvent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProgressEvent) GetSequence() uint64 {
@@ -1129,7 +1281,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x12weft/v1/task.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"3\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xfc\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xae\x02\n" +
 	"\vCallContext\x12.\n" +
 	"\bmetadata\x18\x01 \x03(\v2\x12.weft.v1.MetadatumR\bmetadata\x12 \n" +
 	"\vtraceparent\x18\x02 \x01(\tR\vtraceparent\x12\x1e\n" +
@@ -1139,7 +1291,13 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\aroot_id\x18\x04 \x01(\tR\x06rootId\x12\x1b\n" +
 	"\tparent_id\x18\x05 \x01(\tR\bparentId\x12\x18\n" +
 	"\abaggage\x18\x06 \x01(\tR\abaggage\x12+\n" +
-	"\x11batch_traceparent\x18\a \x01(\tR\x10batchTraceparent\"\x8a\x06\n" +
+	"\x11batch_traceparent\x18\a \x01(\tR\x10batchTraceparent\x120\n" +
+	"\asession\x18\b \x01(\v2\x16.weft.v1.StickySessionR\asession\"\x9c\x01\n" +
+	"\rStickySession\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
+	"\x04mode\x18\x02 \x01(\x0e2\x14.weft.v1.SessionModeR\x04mode\x124\n" +
+	"\bidle_ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\aidleTtl\x12\x19\n" +
+	"\bagent_id\x18\x04 \x01(\tR\aagentId\"\xbc\x06\n" +
 	"\vTaskOptions\x12\x1f\n" +
 	"\bpriority\x18\x01 \x01(\rH\x00R\bpriority\x88\x01\x01\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12+\n" +
@@ -1159,7 +1317,8 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x05locks\x18\r \x03(\v2\r.weft.v1.LockR\x05locks\x12>\n" +
 	"\bconsumes\x18\x0e \x03(\v2\".weft.v1.TaskOptions.ConsumesEntryR\bconsumes\x12\x19\n" +
 	"\bagent_id\x18\x0f \x01(\tR\aagentId\x12\x19\n" +
-	"\bno_cache\x18\x10 \x01(\bR\anoCache\x1a;\n" +
+	"\bno_cache\x18\x10 \x01(\bR\anoCache\x120\n" +
+	"\asession\x18\x11 \x01(\v2\x16.weft.v1.StickySessionR\asession\x1a;\n" +
 	"\rConsumesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
@@ -1243,7 +1402,11 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\bTaskView\x12\x19\n" +
 	"\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n" +
-	"\x0eTASK_VIEW_FULL\x10\x02Bw\n" +
+	"\x0eTASK_VIEW_FULL\x10\x02*Y\n" +
+	"\vSessionMode\x12\x1c\n" +
+	"\x18SESSION_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11SESSION_MODE_SOFT\x10\x01\x12\x15\n" +
+	"\x11SESSION_MODE_HARD\x10\x02Bw\n" +
 	"\vcom.weft.v1B\tTaskProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -1258,67 +1421,73 @@ func file_weft_v1_task_proto_rawDescGZIP() []byte {
 	return file_weft_v1_task_proto_rawDescData
 }
 
-var file_weft_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_weft_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_weft_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: weft.v1.TaskState
 	(TaskView)(0),                 // 1: weft.v1.TaskView
-	(*Metadatum)(nil),             // 2: weft.v1.Metadatum
-	(*CallContext)(nil),           // 3: weft.v1.CallContext
-	(*TaskOptions)(nil),           // 4: weft.v1.TaskOptions
-	(*Outcome)(nil),               // 5: weft.v1.Outcome
-	(*HandlerError)(nil),          // 6: weft.v1.HandlerError
-	(*Attempt)(nil),               // 7: weft.v1.Attempt
-	(*Task)(nil),                  // 8: weft.v1.Task
-	(*ProgressEvent)(nil),         // 9: weft.v1.ProgressEvent
-	nil,                           // 10: weft.v1.TaskOptions.ConsumesEntry
-	nil,                           // 11: weft.v1.Outcome.UsedEntry
-	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
-	(*TimeLimits)(nil),            // 13: weft.v1.TimeLimits
-	(*RetryPolicy)(nil),           // 14: weft.v1.RetryPolicy
-	(*Requirements)(nil),          // 15: weft.v1.Requirements
-	(*Lock)(nil),                  // 16: weft.v1.Lock
-	(*status.Status)(nil),         // 17: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*Waiting)(nil),               // 19: weft.v1.Waiting
+	(SessionMode)(0),              // 2: weft.v1.SessionMode
+	(*Metadatum)(nil),             // 3: weft.v1.Metadatum
+	(*CallContext)(nil),           // 4: weft.v1.CallContext
+	(*StickySession)(nil),         // 5: weft.v1.StickySession
+	(*TaskOptions)(nil),           // 6: weft.v1.TaskOptions
+	(*Outcome)(nil),               // 7: weft.v1.Outcome
+	(*HandlerError)(nil),          // 8: weft.v1.HandlerError
+	(*Attempt)(nil),               // 9: weft.v1.Attempt
+	(*Task)(nil),                  // 10: weft.v1.Task
+	(*ProgressEvent)(nil),         // 11: weft.v1.ProgressEvent
+	nil,                           // 12: weft.v1.TaskOptions.ConsumesEntry
+	nil,                           // 13: weft.v1.Outcome.UsedEntry
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*TimeLimits)(nil),            // 15: weft.v1.TimeLimits
+	(*RetryPolicy)(nil),           // 16: weft.v1.RetryPolicy
+	(*Requirements)(nil),          // 17: weft.v1.Requirements
+	(*Lock)(nil),                  // 18: weft.v1.Lock
+	(*status.Status)(nil),         // 19: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Waiting)(nil),               // 21: weft.v1.Waiting
 }
 var file_weft_v1_task_proto_depIdxs = []int32{
-	2,  // 0: weft.v1.CallContext.metadata:type_name -> weft.v1.Metadatum
-	12, // 1: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
-	13, // 2: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
-	14, // 3: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
-	15, // 4: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
-	3,  // 5: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
-	12, // 6: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
-	12, // 7: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
-	16, // 8: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
-	10, // 9: weft.v1.TaskOptions.consumes:type_name -> weft.v1.TaskOptions.ConsumesEntry
-	17, // 10: weft.v1.Outcome.status:type_name -> google.rpc.Status
-	2,  // 11: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
-	2,  // 12: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
-	6,  // 13: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
-	11, // 14: weft.v1.Outcome.used:type_name -> weft.v1.Outcome.UsedEntry
-	18, // 15: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	18, // 16: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	17, // 17: weft.v1.Attempt.status:type_name -> google.rpc.Status
-	6,  // 18: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
-	0,  // 19: weft.v1.Task.state:type_name -> weft.v1.TaskState
-	4,  // 20: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
-	18, // 21: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	18, // 22: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
-	18, // 23: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	18, // 24: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
-	18, // 25: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 26: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
-	7,  // 27: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
-	18, // 28: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
-	19, // 29: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
-	2,  // 30: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	3,  // 0: weft.v1.CallContext.metadata:type_name -> weft.v1.Metadatum
+	5,  // 1: weft.v1.CallContext.session:type_name -> weft.v1.StickySession
+	2,  // 2: weft.v1.StickySession.mode:type_name -> weft.v1.SessionMode
+	14, // 3: weft.v1.StickySession.idle_ttl:type_name -> google.protobuf.Duration
+	14, // 4: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
+	15, // 5: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
+	16, // 6: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
+	17, // 7: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
+	4,  // 8: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
+	14, // 9: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
+	14, // 10: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
+	18, // 11: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
+	12, // 12: weft.v1.TaskOptions.consumes:type_name -> weft.v1.TaskOptions.ConsumesEntry
+	5,  // 13: weft.v1.TaskOptions.session:type_name -> weft.v1.StickySession
+	19, // 14: weft.v1.Outcome.status:type_name -> google.rpc.Status
+	3,  // 15: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
+	3,  // 16: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
+	8,  // 17: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
+	13, // 18: weft.v1.Outcome.used:type_name -> weft.v1.Outcome.UsedEntry
+	20, // 19: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	20, // 20: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	19, // 21: weft.v1.Attempt.status:type_name -> google.rpc.Status
+	8,  // 22: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
+	0,  // 23: weft.v1.Task.state:type_name -> weft.v1.TaskState
+	6,  // 24: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
+	20, // 25: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	20, // 26: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
+	20, // 27: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	20, // 28: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	20, // 29: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	7,  // 30: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
+	9,  // 31: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
+	20, // 32: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
+	21, // 33: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
+	3,  // 34: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_task_proto_init() }
@@ -1328,14 +1497,14 @@ func file_weft_v1_task_proto_init() {
 	}
 	file_weft_v1_fleet_proto_init()
 	file_weft_v1_options_proto_init()
-	file_weft_v1_task_proto_msgTypes[2].OneofWrappers = []any{}
+	file_weft_v1_task_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_task_proto_rawDesc), len(file_weft_v1_task_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   10,
+			NumEnums:      3,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

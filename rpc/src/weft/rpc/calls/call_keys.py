@@ -18,6 +18,7 @@ from weft.rpc.calls.metadata import (
     NO_WAIT_KEY,
     RETRY_MARK,
 )
+from weft.rpc.calls.session_keys import SESSION_KEYS
 from weft.rpc.security.namespace_names import NAMESPACE_KEY
 from weft.rpc.security.token_metadata import TOKEN_KEY
 
@@ -46,6 +47,7 @@ FOR_TASKS = (
     "weft-shared-lock",
     "weft-consume",
     AGENT_KEY,
+    *SESSION_KEYS,
 )
 # What else a direct call may do in place of such an option.
 _INSTEAD = {

@@ -126,6 +126,11 @@ from weft.rpc.refusals.server_refusals import (
     store_unavailable,
     unreachable,
 )
+from weft.rpc.refusals.sticky_refusals import (
+    sticky_session_lost,
+    sticky_session_not_found,
+    too_many_sticky_sessions,
+)
 from weft.rpc.refusals.task_refusals import (
     cancelled,
     crash_loop,
@@ -225,6 +230,8 @@ __all__ = [
     "session_lost",
     "session_protocol",
     "session_superseded",
+    "sticky_session_lost",
+    "sticky_session_not_found",
     "stopping",
     "store_unavailable",
     "stream_restarted",
@@ -241,5 +248,6 @@ __all__ = [
     "token_revoked",
     "token_unsafe",
     "token_used_up",
+    "too_many_sticky_sessions",
     "unreachable",
 ]

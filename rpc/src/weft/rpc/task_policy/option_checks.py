@@ -30,6 +30,8 @@ CALLERS_LIMITS = ("schedule_to_start", "schedule_to_close")
 LEAST_TTL_S = 1.0
 # Characters.
 MAX_LOCK_NAME = 128
+# The coordinator puts it into the requirements of tasks that belong to a sticky session.
+SESSION_LABEL = "weft.session"
 MAX_KEY = 128
 MAX_VALUE = 256
 
@@ -75,6 +77,11 @@ def check_requirements(message: options_pb2.Requirements, option: str) -> None:
     """
     if len(message.labels) + len(message.resources) > MAX_REQUIREMENTS:
         raise refusals.invalid_field(f"{option} has more than {MAX_REQUIREMENTS} entries", field=option)
+    if SESSION_LABEL in message.labels:
+        raise refusals.invalid_field(
+            f"{option}: the label {SESSION_LABEL} is weft's own: name the session in options.session",
+            field=f"{option}.labels",
+        )
     for key, value in message.labels.items():
         if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
             raise refusals.invalid_field(

@@ -158,6 +158,13 @@ CALLERS_LIMITED = MetricSpec(
     " queued_tasks) and of (caller or namespace).",
     (LIMIT, OF),
 )
+STICKY_SESSIONS = MetricSpec(
+    "weft.sticky_sessions",
+    "counter",
+    "{session}",
+    "Sticky sessions that have begun or moved to another agent here, and calls and tasks whose session was lost, by change (begun, moved or lost).",
+    ("change",),
+)
 WATCHERS = MetricSpec("weft.watchers", "gauge", "{stream}", "Streams that follow a task.")
 CALLS = MetricSpec("weft.calls.waiting", "gauge", "{call}", "Transparent calls that wait here.")
 LAG = MetricSpec(
@@ -194,6 +201,7 @@ COORDINATOR_METRICS = (
     HOOK_REQUESTS,
     AUDIT_LOST,
     AUDIT_WAITING,
+    STICKY_SESSIONS,
     WATCHERS,
     CALLS,
     LAG,

@@ -34,6 +34,7 @@ from weft.coordinator.store.embedded.core import ReaderPool, StoreCore
 from weft.coordinator.store.embedded.embedded_events import EmbeddedEvents
 from weft.coordinator.store.embedded.embedded_fleet import EmbeddedFleet
 from weft.coordinator.store.embedded.embedded_groups import EmbeddedGroups
+from weft.coordinator.store.embedded.embedded_queue_moves import EmbeddedQueueMoves
 from weft.coordinator.store.embedded.embedded_rows import EmbeddedRows
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
@@ -54,7 +55,6 @@ from weft.coordinator.store.records import (
     ClaimRequest,
     Enqueued,
     EnqueueResult,
-    LeftQueue,
     Owner,
     ProgressItem,
     ProgressRow,
@@ -86,7 +86,7 @@ class EmbeddedLimits(StoreLimits):
     claim_bytes: int = 4 * 1024 * 1024
 
 
-class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents):
+class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents, EmbeddedQueueMoves):
     """A `Store` in one file. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -379,9 +379,6 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents)
 
     async def retry(self, task_id: str) -> TaskRecord | None:
         return await task_queries.retry(self._core, task_id)
-
-    async def leave_queue(self, queue: QueueKey, at: int, limit: int) -> LeftQueue:
-        return await task_queries.leave_queue(self._core, queue, at, limit)
 
     async def get(
         self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False

@@ -1,18 +1,13 @@
-"""Requests about stored tasks, of clients and of coordinators: read, list, cancel, retry, leave a queue that no agent serves."""
+"""Requests about stored tasks, of clients and of coordinators: read, list, cancel, retry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain, islice
 from typing import TypeVar
 
-from google.rpc.code_pb2 import UNAVAILABLE
-
-from weft.coordinator.store import store_outcomes, waited
 from weft.coordinator.store.alternatives import Alternatives
 from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.reader import Reader
-from weft.coordinator.store.embedded.ready import NUMBER_MASK
 from weft.coordinator.store.embedded.rows import changed_row
 from weft.coordinator.store.embedded.task_listing import SCAN_ROWS, list_page
 from weft.coordinator.store.embedded.unfinished_task import (
@@ -22,13 +17,12 @@ from weft.coordinator.store.embedded.unfinished_task import (
     StreamState,
     TaskLimits,
     UnfinishedTask,
-    may_fall_back,
 )
 from weft.coordinator.store.falling_back import at_alternative
 from weft.coordinator.store.history import extended, kept_last
 from weft.coordinator.store.paging import ListFilter, Page
-from weft.coordinator.store.records import LeftQueue, Owner, ProgressRow, TaskRecord
-from weft.coordinator.store.rules import BACKSTOP_S, QueueKey, State
+from weft.coordinator.store.records import Owner, ProgressRow, TaskRecord
+from weft.coordinator.store.rules import BACKSTOP_S, State
 from weft.coordinator.store.store_refusals import not_retryable, payload_dropped
 from weft.coordinator.store.task_ids import parse_id
 
@@ -194,19 +188,3 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
     core.journal.add_reopened(task)
     table.listener.ready()
     table.notify(task)
-
-
-async def leave_queue(core: StoreCore, key: QueueKey, at: int, limit: int) -> LeftQueue:
-    """Let ready tasks of a queue go on at their next alternatives: no agent can run them."""
-    table, now = core.table, core.clock()
-    queue = table.backlog.queue(key)
-    # Tasks that have left are still among the items, as stale ones.
-    numbers = [item & NUMBER_MASK for item in islice(chain.from_iterable(queue.heaps), at, at + limit)]
-    moved = 0
-    for number in numbers:
-        if table.claimable(number, queue) and may_fall_back(task := table.tasks[number], UNAVAILABLE, now):
-            what = waited.queued(max(0.0, now - task.ready_at), table.listener.waits_for(key, paused=False))
-            table.fall_back(task, store_outcomes.no_agent(what), now)
-            moved += 1
-    await core.journal.settled()
-    return LeftQueue(moved, at + limit if len(numbers) == limit else None)

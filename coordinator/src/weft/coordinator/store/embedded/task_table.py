@@ -233,18 +233,21 @@ class TaskTable:
         assert limits is not None
         assert alternatives is not None
         task.keep_failure(outcome)
-        # A task changes its queue as a running one, in which no order is to be kept.
-        if task.state is _SCHEDULED:
-            self._move(task, _QUEUED)
-        if task.state is _QUEUED:
-            self._move(task, _RUNNING)
-        if task.gates is not None:
-            self.gates.uncount(task)
         submission = at_alternative(task.record().submission, alternatives.at + 1)
         limits.alternatives = alternatives._replace(at=alternatives.at + 1, since=now)
         limits.schedule_to_start_s, limits.fresh_attempt = submission.schedule_to_start_s, task.attempt
-        task.failures = task.crashes = 0
-        task.ready_at, task.settling = now, True
+        task.failures, task.crashes, task.ready_at = 0, 0, now
+        self.requeue(task, submission, now)
+
+    def requeue(self, task: UnfinishedTask, submission: Submission, now: float) -> None:
+        """SCHEDULED or QUEUED or RUNNING → QUEUED, as another submission has it. Claimable once that is durable."""
+        # A task changes its queue as a running one, in which no order is to be kept.
+        for state in (_QUEUED, _RUNNING):
+            if task.state < state:
+                self._move(task, state)
+        if task.gates is not None:
+            self.gates.uncount(task)
+        task.settling = True
         task.demand = self.demands.of(submission)
         spec, group = self.specs.of(submission), task.spec.group
         self._change_spec(task, spec if group is None else self.specs.in_group(spec, group))

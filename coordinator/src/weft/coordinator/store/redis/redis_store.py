@@ -22,7 +22,6 @@ from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
     EnqueueResult,
-    LeftQueue,
     Owner,
     ProgressItem,
     ProgressRow,
@@ -43,6 +42,7 @@ from weft.coordinator.store.redis.redis_groups import RedisGroups
 from weft.coordinator.store.redis.redis_ids import IdGenerator, is_id
 from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
+from weft.coordinator.store.redis.redis_queue_moves import RedisQueueMoves
 from weft.coordinator.store.redis.redis_rows import RedisRows
 from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
@@ -74,7 +74,7 @@ class RedisOptions:
     recovery_grace_s: float = 5.0
 
 
-class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents):
+class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, RedisQueueMoves):
     """A `Store` in Redis. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -337,11 +337,6 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents):
             "progress", task_reads.progress(self._link.client, self._link.keys, task_id, after, limit)
         )
         return rows
-
-    async def leave_queue(self, queue: QueueKey, at: int, limit: int) -> LeftQueue:
-        text = self._link.listener.waits_for(queue, paused=False)
-        moved, next_at = await self._link.run("leave_queue", [queue_name(queue), at, limit, text])
-        return LeftQueue(moved, next_at if next_at is not False else None)
 
     async def sweep(self, limit: int) -> SweepReport:
         self._buffer.flush()

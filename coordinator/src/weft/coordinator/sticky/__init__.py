@@ -1,0 +1,1 @@
+"""Sticky sessions: calls with one key go to one agent."""
