@@ -55,6 +55,7 @@ CONTRACT = (
     "state",
     "usage",
     "sticky",
+    "keyed_state",
 )
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")

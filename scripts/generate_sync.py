@@ -34,6 +34,7 @@ MODULES = (
     "mesh_namespaces",
     "mesh_tokens",
     "budgets",
+    "keyed_states",
     "direct_calls",
     "mesh",
 )
@@ -48,6 +49,7 @@ CLASSES = {
     "Tokens": "_tokens",
     "MeshNamespaces": "_namespaces",
     "Budgets": "_budgets",
+    "KeyedStates": "_states",
     "Schedules": "_schedules",
     "Pools": "_pools",
     "Events": "_events",

@@ -95,8 +95,12 @@ _REASONS = {
         "weft/cli/commands/schedules_command",
         "weft/cli/events/event_options",
         "weft/cli/events/events_command",
+        "weft/cli/keyed_states/keyed_state_command",
+        "weft/cli/keyed_states/keyed_state_view",
         "weft/cli/commands/worker_commands",
+        "weft/agent/handlers/keyed_state",
         "weft/client/event_snapshot",
+        "weft/client/keyed_states",
         "weft/client/selected_agents",
     ),
     "the demo, the benchmark and the conformance driver, with answers of what they started": (

@@ -39,6 +39,8 @@ from weft.v1 import (
     group_pb2_grpc,
     hook_pb2,
     hook_pb2_grpc,
+    keyed_state_pb2,
+    keyed_state_pb2_grpc,
     namespace_pb2,
     namespace_pb2_grpc,
     pool_pb2,
@@ -123,9 +125,12 @@ async def ids(sites: Sites) -> dict[str, str]:
     )
     session = sticky_pb2.FindStickySessionRequest(method=ECHO, session={"key": "secret-session"})
     await sticky_pb2_grpc.StickySessionServiceStub(channel).FindStickySession(session, timeout=10)
+    state = keyed_state_pb2.SetKeyedStateRequest(name="secret-state", value=b"1", type="json")
+    await keyed_state_pb2_grpc.KeyedStateServiceStub(channel).SetKeyedState(state, timeout=10)
     return {
         "HookService.name": "secret-hook",
         "EventService.name": "secret-subscription",
+        "KeyedStateService.name": "secret-state",
         "UsageService.name": "secret-budget",
         "topic": TOPIC,
         "task_id": task.id,
@@ -158,8 +163,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "EndStickySession": {"session": {"key": "secret-session"}},
     "Report": {"epoch": 1, "message": {"goodbye": True}},
 }
-# In the right namespace they may answer as for nothing: a filter, or a report of a session that is over.
-ALIKE = {"Report", "GetStats", "ListResources", "ListQueues"}
+# In the right namespace they may answer as for nothing: a filter, a report of a session that is over, a task without a state.
+ALIKE = {"Report", "SaveKeyedState", "GetStats", "ListResources", "ListQueues"}
 
 
 @functools.cache

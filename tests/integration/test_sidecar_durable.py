@@ -167,3 +167,37 @@ async def test_no_more_calls_at_a_time_than_slots(beside: MeshHarness) -> None:
         running += 1 if fact.event == "start" else -1
         most = max(most, running)
     assert most == 8
+
+
+async def test_an_app_keeps_a_state(beside: MeshHarness) -> None:
+    """By metadata: the app gets it, and gives the new one. Its caller sees nothing of that."""
+
+    async def call(text: str) -> tuple[dict[str, str], Any]:
+        call = beside.probe().Call(
+            ProbeRequest(text=text), timeout=20, metadata=(("weft-state-lock", "cart 1"),)
+        )
+        reply = await call
+        return dict(line.split("=", 1) for line in reply.metadata), await call.trailing_metadata()
+
+    told, trailers = await call("state count")
+    assert (told["weft-state-name"], told["weft-state-version"]) == ("cart 1", "0")
+    assert "weft-state-bin" not in told
+    assert not [key for key, _ in trailers if key.startswith("weft-state")]
+    told, _ = await call("state keep")
+    assert (told["weft-state-bin"], told["weft-state-type"]) == (b"1".hex(), "json")
+    async with connect(beside.target) as mesh:
+        state = await mesh.keyed_states.get("cart 1")
+        assert (state.value, state.type, state.version > int(told["weft-state-version"])) == (
+            b"2",
+            "json",
+            True,
+        )
+        assert state.expires_at is not None
+        with pytest.raises(grpc.aio.AioRpcError, match="it must be seconds from 1"):
+            await call("state wrong")
+        assert (await mesh.keyed_states.get("cart 1")).version == state.version
+        await call("state delete")
+        assert [each async for each in mesh.keyed_states.list()] == []
+        # Without a lock that keeps one, nothing is taken.
+        await beside.probe().Call(ProbeRequest(text="state count"), timeout=20)
+        assert [each async for each in mesh.keyed_states.list()] == []

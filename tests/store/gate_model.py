@@ -38,13 +38,15 @@ class GateModel:
 
     def holders(self, lock: str) -> list[bool]:
         """Whether each holder of a lock shares it."""
-        return [shared for task in self.running() for name, shared in self.demand(task).locks if name == lock]
+        return [
+            shared for task in self.running() for name, shared, _ in self.demand(task).locks if name == lock
+        ]
 
     def waits_exclusively(self, lock: str) -> bool:
         return any(
             name == lock and not shared
             for task in self.model.claimable()
-            for name, shared in self.demand(task).locks
+            for name, shared, _ in self.demand(task).locks
         )
 
     def used(self, gate: GateKey) -> int:
@@ -58,14 +60,14 @@ class GateModel:
         if any(self.used(gate) >= rule.max_running for gate, rule in self.limits(demand)):
             return True
         return any(
-            (held := self.holders(name)) and not (shared and all(held)) for name, shared in demand.locks
+            (held := self.holders(name)) and not (shared and all(held)) for name, shared, _ in demand.locks
         )
 
     def may_wait(self, task: ModelTask) -> bool:
         """Whether a task may wait although it is not blocked: it lets an exclusive claim go first."""
         return any(
             shared and self.holders(name) and self.waits_exclusively(name)
-            for name, shared in self.demand(task).locks
+            for name, shared, _ in self.demand(task).locks
         )
 
     # -- unfinished tasks -------------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ class StoreMachine(OpenStoreMachine):
 
     def _report(self, reported: tuple[str, int, Owner], code: int, *, crashed: bool) -> None:
         task_id, attempt, owner = reported
-        report = AttemptReport(owner, task_id, attempt, code, b"o", crashed=crashed)
+        report = self._report_of(owner, task_id, attempt, code, crashed=crashed)
         (verdict,) = self.do(self.h.store.complete([report]))
         before, past = self.model.tasks[task_id].state, list(self.model.tasks[task_id].past)
         expected = self.model.report(owner, task_id, attempt, code, self.now, crashed=crashed)
@@ -251,6 +251,11 @@ class StoreMachine(OpenStoreMachine):
                 task.past = past
                 task.answer = task.kept_answer = (owner, attempt, expected)
         assert verdict is expected
+
+    def _report_of(
+        self, owner: Owner, task_id: str, attempt: int, code: int, *, crashed: bool
+    ) -> AttemptReport:
+        return AttemptReport(owner, task_id, attempt, code, b"o", crashed=crashed)
 
     def _fill_in_backoff(self, task: ModelTask) -> None:
         """The jitter is the store's to draw: take its word, within bounds."""

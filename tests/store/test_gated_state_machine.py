@@ -19,12 +19,25 @@ from tests.store.gate_model import GateModel
 from tests.store.model import ModelTask
 from tests.store.store_machine import AGENTS, CODES, POLICY, StoreMachine, run_histories
 from tests.store.support import METHOD
-from weft.coordinator.store.records import AtLimit, Claimed, ClaimRequest, Enqueued, Owner, Submission
+from weft.coordinator.store.records import (
+    AtLimit,
+    AttemptReport,
+    Claimed,
+    ClaimRequest,
+    Enqueued,
+    Owner,
+    Submission,
+)
 from weft.coordinator.store.rules import Requirements, State
 from weft.coordinator.store.run_limits import LimitAction, LockClaim, RunLimitRule
+from weft.coordinator.store.state_store import StateWrite, kept_by
 
+STATE = "m"
 LOCKS = st.lists(
-    st.builds(LockClaim, st.sampled_from(["m", "n"]), st.booleans()),
+    # Whoever has the first one alone has its state.
+    st.builds(LockClaim, st.sampled_from(["m", "n"]), st.booleans()).map(
+        lambda lock: lock._replace(state=lock.name == STATE and not lock.shared)
+    ),
     max_size=2,
     unique_by=lambda each: each.name,
 )
@@ -43,6 +56,10 @@ class GatedStoreMachine(StoreMachine):
         self.gates = GateModel(self.model)
         # Tasks that were released, or parked at some time: they are ahead of their turn.
         self.ahead: set[str] = set()
+        # The state of its lock, and the version that each attempt has begun with.
+        self.state: bytes | None = None
+        self.begun: dict[tuple[str, int], int] = {}
+        self.writes = 0
 
     @initialize(rules=RULES)
     def begin(self, rules: dict[str, RunLimitRule]) -> None:
@@ -143,7 +160,30 @@ class GatedStoreMachine(StoreMachine):
             task.attempt += 1
             assert task.attempt == claimed.attempt
             self.attempts.append((claimed.task_id, claimed.attempt, owner))
+            assert (claimed.state is not None) == bool(kept_by(self.gates.demand(task).locks))
+            if claimed.state is not None:
+                found = claimed.state.value if claimed.state.version else None
+                assert found == self.state, "an attempt begins with another state"
+                self.begun[claimed.task_id, claimed.attempt] = claimed.state.version
         return claims
+
+    def _report_of(
+        self, owner: Owner, task_id: str, attempt: int, code: int, *, crashed: bool
+    ) -> AttemptReport:
+        """With another state, also of a failure, and also if it is late."""
+        report = super()._report_of(owner, task_id, attempt, code, crashed=crashed)
+        if (base := self.begun.get((task_id, attempt))) is not None:
+            self.writes += 1
+            value = None if self.writes % 5 == 0 else b"%d" % self.writes
+            report.state = StateWrite(base, value)
+        return report
+
+    def _report(self, reported: tuple[str, int, Owner], code: int, *, crashed: bool) -> None:
+        task = self.model.tasks[reported[0]]
+        before = task.state
+        super()._report(reported, code, crashed=crashed)
+        if before is State.RUNNING and task.state is State.SUCCEEDED and reported[:2] in self.begun:
+            self.state = None if self.writes % 5 == 0 else b"%d" % self.writes
 
     def _sync_expired(self) -> None:
         """Which expired tasks a claim came across depends on where they were."""
@@ -235,6 +275,8 @@ class GatedStoreMachine(StoreMachine):
     def everything_agrees(self) -> None:
         super().everything_agrees()
         self.locks_agree()
+        state = self.do(self.h.store.get_state(STATE))
+        assert (None if state is None else state.value) == self.state
 
     def counts_agree(self) -> None:
         tasks = self.model.tasks.values()
@@ -254,7 +296,7 @@ class GatedStoreMachine(StoreMachine):
             name: sorted(
                 task.task_id
                 for task in self.gates.running()
-                for each, _ in self.gates.demand(task).locks
+                for each, *_ in self.gates.demand(task).locks
                 if each == name
             )
             for name in ("m", "n")

@@ -33,6 +33,18 @@ SERVICE = probe_pb2.DESCRIPTOR.services_by_name["ProbeService"].full_name
 LOOK_S = 0.01
 
 
+def _state(text: str, given: dict[str, Any]) -> tuple[tuple[str, str | bytes], ...]:
+    """Trailing metadata that change the state of the call's task: "state count", or others."""
+    count = str(int(given.get("weft-state-bin", b"0")) + 1).encode()
+    counted = (("weft-state-bin", count), ("weft-state-type", "json"))
+    return {
+        "count": counted,
+        "keep": (*counted, ("weft-state-ttl", "60")),
+        "wrong": (*counted, ("weft-state-ttl", "soon")),
+        "delete": (("weft-state-delete", "true"),),
+    }[text.removeprefix("state ")]
+
+
 class StockProbe(probe_pb2_grpc.ProbeServiceServicer):
     """The probe's methods, as for any server."""
 
@@ -56,7 +68,9 @@ class StockProbe(probe_pb2_grpc.ProbeServiceServicer):
             os.kill(os.getpid(), signal.SIGKILL)
         context.send_initial_metadata((("probe-head", "first"), ("probe-head-bin", b"\x01\xfe")))
         self._fail(request, context)
-        if not request.no_trailers:
+        if request.text.startswith("state "):
+            context.set_trailing_metadata(_state(request.text, dict(context.invocation_metadata())))
+        elif not request.no_trailers:
             context.set_trailing_metadata((("probe-text", request.text), ("probe-bin", b"\x00\xff")))
         self._note(request, context, "end")
         return self._reply(request, context, 0)

@@ -42,6 +42,8 @@ DECIDED = {
         HookService/RotateHookSecret
         HookService/TestHook
         HookService/UpdateHook
+        KeyedStateService/DeleteKeyedState
+        KeyedStateService/SetKeyedState
         MethodService/UpdateMethod
         NamespaceService/CreateNamespace
         NamespaceService/DeleteNamespace
@@ -72,6 +74,7 @@ DECIDED = {
         CoordinatorService/SubmitTasks
         EventService/ConsumeEvents
         EventService/PublishEvents
+        KeyedStateService/SaveKeyedState
         StickySessionService/FindStickySession
         TokenService/CheckToken
         TokenService/CreateTickets
@@ -102,6 +105,8 @@ DECIDED = {
         GroupService/WaitGroup
         HookService/GetHook
         HookService/ListHooks
+        KeyedStateService/GetKeyedState
+        KeyedStateService/ListKeyedStates
         LogService/GetTaskLogs
         MethodService/GetMethod
         MethodService/ListMethods

@@ -66,6 +66,7 @@ def test_options_of_a_policy():
             ("weft-cache", "OFF"),
             ("weft-lock", "db: a, b"),
             ("weft-shared-lock", "c"),
+            ("weft-state-lock", "d"),
             ("weft-consume", "gpu=1, memory_bytes=4e9"),
         ]
     )
@@ -83,7 +84,11 @@ def test_options_of_a_policy():
     assert call.options.no_cache
     assert not from_metadata([("weft-cache", "on")]).options.no_cache
     assert not from_metadata([("weft-no-wait", "0")]).options.no_wait
-    assert [(lock.name, lock.shared) for lock in call.options.locks] == [("db: a, b", False), ("c", True)]
+    assert [(lock.name, lock.shared, lock.state) for lock in call.options.locks] == [
+        ("db: a, b", False, False),
+        ("c", True, False),
+        ("d", False, True),
+    ]
     assert dict(call.options.consumes) == {"gpu": 1.0, "memory_bytes": 4e9}
 
 
@@ -147,6 +152,7 @@ BAD_VALUES = {
     "weft-group": ["", "x" * 129, "a b", "\u00fc"],
     "weft-lock": ["", "x" * 129],
     "weft-shared-lock": ["", "x" * 129],
+    "weft-state-lock": ["", "x" * 129],
     "weft-consume": [
         "",
         "gpu",

@@ -111,14 +111,16 @@ class RunLimit(_message.Message):
     def __init__(self, key: _Optional[str] = ..., max_running: _Optional[int] = ..., max_rate_per_s: _Optional[float] = ..., burst: _Optional[int] = ..., at_limit: _Optional[_Union[AtLimit, str]] = ...) -> None: ...
 
 class Lock(_message.Message):
-    __slots__ = ("name", "key", "shared")
+    __slots__ = ("name", "key", "shared", "state")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     SHARED_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     key: str
     shared: bool
-    def __init__(self, name: _Optional[str] = ..., key: _Optional[str] = ..., shared: bool = ...) -> None: ...
+    state: bool
+    def __init__(self, name: _Optional[str] = ..., key: _Optional[str] = ..., shared: bool = ..., state: bool = ...) -> None: ...
 
 class CachePolicy(_message.Message):
     __slots__ = ("ttl",)

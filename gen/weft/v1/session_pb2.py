@@ -26,11 +26,12 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.v1 import command_pb2 as weft_dot_v1_dot_command__pb2
 from weft.v1 import fleet_pb2 as weft_dot_v1_dot_fleet__pb2
+from weft.v1 import keyed_state_pb2 as weft_dot_v1_dot_keyed__state__pb2
 from weft.v1 import logs_pb2 as weft_dot_v1_dot_logs__pb2
 from weft.v1 import task_pb2 as weft_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15weft/v1/session.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15weft/v1/command.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/logs.proto\x1a\x12weft/v1/task.proto\"\xd5\x02\n\x0e\x43onnectRequest\x12\x1d\n\x05hello\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Hello\x12#\n\x08\x63ontract\x18\x02 \x01(\x0b\x32\x11.weft.v1.Contract\x12#\n\x05state\x18\x03 \x01(\x0b\x32\x14.weft.v1.AgentReport\x12#\n\x08progress\x18\x04 \x03(\x0b\x32\x11.weft.v1.Progress\x12\'\n\x07results\x18\x05 \x03(\x0b\x32\x16.weft.v1.AttemptResult\x12#\n\x08released\x18\x06 \x03(\x0b\x32\x11.weft.v1.Released\x12\x0f\n\x07goodbye\x18\x07 \x01(\x08\x12&\n\x0blog_replies\x18\x08 \x03(\x0b\x32\x11.weft.v1.LogReply\x12.\n\x0f\x63ommand_replies\x18\t \x03(\x0b\x32\x15.weft.v1.CommandReply\"\x9f\x03\n\x0f\x43onnectResponse\x12!\n\x07welcome\x18\x01 \x01(\x0b\x32\x10.weft.v1.Welcome\x12(\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x13.weft.v1.Assignment\x12 \n\x07\x63\x61ncels\x18\x03 \x03(\x0b\x32\x0f.weft.v1.Cancel\x12\'\n\x0bresult_acks\x18\x04 \x03(\x0b\x32\x12.weft.v1.ResultAck\x12+\n\rprogress_acks\x18\x05 \x03(\x0b\x32\x14.weft.v1.ProgressAck\x12,\n\rdesired_state\x18\x06 \x01(\x0e\x32\x15.weft.v1.DesiredState\x12\x15\n\recho_sequence\x18\x07 \x01(\x04\x12\x16\n\x0e\x64irect_problem\x18\x08 \x01(\t\x12)\n\x0clog_requests\x18\t \x03(\x0b\x32\x13.weft.v1.LogRequest\x12\x16\n\x0etokens_changed\x18\n \x01(\x08\x12\'\n\x08\x63ommands\x18\x0b \x03(\x0b\x32\x15.weft.v1.AgentCommand\"\x87\x04\n\x05Hello\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12*\n\x06labels\x18\x03 \x03(\x0b\x32\x1a.weft.v1.Hello.LabelsEntry\x12\x30\n\tresources\x18\x04 \x03(\x0b\x32\x1d.weft.v1.Hello.ResourcesEntry\x12\x15\n\rcontract_hash\x18\x05 \x01(\t\x12&\n\x07methods\x18\x06 \x03(\x0b\x32\x15.weft.v1.HostedMethod\x12\r\n\x05slots\x18\x07 \x01(\r\x12\x10\n\x08prefetch\x18\x08 \x01(\r\x12\x1a\n\x12\x61\x64vertised_address\x18\t \x01(\t\x12\"\n\x04held\x18\n \x03(\x0b\x32\x14.weft.v1.HeldAttempt\x12\x0f\n\x07version\x18\x0b \x01(\t\x12\x10\n\x08\x64raining\x18\x0c \x01(\x08\x12\x17\n\x0freplace_options\x18\r \x01(\x08\x12\x12\n\nkeeps_logs\x18\x0e \x01(\x08\x12\x10\n\x08tls_name\x18\x0f \x01(\t\x12\x16\n\x0etakes_commands\x18\x10 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"P\n\x0bHeldAttempt\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08\x66inished\x18\x04 \x01(\x08\"\'\n\x08\x43ontract\x12\x1b\n\x13\x66ile_descriptor_set\x18\x01 \x01(\x0c\"\x99\x03\n\x0b\x41gentReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nused_slots\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x1f\n\x04load\x18\x04 \x01(\x0b\x32\x11.weft.v1.HostLoad\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12-\n\nround_trip\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bstuck_slots\x18\x07 \x01(\r\x12\x1c\n\x14unavailable_services\x18\x08 \x03(\t\x12\x14\n\x0c\x64irect_slots\x18\t \x01(\r\x12\x15\n\roverrun_slots\x18\n \x01(\r\x12\x17\n\x0foverrun_methods\x18\x0b \x03(\t\x12\x41\n\x0fstuck_resources\x18\x0c \x03(\x0b\x32(.weft.v1.AgentReport.StuckResourcesEntry\x1a\x35\n\x13StuckResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"q\n\x08Progress\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12#\n\x07headers\x18\x05 \x03(\x0b\x32\x12.weft.v1.Metadatum\"}\n\rAttemptResult\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12!\n\x07outcome\x18\x03 \x01(\x0b\x32\x10.weft.v1.Outcome\x12\x0f\n\x07\x63rashed\x18\x04 \x01(\x08\x12\x16\n\x0eprogress_count\x18\x05 \x01(\x04\",\n\x08Released\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\xa7\x03\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x35\n\x12heartbeat_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x63ontract_needed\x18\x04 \x01(\x08\x12$\n\x07\x61\x64opted\x18\x05 \x03(\x0b\x32\x13.weft.v1.AttemptRef\x12!\n\x04lost\x18\x06 \x03(\x0b\x32\x13.weft.v1.AttemptRef\x12,\n\rdesired_state\x18\x07 \x01(\x0e\x32\x15.weft.v1.DesiredState\x12\x1a\n\x12max_response_bytes\x18\x08 \x01(\x04\x12\x16\n\x0e\x63oordinator_id\x18\t \x01(\t\x12\x16\n\x0etokens_checked\x18\n \x01(\x08\x12\x12\n\nticket_key\x18\x0b \x01(\x0c\x12(\n\x04time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nreport_key\x18\r \x01(\x0c\".\n\nAttemptRef\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\xfd\x02\n\nAssignment\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12%\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x14.weft.v1.CallContext\x12,\n\x08\x64\x65\x61\x64line\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\ttime_left\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x10\n\x08priority\x18\t \x01(\r\x12\x1d\n\x05rerun\x18\n \x01(\x0b\x32\x0e.weft.v1.Rerun\x12\x33\n\x08\x63onsumes\x18\x0b \x03(\x0b\x32!.weft.v1.Assignment.ConsumesEntry\x1a/\n\rConsumesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"U\n\x05Rerun\x12\"\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x13.weft.v1.RerunCause\x12\x15\n\rlast_agent_id\x18\x02 \x01(\t\x12\x11\n\tlast_code\x18\x03 \x01(\x05\"r\n\x06\x43\x61ncel\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04lost\x18\x05 \x01(\x08\">\n\tResultAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0f\n\x07refused\x18\x03 \x01(\x08\">\n\x0bProgressAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05index\x18\x03 \x01(\x04*\x8c\x01\n\nRerunCause\x12\x1b\n\x17RERUN_CAUSE_UNSPECIFIED\x10\x00\x12\x16\n\x12RERUN_CAUSE_FAILED\x10\x01\x12\x14\n\x10RERUN_CAUSE_LOST\x10\x02\x12\x18\n\x14RERUN_CAUSE_RELEASED\x10\x03\x12\x19\n\x15RERUN_CAUSE_REQUESTED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15weft/v1/session.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15weft/v1/command.proto\x1a\x13weft/v1/fleet.proto\x1a\x19weft/v1/keyed_state.proto\x1a\x12weft/v1/logs.proto\x1a\x12weft/v1/task.proto\"\xd5\x02\n\x0e\x43onnectRequest\x12\x1d\n\x05hello\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Hello\x12#\n\x08\x63ontract\x18\x02 \x01(\x0b\x32\x11.weft.v1.Contract\x12#\n\x05state\x18\x03 \x01(\x0b\x32\x14.weft.v1.AgentReport\x12#\n\x08progress\x18\x04 \x03(\x0b\x32\x11.weft.v1.Progress\x12\'\n\x07results\x18\x05 \x03(\x0b\x32\x16.weft.v1.AttemptResult\x12#\n\x08released\x18\x06 \x03(\x0b\x32\x11.weft.v1.Released\x12\x0f\n\x07goodbye\x18\x07 \x01(\x08\x12&\n\x0blog_replies\x18\x08 \x03(\x0b\x32\x11.weft.v1.LogReply\x12.\n\x0f\x63ommand_replies\x18\t \x03(\x0b\x32\x15.weft.v1.CommandReply\"\x9f\x03\n\x0f\x43onnectResponse\x12!\n\x07welcome\x18\x01 \x01(\x0b\x32\x10.weft.v1.Welcome\x12(\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x13.weft.v1.Assignment\x12 \n\x07\x63\x61ncels\x18\x03 \x03(\x0b\x32\x0f.weft.v1.Cancel\x12\'\n\x0bresult_acks\x18\x04 \x03(\x0b\x32\x12.weft.v1.ResultAck\x12+\n\rprogress_acks\x18\x05 \x03(\x0b\x32\x14.weft.v1.ProgressAck\x12,\n\rdesired_state\x18\x06 \x01(\x0e\x32\x15.weft.v1.DesiredState\x12\x15\n\recho_sequence\x18\x07 \x01(\x04\x12\x16\n\x0e\x64irect_problem\x18\x08 \x01(\t\x12)\n\x0clog_requests\x18\t \x03(\x0b\x32\x13.weft.v1.LogRequest\x12\x16\n\x0etokens_changed\x18\n \x01(\x08\x12\'\n\x08\x63ommands\x18\x0b \x03(\x0b\x32\x15.weft.v1.AgentCommand\"\x87\x04\n\x05Hello\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12*\n\x06labels\x18\x03 \x03(\x0b\x32\x1a.weft.v1.Hello.LabelsEntry\x12\x30\n\tresources\x18\x04 \x03(\x0b\x32\x1d.weft.v1.Hello.ResourcesEntry\x12\x15\n\rcontract_hash\x18\x05 \x01(\t\x12&\n\x07methods\x18\x06 \x03(\x0b\x32\x15.weft.v1.HostedMethod\x12\r\n\x05slots\x18\x07 \x01(\r\x12\x10\n\x08prefetch\x18\x08 \x01(\r\x12\x1a\n\x12\x61\x64vertised_address\x18\t \x01(\t\x12\"\n\x04held\x18\n \x03(\x0b\x32\x14.weft.v1.HeldAttempt\x12\x0f\n\x07version\x18\x0b \x01(\t\x12\x10\n\x08\x64raining\x18\x0c \x01(\x08\x12\x17\n\x0freplace_options\x18\r \x01(\x08\x12\x12\n\nkeeps_logs\x18\x0e \x01(\x08\x12\x10\n\x08tls_name\x18\x0f \x01(\t\x12\x16\n\x0etakes_commands\x18\x10 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"P\n\x0bHeldAttempt\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08\x66inished\x18\x04 \x01(\x08\"\'\n\x08\x43ontract\x12\x1b\n\x13\x66ile_descriptor_set\x18\x01 \x01(\x0c\"\x99\x03\n\x0b\x41gentReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nused_slots\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x1f\n\x04load\x18\x04 \x01(\x0b\x32\x11.weft.v1.HostLoad\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12-\n\nround_trip\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bstuck_slots\x18\x07 \x01(\r\x12\x1c\n\x14unavailable_services\x18\x08 \x03(\t\x12\x14\n\x0c\x64irect_slots\x18\t \x01(\r\x12\x15\n\roverrun_slots\x18\n \x01(\r\x12\x17\n\x0foverrun_methods\x18\x0b \x03(\t\x12\x41\n\x0fstuck_resources\x18\x0c \x03(\x0b\x32(.weft.v1.AgentReport.StuckResourcesEntry\x1a\x35\n\x13StuckResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"q\n\x08Progress\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12#\n\x07headers\x18\x05 \x03(\x0b\x32\x12.weft.v1.Metadatum\"\xa1\x01\n\rAttemptResult\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12!\n\x07outcome\x18\x03 \x01(\x0b\x32\x10.weft.v1.Outcome\x12\x0f\n\x07\x63rashed\x18\x04 \x01(\x08\x12\x16\n\x0eprogress_count\x18\x05 \x01(\x04\x12\"\n\x05state\x18\x08 \x01(\x0b\x32\x13.weft.v1.StateWrite\",\n\x08Released\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\xc0\x03\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x35\n\x12heartbeat_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x63ontract_needed\x18\x04 \x01(\x08\x12$\n\x07\x61\x64opted\x18\x05 \x03(\x0b\x32\x13.weft.v1.AttemptRef\x12!\n\x04lost\x18\x06 \x03(\x0b\x32\x13.weft.v1.AttemptRef\x12,\n\rdesired_state\x18\x07 \x01(\x0e\x32\x15.weft.v1.DesiredState\x12\x1a\n\x12max_response_bytes\x18\x08 \x01(\x04\x12\x16\n\x0e\x63oordinator_id\x18\t \x01(\t\x12\x16\n\x0etokens_checked\x18\n \x01(\x08\x12\x12\n\nticket_key\x18\x0b \x01(\x0c\x12(\n\x04time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nreport_key\x18\r \x01(\x0c\x12\x17\n\x0fmax_state_bytes\x18\x10 \x01(\x04\".\n\nAttemptRef\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\xa1\x03\n\nAssignment\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12%\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x14.weft.v1.CallContext\x12,\n\x08\x64\x65\x61\x64line\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\ttime_left\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x10\n\x08priority\x18\t \x01(\r\x12\x1d\n\x05rerun\x18\n \x01(\x0b\x32\x0e.weft.v1.Rerun\x12\x33\n\x08\x63onsumes\x18\x0b \x03(\x0b\x32!.weft.v1.Assignment.ConsumesEntry\x12\"\n\x05state\x18\x0e \x01(\x0b\x32\x13.weft.v1.KeyedState\x1a/\n\rConsumesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"U\n\x05Rerun\x12\"\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x13.weft.v1.RerunCause\x12\x15\n\rlast_agent_id\x18\x02 \x01(\t\x12\x11\n\tlast_code\x18\x03 \x01(\x05\"r\n\x06\x43\x61ncel\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04lost\x18\x05 \x01(\x08\">\n\tResultAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0f\n\x07refused\x18\x03 \x01(\x08\">\n\x0bProgressAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05index\x18\x03 \x01(\x04*\x8c\x01\n\nRerunCause\x12\x1b\n\x17RERUN_CAUSE_UNSPECIFIED\x10\x00\x12\x16\n\x12RERUN_CAUSE_FAILED\x10\x01\x12\x14\n\x10RERUN_CAUSE_LOST\x10\x02\x12\x18\n\x14RERUN_CAUSE_RELEASED\x10\x03\x12\x19\n\x15RERUN_CAUSE_REQUESTED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,46 +46,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTREPORT_STUCKRESOURCESENTRY']._serialized_options = b'8\001'
   _globals['_ASSIGNMENT_CONSUMESENTRY']._loaded_options = None
   _globals['_ASSIGNMENT_CONSUMESENTRY']._serialized_options = b'8\001'
-  _globals['_RERUNCAUSE']._serialized_start=3480
-  _globals['_RERUNCAUSE']._serialized_end=3620
-  _globals['_CONNECTREQUEST']._serialized_start=184
-  _globals['_CONNECTREQUEST']._serialized_end=525
-  _globals['_CONNECTRESPONSE']._serialized_start=528
-  _globals['_CONNECTRESPONSE']._serialized_end=943
-  _globals['_HELLO']._serialized_start=946
-  _globals['_HELLO']._serialized_end=1465
-  _globals['_HELLO_LABELSENTRY']._serialized_start=1370
-  _globals['_HELLO_LABELSENTRY']._serialized_end=1415
-  _globals['_HELLO_RESOURCESENTRY']._serialized_start=1417
-  _globals['_HELLO_RESOURCESENTRY']._serialized_end=1465
-  _globals['_HELDATTEMPT']._serialized_start=1467
-  _globals['_HELDATTEMPT']._serialized_end=1547
-  _globals['_CONTRACT']._serialized_start=1549
-  _globals['_CONTRACT']._serialized_end=1588
-  _globals['_AGENTREPORT']._serialized_start=1591
-  _globals['_AGENTREPORT']._serialized_end=2000
-  _globals['_AGENTREPORT_STUCKRESOURCESENTRY']._serialized_start=1947
-  _globals['_AGENTREPORT_STUCKRESOURCESENTRY']._serialized_end=2000
-  _globals['_PROGRESS']._serialized_start=2002
-  _globals['_PROGRESS']._serialized_end=2115
-  _globals['_ATTEMPTRESULT']._serialized_start=2117
-  _globals['_ATTEMPTRESULT']._serialized_end=2242
-  _globals['_RELEASED']._serialized_start=2244
-  _globals['_RELEASED']._serialized_end=2288
-  _globals['_WELCOME']._serialized_start=2291
-  _globals['_WELCOME']._serialized_end=2714
-  _globals['_ATTEMPTREF']._serialized_start=2716
-  _globals['_ATTEMPTREF']._serialized_end=2762
-  _globals['_ASSIGNMENT']._serialized_start=2765
-  _globals['_ASSIGNMENT']._serialized_end=3146
-  _globals['_ASSIGNMENT_CONSUMESENTRY']._serialized_start=3099
-  _globals['_ASSIGNMENT_CONSUMESENTRY']._serialized_end=3146
-  _globals['_RERUN']._serialized_start=3148
-  _globals['_RERUN']._serialized_end=3233
-  _globals['_CANCEL']._serialized_start=3235
-  _globals['_CANCEL']._serialized_end=3349
-  _globals['_RESULTACK']._serialized_start=3351
-  _globals['_RESULTACK']._serialized_end=3413
-  _globals['_PROGRESSACK']._serialized_start=3415
-  _globals['_PROGRESSACK']._serialized_end=3477
+  _globals['_RERUNCAUSE']._serialized_start=3605
+  _globals['_RERUNCAUSE']._serialized_end=3745
+  _globals['_CONNECTREQUEST']._serialized_start=211
+  _globals['_CONNECTREQUEST']._serialized_end=552
+  _globals['_CONNECTRESPONSE']._serialized_start=555
+  _globals['_CONNECTRESPONSE']._serialized_end=970
+  _globals['_HELLO']._serialized_start=973
+  _globals['_HELLO']._serialized_end=1492
+  _globals['_HELLO_LABELSENTRY']._serialized_start=1397
+  _globals['_HELLO_LABELSENTRY']._serialized_end=1442
+  _globals['_HELLO_RESOURCESENTRY']._serialized_start=1444
+  _globals['_HELLO_RESOURCESENTRY']._serialized_end=1492
+  _globals['_HELDATTEMPT']._serialized_start=1494
+  _globals['_HELDATTEMPT']._serialized_end=1574
+  _globals['_CONTRACT']._serialized_start=1576
+  _globals['_CONTRACT']._serialized_end=1615
+  _globals['_AGENTREPORT']._serialized_start=1618
+  _globals['_AGENTREPORT']._serialized_end=2027
+  _globals['_AGENTREPORT_STUCKRESOURCESENTRY']._serialized_start=1974
+  _globals['_AGENTREPORT_STUCKRESOURCESENTRY']._serialized_end=2027
+  _globals['_PROGRESS']._serialized_start=2029
+  _globals['_PROGRESS']._serialized_end=2142
+  _globals['_ATTEMPTRESULT']._serialized_start=2145
+  _globals['_ATTEMPTRESULT']._serialized_end=2306
+  _globals['_RELEASED']._serialized_start=2308
+  _globals['_RELEASED']._serialized_end=2352
+  _globals['_WELCOME']._serialized_start=2355
+  _globals['_WELCOME']._serialized_end=2803
+  _globals['_ATTEMPTREF']._serialized_start=2805
+  _globals['_ATTEMPTREF']._serialized_end=2851
+  _globals['_ASSIGNMENT']._serialized_start=2854
+  _globals['_ASSIGNMENT']._serialized_end=3271
+  _globals['_ASSIGNMENT_CONSUMESENTRY']._serialized_start=3224
+  _globals['_ASSIGNMENT_CONSUMESENTRY']._serialized_end=3271
+  _globals['_RERUN']._serialized_start=3273
+  _globals['_RERUN']._serialized_end=3358
+  _globals['_CANCEL']._serialized_start=3360
+  _globals['_CANCEL']._serialized_end=3474
+  _globals['_RESULTACK']._serialized_start=3476
+  _globals['_RESULTACK']._serialized_end=3538
+  _globals['_PROGRESSACK']._serialized_start=3540
+  _globals['_PROGRESSACK']._serialized_end=3602
 # @@protoc_insertion_point(module_scope)

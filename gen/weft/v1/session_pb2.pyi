@@ -2,6 +2,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import command_pb2 as _command_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
+from weft.v1 import keyed_state_pb2 as _keyed_state_pb2
 from weft.v1 import logs_pb2 as _logs_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
@@ -192,18 +193,20 @@ class Progress(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., index: _Optional[int] = ..., payload: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[_task_pb2.Metadatum, _Mapping]]] = ...) -> None: ...
 
 class AttemptResult(_message.Message):
-    __slots__ = ("task_id", "attempt", "outcome", "crashed", "progress_count")
+    __slots__ = ("task_id", "attempt", "outcome", "crashed", "progress_count", "state")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     CRASHED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     attempt: int
     outcome: _task_pb2.Outcome
     crashed: bool
     progress_count: int
-    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., outcome: _Optional[_Union[_task_pb2.Outcome, _Mapping]] = ..., crashed: bool = ..., progress_count: _Optional[int] = ...) -> None: ...
+    state: _keyed_state_pb2.StateWrite
+    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., outcome: _Optional[_Union[_task_pb2.Outcome, _Mapping]] = ..., crashed: bool = ..., progress_count: _Optional[int] = ..., state: _Optional[_Union[_keyed_state_pb2.StateWrite, _Mapping]] = ...) -> None: ...
 
 class Released(_message.Message):
     __slots__ = ("task_id", "attempt")
@@ -214,7 +217,7 @@ class Released(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("epoch", "heartbeat_interval", "lease", "contract_needed", "adopted", "lost", "desired_state", "max_response_bytes", "coordinator_id", "tokens_checked", "ticket_key", "time", "report_key")
+    __slots__ = ("epoch", "heartbeat_interval", "lease", "contract_needed", "adopted", "lost", "desired_state", "max_response_bytes", "coordinator_id", "tokens_checked", "ticket_key", "time", "report_key", "max_state_bytes")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +231,7 @@ class Welcome(_message.Message):
     TICKET_KEY_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     REPORT_KEY_FIELD_NUMBER: _ClassVar[int]
+    MAX_STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     heartbeat_interval: _duration_pb2.Duration
     lease: _duration_pb2.Duration
@@ -241,7 +245,8 @@ class Welcome(_message.Message):
     ticket_key: bytes
     time: _timestamp_pb2.Timestamp
     report_key: bytes
-    def __init__(self, epoch: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., contract_needed: bool = ..., adopted: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., max_response_bytes: _Optional[int] = ..., coordinator_id: _Optional[str] = ..., tokens_checked: bool = ..., ticket_key: _Optional[bytes] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., report_key: _Optional[bytes] = ...) -> None: ...
+    max_state_bytes: int
+    def __init__(self, epoch: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., contract_needed: bool = ..., adopted: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., max_response_bytes: _Optional[int] = ..., coordinator_id: _Optional[str] = ..., tokens_checked: bool = ..., ticket_key: _Optional[bytes] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., report_key: _Optional[bytes] = ..., max_state_bytes: _Optional[int] = ...) -> None: ...
 
 class AttemptRef(_message.Message):
     __slots__ = ("task_id", "attempt")
@@ -252,7 +257,7 @@ class AttemptRef(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("task_id", "attempt", "method", "payload", "context", "deadline", "time_left", "request_id", "priority", "rerun", "consumes")
+    __slots__ = ("task_id", "attempt", "method", "payload", "context", "deadline", "time_left", "request_id", "priority", "rerun", "consumes", "state")
     class ConsumesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -271,6 +276,7 @@ class Assignment(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     RERUN_FIELD_NUMBER: _ClassVar[int]
     CONSUMES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     attempt: int
     method: str
@@ -282,7 +288,8 @@ class Assignment(_message.Message):
     priority: int
     rerun: Rerun
     consumes: _containers.ScalarMap[str, float]
-    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., context: _Optional[_Union[_task_pb2.CallContext, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., rerun: _Optional[_Union[Rerun, _Mapping]] = ..., consumes: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    state: _keyed_state_pb2.KeyedState
+    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., context: _Optional[_Union[_task_pb2.CallContext, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., rerun: _Optional[_Union[Rerun, _Mapping]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[_keyed_state_pb2.KeyedState, _Mapping]] = ...) -> None: ...
 
 class Rerun(_message.Message):
     __slots__ = ("cause", "last_agent_id", "last_code")

@@ -291,6 +291,7 @@ class Runtime:
         self._news.connected(Connected(welcome.coordinator_id, welcome.epoch))
         if welcome.max_response_bytes:
             self._executor.max_response_bytes = welcome.max_response_bytes
+        self._executor.max_state_bytes = welcome.max_state_bytes
         _log.info(
             "session.opened",
             agent_id=self._settings.id,

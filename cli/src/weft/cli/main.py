@@ -116,6 +116,11 @@ class _Commands(LazyGroup):
             "Find out what is wrong, and what to do about it.",
             _LOOK,
         ),
+        "state": CommandEntry(
+            "weft.cli.keyed_states.keyed_state_command:app",
+            "Read and change the states that locks keep for their tasks.",
+            _LOOK,
+        ),
         "usage": CommandEntry("weft.cli.commands.usage_command:usage", "Show what tasks have used.", _LOOK),
         "budgets": CommandEntry(
             "weft.cli.commands.usage_command:budgets",

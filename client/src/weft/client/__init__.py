@@ -32,6 +32,7 @@ from weft.client.fleet import Fleet, Queue
 from weft.client.fleet_calls import AgentOutcome
 from weft.client.group_handle import GroupHandle
 from weft.client.groups import Group, Groups, Then
+from weft.client.keyed_states import KeyedState, KeyedStates
 from weft.client.mesh import Mesh, connect
 from weft.client.mesh_tokens import NewToken, Token, Tokens, TokenScope
 from weft.client.method_overrides import Methods, MethodView
@@ -166,6 +167,8 @@ __all__ = [
     "HookTest",
     "Internal",
     "InvalidArgument",
+    "KeyedState",
+    "KeyedStates",
     "LimitReached",
     "LimitedCaller",
     "Lock",

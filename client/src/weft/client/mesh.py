@@ -20,6 +20,7 @@ from weft.client.fleet import Fleet
 from weft.client.group_handle import GroupHandle
 from weft.client.groups import Groups, Then
 from weft.client.inheriting_channel import InheritingChannel
+from weft.client.keyed_states import KeyedStates
 from weft.client.mesh_tokens import Tokens
 from weft.client.method_overrides import Methods
 from weft.client.pools import Pools
@@ -68,9 +69,8 @@ def connect(
             reply = await AnalystStub(mesh.channel()).Analyze(request, timeout=60)
 
     Args:
-        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas. If the connection to one is
-            lost, the next call goes to another. Names in a list are resolved once. Where addresses change while a client
-            lives, give one name for all of them: one name is resolved again.
+        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas. If the connection to one is lost, the next call
+            goes to another. Names in a list are resolved once: if addresses change, give one name for all, which is resolved again.
         timeout_s: deadline of an API call, repeats included, unless the call has its own.
         patience_s: how long waits and streams go on while no coordinator can be reached.
         use_proxy: reach the coordinator by the proxy of the environment (`grpc_proxy`, `https_proxy` or `http_proxy`,
@@ -83,8 +83,7 @@ def connect(
         token: the token that calls show, or the path of a file that has it, which is read again when it changes. Default: by the
             variables WEFT_TOKEN and WEFT_TOKEN_FILE. It is sent by TLS, or to this machine, only.
         payloads: how requests are compressed, encrypted or put into a store, and responses read. False: they are as they are.
-            Default: by the variables WEFT_PAYLOAD_KEYS_FILE, WEFT_PAYLOAD_COMPRESSION and WEFT_PAYLOAD_STORE; without them, as
-            they are.
+            Default: by the variables WEFT_PAYLOAD_KEYS_FILE, WEFT_PAYLOAD_COMPRESSION and WEFT_PAYLOAD_STORE.
         namespace: that of its calls: tasks, agents and all else of others cannot be seen. Default: by the variable WEFT_NAMESPACE;
             without it, the one that the token names, or `default`.
 
@@ -142,16 +141,14 @@ class Mesh:
         self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
         self._home = HomeLoop(f"the mesh at {self.target}", "call connect(...)")
-        # By policy.
         self._directs: dict[str, Direct] = {}
 
     def channel(self, *, direct: bool = False, policy: str = DEFAULT_POLICY) -> grpc.aio.Channel:
         """A channel for any generated stub.
 
-        Its calls are durable: each is a task, whose end the call waits for. `weft.client.call_options` makes metadata that
-        says how to run the task. With `direct`, each call goes straight to an agent, chosen by load, and nothing is stored.
-        A handler's calls inherit the rest of its own call's deadline, and its trace. Closing the channel does nothing;
-        `close` of the mesh ends its calls.
+        Its calls are durable: each is a task, whose end the call waits for. `weft.client.call_options` makes metadata that says how to run the
+        task. With `direct`, each call goes straight to an agent, chosen by load, and nothing is stored. A handler's calls inherit the rest of
+        its own call's deadline, and its trace. Closing the channel does nothing; `close` of the mesh ends its calls.
 
         Args:
             direct: call the agents directly. The first call waits until they are known.
@@ -311,6 +308,11 @@ class Mesh:
         from weft.client.mesh_namespaces import MeshNamespaces
 
         return MeshNamespaces(self._api)
+
+    @cached_property
+    def keyed_states(self) -> KeyedStates:
+        """The small values that locks keep."""
+        return KeyedStates(self._api)
 
     @cached_property
     def budgets(self) -> Budgets:

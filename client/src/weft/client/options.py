@@ -193,7 +193,8 @@ def _held(
     if session is not None:
         yield from as_session(session).to_metadata()
     for lock in as_locks(locks):
-        yield "weft-shared-lock" if lock.shared else "weft-lock", lock.name
+        key = "weft-state-lock" if lock.state else "weft-shared-lock" if lock.shared else "weft-lock"
+        yield key, lock.name
     if consumes:
         yield "weft-consume", ",".join(f"{name}={amount!r}" for name, amount in consumes.items())
 

@@ -39,6 +39,7 @@ from weft.rpc.task_policy.option_checks import (
     MAX_LOCKS,
     check_consumes,
     check_lock_name,
+    check_lock_state,
     time_limit,
 )
 from weft.rpc.times import checked_duration, timestamp
@@ -258,8 +259,9 @@ def _locks(locks: Sequence[options_pb2.Lock]) -> tuple[LockClaim, ...]:
                 f"{option} has the key {lock.key[:128]!r}: keys are for methods' options, and a call gives whole names",
                 field=option,
             )
+        check_lock_state(lock, option)
     # A name that is given twice is one lock.
-    return all_locks((LockClaim(lock.name, lock.shared) for lock in locks), ())
+    return all_locks((LockClaim(lock.name, lock.shared, lock.state) for lock in locks), ())
 
 
 def _fairness_key(options: task_pb2.TaskOptions) -> str:

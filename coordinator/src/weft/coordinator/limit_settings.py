@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from weft.coordinator.store.state_store import MAX_STATES, MOST_STATE_BYTES, STATE_BYTES
 from weft.coordinator.store.store_config import MAX_PROGRESS_BYTES
 from weft.rpc.network.channel import (
     MAX_MESSAGE_BYTES,
@@ -44,6 +45,17 @@ class LimitSettings(FileSettings):
         le=MAX_PENDING_CALLS // 2,
         description="transparent calls, durable and direct, that wait here at a time; more are refused, beyond a tenth of it for"
         " calls of a higher priority than the default",
+    )
+    max_state_bytes: int = Field(
+        STATE_BYTES,
+        ge=1024,
+        le=MOST_STATE_BYTES,
+        description="largest keyed state; a handler that leaves a larger one fails",
+    )
+    max_states: int = Field(
+        MAX_STATES,
+        ge=1,
+        description="keyed states that the store takes before it refuses tasks that would make new ones",
     )
     max_progress_bytes: int = Field(
         MAX_PROGRESS_BYTES,

@@ -209,6 +209,7 @@ class CoordinatorSettings(CallerLimitSettings, LimitSettings, PoolSettings, Hook
                 max_queues=self.max_queues_per_method,
                 max_progress_bytes=self.max_progress_bytes,
                 event_keep_bytes=self.event_keep_bytes,
+                max_states=self.max_states,
             ),
             prefix=self.store_prefix,
             credentials=self.store_credentials,

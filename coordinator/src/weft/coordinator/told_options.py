@@ -38,8 +38,8 @@ def told_options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
         options.consumes.update(dict(given.requirements.consumes))
     if given.fairness_key or given.fairness_weight != 1.0:
         options.fairness_key, options.fairness_weight = given.fairness_key, given.fairness_weight
-    for name, shared in given.locks:
-        options.locks.add(name=name, shared=shared)
+    for name, shared, state in given.locks:
+        options.locks.add(name=name, shared=shared, state=state)
     if full and given.context:
         options.context.MergeFromString(given.context)
     if given.context or given.requirements.session:

@@ -7,6 +7,7 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
+from weft.agent.handlers.keyed_state import HeldState, StateLeft, state_of
 from weft.agent.handlers.mesh_clients import MeshClients, own_clients
 from weft.agent.handlers.used_units import add_unit
 from weft.rpc.calls import call_context
@@ -55,6 +56,8 @@ class RunningCall(Protocol):
 
     agent_id: str
     used_units: dict[str, float] | None
+    keyed_state: HeldState | StateLeft | None
+    state_limit_bytes: int
 
     @property
     def assignment(self) -> session_pb2.Assignment:
@@ -159,6 +162,16 @@ class RunningTask:
             ValueError: the unit or the amount cannot be counted.
         """
         add_unit(self._context, unit, amount)
+
+    @property
+    def state(self) -> HeldState:
+        """The state that a lock of this task keeps (`Lock(..., state=True)`): read and changed by this handler alone while it runs, and stored
+        with its result.
+
+        Raises:
+            LookupError: no lock of the task keeps a state, or this is a direct call.
+        """
+        return state_of(self._context, self._clients)
 
     @property
     def mesh(self) -> Mesh:

@@ -25,6 +25,7 @@ from weft.rpc.raised import text_of
 from weft.v1 import session_pb2, task_pb2
 
 if TYPE_CHECKING:
+    from weft.agent.handlers.keyed_state import HeldState, StateLeft
     from weft.agent.hosting.hosted_methods import HostedMethod
 
 _log = get_logger("weft.agent")
@@ -64,6 +65,9 @@ class HandlerContext:
     decode: Any = None
     # What the handler says that it has used, by unit; None: nothing so far.
     used_units: dict[str, float] | None = None
+    # The state that its lock keeps, once the handler has asked for it; and the bytes that it may have, 0: not known.
+    keyed_state: HeldState | StateLeft | None = None
+    state_limit_bytes = 0
     _callbacks: list[Callable[[], object]] | None = None
     _done = False
 

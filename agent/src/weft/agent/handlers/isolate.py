@@ -4,10 +4,10 @@ A process is started by spawn, imports the handlers' modules once, and then wait
 feeds one task into it and reads until its outcome, or until the pipe breaks: then the process has died. The other way
 round, a process whose pipe breaks has lost its agent and exits.
 
-    agent -> process   ("run", assignment, seconds left or None, agent id, size limit)   ("cancel", reason)   ("stacks",)
-                       ("log_level", level)
+    agent -> process   ("run", assignment, seconds left or None, agent id, size limit, that of a state)   ("cancel", reason)
+                       ("stacks",)  ("log_level", level)
     process -> agent   ("ready",)  ("failed", text)  ("log", level, event, fields)  ("headers", pairs)  ("progress", payload)
-                       ("stacks", dump)  ("done", outcome)
+                       ("stacks", dump)  ("state", change)  ("done", outcome)
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from google.protobuf.message import DecodeError
 from weft.agent.errors import HostingError
 from weft.agent.handlers import isolated_process, outcomes
 from weft.agent.handlers.handler_context import SyncContext
+from weft.agent.handlers.keyed_state import StateLeft
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.stack_dump import IsolatedDump
 from weft.agent.handlers.threads import Threads
@@ -37,7 +38,7 @@ from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import metadata
 from weft.rpc.process import logs
 from weft.rpc.telemetry import traces
-from weft.v1 import command_pb2, session_pb2, task_pb2
+from weft.v1 import command_pb2, keyed_state_pb2, session_pb2, task_pb2
 
 _log = logs.get_logger("weft.agent")
 
@@ -224,6 +225,7 @@ class IsolatedPool:
                     context.time_left_s(),
                     context.agent_id,
                     limit_bytes,
+                    context.state_limit_bytes,
                 )
             )
             if context.cancel_signal:
@@ -232,6 +234,8 @@ class IsolatedPool:
                 match process.pipe.recv():
                     case ("done", data):
                         return task_pb2.Outcome.FromString(data)
+                    case ("state", data):
+                        context.keyed_state = StateLeft(keyed_state_pb2.StateWrite.FromString(data))
                     case ("headers", pairs):
                         _send_headers(context, task_pb2.Outcome.FromString(pairs))
                     case ("progress", data):

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
+from weft.agent.handlers.keyed_state import change_of
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.stack_dump import StackDumper
 from weft.agent.handlers.used_units import put_units
@@ -129,6 +130,8 @@ class _IsolatedProcess:
             with self._current_lock:
                 self._context = self._task = None
             put_units(outcome, run.context)
+            if (write := change_of(run.context)) is not None:
+                self.send(("state", write.SerializeToString()))
             self.send(("done", outcome.SerializeToString()))
 
     def _run(self, hosted: HostedMethod, context: HandlerContext, limit_bytes: int) -> task_pb2.Outcome:
@@ -189,6 +192,7 @@ class _IsolatedProcess:
         left_s: float | None,
         agent_id: str,
         limit_bytes: int,
+        state_limit_bytes: int,
     ) -> None:
         assignment = session_pb2.Assignment.FromString(data)
         hosted = methods[assignment.method]
@@ -196,6 +200,7 @@ class _IsolatedProcess:
         context = context_type(assignment, agent_id, None if left_s is None else time.monotonic() + left_s)
         # Its caller may wait for them.
         context.on_headers = self._send_headers
+        context.state_limit_bytes = state_limit_bytes
         # From here on it can be cancelled, also before the handler begins.
         with self._current_lock:
             self._context = context

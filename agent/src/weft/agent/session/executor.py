@@ -20,6 +20,7 @@ from google.rpc import code_pb2
 from weft.agent.agent_figures import AgentFigures
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_run import HandlerRun, Runner
+from weft.agent.handlers.keyed_state import change_of
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.used_units import put_units, take_trailers
@@ -29,7 +30,7 @@ from weft.agent.session.attempt import HeldAttempt, Ref
 from weft.agent.session.outbox import Outbox
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.telemetry import traces
-from weft.v1 import task_pb2
+from weft.v1 import keyed_state_pb2, task_pb2
 
 
 class CancelRequest(NamedTuple):
@@ -60,6 +61,7 @@ class AttemptRun(HandlerRun):
         self.hosted = hosted
         self.runner = runner
         self.context = runner.context_type(assignment, executor.agent_id, attempt.deadline_at)
+        self.context.state_limit_bytes = executor.max_state_bytes
         traced = executor.tracing or assignment.context.traceparent
         self.span = traces.processing(assignment, executor.agent_id) if traced else None
 
@@ -112,7 +114,8 @@ class AttemptRun(HandlerRun):
             put_units(outcome, self.context)
         if outcome.trailers:
             take_trailers(outcome)
-        executor.report(self.attempt, outcome, crashed=crashed, began_s=self.began_s)
+        state = change_of(self.context) if self.context.keyed_state is not None else None
+        executor.report(self.attempt, outcome, crashed=crashed, began_s=self.began_s, state=state)
 
     def answer(self, outcome: task_pb2.Outcome) -> None:
         self.report(outcome)
@@ -151,6 +154,7 @@ class Executor:
         self.agent_id = agent_id
         # From Welcome; written by the session.
         self.max_response_bytes = MAX_PAYLOAD_BYTES
+        self.max_state_bytes = 0
         # Whether spans are made here, when the newest message came.
         self.tracing = False
         # Whether operators see the exceptions of handlers.
@@ -277,16 +281,21 @@ class Executor:
         *,
         crashed: bool = False,
         began_s: float | None = None,
+        state: keyed_state_pb2.StateWrite | None = None,
     ) -> None:
         """Keep an attempt's outcome, to be sent; only the first one counts. From any thread.
 
         Args:
             began_s: when its handler began; None: it did not.
+            state: what the handler has changed in its state.
         """
         if not self.show_errors:
             outcome.ClearField("error")
         outcome = outcomes.bounded(outcome, self.max_response_bytes)
-        if self.outbox.finish(attempt, outcomes.result(attempt.ref, outcome, crashed=crashed)):
+        result = outcomes.result(attempt.ref, outcome, crashed=crashed)
+        if state is not None and not outcome.status.code:
+            result.state.CopyFrom(state)
+        if self.outbox.finish(attempt, result):
             self._figures.ended(attempt, outcome, crashed=crashed, began_s=began_s)
 
     def gone(self, run: AttemptRun) -> None:

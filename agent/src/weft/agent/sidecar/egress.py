@@ -20,6 +20,7 @@ import grpc
 
 from weft.agent.errors import HostingError
 from weft.agent.sidecar.app_rights import AppRights
+from weft.agent.sidecar.app_state import STATE_KEYS
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.method_shapes import Shapes
 from weft.rpc import refusals
@@ -59,7 +60,9 @@ _log = get_logger("weft.sidecar")
 KEPT_HANDLERS = 8192
 
 # Keys that the app gets with a call that it handles, and those of the sidecar's connection. If the app passes them on, they are not requests of its own.
-_TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY, TOKEN_KEY, NAMESPACE_KEY})
+_TOLD_KEYS = frozenset(
+    {"weft-task-id", "weft-attempt", *STATE_KEYS, AGENT_KEY, MODE_KEY, TOKEN_KEY, NAMESPACE_KEY}
+)
 
 
 class Egress:

@@ -6,6 +6,7 @@ Metadata that goes along, besides the caller's own:
     weft-parent-id   this call, as calls made while handling it name it: an app that passes both on to its egress
                      hands down the deadline too
     weft-task-id, weft-attempt     of a durable call: the task, and the number of the attempt
+    weft-state-*                   of a task whose lock keeps a state: that (app_state.py)
     traceparent, tracestate        the trace
 
 An attempt whose call ends because the app was lost is reported as crashed: whether the app ran it to its end is unknown.
@@ -27,12 +28,14 @@ from weft.agent.handlers.handler_context import HandlerContext
 from weft.agent.handlers.invoke import coded_unread
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.sidecar.app import App
+from weft.agent.sidecar.app_state import take_change, to_app
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.rpc import refusals
 from weft.rpc.calls import call_context, metadata, relay
 from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.traced_calls import status_of
 from weft.rpc.contracts.descriptors import method_kind, method_name
+from weft.rpc.errors import WeftError
 from weft.rpc.payloads.payload_options import CODED_PREFIX
 from weft.rpc.telemetry import trace_headers, traces
 from weft.v1 import fleet_pb2
@@ -94,7 +97,10 @@ def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behav
         if at_hand is not None:
             calls.begin(at_hand)
         try:
-            return await pass_on(request, context)
+            response = await pass_on(request, context)
+            if isinstance(context, HandlerContext) and not isinstance(context, DirectAsyncContext):
+                await _take_state(context)
+            return response
         except grpc.aio.AbortError:
             if isinstance(context, HandlerContext) and not isinstance(context, DirectAsyncContext):
                 context.crashed = await _crashed(context, app, losses)
@@ -120,7 +126,16 @@ def _outgoing(context: Any) -> metadata.Pairs:
     # The submitter of a task may have put anything there.
     own = metadata.from_proto([each for each in assignment.context.metadata if metadata.can_be_sent(each)])
     task = (("weft-task-id", assignment.task_id), ("weft-attempt", str(assignment.attempt)))
-    return _with_ids((*own, *task))
+    state = to_app(assignment.state) if assignment.HasField("state") else ()
+    return _with_ids((*own, *task, *state))
+
+
+async def _take_state(context: HandlerContext) -> None:
+    """Take what the app has made of its state. What cannot be kept fails the call."""
+    try:
+        take_change(context)
+    except WeftError as error:
+        await relay.refuse(error, context)
 
 
 def _with_ids(own: metadata.Pairs) -> metadata.Pairs:

@@ -104,6 +104,14 @@ Locks = Annotated[
         "--lock", metavar="NAME", help="A lock that the task holds alone while it runs; repeatable."
     ),
 ]
+StateLock = Annotated[
+    str | None,
+    typer.Option(
+        "--state-lock",
+        metavar="NAME",
+        help="A lock that the task holds alone, and whose state its handler reads and changes.",
+    ),
+]
 SharedLocks = Annotated[
     list[str] | None,
     typer.Option(
@@ -133,6 +141,7 @@ _OPTIONS = {
     "weft-group": "--group",
     "weft-lock": "--lock",
     "weft-shared-lock": "--shared-lock",
+    "weft-state-lock": "--state-lock",
     "weft-consume": "--consume",
 }
 
@@ -336,11 +345,12 @@ def check_sendable(entries: Iterable[tuple[str, str | bytes]]) -> None:
             raise typer.BadParameter(f"{why}{hint}", param_hint="--metadata")
 
 
-def locks(names: list[str] | None, shared: list[str] | None) -> list[Lock]:
-    """The locks of `--lock` and `--shared-lock`."""
+def locks(names: list[str] | None, shared: list[str] | None, state: str | None) -> list[Lock]:
+    """The locks of `--lock`, `--shared-lock` and `--state-lock`."""
     from weft.client import Lock
 
-    return [Lock(name) for name in names or ()] + [Lock(name, shared=True) for name in shared or ()]
+    keeping = [] if state is None else [Lock(state, state=True)]
+    return [*map(Lock, names or ()), *(Lock(name, shared=True) for name in shared or ()), *keeping]
 
 
 def amounts(values: list[str] | None, option: str) -> dict[str, float]:

@@ -36,6 +36,7 @@ class TaskOptions:
     group: inputs.GroupName = None
     lock: inputs.Locks = None
     shared_lock: inputs.SharedLocks = None
+    state_lock: inputs.StateLock = None
     consume: inputs.Consumes = None
     metadata: inputs.Metadata = None
 
@@ -81,8 +82,8 @@ class TaskOptions:
             options["session"] = session
         if self.group is not None:
             options["group"] = self.group
-        if self.lock or self.shared_lock:
-            options["locks"] = inputs.locks(self.lock, self.shared_lock)
+        if self.lock or self.shared_lock or self.state_lock is not None:
+            options["locks"] = inputs.locks(self.lock, self.shared_lock, self.state_lock)
         if self.consume:
             options["consumes"] = inputs.amounts(self.consume, "--consume")
         if self.agent:
@@ -111,7 +112,7 @@ class TaskOptions:
             fairness_key=self.fairness_key,
             group=self.group,
             session=self.sticky(),
-            locks=inputs.locks(self.lock, self.shared_lock),
+            locks=inputs.locks(self.lock, self.shared_lock, self.state_lock),
             consumes=inputs.amounts(self.consume, "--consume"),
             metadata=inputs.metadata_entries(self.metadata or [], own_keys=True),
         )

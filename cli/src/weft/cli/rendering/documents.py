@@ -69,7 +69,10 @@ def _full_document(task: Task, view: PayloadView) -> dict[str, Any]:
         "fairness_key": task.proto.options.fairness_key,
         "session": session_document(task.proto.options),
         "group": task.group,
-        "locks": [{"name": lock.name, "shared": lock.shared} for lock in task.proto.options.locks],
+        "locks": [
+            {"name": lock.name, "shared": lock.shared, "state": lock.state}
+            for lock in task.proto.options.locks
+        ],
         "consumes": dict(task.proto.options.consumes),
         "attempts": [_attempt_document(attempt, view) for attempt in task.attempts],
         "avoid_agent_id": task.avoid_agent_id,

@@ -11,7 +11,7 @@ from weft.cli.terminal.tables import Verbatim
 if TYPE_CHECKING:
     from weft.client import Task
     from weft.client.task_snapshot import Attempt
-    from weft.v1 import task_pb2
+    from weft.v1 import options_pb2, task_pb2
 
 STYLES = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
 
@@ -56,7 +56,7 @@ def facts(
         ("priority", str(task.priority)),
         ("retries", _retries(task)),
         ("limits", _limits(task)),
-        ("locks", ", ".join(f"{each.name} (shared)" if each.shared else each.name for each in options.locks)),
+        ("locks", ", ".join(map(_lock, options.locks))),
         ("uses", ", ".join(f"{name} {amount:g}" for name, amount in sorted(options.consumes.items()))),
         ("fairness key", options.fairness_key),
         ("session", _session(options)),
@@ -164,3 +164,8 @@ def _limits(task: Task) -> str:
     if task.deadline is not None:
         parts.append(f"{moments.until(task.deadline)} left")
     return ", ".join(parts)
+
+
+def _lock(lock: options_pb2.Lock) -> str:
+    kind = " (shared)" if lock.shared else " (keeps a state)" if lock.state else ""
+    return f"{lock.name}{kind}"

@@ -30,6 +30,7 @@ from weft.client.sync.sync_events import SyncEvents
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_group_handle import SyncGroupHandle
 from weft.client.sync.sync_groups import SyncGroups
+from weft.client.sync.sync_keyed_states import SyncKeyedStates
 from weft.client.sync.sync_mesh_namespaces import SyncMeshNamespaces
 from weft.client.sync.sync_mesh_tokens import SyncTokens
 from weft.client.sync.sync_method_overrides import SyncMethods
@@ -63,9 +64,8 @@ def connect(
             reply = AnalystStub(mesh.channel()).Analyze(request, timeout=60)
 
     Args:
-        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas. If the connection to one is
-            lost, the next call goes to another. Names in a list are resolved once. Where addresses change while a client
-            lives, give one name for all of them: one name is resolved again.
+        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas. If the connection to one is lost, the next call
+            goes to another. Names in a list are resolved once: if addresses change, give one name for all, which is resolved again.
         timeout_s: deadline of an API call, repeats included, unless the call has its own.
         patience_s: how long waits and streams go on while no coordinator can be reached.
         use_proxy: reach the coordinator by the proxy of the environment (`grpc_proxy`, `https_proxy` or `http_proxy`,
@@ -78,8 +78,7 @@ def connect(
         token: the token that calls show, or the path of a file that has it, which is read again when it changes. Default: by the
             variables WEFT_TOKEN and WEFT_TOKEN_FILE. It is sent by TLS, or to this machine, only.
         payloads: how requests are compressed, encrypted or put into a store, and responses read. False: they are as they are.
-            Default: by the variables WEFT_PAYLOAD_KEYS_FILE, WEFT_PAYLOAD_COMPRESSION and WEFT_PAYLOAD_STORE; without them, as
-            they are.
+            Default: by the variables WEFT_PAYLOAD_KEYS_FILE, WEFT_PAYLOAD_COMPRESSION and WEFT_PAYLOAD_STORE.
         namespace: that of its calls: tasks, agents and all else of others cannot be seen. Default: by the variable WEFT_NAMESPACE;
             without it, the one that the token names, or `default`.
 
@@ -124,10 +123,9 @@ class SyncMesh:
     def channel(self, *, direct: bool = False, policy: str = DEFAULT_POLICY) -> grpc.Channel:
         """A channel for any generated stub.
 
-        Its calls are durable: each is a task, whose end the call waits for. `weft.client.call_options` makes metadata that
-        says how to run the task. With `direct`, each call goes straight to an agent, chosen by load, and nothing is stored.
-        A handler's calls inherit the rest of its own call's deadline, and its trace. Closing the channel does nothing;
-        `close` of the mesh ends its calls.
+        Its calls are durable: each is a task, whose end the call waits for. `weft.client.call_options` makes metadata that says how to run the
+        task. With `direct`, each call goes straight to an agent, chosen by load, and nothing is stored. A handler's calls inherit the rest of
+        its own call's deadline, and its trace. Closing the channel does nothing; `close` of the mesh ends its calls.
 
         Args:
             direct: call the agents directly. The first call waits until they are known.
@@ -244,6 +242,11 @@ class SyncMesh:
     def namespaces(self) -> SyncMeshNamespaces:
         """Meshes of their own behind the same ports."""
         return SyncMeshNamespaces(self._loop.call(lambda: self._mesh.namespaces), self._loop)
+
+    @cached_property
+    def keyed_states(self) -> SyncKeyedStates:
+        """The small values that locks keep."""
+        return SyncKeyedStates(self._loop.call(lambda: self._mesh.keyed_states), self._loop)
 
     @cached_property
     def budgets(self) -> SyncBudgets:

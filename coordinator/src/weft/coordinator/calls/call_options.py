@@ -197,7 +197,7 @@ def _group(options: task_pb2.TaskOptions, key: str, value: str) -> None:
 
 def _lock(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     check_lock_name(value, key)
-    options.locks.add(name=value, shared=key == "weft-shared-lock")
+    options.locks.add(name=value, shared=key == "weft-shared-lock", state=key == "weft-state-lock")
 
 
 def _consume(options: task_pb2.TaskOptions, key: str, value: str) -> None:
@@ -268,6 +268,7 @@ _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
     "weft-cache": _cache,
     "weft-lock": _lock,
     "weft-shared-lock": _lock,
+    "weft-state-lock": _lock,
     "weft-consume": _consume,
     metadata.AGENT_KEY: _agent,
     call_keys.RETRY_KEY: _retry,

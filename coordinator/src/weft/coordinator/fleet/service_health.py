@@ -24,6 +24,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.FleetService",
         "weft.v1.GroupService",
         "weft.v1.HookService",
+        "weft.v1.KeyedStateService",
         "weft.v1.LogService",
         "weft.v1.MethodService",
         "weft.v1.ProvisionService",

@@ -13,6 +13,7 @@ from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.groups.group_part import GroupPart
 from weft.coordinator.hooks.hook_part import HookPart
 from weft.coordinator.identity.makers import Makers
+from weft.coordinator.keyed_states.keyed_state_part import KeyedStatePart
 from weft.coordinator.lifecycle.lifecycle_part import FollowEnds, LifecyclePart
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
@@ -79,6 +80,7 @@ def made_parts(
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home, lifecycle.publish)
     state_part = StatePart(state, settings.stalled_stream_s)
+    keyed_states = KeyedStatePart(store, settings.max_state_bytes, edge)
     parts = (
         logs,
         commands,
@@ -89,6 +91,7 @@ def made_parts(
         hooks,
         pools,
         state_part,
+        keyed_states,
         usage,
         alerts,
         sticky,

@@ -30,6 +30,7 @@ class LockOption(NamedTuple):
     name: str
     key: Key | None
     shared: bool
+    state: bool = False
 
     def of(self, request: Message | DeepMessage, metadata: Metadata) -> str:
         """The lock's name for one call."""

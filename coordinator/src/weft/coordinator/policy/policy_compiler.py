@@ -45,7 +45,8 @@ def compiled(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Method
         fairness_key=_key(policy.fairness_key, request, "fairness_key"),
         run_limits=tuple(_run_limit(limit, request) for limit in policy.run_limits),
         locks=tuple(
-            LockOption(lock.name, _key(lock.key, request, "locks.key"), lock.shared) for lock in policy.locks
+            LockOption(lock.name, _key(lock.key, request, "locks.key"), lock.shared, lock.state)
+            for lock in policy.locks
         ),
         cache_ttl_s=seconds(policy.cache.ttl),
         fallback=policy.fallback,

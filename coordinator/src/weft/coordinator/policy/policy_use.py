@@ -14,6 +14,7 @@ from weft.coordinator.store.falling_back import alternative_of
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, Requirements
 from weft.coordinator.store.run_limits import LockClaim
+from weft.rpc import refusals
 from weft.rpc.task_policy.key_paths import DeepMessage, Metadata
 from weft.v1 import task_pb2
 
@@ -119,16 +120,28 @@ def locks_of(
     locks: Iterable[LockOption], request: Message | DeepMessage, metadata: Metadata
 ) -> tuple[LockClaim, ...]:
     """The locks of one call by its method's policy."""
-    return tuple(LockClaim(lock.of(request, metadata), lock.shared) for lock in locks)
+    return tuple(LockClaim(lock.of(request, metadata), lock.shared, lock.state) for lock in locks)
 
 
 def all_locks(one: Iterable[LockClaim], other: Iterable[LockClaim]) -> tuple[LockClaim, ...]:
-    """The locks of a policy and of a call together, each name once. A lock that is shared in one alone is exclusive."""
+    """The locks of a policy and of a call together, each name once. A lock that is shared in one alone is exclusive.
+
+    Raises:
+        InvalidArgument: two of them keep a state.
+    """
     claims: dict[str, LockClaim] = {}
     for claim in (*one, *other):
         known = claims.get(claim.name)
-        claims[claim.name] = claim if known is None or known.shared else known
-    return tuple(claims.values())
+        if known is not None:
+            claim = LockClaim(claim.name, known.shared and claim.shared, known.state or claim.state)
+        claims[claim.name] = claim
+    found = tuple(claims.values())
+    if sum(claim.state for claim in found) > 1:
+        names = ", ".join(repr(claim.name[:64]) for claim in found if claim.state)
+        raise refusals.invalid_field(
+            f"only one lock of a task keeps a state, and these would: {names}", field="options.locks"
+        )
+    return found
 
 
 def request_id(method: str, value: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes, weighted_load
 from weft.coordinator.sessions.agent_requests import AgentRequests
 from weft.coordinator.sessions.agent_resources import AgentResources, Consumes
-from weft.coordinator.sessions.assignments import Held, assignment_of
+from weft.coordinator.sessions.assignments import Held, assignment_of, size_of
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
@@ -274,7 +274,7 @@ class AgentSession:
             held = (claimed.cost, claimed.method, since_s, traceparent, root_id, size_bytes)
             self.hold(ref, held, claimed.consumes)
             self._assignments.append(assignment)
-            self._assigned_bytes += size_bytes
+            self._assigned_bytes += size_bytes if claimed.state is None else size_of(assignment)
         self._event.set()
 
     def cancel(self, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
@@ -366,13 +366,13 @@ class AgentSession:
         size_bytes = count = 0
         for assignment in waiting:
             # A single assignment always fits. A batch ends before its bound.
-            size_bytes += len(assignment.payload) + 256
+            size_bytes += size_of(assignment) + 256
             if count and (size_bytes > BATCH_BYTES or count >= BATCH_ITEMS):
                 break
             count += 1
         taken = waiting[:count]
         del waiting[:count]
-        self._assigned_bytes -= sum(len(assignment.payload) for assignment in taken)
+        self._assigned_bytes -= sum(map(size_of, taken))
         return taken
 
     def unsent(self) -> list[AttemptRef]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from weft.coordinator.keyed_states import keyed_state_codec
 from weft.coordinator.store.records import Claimed
 from weft.rpc.times import duration, timestamp
 from weft.v1 import session_pb2
@@ -33,6 +34,14 @@ def assignment_of(claimed: Claimed, now_s: float) -> session_pb2.Assignment:
         cause, agent_id, code, *_ = claimed.rerun
         assignment.rerun.cause = cast("session_pb2.RerunCause", cause)
         assignment.rerun.last_agent_id, assignment.rerun.last_code = agent_id, code
+    if claimed.state is not None:
+        assignment.state.CopyFrom(keyed_state_codec.message(claimed.state))
     if claimed.consumes:
         assignment.consumes.update(claimed.consumes)
     return assignment
+
+
+def size_of(assignment: session_pb2.Assignment) -> int:
+    """The bytes of an assignment that count: its request, and the state that its lock keeps."""
+    state_bytes = len(assignment.state.value) if assignment.HasField("state") else 0
+    return len(assignment.payload) + state_bytes

@@ -82,6 +82,7 @@ class Opener:
             lease=duration(session.lease_s),
             contract_needed=not session.accepted,
             max_response_bytes=self._settings.max_payload_bytes,
+            max_state_bytes=self._settings.max_state_bytes,
             coordinator_id=self._coordinator_id,
             report_key=session.report_key,
         )

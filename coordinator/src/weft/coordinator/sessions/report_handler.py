@@ -14,10 +14,12 @@ from typing import Protocol, TypeVar
 from google.rpc import code_pb2
 
 from weft.coordinator import codec
+from weft.coordinator.keyed_states.keyed_state_codec import held_change
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, AttemptReport, ProgressItem, ProgressVerdict, Verdict
+from weft.coordinator.store.state_store import STATE_BYTES
 from weft.rpc import errors, raised, refusals
 from weft.rpc.calls import answer_size, metadata
 from weft.rpc.network.channel import BATCH_ITEMS
@@ -67,11 +69,12 @@ class ReportHandler:
         freed: Callable[[AgentSession], None],
         readers: ProgressReaders,
         outcomes: AttemptOutcomes,
+        max_state_bytes: int = STATE_BYTES,
     ) -> None:
         self._store = store
         self._outcomes = outcomes
         self._readers = readers
-        self._max_response_bytes = max_response_bytes
+        self._max_response_bytes, self._max_state_bytes = max_response_bytes, max_state_bytes
         self._freed = freed
         # Late results.
         self.refused = 0
@@ -227,7 +230,13 @@ class ReportHandler:
             else:
                 raised.bound(outcome.error)
         if code == 0:
-            return AttemptReport(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
+            report = AttemptReport(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
+            if item.HasField("state"):
+                try:
+                    report.state = held_change(item.task_id, item.state, self._max_state_bytes)
+                except errors.WeftError as error:
+                    return _final(session, item.task_id, item.attempt, error)
+            return report
         if not 0 < code <= code_pb2.UNAUTHENTICATED:
             # Not a code of gRPC.
             code = outcome.status.code = code_pb2.UNKNOWN

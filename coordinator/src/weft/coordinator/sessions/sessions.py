@@ -75,7 +75,12 @@ class Sessions:
         # Late results of each agent, over all its sessions here.
         self.stale_refused: dict[str, int] = {}
         self._report_handler = ReportHandler(
-            store, settings.max_payload_bytes, listener.slots_changed, readers, outcomes
+            store,
+            settings.max_payload_bytes,
+            listener.slots_changed,
+            readers,
+            outcomes,
+            settings.max_state_bytes,
         )
         self._messages = SessionMessages(
             listener, self._admission, self._report_handler, outcomes, self.stale_refused

@@ -46,6 +46,7 @@ from weft.coordinator.store.records import (
 )
 from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.run_limits import RunLimitRules
+from weft.coordinator.store.state_store import StateStore
 from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.table_store import TableStore
 from weft.coordinator.store.task_figures import StoreFigures
@@ -142,7 +143,8 @@ class TaskStore(Protocol):
 
     def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
         """End attempts: the outcome is stored, or the task is queued for a retry or at its next alternative (`alternatives`), or
-        the report is refused. A repeated report gets the same answer while its attempt is the last one.
+        the report is refused. A repeated report gets the same answer while its attempt is the last one. With the outcome of a
+        success, what it has changed in its state is stored (`state_store`).
 
         A store may begin before the result is awaited. The caller must await it."""
         ...
@@ -368,6 +370,6 @@ class FleetStore(Protocol):
         ...
 
 
-class Store(TaskStore, FleetStore, TableStore, GroupStore, EventStore, Protocol):
-    """Keeps tasks, the fleet, the table, groups and events. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
+class Store(TaskStore, FleetStore, TableStore, GroupStore, EventStore, StateStore, Protocol):
+    """Keeps tasks, the fleet, the table, groups, events and keyed states. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
     STORE_UNAVAILABLE) if the store cannot be written; then nothing of the call has been acknowledged."""

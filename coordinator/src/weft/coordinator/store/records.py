@@ -22,6 +22,7 @@ from weft.coordinator.store.rules import (
     TaskRetryPolicy,
 )
 from weft.coordinator.store.run_limits import GateKey, LockClaim
+from weft.coordinator.store.state_store import StateWrite, StoredState, TooManyStates
 from weft.rpc.calls.session_keys import StickyCall
 
 # Holders that a listing names of one lock.
@@ -149,7 +150,7 @@ class TooManyTasks(NamedTuple):
 
 
 # A submission that the store does not take.
-Refused = TooManyQueues | AtLimit | TooManyTasks | TooManyTopics | GroupRefusal
+Refused = TooManyQueues | AtLimit | TooManyTasks | TooManyTopics | TooManyStates | GroupRefusal
 EnqueueResult = Enqueued | RequestIdReused | Refused
 
 
@@ -192,6 +193,8 @@ class Claimed:
     consumes: tuple[tuple[str, float], ...] = ()
     ready_at: float = 0.0
     rerun: Rerun | None = None
+    # That its lock keeps. None: no lock keeps one.
+    state: StoredState | None = None
 
 
 # Not frozen, as Submission.
@@ -212,6 +215,8 @@ class AttemptReport:
     crashed: bool = False
     # No policy may retry it.
     final: bool = False
+    # Of a success: what has changed in the state of its lock. If that has another version, the report is stale, and the attempt a crash.
+    state: StateWrite | None = None
 
 
 class Verdict(enum.Enum):

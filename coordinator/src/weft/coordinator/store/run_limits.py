@@ -64,10 +64,11 @@ RunLimitRules = Mapping[str, RunLimitRule]
 
 
 class LockClaim(NamedTuple):
-    """A lock that a task holds while it runs: any number of tasks may share it, or one has it alone."""
+    """A lock that a task holds while it runs: any number of tasks may share it, or one has it alone. `state`: it keeps a state."""
 
     name: str
     shared: bool = False
+    state: bool = False
 
 
 class GateKey(NamedTuple):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from weft.coordinator.store.state_store import MAX_STATES
+
 # Default bound on the stored responses of one task.
 MAX_PROGRESS_BYTES = 256 * 1024 * 1024
 # Default bound on the kept events of one topic.
@@ -24,6 +26,8 @@ class StoreLimits:
     max_progress_bytes: int = MAX_PROGRESS_BYTES
     # Bytes of the kept events of one topic, about.
     event_keep_bytes: int = EVENT_KEEP_BYTES
+    # Keyed states.
+    max_states: int = MAX_STATES
 
 
 @dataclass(frozen=True, slots=True)

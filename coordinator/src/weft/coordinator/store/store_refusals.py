@@ -16,6 +16,7 @@ from weft.coordinator.store.records import (
     TooManyTasks,
 )
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.state_store import TooManyStates
 from weft.coordinator.store.store_listener import StoreListener
 from weft.rpc import refusals
 from weft.rpc.errors import FailedPrecondition, LimitReached, NotFound, ResourceExhausted, WeftError
@@ -47,6 +48,8 @@ def refusal_of(result: Refused) -> WeftError:
             return refusals.caller_limit(result.submitter, "queued_tasks", str(result.limit), TASKS_RETRY_S)
         case TooManyTopics():
             return too_many_topics(result)
+        case TooManyStates():
+            return too_many_states(result)
         case GroupClosed():
             return refusals.group_closed(result.name)
         case GroupFull():
@@ -61,6 +64,15 @@ def refusal_of(result: Refused) -> WeftError:
 def too_many_topics(result: TooManyTopics) -> ResourceExhausted:
     """A new topic would be one too many."""
     return refusals.overloaded(f"there are {result.limit} topics, the most that are allowed")
+
+
+def too_many_states(result: TooManyStates) -> ResourceExhausted:
+    """A new state would be one too many."""
+    return refusals.overloaded(
+        f"there are {result.limit} keyed states, the most that are allowed: {result.name!r} cannot be one more. Delete some, or let handlers"
+        " give states a TTL",
+        metadata={"state": result.name[:128]},
+    )
 
 
 def too_many_groups(result: TooManyGroups) -> ResourceExhausted:

@@ -250,6 +250,13 @@ const (
 	ErrorReason_ERROR_REASON_BUDGET_NOT_FOUND ErrorReason = 129
 	// FAILED_PRECONDITION: the provider of the pool cannot let its members stand still. Metadata: pool, provider.
 	ErrorReason_ERROR_REASON_POOL_CANNOT_FREEZE ErrorReason = 130
+	// RESOURCE_EXHAUSTED: a state is larger than the coordinator keeps. Metadata: state or task_id, size_bytes and limit_bytes.
+	ErrorReason_ERROR_REASON_STATE_TOO_LARGE ErrorReason = 137
+	// NOT_FOUND: there is no state of this name. Metadata: state.
+	ErrorReason_ERROR_REASON_STATE_NOT_FOUND ErrorReason = 138
+	// ABORTED: a running task holds the lock that keeps the state, the state has another version than expected, or the attempt that writes it
+	// is not the current one of its task. Metadata: state or task_id.
+	ErrorReason_ERROR_REASON_STATE_CONFLICT ErrorReason = 139
 	// INVALID_ARGUMENT: the filter does not compile for its message type, is not a condition, or could cost too much. The message says where.
 	ErrorReason_ERROR_REASON_FILTER_INVALID ErrorReason = 104
 	// FAILED_PRECONDITION: this coordinator cannot evaluate filters, because a package is not installed.
@@ -367,6 +374,9 @@ var (
 		128: "ERROR_REASON_BUDGET_SPENT",
 		129: "ERROR_REASON_BUDGET_NOT_FOUND",
 		130: "ERROR_REASON_POOL_CANNOT_FREEZE",
+		137: "ERROR_REASON_STATE_TOO_LARGE",
+		138: "ERROR_REASON_STATE_NOT_FOUND",
+		139: "ERROR_REASON_STATE_CONFLICT",
 		104: "ERROR_REASON_FILTER_INVALID",
 		105: "ERROR_REASON_FILTER_UNAVAILABLE",
 		106: "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
@@ -473,6 +483,9 @@ var (
 		"ERROR_REASON_BUDGET_SPENT":              128,
 		"ERROR_REASON_BUDGET_NOT_FOUND":          129,
 		"ERROR_REASON_POOL_CANNOT_FREEZE":        130,
+		"ERROR_REASON_STATE_TOO_LARGE":           137,
+		"ERROR_REASON_STATE_NOT_FOUND":           138,
+		"ERROR_REASON_STATE_CONFLICT":            139,
 		"ERROR_REASON_FILTER_INVALID":            104,
 		"ERROR_REASON_FILTER_UNAVAILABLE":        105,
 		"ERROR_REASON_SUBSCRIPTION_NOT_FOUND":    106,
@@ -514,7 +527,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xf3\x1b\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xdb\x1c\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -613,7 +626,10 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_BUDGET_SPENT\x10\x80\x01\x12\"\n" +
 	"\x1dERROR_REASON_BUDGET_NOT_FOUND\x10\x81\x01\x12$\n" +
-	"\x1fERROR_REASON_POOL_CANNOT_FREEZE\x10\x82\x01\x12\x1f\n" +
+	"\x1fERROR_REASON_POOL_CANNOT_FREEZE\x10\x82\x01\x12!\n" +
+	"\x1cERROR_REASON_STATE_TOO_LARGE\x10\x89\x01\x12!\n" +
+	"\x1cERROR_REASON_STATE_NOT_FOUND\x10\x8a\x01\x12 \n" +
+	"\x1bERROR_REASON_STATE_CONFLICT\x10\x8b\x01\x12\x1f\n" +
 	"\x1bERROR_REASON_FILTER_INVALID\x10h\x12#\n" +
 	"\x1fERROR_REASON_FILTER_UNAVAILABLE\x10i\x12'\n" +
 	"#ERROR_REASON_SUBSCRIPTION_NOT_FOUND\x10j\x12$\n" +

@@ -571,7 +571,10 @@ type Lock struct {
 	// A key whose value is appended to the name, after a colon. Empty: none.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// Any number of tasks may hold it shared, if no task holds it exclusively.
-	Shared        bool `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
+	Shared bool `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
+	// It keeps a state, which the handler of its holder reads and changes (weft/v1/keyed_state.proto). Only one lock of a task keeps one, and
+	// that is not shared.
+	State         bool `protobuf:"varint,4,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +626,13 @@ func (x *Lock) GetKey() string {
 func (x *Lock) GetShared() bool {
 	if x != nil {
 		return x.Shared
+	}
+	return false
+}
+
+func (x *Lock) GetState() bool {
+	if x != nil {
+		return x.State
 	}
 	return false
 }
@@ -995,11 +1005,12 @@ const file_weft_v1_options_proto_rawDesc = "" +
 	"maxRunning\x12#\n" +
 	"\x0emax_rate_per_s\x18\x03 \x01(\x01R\vmaxRatePerS\x12\x14\n" +
 	"\x05burst\x18\x04 \x01(\rR\x05burst\x12+\n" +
-	"\bat_limit\x18\x05 \x01(\x0e2\x10.weft.v1.AtLimitR\aatLimit\"D\n" +
+	"\bat_limit\x18\x05 \x01(\x0e2\x10.weft.v1.AtLimitR\aatLimit\"Z\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
-	"\x06shared\x18\x03 \x01(\bR\x06shared\":\n" +
+	"\x06shared\x18\x03 \x01(\bR\x06shared\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\bR\x05state\":\n" +
 	"\vCachePolicy\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xbe\x02\n" +
 	"\vRetryPolicy\x12!\n" +

@@ -905,6 +905,9 @@ type AttemptResult struct {
 	Crashed bool `protobuf:"varint,4,opt,name=crashed,proto3" json:"crashed,omitempty"`
 	// Responses that a streaming handler sent in this attempt.
 	ProgressCount uint64 `protobuf:"varint,5,opt,name=progress_count,json=progressCount,proto3" json:"progress_count,omitempty"`
+	// What the handler has changed in the state of its assignment. Only with a status of OK; it is stored with the result. If the state has
+	// another version by now, the result is refused, and the attempt counts as a crash.
+	State         *StateWrite `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -972,6 +975,13 @@ func (x *AttemptResult) GetProgressCount() uint64 {
 		return x.ProgressCount
 	}
 	return 0
+}
+
+func (x *AttemptResult) GetState() *StateWrite {
+	if x != nil {
+		return x.State
+	}
+	return nil
 }
 
 // A released attempt: its task goes to another agent, and nothing is counted.
@@ -1057,7 +1067,9 @@ type Welcome struct {
 	// With it: the coordinators' time now, by which tickets end.
 	Time *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=time,proto3" json:"time,omitempty"`
 	// What `Report` must show for this session. It is a secret of the session's two ends.
-	ReportKey     []byte `protobuf:"bytes,13,opt,name=report_key,json=reportKey,proto3" json:"report_key,omitempty"`
+	ReportKey []byte `protobuf:"bytes,13,opt,name=report_key,json=reportKey,proto3" json:"report_key,omitempty"`
+	// Largest state that a handler may leave, in bytes. 0: the coordinator keeps no states.
+	MaxStateBytes uint64 `protobuf:"varint,16,opt,name=max_state_bytes,json=maxStateBytes,proto3" json:"max_state_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1183,6 +1195,13 @@ func (x *Welcome) GetReportKey() []byte {
 	return nil
 }
 
+func (x *Welcome) GetMaxStateBytes() uint64 {
+	if x != nil {
+		return x.MaxStateBytes
+	}
+	return 0
+}
+
 // Names an attempt.
 type AttemptRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1263,7 +1282,9 @@ type Assignment struct {
 	// Why there is another attempt, for traces and logs; unset: nothing is known of an earlier one.
 	Rerun *Rerun `protobuf:"bytes,10,opt,name=rerun,proto3" json:"rerun,omitempty"`
 	// Amounts of the agent's resources that the attempt uses while its handler runs.
-	Consumes      map[string]float64 `protobuf:"bytes,11,rep,name=consumes,proto3" json:"consumes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Consumes map[string]float64 `protobuf:"bytes,11,rep,name=consumes,proto3" json:"consumes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// The state that the task's lock keeps; version 0: it has none yet. Unset: no lock of the task keeps a state.
+	State         *KeyedState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1371,6 +1392,13 @@ func (x *Assignment) GetRerun() *Rerun {
 func (x *Assignment) GetConsumes() map[string]float64 {
 	if x != nil {
 		return x.Consumes
+	}
+	return nil
+}
+
+func (x *Assignment) GetState() *KeyedState {
+	if x != nil {
+		return x.State
 	}
 	return nil
 }
@@ -1654,7 +1682,7 @@ var File_weft_v1_session_proto protoreflect.FileDescriptor
 
 const file_weft_v1_session_proto_rawDesc = "" +
 	"\n" +
-	"\x15weft/v1/session.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15weft/v1/command.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/logs.proto\x1a\x12weft/v1/task.proto\"\xaf\x03\n" +
+	"\x15weft/v1/session.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15weft/v1/command.proto\x1a\x13weft/v1/fleet.proto\x1a\x19weft/v1/keyed_state.proto\x1a\x12weft/v1/logs.proto\x1a\x12weft/v1/task.proto\"\xaf\x03\n" +
 	"\x0eConnectRequest\x12$\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloR\x05hello\x12-\n" +
 	"\bcontract\x18\x02 \x01(\v2\x11.weft.v1.ContractR\bcontract\x12*\n" +
@@ -1738,16 +1766,17 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x18\n" +
 	"\apayload\x18\x04 \x01(\fR\apayload\x12,\n" +
-	"\aheaders\x18\x05 \x03(\v2\x12.weft.v1.MetadatumR\aheaders\"\xaf\x01\n" +
+	"\aheaders\x18\x05 \x03(\v2\x12.weft.v1.MetadatumR\aheaders\"\xda\x01\n" +
 	"\rAttemptResult\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12*\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x10.weft.v1.OutcomeR\aoutcome\x12\x18\n" +
 	"\acrashed\x18\x04 \x01(\bR\acrashed\x12%\n" +
-	"\x0eprogress_count\x18\x05 \x01(\x04R\rprogressCount\"=\n" +
+	"\x0eprogress_count\x18\x05 \x01(\x04R\rprogressCount\x12)\n" +
+	"\x05state\x18\b \x01(\v2\x13.weft.v1.StateWriteR\x05state\"=\n" +
 	"\bReleased\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xc1\x04\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xe9\x04\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12H\n" +
 	"\x12heartbeat_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12/\n" +
@@ -1764,11 +1793,12 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"ticket_key\x18\v \x01(\fR\tticketKey\x12.\n" +
 	"\x04time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1d\n" +
 	"\n" +
-	"report_key\x18\r \x01(\fR\treportKey\"?\n" +
+	"report_key\x18\r \x01(\fR\treportKey\x12&\n" +
+	"\x0fmax_state_bytes\x18\x10 \x01(\x04R\rmaxStateBytes\"?\n" +
 	"\n" +
 	"AttemptRef\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xee\x03\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\x99\x04\n" +
 	"\n" +
 	"Assignment\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
@@ -1783,7 +1813,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\bpriority\x18\t \x01(\rR\bpriority\x12$\n" +
 	"\x05rerun\x18\n" +
 	" \x01(\v2\x0e.weft.v1.RerunR\x05rerun\x12=\n" +
-	"\bconsumes\x18\v \x03(\v2!.weft.v1.Assignment.ConsumesEntryR\bconsumes\x1a;\n" +
+	"\bconsumes\x18\v \x03(\v2!.weft.v1.Assignment.ConsumesEntryR\bconsumes\x12)\n" +
+	"\x05state\x18\x0e \x01(\v2\x13.weft.v1.KeyedStateR\x05state\x1a;\n" +
 	"\rConsumesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"s\n" +
@@ -1860,8 +1891,10 @@ var file_weft_v1_session_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
 	(*Metadatum)(nil),             // 29: weft.v1.Metadatum
 	(*Outcome)(nil),               // 30: weft.v1.Outcome
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
-	(*CallContext)(nil),           // 32: weft.v1.CallContext
+	(*StateWrite)(nil),            // 31: weft.v1.StateWrite
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*CallContext)(nil),           // 33: weft.v1.CallContext
+	(*KeyedState)(nil),            // 34: weft.v1.KeyedState
 }
 var file_weft_v1_session_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
@@ -1889,24 +1922,26 @@ var file_weft_v1_session_proto_depIdxs = []int32{
 	19, // 22: weft.v1.AgentReport.stuck_resources:type_name -> weft.v1.AgentReport.StuckResourcesEntry
 	29, // 23: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
 	30, // 24: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
-	28, // 25: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	28, // 26: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	11, // 27: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
-	11, // 28: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
-	23, // 29: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
-	31, // 30: weft.v1.Welcome.time:type_name -> google.protobuf.Timestamp
-	32, // 31: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	31, // 32: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	28, // 33: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	13, // 34: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
-	20, // 35: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
-	0,  // 36: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
-	28, // 37: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	31, // 25: weft.v1.AttemptResult.state:type_name -> weft.v1.StateWrite
+	28, // 26: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	28, // 27: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	11, // 28: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
+	11, // 29: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
+	23, // 30: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
+	32, // 31: weft.v1.Welcome.time:type_name -> google.protobuf.Timestamp
+	33, // 32: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	32, // 33: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	28, // 34: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	13, // 35: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
+	20, // 36: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
+	34, // 37: weft.v1.Assignment.state:type_name -> weft.v1.KeyedState
+	0,  // 38: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
+	28, // 39: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }
@@ -1916,6 +1951,7 @@ func file_weft_v1_session_proto_init() {
 	}
 	file_weft_v1_command_proto_init()
 	file_weft_v1_fleet_proto_init()
+	file_weft_v1_keyed_state_proto_init()
 	file_weft_v1_logs_proto_init()
 	file_weft_v1_task_proto_init()
 	type x struct{}

@@ -45,6 +45,7 @@ FOR_TASKS = (
     "weft-cache",
     "weft-lock",
     "weft-shared-lock",
+    "weft-state-lock",
     "weft-consume",
     AGENT_KEY,
     *SESSION_KEYS,

@@ -126,6 +126,11 @@ from weft.rpc.refusals.server_refusals import (
     store_unavailable,
     unreachable,
 )
+from weft.rpc.refusals.state_refusals import (
+    state_conflict,
+    state_not_found,
+    state_too_large,
+)
 from weft.rpc.refusals.sticky_refusals import (
     sticky_session_lost,
     sticky_session_not_found,
@@ -230,6 +235,9 @@ __all__ = [
     "session_lost",
     "session_protocol",
     "session_superseded",
+    "state_conflict",
+    "state_not_found",
+    "state_too_large",
     "sticky_session_lost",
     "sticky_session_not_found",
     "stopping",

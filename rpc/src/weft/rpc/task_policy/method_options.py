@@ -83,14 +83,17 @@ class Lock:
         name: 1 to 128 characters.
         key: its value is appended to the name, after a colon: a path into the request, or `metadata["x-tenant"]`.
         shared: any number of tasks may hold it shared, if none holds it exclusively.
+        state: it keeps a state, which the handler of its holder reads and changes: `current_task().state`. One lock of a task at most,
+            and none that is shared.
     """
 
     name: str
     key: str = ""
     shared: bool = False
+    state: bool = False
 
     def to_proto(self) -> options_pb2.Lock:
-        return options_pb2.Lock(name=self.name, key=self.key, shared=self.shared)
+        return options_pb2.Lock(name=self.name, key=self.key, shared=self.shared, state=self.state)
 
 
 class MethodOptions(TypedDict, total=False):

@@ -131,6 +131,19 @@ def check_lock_name(name: str, option: str) -> None:
         )
 
 
+def check_lock_state(lock: options_pb2.Lock, option: str) -> None:
+    """
+    Raises:
+        InvalidArgument: a shared lock is to keep a state, which its holders would change at the same time.
+    """
+    if lock.state and lock.shared:
+        raise refusals.invalid_field(
+            f"{option}: the lock {lock.name[:MAX_LOCK_NAME]!r} is shared and keeps a state: one task at a time may change it, so leave"
+            " out shared",
+            field=option,
+        )
+
+
 def time_limit(
     limits: options_pb2.TimeLimits, name: str, option: str, *, least_s: float = 0.0
 ) -> float | None:

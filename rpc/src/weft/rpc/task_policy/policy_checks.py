@@ -24,6 +24,7 @@ from weft.rpc.task_policy.option_checks import (
     MAX_LOCKS,
     check_consumes,
     check_lock_name,
+    check_lock_state,
     check_requirements,
     check_retry,
     time_limit,
@@ -55,6 +56,8 @@ def check_layer(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Non
         raise _refused("run_limits", f"has {len(policy.run_limits)} limits; the most are {MAX_RUN_LIMITS}")
     if len(policy.locks) > MAX_LOCKS:
         raise _refused("locks", f"has {len(policy.locks)} locks; the most are {MAX_LOCKS}")
+    if len(keeping := [lock.name for lock in policy.locks if lock.state]) > 1:
+        raise _refused("locks", f"has {len(keeping)} locks that keep a state; a task has one state at most")
     _check_distinct("run_limits", "two limits with the key", (limit.key for limit in policy.run_limits))
     _check_distinct(
         "locks",
@@ -141,6 +144,7 @@ def _check_run_limit(limit: options_pb2.RunLimit, request: Descriptor) -> None:
 
 def _check_lock(lock: options_pb2.Lock, request: Descriptor) -> None:
     check_lock_name(lock.name, "locks")
+    check_lock_state(lock, "locks")
     _check_key(lock.key, request, "locks.key")
 
 

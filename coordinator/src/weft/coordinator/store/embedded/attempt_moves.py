@@ -8,9 +8,11 @@ from dataclasses import replace
 
 from google.rpc import code_pb2
 
-from weft.coordinator.store import history, rules, store_outcomes, waited
+from weft.coordinator.store import history, rules, store_outcomes
+from weft.coordinator.store.embedded import passed_limits
 from weft.coordinator.store.embedded.claim_guard import ClaimGuard
 from weft.coordinator.store.embedded.leases import Lease
+from weft.coordinator.store.embedded.state_table import StateTable
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, StreamState, UnfinishedTask, may_fall_back
 from weft.coordinator.store.records import (
@@ -33,8 +35,9 @@ from weft.coordinator.store.task_ids import format_id, parse_id
 class AttemptMoves:
     """Moves of attempts in a task table. Large because it has a method for each event of an attempt."""
 
-    def __init__(self, table: TaskTable, rng: random.Random, limits: StoreLimits) -> None:
+    def __init__(self, table: TaskTable, states: StateTable, rng: random.Random, limits: StoreLimits) -> None:
         self._table = table
+        self._states = states
         self._rng = rng
         self._limits = limits
 
@@ -104,6 +107,11 @@ class AttemptMoves:
                 unread[claimed.task_id] = number
             elif task.saved is Saved.STORED:
                 table.forget_body(task)
+            if guard is not None and task.demand is not None and (name := task.demand.state):
+                claimed.state = self._states.get(name, now)
+                guard.state_bytes += len(claimed.state.value)
+                if guard.full:
+                    break
             if len(claims) >= request.limit:
                 break
 
@@ -157,6 +165,13 @@ class AttemptMoves:
             return Verdict.STALE, task
         if task.state is not State.RUNNING:
             return task.answer, task
+        state = None
+        if report.state is not None and not report.code and task.demand is not None and task.demand.state:
+            state = self._states.get(task.demand.state, now)
+            if state.version != report.state.base_version:
+                # What it has begun with was lost, and another attempt has begun with something else: this one is void.
+                self.crash(task, now)
+                return Verdict.STALE, task
         task.reported = True
         event = (
             attempt_event(report.code, crashed=report.crashed) if report.code else TaskEvent.ATTEMPT_SUCCEEDED
@@ -169,8 +184,13 @@ class AttemptMoves:
         close_at = None if task.limits is None else task.limits.close_at
         if report.code == code_pb2.DEADLINE_EXCEEDED and close_at is not None and close_at <= now:
             # The agent knows when the attempt had to end, but not by which limit.
-            report = replace(report, outcome=self._time_limit("schedule_to_close", task, now))
-        return self._ended(task, report, now), task
+            report = replace(
+                report, outcome=passed_limits.outcome(self._table, "schedule_to_close", task, now)
+            )
+        verdict = self._ended(task, report, now)
+        if state is not None and report.state is not None:
+            self._states.write(report.state, state, now, report.task_id)
+        return verdict, task
 
     def _ended(self, task: UnfinishedTask, report: AttemptReport, now: float) -> Verdict:
         table, policy, cancel = self._table, task.spec.retry, task.cancel
@@ -333,10 +353,12 @@ class AttemptMoves:
         limits = task.limits
         if limits is not None:
             if limits.close_at is not None and limits.close_at <= now:
-                table.end(task, State.FAILED, self._time_limit("schedule_to_close", task, now), now)
+                table.end(
+                    task, State.FAILED, passed_limits.outcome(table, "schedule_to_close", task, now), now
+                )
                 return True
             if limits.start_by <= now and task.attempt == limits.fresh_attempt and not task.held_back:
-                outcome = self._time_limit("schedule_to_start", task, now)
+                outcome = passed_limits.outcome(table, "schedule_to_start", task, now)
                 if may_fall_back(task, code_pb2.DEADLINE_EXCEEDED, now):
                     table.fall_back(task, outcome, now)
                 else:
@@ -355,38 +377,10 @@ class AttemptMoves:
         if cancel is not None and cut_off:
             table.end_cancelled(task, cancel.reason, now)
         elif limits is not None and limits.close_at is not None and limits.close_at <= now:
-            table.end(task, State.FAILED, self._time_limit("schedule_to_close", task, now), now)
+            table.end(task, State.FAILED, passed_limits.outcome(table, "schedule_to_close", task, now), now)
         else:
             task.failures += 1
-            outcome = self._time_limit("start_to_close", task, now)
+            outcome = passed_limits.outcome(table, "start_to_close", task, now)
             late = AttemptReport(owner, ref.task_id, ref.attempt, code_pb2.DEADLINE_EXCEEDED, outcome)
             self._ended(task, late, now)
         table.revoke(owner, ref, "its time was over")
-
-    def _time_limit(self, limit: str, task: UnfinishedTask, now: float) -> bytes:
-        """The outcome of a task, or of an attempt, of which a time limit has passed: it says what was waited for."""
-        policy = task.spec.retry
-        if task.state is State.RUNNING:
-            agent_id = task.owner.agent_id if task.owner is not None else ""
-            seconds = max(0.0, now - (task.started_at or now))
-            what = waited.running(task.attempt, policy.max_attempts, agent_id, seconds)
-        elif task.state is State.QUEUED:
-            what = waited.queued(max(0.0, now - task.ready_at), self._waits_for(task))
-        else:
-            in_s = max(0.0, task.ready_at - now)
-            waits_for = (
-                waited.next_try(task.failures, policy.max_attempts, in_s)
-                if task.failures
-                else waited.start_time(in_s)
-            )
-            what = waited.scheduled(waits_for)
-        return store_outcomes.time_limit(limit, what)
-
-    def _waits_for(self, task: UnfinishedTask) -> str:
-        """What a ready task waits for."""
-        if task.gates is not None and task.gates.parked and task.gates.lot is not None:
-            return f"the {task.gates.lot.gate.key}"
-        if task.held_back:
-            return waited.AGENTS_OF_BEFORE
-        queue = task.spec.queue.key
-        return self._table.listener.waits_for(queue, paused=queue.method in self._table.backlog.paused)

@@ -13,6 +13,9 @@ from weft.coordinator.store.records import ClaimRequest
 from weft.coordinator.store.rules import HIGHEST_PRIORITY
 from weft.coordinator.store.run_limits import MAX_PARKED
 
+# States that one claim reads, on the event loop.
+_STATE_BYTES = 4 * 1024 * 1024
+
 
 class ClaimGuard:
     """The guard of one claim, as a context: tasks return to their queues when it is over."""
@@ -25,6 +28,8 @@ class ClaimGuard:
         self._parked = 0
         # Resources of which the best task needs more than is left.
         self.closed: set[str] = set()
+        # Bytes of the states that the claimed attempts get.
+        self.state_bytes = 0
 
     def __enter__(self) -> None:
         self._gates.begin(self._now)
@@ -42,8 +47,8 @@ class ClaimGuard:
 
     @property
     def full(self) -> bool:
-        """Whether the claim has parked as many tasks as one may: it ends."""
-        return self._parked >= MAX_PARKED
+        """Whether the claim has parked as many tasks as one may, or carries enough: it ends."""
+        return self._parked >= MAX_PARKED or self.state_bytes >= _STATE_BYTES
 
     def admits(self, task: UnfinishedTask, cost: int, slots: int) -> bool | None:
         """Take everything that a ready task needs. False: the claim goes on without it. None: the claim ends with it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from weft.coordinator.store.embedded.rows import (
@@ -16,6 +16,7 @@ from weft.coordinator.store.embedded.rows import (
     MAX_ROWS,
     NEW_LIVE,
     PROGRESS,
+    STATES,
     TASKS,
     RequestIdentity,
     Writer,
@@ -26,7 +27,10 @@ from weft.coordinator.store.embedded.rows import (
 )
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import ProgressRow
+from weft.coordinator.store.state_store import REMOVED_AT_ONCE, StoredState
+from weft.coordinator.store.task_ids import parse_id
 
+_REMOVE_ENDED = "DELETE FROM states WHERE name IN (SELECT name FROM states WHERE expires_at <= ? LIMIT ?)"
 # A function that runs on the writer's connection, inside the group's transaction.
 Job = Callable[[sqlite3.Connection], Any]
 
@@ -47,6 +51,7 @@ class CommitGroup:
         "rows",
         "size_bytes",
         "statements",
+        "states",
         "streamed",
         "submitters",
         "task_rows",
@@ -67,6 +72,8 @@ class CommitGroup:
         self.streamed: list[tuple[UnfinishedTask, ProgressRow]] = []
         self.progress: list[Any] = []
         self.statements: list[tuple[str, Sequence[Any]]] = []
+        # By name, as they are after the group; of version 0: deleted.
+        self.states: dict[str, StoredState] = {}
         self.jobs: list[tuple[Job, asyncio.Future[Any]]] = []
         # Told of a failed write at once: their tasks are refused.
         self.submitters: list[asyncio.Future[None]] = []
@@ -113,6 +120,11 @@ class CommitGroup:
         self.statements.append((text, values))
         self.rows += 1
 
+    def add_state(self, state: StoredState) -> None:
+        self.rows += state.name not in self.states
+        self.states[state.name] = state
+        self.size_bytes += len(state.value)
+
     @property
     def empty(self) -> bool:
         return not self.rows and not self.jobs
@@ -146,6 +158,8 @@ class CommitGroup:
         yield from LIVE.statements(self.live)
         yield from PROGRESS.statements(self.progress)
         yield from ENDS.statements(self.ends)
+        if self.states:
+            yield from _state_steps(self.states.values())
 
     def without_tasks(self, later: CommitGroup) -> tuple[CommitGroup, list[UnfinishedTask]]:
         """After a failed write: the changes of this group and of `later` that must be written all the same, and the refused
@@ -163,16 +177,47 @@ class CommitGroup:
             rest.progress += _kept(PROGRESS, group.progress, gone)
             rest.streamed += [item for item in group.streamed if item[0].number not in gone]
             rest.statements += group.statements
+            rest.states |= {
+                name: state for name, state in group.states.items() if parse_id(state.task_id) not in gone
+            }
             rest.waiters += group.waiters
             rest.size_bytes += group.size_bytes
         rest.rows = (
             len(rest.statements)
+            + len(rest.states)
             + len(rest.reopened)
             + len(rest.live) // LIVE.width
             + len(rest.progress) // PROGRESS.width
             + len(rest.ends) // ENDS.width
         )
         return rest, refused
+
+
+def _state_steps(states: Collection[StoredState]) -> Iterator[tuple[str, Sequence[Any]]]:
+    flat: list[Any] = []
+    gone: list[str] = []
+    ends = False
+    for each in states:
+        if each.version:
+            flat += (
+                each.name,
+                each.version,
+                each.type,
+                each.updated_at,
+                each.expires_at,
+                each.task_id,
+                each.value,
+            )
+            ends = ends or each.expires_at is not None
+        else:
+            gone.append(each.name)
+    yield from STATES.statements(flat)
+    for at in range(0, len(gone), MAX_ROWS):
+        yield within("DELETE FROM states WHERE name IN {}", gone[at : at + MAX_ROWS])
+    if ends:
+        # Those that have ended make room for those that will.
+        now = max(each.updated_at for each in states)
+        yield _REMOVE_ENDED, (now, REMOVED_AT_ONCE)
 
 
 def _kept(writer: Writer, flat: list[Any], gone: set[int]) -> list[Any]:

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from weft.coordinator.store.embedded import at_limit, bodies, run_limit_table, store_file, task_queries
+from weft.coordinator.store.embedded import at_limit, bodies, room, run_limit_table, store_file, task_queries
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.attempt_moves import AttemptMoves
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
@@ -36,12 +36,14 @@ from weft.coordinator.store.embedded.embedded_fleet import EmbeddedFleet
 from weft.coordinator.store.embedded.embedded_groups import EmbeddedGroups
 from weft.coordinator.store.embedded.embedded_queue_moves import EmbeddedQueueMoves
 from weft.coordinator.store.embedded.embedded_rows import EmbeddedRows
+from weft.coordinator.store.embedded.embedded_states import EmbeddedStates
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import KnownRequest
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier, recover
 from weft.coordinator.store.embedded.request_ids import GIVE_AWAY, RequestIds
 from weft.coordinator.store.embedded.rows import RequestIdentity
+from weft.coordinator.store.embedded.state_table import StateTable
 from weft.coordinator.store.embedded.sweeping import Sweeping
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
@@ -63,8 +65,6 @@ from weft.coordinator.store.records import (
     Submission,
     SweepReport,
     TaskRecord,
-    TooManyQueues,
-    TooManyTasks,
     Verdict,
 )
 from weft.coordinator.store.rules import ANY_AGENT, QueueKey, State
@@ -86,7 +86,9 @@ class EmbeddedLimits(StoreLimits):
     claim_bytes: int = 4 * 1024 * 1024
 
 
-class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents, EmbeddedQueueMoves):
+class EmbeddedStore(
+    EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents, EmbeddedQueueMoves, EmbeddedStates
+):
     """A `Store` in one file. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -116,7 +118,7 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents,
         self._recovery_grace_s = recovery_grace_s
         self._patience_s = patience_s
         self._limits = limits or EmbeddedLimits()
-        self.event_keep_bytes = self._limits.event_keep_bytes
+        self.event_keep_bytes, self.max_states = self._limits.event_keep_bytes, self._limits.max_states
         self.figures = StoreFigures()
 
     shared = False
@@ -158,7 +160,8 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents,
         self._readers = ReaderPool(self._path)
         self._core = StoreCore(self._table, self._journal, self._readers, self._clock)
         self._requests = RequestIds(self._readers.inline)
-        self._attempts = AttemptMoves(self._table, self._rng, self._limits)
+        self._states = StateTable(self._journal, self._readers.inline)
+        self._attempts = AttemptMoves(self._table, self._states, self._rng, self._limits)
         self._contracts = ContractTable(connection, self._journal, self._readers.inline)
         self._agents = AgentTable(connection, self._journal, meta["generation"])
         self._table.backlog.paused.update(
@@ -194,10 +197,13 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents,
         for task in group.ended:
             assert task.end is not None
             self._sweeping.expires(task.end.expires_at)
+        if group.states:
+            self._states.committed(group.states)
         self._table.committed(group, self._clock())
 
     def refused(self, tasks: Sequence[UnfinishedTask]) -> None:
         self._requests.settled(tasks)
+        self._states.refused({format_id(task.number) for task in tasks})
         self._table.refused(tasks)
 
     def recovered(self) -> None:
@@ -227,7 +233,7 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents,
             if submission.cache_ttl_s and (answer := self._cached(submission, known, now)) is not None:
                 results.append(answer)
                 continue
-            bound = submission.group or submission.submitter or submission.events
+            bound = submission.group or submission.submitter or submission.events or submission.locks
             if (
                 (bound or submission.requirements is not ANY_AGENT)
                 and submission.request_id not in known
@@ -264,20 +270,15 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents,
 
     def _no_room(self, submission: Submission) -> Refused | None:
         """Why a new task is one too many. None: it is not."""
-        table = self._table
-        if refused_topics := self.topics_refusal(submission.events):
-            return refused_topics
-        most = self._limits.max_queues
-        if submission.requirements is not ANY_AGENT and table.backlog.is_full(submission, most):
-            return TooManyQueues(submission.method, most)
-        if submission.group:
-            refused = table.groups.refusal(submission.group, self.max_groups, self.max_members)
-            if refused is not None:
-                return refused
-        by = submission.submitter
-        if by and table.submitted.get(by, 0) >= submission.most_unfinished:
-            return TooManyTasks(submission.submitter, submission.most_unfinished)
-        return None
+        return self.topics_refusal(submission.events) or room.refusal(
+            self._table,
+            self._states,
+            submission,
+            self._clock(),
+            max_queues=self._limits.max_queues,
+            group_bounds=(self.max_groups, self.max_members),
+            max_states=self.max_states,
+        )
 
     def _cached(self, submission: Submission, known: dict[str, KnownRequest], now: float) -> Enqueued | None:
         """The task whose result answers a cached request. Any other ended task gives the request id away."""

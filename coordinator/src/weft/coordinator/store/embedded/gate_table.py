@@ -139,7 +139,7 @@ class GateTable:
         if rules := self.rules.get(task.spec.method):
             found += ((gate, False) for gate in self._limits_of(task, rules, now))
         if demand is not None:
-            found += [(self._lock(name), shared) for name, shared in demand.locks]
+            found += [(self._lock(name), shared) for name, shared, _ in demand.locks]
         if found and self._recovery is not None:
             found.insert(0, (self._recovery, False))
         return found

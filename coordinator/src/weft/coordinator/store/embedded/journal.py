@@ -25,6 +25,7 @@ from weft.coordinator.store.embedded.rows import RequestIdentity
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import ProgressRow
+from weft.coordinator.store.state_store import StoredState
 from weft.coordinator.store.task_figures import StoreFigures
 from weft.rpc import refusals
 from weft.rpc.errors import Unavailable
@@ -116,6 +117,9 @@ class Journal:
 
     def add_progress(self, task: UnfinishedTask, row: ProgressRow, index: int) -> None:
         self._group().add_progress(task, row, index)
+
+    def add_state(self, state: StoredState) -> None:
+        self._group().add_state(state)
 
     def add_statement(self, text: str, *values: Any) -> None:
         self._group().add_statement(text, values)

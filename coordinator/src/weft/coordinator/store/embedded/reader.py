@@ -18,6 +18,8 @@ from weft.coordinator.store.event_store import EventPage, EventRow, TopicRecord
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import AttemptReport, ProgressRow, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.state_store import PAGE_BYTES as STATE_PAGE_BYTES
+from weft.coordinator.store.state_store import StatePage, StoredState
 from weft.coordinator.store.table_store import PAGE_BYTES, RowPage, TableRow
 from weft.coordinator.store.task_ids import format_id, parse_id
 from weft.rpc.network.channel import BATCH_BYTES
@@ -41,6 +43,7 @@ _RECORD = (
     " e.expired, e.progress_count, e.outcome, "
 )
 _ENDED = " FROM tasks t JOIN ends e ON e.id = t.id WHERE t.id IN {}"
+_STATE = "SELECT name, version, value, type, updated_at, expires_at, task_id FROM states"
 _ROW = "SELECT key, revision, due_at, value FROM table_rows"
 # Large columns, read on request.
 _BODY, _HISTORY = "t.context, t.payload", "e.history"
@@ -197,6 +200,34 @@ class Reader:
             found.append(_table_row(kind, row))
             size_bytes += len(row[3])
         return RowPage(found)
+
+    def state(self, name: str) -> StoredState | None:
+        """The state of a lock."""
+        row = self._connection.execute(f"{_STATE} WHERE name = ?", (name,)).fetchone()
+        return None if row is None else StoredState(*row)
+
+    def states_after(self, prefix: str, after: str, now: float, limit: int) -> StatePage:
+        """A page of the states whose names begin with a prefix: at least one if there is any."""
+        rows = self._connection.execute(
+            f"{_STATE} WHERE name >= ? AND name > ? ORDER BY name LIMIT ?", (prefix, after, limit + 1)
+        )
+        found: list[StoredState] = []
+        size_bytes = read = 0
+        last = ""
+        for row in rows:
+            if not row[0].startswith(prefix):
+                return StatePage(found)
+            if read == limit or size_bytes > STATE_PAGE_BYTES:
+                return StatePage(found, last)
+            state, last, read = StoredState(*row), row[0], read + 1
+            size_bytes += len(state.value)
+            if state.at(now).version:
+                found.append(state)
+        return StatePage(found)
+
+    def count_states(self) -> int:
+        (count,) = self._connection.execute("SELECT count(*) FROM states").fetchone()
+        return int(count)
 
     def due_rows(self, kind: str, now: float, limit: int) -> tuple[list[TableRow], float | None]:
         """Due rows, earliest first, and when the next one is due."""

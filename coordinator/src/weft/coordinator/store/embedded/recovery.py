@@ -53,7 +53,7 @@ class RecoveryBarrier:
 
     def release(self, now: float) -> list[Owner]:
         """If the wait is over, release a portion of the tasks. Returns the sessions of agents that did not come back."""
-        if not self._over(now):
+        if not self.over(now):
             return []
         self._table.gates.recovery_over()
         missing = list(self._waiting_for.values())
@@ -66,11 +66,12 @@ class RecoveryBarrier:
         return missing
 
     def next_at(self, now: float) -> float:
-        if self._over(now):
+        if self.over(now):
             return now if self._tasks else NEVER
         return self._ends_at
 
-    def _over(self, now: float) -> bool:
+    def over(self, now: float) -> bool:
+        """Whether no agent is waited for."""
         return not self._waiting_for or now >= self._ends_at
 
 

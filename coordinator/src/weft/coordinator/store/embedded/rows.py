@@ -63,6 +63,9 @@ ENDS = Writer(
     " finished_at, expires_at, progress_count, outcome, history)",
     14,
 )
+STATES = Writer(
+    "INSERT OR REPLACE INTO states (name, version, type, updated_at, expires_at, task_id, value)", 7
+)
 PROGRESS = Writer(
     "INSERT OR REPLACE INTO progress (task_id, sequence, attempt, position, payload, headers)", 6
 )

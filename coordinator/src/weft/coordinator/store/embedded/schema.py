@@ -14,7 +14,7 @@ from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: marks the file as a store of weft.
 APPLICATION_ID = 0x77656674
-VERSION = 11
+VERSION = 12
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -176,6 +176,17 @@ CREATE TABLE event_ids (
   sequence INTEGER NOT NULL,
   PRIMARY KEY (bucket, topic, id)
 ) WITHOUT ROWID;
+-- States that locks keep (state_store.py).
+CREATE TABLE states (
+  name TEXT NOT NULL PRIMARY KEY,
+  version INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  updated_at REAL NOT NULL,
+  expires_at REAL,
+  task_id TEXT NOT NULL,
+  value BLOB NOT NULL
+);
+CREATE INDEX states_by_end ON states (expires_at) WHERE expires_at IS NOT NULL;
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """
 
@@ -291,6 +302,19 @@ CREATE TABLE event_ids (
   sequence INTEGER NOT NULL,
   PRIMARY KEY (bucket, topic, id)
 ) WITHOUT ROWID;
+""",
+    # Version 11 had no states, and none of the locks in the second line of options kept one.
+    11: """
+CREATE TABLE states (
+  name TEXT NOT NULL PRIMARY KEY,
+  version INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  updated_at REAL NOT NULL,
+  expires_at REAL,
+  task_id TEXT NOT NULL,
+  value BLOB NOT NULL
+);
+CREATE INDEX states_by_end ON states (expires_at) WHERE expires_at IS NOT NULL;
 """,
 }
 

@@ -49,7 +49,7 @@ def _decoded(
         to_start_s,
         given.start_to_close_s,
         tuple((expression, value) for expression, value in keys),
-        tuple(LockClaim(name, shared) for name, shared in locks),
+        tuple(LockClaim(*each) for each in locks),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.run_limits import LockClaim, takes_turn
+from weft.coordinator.store.state_store import kept_by
 
 # Different demands that are remembered. A forgotten one costs only the memory of an equal one made later.
 _REMEMBERED = 8192
@@ -31,6 +32,11 @@ class TaskDemand:
     def takes_turn(self) -> bool:
         """See `run_limits.takes_turn`."""
         return takes_turn(self.locks)
+
+    @property
+    def state(self) -> str:
+        """The name of the state that one of the locks keeps. Empty: none does."""
+        return kept_by(self.locks)
 
     def describe(self, submission: Submission) -> None:
         """Fill in the fields of a submission."""
@@ -86,5 +92,5 @@ def _decode(text: str) -> tuple[str, float, _LimitKeys, tuple[LockClaim, ...]]:
         key,
         weight,
         tuple((expression, value) for expression, value in limit_keys),
-        tuple(LockClaim(name, shared) for name, shared in locks),
+        tuple(LockClaim(*each) for each in locks),
     )

@@ -15,6 +15,7 @@ from weft.coordinator.store.history import rerun
 from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submission, TaskRecord
 from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.coordinator.store.run_limits import GateKey, LimitAction, LockClaim, RunLimitRule, RunLimitRules
+from weft.coordinator.store.state_store import StateWrite, StoredState, kept_by
 
 Record = dict[str, Any]
 # First bytes of the name of an outcome that a script gave to an attempt. No serialized outcome begins so.
@@ -178,7 +179,7 @@ def _fill_in(submission: Submission, record: Record) -> None:
     submission.fairness_weight = float(record.get("fw", 1.0))
     submission.limit_keys = tuple(_flat_pairs(record.get("g", ())))
     submission.group = record.get("gr", "")
-    submission.locks = _lock_claims(record.get("l", ()))
+    submission.locks = _lock_claims(record.get("l", ()), record.get("ks", ""))
     submission.alternatives = tuple(_alternative(*each) for each in record.get("fb", ()))
     submission.alternative = int(record.get("fo", 1)) - 1
     submission.submitter = record.get("by", "")
@@ -192,6 +193,7 @@ def claimed(  # claim.lua's result, in its order
     cost: int,
     deadline_at: float | bool,
     last: Sequence[Any] | bool,
+    state: bytes | bool | None = None,
 ) -> Claimed:
     """A claim from claim.lua."""
     record = record_of(raw)
@@ -211,6 +213,35 @@ def claimed(  # claim.lua's result, in its order
         key.requirements.consumes,
         float(record["at"] if "at" in record else record["c"]),
         None if isinstance(last, bool) else rerun(_past_attempt(*last), requested=_requested(record)),
+        None
+        if state is None
+        else stored_state(record["ks"], unpack(state) if isinstance(state, bytes) else ()),
+    )
+
+
+def stored_state(name: str, found: Sequence[Any]) -> StoredState:
+    """A state of states.lua; nothing: there is none."""
+    if not found:
+        return StoredState(name)
+    version, value, kind, updated_at, ends_at, task_id = found
+    return StoredState(
+        name,
+        int(version),
+        value,
+        kind.decode(),
+        float(updated_at),
+        None if ends_at is False else float(ends_at),
+        task_id.decode(),
+    )
+
+
+def packable_change(write: StateWrite) -> tuple[Any, ...]:
+    """A change, for states.lua."""
+    return (
+        False if write.base_version is None else write.base_version,
+        False if write.value is None else write.value,
+        write.type,
+        False if write.ttl_s is None else write.ttl_s,
     )
 
 
@@ -235,13 +266,14 @@ def packable_alternatives(submission: Submission) -> list[tuple[Any, ...]]:
             False if each.schedule_to_start_s is None else each.schedule_to_start_s,
             _flat_keys(each.limit_keys),
             _lock_entries(each.locks),
+            *((state,) if (state := kept_by(each.locks)) else ()),
         )
         for each in submission.alternatives
     ]
 
 
 def _alternative(
-    queue: str, options: str, to_start_s: float | bool, limit_keys: Any, locks: Any
+    queue: str, options: str, to_start_s: float | bool, limit_keys: Any, locks: Any, state: str = ""
 ) -> Alternative:
     key, given = queue_key(queue), stored_options.decode(options)
     return Alternative(
@@ -251,7 +283,7 @@ def _alternative(
         None if to_start_s is False else float(to_start_s),
         given.start_to_close_s,
         tuple(_flat_pairs(limit_keys or ())),
-        _lock_claims(locks or ()),
+        _lock_claims(locks or (), state),
     )
 
 
@@ -260,11 +292,11 @@ def _flat_keys(keys: Sequence[tuple[str, str]]) -> list[str] | bool:
 
 
 def _lock_entries(locks: Sequence[LockClaim]) -> list[str] | bool:
-    return [f"{_SHARED if shared else _EXCLUSIVE}{name}" for name, shared in locks] or False
+    return [f"{_SHARED if shared else _EXCLUSIVE}{name}" for name, shared, _ in locks] or False
 
 
-def _lock_claims(entries: Sequence[str]) -> tuple[LockClaim, ...]:
-    return tuple(LockClaim(entry[1:], entry[0] == _SHARED) for entry in entries)
+def _lock_claims(entries: Sequence[str], state: str) -> tuple[LockClaim, ...]:
+    return tuple(LockClaim(entry[1:], entry[0] == _SHARED, entry[1:] == state) for entry in entries)
 
 
 def packable_gates(submission: Submission, group_bounds: tuple[int, int]) -> tuple[Any, ...] | None:

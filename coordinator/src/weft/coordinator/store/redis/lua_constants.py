@@ -24,6 +24,7 @@ from weft.coordinator.store.rules import (
     State,
 )
 from weft.coordinator.store.run_limits import MAX_PARKED, LimitAction
+from weft.coordinator.store.state_store import REMOVED_AT_ONCE
 from weft.coordinator.store.task_figures import END_OF_STATE, TaskEvent
 from weft.rpc.task_policy.option_checks import EVENT_ID
 
@@ -68,6 +69,7 @@ def _values() -> Mapping[str, str]:
         "EVENT_IDS_S": int(IDS_S),
         "EVENT_BYTES": EVENT_BYTES,
         "EVENT_STEP": EVENT_STEP,
+        "REMOVED_AT_ONCE": REMOVED_AT_ONCE,
         "TAG_UNIT": TAG_UNIT,
         "MAX_TAG": MAX_TAG,
         "MIN_WEIGHT": MIN_WEIGHT,

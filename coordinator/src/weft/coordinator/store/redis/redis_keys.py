@@ -87,6 +87,9 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 |                   |        | the newest was stored                                                                    |
 | `log:<topic>`     | stream | its kept events; id `<sequence>-0`; b: body, t: when it was stored                       |
 | `event_ids:<span>`| hash   | `<topic>\n<id>` → sequence, of the events stored in this span of two minutes             |
+| `state:<lock>`    | string | the state that a lock keeps (states.lua)                                                 |
+| `states`          | zset   | locks that keep a state (score 0), for listing                                           |
+| `state_ends`      | zset   | locks whose state ends, by when                                                          |
 | `fence`           | string | written before a WAIT for replicas                                                       |
 | `layout`          | string | version of this layout                                                                   |
 | `live`            | zset   | numbers of live coordinators, by when that ends                                          |
@@ -112,8 +115,8 @@ attempt and index of the last one, `ra` retried at, `fa` attempts before that, `
 own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `b:`, about, `z` expired, `g` limit keys (expression,
 value, …), `l` locks (entries), `fk` fairness key, `fw` its weight, `pk` entry of the gate that it is parked at, `rt` gate that let it
 return, `tg` entries of taken gates, `ug` where it is in `kept:`, `gr` name of its group, `gu` the group's uid, `fb`
-alternatives: [queue, options, schedule_to_start, limit keys, locks] each, `fo` index of the present one, from 1 (absent: the first),
-`ff` since when it has that, if it fell back, `by` submitter, if its tasks are counted.
+alternatives: [queue, options, schedule_to_start, limit keys, locks, and `ks` if it has one] each, `fo` index of the present one, from 1 (absent: the first),
+`ff` since when it has that, if it fell back, `by` submitter, if its tasks are counted, `ks` the lock that keeps a state.
 """
 
 from __future__ import annotations

@@ -32,7 +32,13 @@ from weft.coordinator.store.records import (
     Verdict,
 )
 from weft.coordinator.store.redis import redis_checks, shared_fleet, task_reads
-from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_key, queue_name
+from weft.coordinator.store.redis.encoding import (
+    claimed,
+    packable_attempt,
+    packable_change,
+    queue_key,
+    queue_name,
+)
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.layout_upgrade import upgrade
 from weft.coordinator.store.redis.redis_events import RedisEvents
@@ -44,6 +50,7 @@ from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
 from weft.coordinator.store.redis.redis_queue_moves import RedisQueueMoves
 from weft.coordinator.store.redis.redis_rows import RedisRows
+from weft.coordinator.store.redis.redis_states import RedisStates
 from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.rules import QueueKey, State
@@ -74,7 +81,7 @@ class RedisOptions:
     recovery_grace_s: float = 5.0
 
 
-class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, RedisQueueMoves):
+class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, RedisQueueMoves, RedisStates):
     """A `Store` in Redis. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -103,7 +110,7 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, Re
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self._limits = limits or StoreLimits()
-        self.event_keep_bytes = self._limits.event_keep_bytes
+        self.event_keep_bytes, self.max_states = self._limits.event_keep_bytes, self._limits.max_states
         self._options = options or RedisOptions()
         self.figures = StoreFigures()
         # A test's own clock jumps: no agent or coordinator was away.
@@ -140,7 +147,7 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, Re
         self._buffer = WriteBuffer(
             self._link,
             self._limits.max_queues,
-            lambda: (self.max_groups, self.max_members, self.event_keep_bytes),
+            lambda: (self.max_groups, self.max_members, self.event_keep_bytes, self.max_states),
         )
         self._agents = shared_fleet.AgentMirror(self._link)
         self._catalogue = shared_fleet.Catalogue(self._link, keys)
@@ -251,6 +258,7 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, Re
                 report.final,
                 self._rng.random(),
                 attempts.trimmed(report.code, report.outcome) if report.code else False,
+                *(() if report.state is None else (packable_change(report.state),)),
             )
             for report in reports
         ]

@@ -66,11 +66,12 @@ _SHARED = (
     "gates",
     "groups",
     "event_log",
+    "states",
     "task_times",
     "moves",
     "sessions",
 )
-_OF_FUNCTIONS = ("events", "fleet", "group_calls", "limits", "rows")
+_OF_FUNCTIONS = ("events", "fleet", "group_calls", "limits", "rows", "state_calls")
 
 
 @cache

@@ -32,6 +32,7 @@ from weft.coordinator.store.redis.encoding import (
 )
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.state_store import TooManyStates, kept_by
 from weft.coordinator.store.store_refusals import refusal_of, tell_not_stored
 from weft.coordinator.store.stored_options import encode, options_of
 from weft.coordinator.store.task_ids import digest_of
@@ -40,13 +41,15 @@ from weft.rpc.errors import Unavailable
 _LEASES_KEPT = 1024
 # Results of enqueue.lua.
 _EXISTED, _REUSED, _TOO_MANY_QUEUES, _AT_LIMIT, _GROUP_CLOSED, _GROUP_FULL, _TOO_MANY_GROUPS = range(1, 8)
-_CACHED, _TOO_MANY_TASKS, _TOO_MANY_TOPICS = 8, 9, 10
+_CACHED, _TOO_MANY_TASKS, _TOO_MANY_TOPICS, _TOO_MANY_STATES = 8, 9, 10, 11
 
 
 class WriteBuffer:
     """The tasks on their way to Redis. One method for each request that must see them."""
 
-    def __init__(self, link: RedisLink, max_queues: int, bounds: Callable[[], tuple[int, int, int]]) -> None:
+    def __init__(
+        self, link: RedisLink, max_queues: int, bounds: Callable[[], tuple[int, int, int, int]]
+    ) -> None:
         self._link = link
         self._max_queues = max_queues
         self._bounds = bounds
@@ -91,6 +94,8 @@ class WriteBuffer:
         if kind == _TOO_MANY_TOPICS:
             return TooManyTopics(MAX_TOPICS)
         text = raw.decode()
+        if kind == _TOO_MANY_STATES:
+            return TooManyStates(text, *map(int, most))
         if kind == _GROUP_CLOSED:
             return GroupClosed(text)
         if kind in {_GROUP_FULL, _TOO_MANY_GROUPS}:
@@ -257,7 +262,7 @@ class WriteBuffer:
 
 
 def _row(
-    task_id: str, submission: Submission, bounds: tuple[int, int, int], started: Any = None
+    task_id: str, submission: Submission, bounds: tuple[int, int, int, int], started: Any = None
 ) -> tuple[Any, ...]:
     """A task for enqueue.lua."""
     row: tuple[Any, ...] = (
@@ -275,17 +280,28 @@ def _row(
     )
     # Most tasks have none of these.
     gates = packable_gates(submission, bounds[:2])
+    state = kept_by(submission.locks) if submission.locks else ""
     if (
         submission.cache_ttl_s
         or submission.alternatives
         or submission.submitter
         or submission.failed
         or submission.events
+        or state
     ):
-        return (*row, started or False, gates or False, _more(submission, bounds[2]))
+        return (
+            *row,
+            started or False,
+            gates or False,
+            _more(submission, bounds[2]) | _state(state, bounds[3]),
+        )
     if gates is not None:
         return (*row, started or False, gates)
     return row if started is None else (*row, started)
+
+
+def _state(name: str, most: int) -> dict[str, Any]:
+    return {"ks": name, "most_states": most} if name else {}
 
 
 def _more(submission: Submission, keep_bytes: int) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 --
 -- request  {most bytes of payloads, {{agent, epoch, slots, limit, {{queue, cost, consumed amounts}…}, amounts left}…}, token,
 --          seconds to keep it}; amounts: resource → number, absent: none
--- reads    owners, paused, limited, fair, ready:, t:, b:
+-- reads    owners, paused, limited, fair, ready:, t:, b:, state:
 -- writes   t:, and what `enter`, `expire`, `park` and `take` write; claim:<token>: the claims, for `undo`
--- result   for each request {{id, record, body, cost, deadline or false, the last attempt of `h:` or false}…}
+-- result   for each request {{id, record, body, cost, deadline or false, the last attempt of `h:` or false, and if its lock keeps a state
+--          that one or false}…}
 
 -- Gates that a claim looks at because of passed time: a sweep looks at the rest.
 local LOOKED_AT = 16
@@ -141,14 +142,20 @@ local function serve(owner)
         parked = parked + 1
         open_gates().park(id, t, shut, at)
       else
-        local size = t.bs
+        local size, state = t.bs, nil
+        if t.ks then
+          state = select(2, keyed_states().get(t.ks)) or false
+          size = size + (state and #state or 0)
+        end
         if size > room and #claims > 0 then
           -- The answer is large enough: the next claim gets the rest.
           woke = true
           break
         end
         room, slots = room - size, slots - best.cost
-        claims[#claims + 1] = start(id, t, owner, best, at, needed)
+        local claim = start(id, t, owner, best, at, needed)
+        claim[7] = state
+        claims[#claims + 1] = claim
       end
       best.at = best.at + 2
     end

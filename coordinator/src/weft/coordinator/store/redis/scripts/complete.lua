@@ -1,9 +1,9 @@
 -- End attempts, as their owners report it.
 --
 -- request  {{agent, epoch, id, attempt, code, outcome, retry after or false, crashed, final, sample,
---          trimmed outcome or false for a success}…}
--- reads    t:
--- writes   t:, o:, and what `finish` and `retry` write
+--          trimmed outcome or false for a success, and of a success that has changed its state: the change as in states.lua}…}
+-- reads    t:, state:
+-- writes   t:, o:, state:, states, state_ends, and what `finish` and `retry` write
 -- result   for each: 0 stored, 1 retrying, 2 stale
 
 local STORED, RETRYING, STALE = 0, 1, 2
@@ -25,6 +25,15 @@ local function report(item)
   if t.s ~= RUNNING then
     return answer(t)
   end
+  local change, before = t.ks and item[5] == OK and item[12], nil
+  if change then
+    before = keyed_states().get(t.ks)
+    if change[1] ~= (before and before[1] or 0) then
+      -- What it has begun with was lost, and another attempt has begun with something else: this one is void.
+      crash(id, t)
+      return STALE
+    end
+  end
   t.rp = true
   -- As attempt_event of task_figures.py.
   note(item[8] and EVENT_ATTEMPT_CRASHED or item[5] == OK and EVENT_ATTEMPT_SUCCEEDED
@@ -41,6 +50,9 @@ local function report(item)
   if code == DEADLINE_EXCEEDED and close and close <= now then
     -- The agent knows when the attempt had to end, but not by which limit.
     named, outcome = limit_name('schedule_to_close', t), nil
+  end
+  if change then
+    keyed_states().change(t.ks, before, change, id)
   end
   local done = end_reported(id, t, code, item[9], item[10], item[7] or nil, named, outcome, item[11])
   return done and STORED or RETRYING

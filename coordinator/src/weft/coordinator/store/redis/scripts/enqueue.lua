@@ -8,6 +8,7 @@
 --          fb = alternatives, fo = index of the present one,
 --          failed = outcome of a task that has failed elsewhere,
 --          by = submitter, most = unfinished tasks that it may have,
+--          ks = the state that a lock keeps, most_states = states that there may be,
 --          events = {most bytes of a topic, most topics, events as in events.lua}}}…}}; false or absent: unset
 -- reads    q:<request id>, last, limited, fair, sets, widths, kept:, submitted
 -- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task; what append_events writes
@@ -15,7 +16,7 @@
 --          3 this would be one queue more than the method may have; 4 a run limit refuses it {4, the limit's gate, most};
 --          its group is {5, name} closed, {6, name, most} full, {7, name, most} one too many;
 --          8 this task's result answers the cached request; {9, submitter, most} that one has as many unfinished tasks;
---          {10, id} there would be too many topics
+--          {10, id} there would be too many topics; {11, name of its state, most} there would be too many states
 
 -- Most tasks that one submission cancels: a limit may have become much smaller.
 local MOST_CANCELLED = 256
@@ -177,7 +178,7 @@ for index, item in ipairs(request[2]) do
       set_gates(t, item[13])
     end
     if more then
-      t.fb, t.fo, t.by = more.fb, more.fo, more.by
+      t.fb, t.fo, t.by, t.ks = more.fb, more.fo, more.by, more.ks
     end
     local started, refused, newest = item[12], nil, nil
     local group = item[13] and item[13][5]
@@ -187,6 +188,9 @@ for index, item in ipairs(request[2]) do
     if not refused and t.by and not started then
       local count = tonumber(call('HGET', all('submitted'), t.by) or '0') + (sums.submitted[t.by] or 0)
       refused = count >= more.most and {9, t.by, more.most}
+    end
+    if not refused and t.ks and keyed_states().is_full(t.ks, more.most_states) then
+      refused = {11, t.ks, more.most_states}
     end
     if not refused and limited and not started and not (more and more.failed) then
       local gate

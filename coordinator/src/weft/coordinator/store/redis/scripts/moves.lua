@@ -242,6 +242,7 @@ local function fall_back(id, t, code, named, outcome, trimmed)
   end
   tally(t.q, -1)
   t.q, t.x, t.ss, t.g, t.l = given[1], given[2], given[3] or nil, given[4] or nil, given[5] or nil
+  t.ks = given[6] or nil
   t.f, t.k, t.at, t.ff, t.fa, t.fo = nil, nil, now, now, t.a, at
   tally(t.q, 1)
   enter(id, t, QUEUED)

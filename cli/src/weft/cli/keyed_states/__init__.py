@@ -1,0 +1,1 @@
+"""`weft state ...`: the states that locks keep."""
