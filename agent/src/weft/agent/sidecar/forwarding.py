@@ -130,7 +130,7 @@ def _outgoing(context: Any) -> metadata.Pairs:
     return _with_ids((*own, *task, *state))
 
 
-async def _take_state(context: HandlerContext) -> None:
+async def _take_state(context: Any) -> None:
     """Take what the app has made of its state. What cannot be kept fails the call."""
     try:
         take_change(context)
