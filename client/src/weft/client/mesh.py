@@ -132,7 +132,6 @@ class Mesh:
         self._tls, self._token = chosen(tls), token_source(token)
         # With a pin, there is none before the first use.
         self._known_route = None if self._tls is not None and self._tls.pin else self._make_route()
-        # For messages.
         self.target: str = ",".join(self._targets)
         # The target for gRPC, with names resolved. Empty until the first use.
         self._dialled = ""
