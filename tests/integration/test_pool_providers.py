@@ -3,6 +3,7 @@ interfaces."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -36,6 +37,26 @@ async def test_processes() -> None:
         await check_provider(
             provider, template, lambda _, listed: os.kill(int(listed.handle), signal.SIGKILL)
         )
+
+
+@pytest.mark.slow
+async def test_a_keeper_that_stood_still_does_not_take_that_for_silence() -> None:
+    with machine() as here:
+        provider = ProcessProvider(ProviderSetting(MESH, folder=str(here.folder), alone_s=1.0))
+        template = PoolTemplate(provider="process", command=SLEEPS)
+        await provider.start(MemberSpec("p-one", "p", template, {"WEFT_TARGET": "127.0.0.1:1"}))
+        (keeper,) = here.keepers()
+        os.kill(keeper, signal.SIGSTOP)
+        asked = asyncio.create_task(provider.list())
+        await asyncio.sleep(3.0)
+        assert not asked.done()
+        os.kill(keeper, signal.SIGCONT)
+        assert (await asked)["p-one"].running
+        await asyncio.sleep(0.5)
+        assert (await provider.list())["p-one"].running
+        # Without a question it ends them all the same.
+        await here.wait_empty()
+        await provider.close()
 
 
 async def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:

@@ -44,10 +44,13 @@ class PooledMachine:
         meshes = [path.stem for path in self.folder.glob("*.lock")]
         return {pid: member for mesh in meshes for pid, member, _ in marked(mesh)}
 
-    def kill_keepers(self) -> None:
+    def signal_keepers(self, number: signal.Signals) -> None:
         for pid in self.keepers():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
+
+    def kill_keepers(self) -> None:
+        self.signal_keepers(signal.SIGKILL)
 
     async def wait_empty(self, timeout_s: float = 10.0) -> None:
         await until(lambda: not self.members(), "no process of a pool is left", timeout_s=timeout_s)

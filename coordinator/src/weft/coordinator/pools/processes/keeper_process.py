@@ -31,6 +31,8 @@ MAX_MEMBERS = 2000
 # Without members and without a coordinator, it ends so soon.
 IDLE_S = 5.0
 _TICK_S = 0.1
+# A tick that is later than this: this process stood still.
+_STOOD_STILL_S = 1.0
 _LOGS_S = 5.0
 _GRACE_ALONE_S = 30.0
 
@@ -189,8 +191,14 @@ class Keeper:
         self._asked_at = -1e9
 
     async def _tick_for_ever(self) -> None:
+        ticked_at = time.monotonic()
         while True:
-            self._tick(time.monotonic())
+            now = time.monotonic()
+            if (stood_still_s := now - ticked_at - _TICK_S) > _STOOD_STILL_S:
+                # What coordinators asked meanwhile is not read yet.
+                self._asked_at += stood_still_s
+            ticked_at = now
+            self._tick(now)
             await asyncio.sleep(_TICK_S)
 
     def _tick(self, now: float) -> None:
