@@ -97,6 +97,21 @@ async def healed(mesh: Mesh, machine: PooledMachine, name: str) -> Pool:
 @soak
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+async def test_a_pool_of_fifty_stands_within_fifteen_seconds(tmp_path: Path) -> None:
+    async with pooled(tmp_path) as (machine, (own,)), connect(own.target) as mesh:
+        began_at = time.monotonic()
+        await mesh.pools.create(POOL, PROBE, size=50)
+        await stands(mesh, POOL, 50, within_s=60)
+        took_s = time.monotonic() - began_at
+        print(f"50 members stood after {took_s:.1f} s")
+        await mesh.pools.delete(POOL)
+        await machine.wait_empty(30)
+        assert took_s < 3 * HEALS_S
+
+
+@soak
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("store", ["embedded", "redis"])
 async def test_pools_heal_and_leave_nothing(tmp_path: Path, store: str, seed: int) -> None:
