@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.command import weft
 from tests.support.lightweight import LightAgent
 from tests.support.mesh import MeshHarness
 from weft.client import Mesh, connect
@@ -67,6 +68,10 @@ async def test_a_spent_budget_fires_and_nothing_does_while_nobody_listens(mesh: 
             fired = await until(heard, AlertFired, BUDGET)
             assert (fired.alert.subject, fired.alert.text) == ("few", "1 of 1 attempts are used")
             assert fired.alert.fire_time.seconds > 0
+        # Its type is known to commands, though no agent and no service has it.
+        listed = await weft("events", "list", "weft.v1.AlertFired", target=mesh.target)
+        assert listed.status == 0, listed
+        assert "BUDGET_SPENT few" in listed.out
 
 
 @pytest.mark.slow

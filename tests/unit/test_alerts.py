@@ -27,7 +27,7 @@ from weft.v1 import fleet_pb2, lifecycle_pb2, pool_pb2, usage_pb2
 
 NOBODY, BUSY = fleet_pb2.WAIT_REASON_NO_AGENT, fleet_pb2.WAIT_REASON_AGENTS_BUSY
 WRONG = Condition(BUDGET_SPENT, "b", "10 of 10 tokens are used")
-WAITS = Condition(NO_AGENT, "a/B", "1 tasks wait for an agent")
+WAITS = Condition(NO_AGENT, "a/B", "1 task waits for an agent")
 
 
 def told(events: list[LifecycleEvent]) -> list[str]:

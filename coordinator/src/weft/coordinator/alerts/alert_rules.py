@@ -66,7 +66,8 @@ def of_queues(queues: Iterable[WaitingQueue], old_s: float) -> Iterator[Conditio
         subject = f"{queue.key.method} [{required}]" if required else queue.key.method
         subject = subject[:_MAX_SUBJECT_CHARS]
         if queue.reason == fleet_pb2.WAIT_REASON_NO_AGENT:
-            text = f"{queue.queued} tasks wait for {queue.waits_for}"
+            tasks = "1 task waits" if queue.queued == 1 else f"{queue.queued} tasks wait"
+            text = f"{tasks} for {queue.waits_for}"
             yield Condition(NO_AGENT, subject, text[:_MAX_TEXT_CHARS])
         elif queue.oldest_s > old_s:
             text = f"the oldest of {queue.queued} tasks has waited for {queue.oldest_s:.0f} s, for {queue.waits_for}"

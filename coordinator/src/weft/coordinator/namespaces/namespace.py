@@ -30,6 +30,7 @@ from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
 from weft.coordinator.dispatch.unserved_queues import UnservedQueues
 from weft.coordinator.dispatch.wait_spans import WaitSpans
+from weft.coordinator.events.event_types import OWN_FILES
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.discovery_service import DiscoveryService
 from weft.coordinator.fleet.fleet_sync import FleetSync
@@ -282,7 +283,7 @@ class Namespace(StoreEvents, SessionEvents):
             tasks, self._store, subscriptions, self._contracts, self._direct, settings, self._tracer
         )
         shown = [*filter(None, OWN_SERVICES), health.SERVICE]
-        Reflection(self._contracts, shown).serve_on(routes)
+        Reflection(self._contracts, shown, OWN_FILES).serve_on(routes)
         health.HealthLists(self._health).serve_on(routes)
         routes.others = audited.hosted(timing.timed(calls))
         counted = self._store, self._register, self._sessions, subscriptions, submissions

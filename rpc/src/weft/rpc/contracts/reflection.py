@@ -57,12 +57,13 @@ class Reflection:
     Args:
         hosted: the hosted services.
         own: full names of the server's own services. Their generated code must be imported.
+        files: names of further files of its own, such as those of messages that no service names. Theirs too.
     """
 
-    def __init__(self, hosted: HostedServices, own: Sequence[str]) -> None:
+    def __init__(self, hosted: HostedServices, own: Sequence[str], files: Iterable[str] = ()) -> None:
         self._hosted = hosted
         self._own = (*own, *_SERVICES)
-        self._own_pool = _pool_of(own)
+        self._own_pool = _pool_of(own, files)
         # The two services have the same messages on the wire.
         self._handler = grpc.stream_stream_rpc_method_handler(
             self._answer_stream,
@@ -189,10 +190,11 @@ def _error(code: grpc.StatusCode, message: str) -> pb.ServerReflectionResponse:
     return pb.ServerReflectionResponse(error_response=response)
 
 
-def _pool_of(own: Sequence[str]) -> DescriptorPool:
-    """A pool with the files of the server's own services, and no others that this process has imported."""
+def _pool_of(own: Sequence[str], further: Iterable[str]) -> DescriptorPool:
+    """A pool with the files of the server's own services, some further ones, and no others that this process has imported."""
     known = descriptor_pool.Default()
     files = [known.FindServiceByName(name).file for name in own]
+    files += [known.FindFileByName(name) for name in further]
     # The standard error details too: generic clients look them up to print them.
     files += [known.FindFileByName(each.DESCRIPTOR.name) for each in (pb, error_details_pb2)]
     imported = FileDescriptorSet.FromString(descriptors.file_descriptor_set(files))
