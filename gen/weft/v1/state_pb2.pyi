@@ -1,9 +1,12 @@
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import access_pb2 as _access_pb2
+from weft.v1 import event_pb2 as _event_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
 from weft.v1 import options_pb2 as _options_pb2
+from weft.v1 import pool_pb2 as _pool_pb2
 from weft.v1 import schedule_pb2 as _schedule_pb2
 from weft.v1 import task_pb2 as _task_pb2
+from weft.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -21,20 +24,30 @@ class StateKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STATE_KIND_AGENT: _ClassVar[StateKind]
     STATE_KIND_SCHEDULE: _ClassVar[StateKind]
     STATE_KIND_TASK: _ClassVar[StateKind]
+    STATE_KIND_POOL: _ClassVar[StateKind]
+    STATE_KIND_SUBSCRIPTION: _ClassVar[StateKind]
+    STATE_KIND_EVENT: _ClassVar[StateKind]
+    STATE_KIND_BUDGET: _ClassVar[StateKind]
 STATE_KIND_UNSPECIFIED: StateKind
 STATE_KIND_CONTRACT: StateKind
 STATE_KIND_METHOD: StateKind
 STATE_KIND_AGENT: StateKind
 STATE_KIND_SCHEDULE: StateKind
 STATE_KIND_TASK: StateKind
+STATE_KIND_POOL: StateKind
+STATE_KIND_SUBSCRIPTION: StateKind
+STATE_KIND_EVENT: StateKind
+STATE_KIND_BUDGET: StateKind
 
 class ExportStateRequest(_message.Message):
-    __slots__ = ("kinds", "running")
+    __slots__ = ("kinds", "running", "events")
     KINDS_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     kinds: _containers.RepeatedScalarFieldContainer[StateKind]
     running: bool
-    def __init__(self, kinds: _Optional[_Iterable[_Union[StateKind, str]]] = ..., running: bool = ...) -> None: ...
+    events: bool
+    def __init__(self, kinds: _Optional[_Iterable[_Union[StateKind, str]]] = ..., running: bool = ..., events: bool = ...) -> None: ...
 
 class ExportStateResponse(_message.Message):
     __slots__ = ("records",)
@@ -57,7 +70,7 @@ class ImportStateResponse(_message.Message):
     def __init__(self, counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[StateProblem, _Mapping]]] = ...) -> None: ...
 
 class StateRecord(_message.Message):
-    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end")
+    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end", "pool", "subscription", "event", "budget")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +78,10 @@ class StateRecord(_message.Message):
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     header: StateHeader
     contract: StateContract
     method: StateMethod
@@ -72,17 +89,23 @@ class StateRecord(_message.Message):
     schedule: _schedule_pb2.Schedule
     task: StateTask
     end: StateEnd
-    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ...) -> None: ...
+    pool: _pool_pb2.Pool
+    subscription: _event_pb2.Subscription
+    event: _event_pb2.Event
+    budget: _usage_pb2.Budget
+    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ..., pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., subscription: _Optional[_Union[_event_pb2.Subscription, _Mapping]] = ..., event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ..., budget: _Optional[_Union[_usage_pb2.Budget, _Mapping]] = ...) -> None: ...
 
 class StateHeader(_message.Message):
-    __slots__ = ("format", "time", "weft_version")
+    __slots__ = ("format", "time", "weft_version", "mesh_id")
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     WEFT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MESH_ID_FIELD_NUMBER: _ClassVar[int]
     format: int
     time: _timestamp_pb2.Timestamp
     weft_version: str
-    def __init__(self, format: _Optional[int] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., weft_version: _Optional[str] = ...) -> None: ...
+    mesh_id: str
+    def __init__(self, format: _Optional[int] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., weft_version: _Optional[str] = ..., mesh_id: _Optional[str] = ...) -> None: ...
 
 class StateContract(_message.Message):
     __slots__ = ("file_descriptor_set", "methods")
@@ -121,12 +144,24 @@ class StateTask(_message.Message):
     def __init__(self, task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., outcome: _Optional[bytes] = ...) -> None: ...
 
 class StateEnd(_message.Message):
-    __slots__ = ("counts", "running_left_out")
+    __slots__ = ("counts", "running_left_out", "events_left_out")
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     RUNNING_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     counts: _containers.RepeatedCompositeFieldContainer[StateCount]
     running_left_out: int
-    def __init__(self, counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., running_left_out: _Optional[int] = ...) -> None: ...
+    events_left_out: int
+    def __init__(self, counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., running_left_out: _Optional[int] = ..., events_left_out: _Optional[int] = ...) -> None: ...
+
+class StateImportedEvents(_message.Message):
+    __slots__ = ("first_sequence", "first_stored", "last_sequence")
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STORED_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    first_sequence: int
+    first_stored: int
+    last_sequence: int
+    def __init__(self, first_sequence: _Optional[int] = ..., first_stored: _Optional[int] = ..., last_sequence: _Optional[int] = ...) -> None: ...
 
 class StateCount(_message.Message):
     __slots__ = ("kind", "records", "existed", "refused")

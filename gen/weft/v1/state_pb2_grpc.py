@@ -69,8 +69,10 @@ class StateServiceServicer(object):
     def ImportState(self, request_iterator, context):
         """Takes in records. The first one is a header.
 
-        Guarantee: what the answer counts as imported is durable. May be repeated within 24 h: what is there already stays as it is. A record that cannot be taken does not stop the import: the answer says
-        which, and why. A stream that breaks has imported some of its records.
+        Guarantee: what the answer counts as imported is durable. May be repeated within 24 h: what is there already stays as it is. Events are
+        imported at least once: an import that breaks and is repeated may store its last 1000 events again. A record that cannot be taken
+        does not stop the import: the answer says which, and why; also one of a kind that this coordinator does not know
+        (STATE_KIND_UNSPECIFIED). A stream that breaks has imported some of its records.
         Errors: INVALID_ARGUMENT (INVALID_FIELD: there is no header, or its format is not known).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

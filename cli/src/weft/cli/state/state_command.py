@@ -15,11 +15,14 @@ from weft.cli.terminal.tables import Column, print_rows
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    from weft.cli.state.state_file import StateFile
+    from weft.cli.state.state_file import StateFile, Unknown
     from weft.client import Mesh
     from weft.v1 import state_pb2
 
-KINDS = ("contract", "method", "agent", "schedule", "task")
+KINDS = (
+    *("contract", "method", "agent", "schedule", "pool", "budget"),
+    *("task", "event", "subscription"),
+)
 # Of one message of an import.
 _BATCH_RECORDS, _BATCH_BYTES = 256, 1024 * 1024
 _EXPORTED = (Column("kind"), Column("records", right=True))
@@ -34,7 +37,11 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="One JSON record a lin
 Source = Annotated[str, typer.Argument(metavar="FILE", help="A file of weft export; - is standard input.")]
 
 
-@examples("weft export mesh.jsonl", "weft export mesh.jsonl --running", "weft export - --kind schedule")
+@examples(
+    "weft export mesh.jsonl",
+    "weft export mesh.jsonl --running --events",
+    "weft export - --kind schedule",
+)
 def export_state(
     file: File,
     kinds: Annotated[
@@ -45,20 +52,25 @@ def export_state(
         bool,
         typer.Option("--running", help="Export running tasks, too: where they are imported they run anew."),
     ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Export kept events, too: subscriptions go on where they were.")
+    ] = False,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Write the state of a mesh to a new file: contracts, limits, pauses, schedules, queued and failed tasks.
+    """Write the state of a mesh to a new file: contracts, limits, pauses, schedules, pools, budgets, subscriptions, queued and failed tasks.
 
-    The file has the tasks' payloads, and is for this user alone. Pause the methods or stop the agents first: an export is no snapshot.
+    The file has the tasks' payloads and the pools' variables, and is for this user alone. Pause the methods or stop the agents first: an export is no snapshot.
     """
     from weft.cli.process.command_runner import run
     from weft.cli.state.state_file import STDIO, StateFile
 
     wanted = [_kind(name) for name in kinds or ()]
+    if events and kinds:
+        wanted.append(_kind("event"))
     out = StateFile(file)
     try:
-        end = run(target, lambda mesh: _export(mesh, out, wanted, running=running))
+        end = run(target, lambda mesh: _export(mesh, out, wanted, running=running, events=events))
         out.finish()
     finally:
         out.drop()
@@ -73,6 +85,10 @@ def export_state(
         remark(
             f"{end.running_left_out} running tasks were left out: export when they have ended, or add --running"
         )
+    if end.events_left_out:
+        remark(
+            f"{end.events_left_out} events that subscriptions have not given yet were left out: export when they have, or add --events"
+        )
 
 
 @examples(
@@ -85,6 +101,12 @@ def import_state(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only read the file, and say what it has.")
     ] = False,
+    skip_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unknown", help="Leave out records, and fields of records, that only a newer weft knows."
+        ),
+    ] = False,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -92,14 +114,18 @@ def import_state(
 
     Tasks get new ids, and keep their request ids; one without is found by `--request-id import:ID`, with its id of before.
     """
-    from weft.cli.state.state_file import records_of
+    from weft.cli.state.state_file import Unknown, check_kinds, records_of
 
+    unknown = Unknown(skip=skip_unknown or dry_run)
     if dry_run:
-        _tell_contents(records_of(file), as_json=as_json)
+        _tell_contents(records_of(file, unknown), as_json=as_json)
+        _tell_unknown(unknown)
         return
     from weft.cli.process.command_runner import run
 
-    records = records_of(file)
+    if not skip_unknown:
+        check_kinds(file)
+    records = records_of(file, unknown)
     # A file that cannot be read is told before a coordinator that cannot be reached.
     first = next(records, None)
     answer = run(target, lambda mesh: _import(mesh, first, records))
@@ -113,8 +139,18 @@ def import_state(
         print_rows(_IMPORTED, rows, "the file has no records to import")
         for problem in answer.problems:
             remark(f"{_name(problem.kind)} {problem.name}: {problem.reason}")
+    _tell_unknown(unknown)
     if any(each.refused for each in answer.counts):
         raise typer.Exit(1)
+
+
+def _tell_unknown(unknown: Unknown) -> None:
+    for kind, count in sorted(unknown.kinds.items()):
+        remark(f"{count} records left out that this version of weft does not know: {kind}")
+    if unknown.partly:
+        remark(
+            f"{unknown.partly} records have fields that this version of weft does not know: they are left out"
+        )
 
 
 def _kind(name: str) -> int:
@@ -130,15 +166,19 @@ def _kind(name: str) -> int:
 def _name(kind: int) -> str:
     from weft.v1 import state_pb2
 
+    if kind == state_pb2.STATE_KIND_UNSPECIFIED:
+        return "unknown"
     return state_pb2.StateKind.Name(kind).removeprefix("STATE_KIND_").lower()
 
 
-async def _export(mesh: Mesh, out: StateFile, kinds: Iterable[int], *, running: bool) -> state_pb2.StateEnd:
+async def _export(
+    mesh: Mesh, out: StateFile, kinds: Iterable[int], *, running: bool, events: bool
+) -> state_pb2.StateEnd:
     from weft.cli.terminal.failure import Failure
     from weft.v1 import state_pb2
     from weft.v1.state_pb2_grpc import StateServiceStub
 
-    request = state_pb2.ExportStateRequest(kinds=kinds, running=running)  # type: ignore[arg-type]
+    request = state_pb2.ExportStateRequest(kinds=kinds, running=running, events=events)  # type: ignore[arg-type]
     written = 0
     end: state_pb2.StateEnd | None = None
     async with progress_line(lambda: ProgressState(written, None, ("records",))):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +19,9 @@ from weft.v1 import state_pb2
 STDIO = "-"
 # A payload of 4 MiB takes 6 MB.
 MAX_LINE_BYTES = 64 * 1024 * 1024
+# The beginning of a record: its kind.
+_KIND = re.compile(rb'\s*\{\s*"([A-Za-z][A-Za-z0-9]{0,63})"\s*:\s*\{')
+_KNOWN = frozenset(field.json_name for field in state_pb2.StateRecord.DESCRIPTOR.fields)
 
 
 class StateFile:
@@ -71,13 +76,56 @@ class StateFile:
             self._part.unlink(missing_ok=True)
 
 
-def records_of(path: str) -> Iterator[state_pb2.StateRecord]:
+class Unknown:
+    """Records of a file that this version does not know, in whole or in part: a newer weft has made them."""
+
+    def __init__(self, *, skip: bool) -> None:
+        # Leave them out; else they are refused.
+        self.skip = skip
+        # Left out, by what JSON calls their kind.
+        self.kinds: Counter[str] = Counter()
+        # Taken without some of their fields.
+        self.partly = 0
+
+
+def check_kinds(path: str) -> None:
+    """Refuse a file with records of unknown kinds, before any record is imported. Standard input cannot be read twice.
+
+    Raises:
+        Failure: the file cannot be read, or has such records: how many of each kind.
+    """
+    if path == STDIO:
+        return
+    unknown = Unknown(skip=True)
+    for _ in records_of(path, unknown, whole=False):
+        pass
+    if unknown.kinds:
+        raise _newer(path, unknown.kinds)
+
+
+def _newer(path: str, kinds: Mapping[str, int]) -> Failure:
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return Failure(
+        f"{path} has records that this version of weft does not know: {told}",
+        "import it with the version that has made it, or a newer one; --skip-unknown leaves them out",
+        status=2,
+    )
+
+
+def records_of(
+    path: str, unknown: Unknown | None = None, *, whole: bool = True
+) -> Iterator[state_pb2.StateRecord]:
     """The records of a file, from its header on.
+
+    Args:
+        unknown: what to do with records that are not known. None: they are refused.
+        whole: false: look at the kinds of records alone. Known ones are empty.
 
     Raises:
         Failure: it cannot be read, a line is no record, or there is no end.
     """
     number, ended = 0, False
+    unknown = unknown or Unknown(skip=False)
     with contextlib.ExitStack() as stack:
         try:
             file: IO[bytes] = (
@@ -89,9 +137,18 @@ def records_of(path: str) -> Iterator[state_pb2.StateRecord]:
             number += 1
             if not line.strip():
                 continue
-            record = _record(line, path, number)
-            ended = record.HasField("end")
-            yield record
+            kind = _unknown_kind(line)
+            if kind and number > 1:
+                if not unknown.skip:
+                    raise _newer(path, {kind: 1})
+                unknown.kinds[kind] += 1
+                ended = False
+            elif whole:
+                record = _record(line, path, number, unknown)
+                ended = record.HasField("end")
+                yield record
+            else:
+                ended = True
     if not ended:
         raise Failure(f"{path} has no end: the export was cut; export again", status=2)
 
@@ -106,9 +163,23 @@ def _read_line(file: IO[bytes], path: str) -> bytes:
     return line
 
 
-def _record(line: bytes, path: str, number: int) -> state_pb2.StateRecord:
+def _unknown_kind(line: bytes) -> str:
+    """What a record's kind is called, if it looks like a record of another version. Empty: it is to be parsed."""
+    found = _KIND.match(line)
+    return "" if found is None or found[1].decode() in _KNOWN else found[1].decode()
+
+
+def _record(line: bytes, path: str, number: int, unknown: Unknown) -> state_pb2.StateRecord:
     try:
-        record = json_format.Parse(line, state_pb2.StateRecord(), max_recursion_depth=50)
+        try:
+            record = json_format.Parse(line, state_pb2.StateRecord(), max_recursion_depth=50)
+        except json_format.ParseError:
+            if not unknown.skip:
+                raise
+            record = json_format.Parse(
+                line, state_pb2.StateRecord(), ignore_unknown_fields=True, max_recursion_depth=50
+            )
+            unknown.partly += 1
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise Failure(f"{path}, line {number} is no record of an export: {reason}", status=2) from None

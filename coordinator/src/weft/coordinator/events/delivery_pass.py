@@ -54,6 +54,8 @@ class _Delivery:
     behind: bool = True
     # Not before this time, by the store's clock.
     wait_until: float = 0.0
+    # The changes of contracts at which it could not go on. None: it can.
+    stuck_at: int | None = None
     # Made for these contracts.
     filters: tuple[int, EventFilter | None] = field(default=(-1, None))
 
@@ -110,12 +112,19 @@ class DeliveryPass:
             if not delivery.behind:
                 continue
             now = self._store.now()
-            if delivery.wait_until <= now:
+            if delivery.wait_until <= now or self._may_go_on(delivery):
                 await self._deliver(delivery, now)
             if delivery.behind:
                 at = max(delivery.wait_until, now)
                 next_at = at if next_at is None else min(at, next_at)
         return next_at
+
+    def contracts_changed(self) -> bool:
+        """Whether one is stuck since before the contracts have changed: its method may be known now."""
+        return any(map(self._may_go_on, self._deliveries.values()))
+
+    def _may_go_on(self, delivery: _Delivery) -> bool:
+        return delivery.stuck_at not in (None, self._types.changes)
 
     async def _load(self) -> None:
         self._stale = False
@@ -158,7 +167,7 @@ class DeliveryPass:
         page = await self._store.read_events(delivery.subscription.spec.topic, state.cursor, limit=PORTION)
         if not page.rows and page.last >= state.cursor:
             return
-        delivery.behind = True
+        delivery.behind, delivery.stuck_at = True, None
         after = event_pb2.SubscriptionState()
         after.CopyFrom(state)
         try:
@@ -167,6 +176,7 @@ class DeliveryPass:
         except WeftError as error:
             passing = isinstance(error, RetryLater)
             delivery.wait_until = now + (RETRY_S if passing else STUCK_S)
+            delivery.stuck_at = None if passing else self._types.changes
             if passing or after.error == error.message[:MAX_ERROR_CHARS]:
                 return
             log.warning("subscription.stuck", subscription=delivery.subscription.name, error=error.message)

@@ -80,6 +80,8 @@ class EventPart(MeshPart):
     async def keep_house(self, now_s: float) -> None:
         await self._retention.run_once(now_s)
         await self._declared.run_once()
+        if self._delivery.contracts_changed():
+            self._passes.changed()
 
     async def methods(self) -> set[str]:
         found = await self._table.all()

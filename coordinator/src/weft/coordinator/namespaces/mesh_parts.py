@@ -79,7 +79,7 @@ def made_parts(
     hooks = HookPart(store, state.contracts, submissions, settings, edge, makers, name)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home, lifecycle.publish)
-    state_part = StatePart(state, settings.stalled_stream_s)
+    state_part = StatePart(state, pools.creation, usage.keeper, edge, settings.stalled_stream_s)
     keyed_states = KeyedStatePart(store, settings.max_state_bytes, edge)
     parts = (
         logs,

@@ -14,6 +14,7 @@ from weft.coordinator.identity.identity import Identity
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.pools.member_start import MemberJoin, MemberStart, own_target, tls_variables
 from weft.coordinator.pools.pool_codec import KIND
+from weft.coordinator.pools.pool_creation import PoolCreation
 from weft.coordinator.pools.pool_driver import FleetAccess, PoolDriver
 from weft.coordinator.pools.pool_news import PoolNews, Publish
 from weft.coordinator.pools.pool_plan import Load, SeenAgent
@@ -90,8 +91,14 @@ class PoolPart(MeshPart):
                     home.coordinator_id,
                     alone=not store.shared,
                 )
+        # Makes pools, also imported ones.
+        self.creation = PoolCreation(table, known)
         self._service = FleetService(
-            table, known, lambda: {name: each.problem for name, each in self._drivers.items()}, identity.edge
+            table,
+            self.creation,
+            known,
+            lambda: {name: each.problem for name, each in self._drivers.items()},
+            identity.edge,
         )
 
     def add_to(self, server: Any) -> None:

@@ -12,11 +12,11 @@ from weft.coordinator import guard
 from weft.coordinator.pools.pool_codec import (
     check_autoscale,
     check_pool_name,
-    check_pool_spec,
     check_size,
     check_template,
     without_secrets,
 )
+from weft.coordinator.pools.pool_creation import PoolCreation
 from weft.coordinator.pools.pool_table import PoolTable
 from weft.coordinator.pools.provider import FreezingProvider
 from weft.coordinator.pools.provider_catalogue import KnownProvider
@@ -44,17 +44,20 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
     def __init__(
         self,
         table: PoolTable,
+        creation: PoolCreation,
         providers: Mapping[str, KnownProvider],
         problems: Callable[[], Mapping[str, str]],
         edge: Edge,
     ) -> None:
-        self._table, self._providers, self._problems, self._edge = table, providers, problems, edge
+        self._table, self._creation = table, creation
+        self._providers, self._problems, self._edge = providers, problems, edge
 
     @guard.unary
     async def CreatePool(
         self, request: pool_pb2.CreatePoolRequest, context: Context
     ) -> pool_pb2.CreatePoolResponse:
-        pool, existed = await self._create(request.name, request.spec, context)
+        by = self._edge.caller(context).subject
+        pool, existed = await self._creation.create(request.name, request.spec, by)
         return pool_pb2.CreatePoolResponse(pool=pool, existed=existed)
 
     @guard.unary
@@ -69,48 +72,9 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             idle_stop=request.idle_stop if request.HasField("idle_stop") else None,
         )
         name = request.name or f"launched-{secrets.token_hex(4)}"
-        pool, existed = await self._create(name, spec, context)
+        by = self._edge.caller(context).subject
+        pool, existed = await self._creation.create(name, spec, by)
         return pool_pb2.LaunchAgentsResponse(pool=pool, existed=existed)
-
-    async def _create(
-        self, name: str, spec: pool_pb2.PoolSpec, context: Context
-    ) -> tuple[pool_pb2.Pool, bool]:
-        check_pool_name(name)
-        check_pool_spec(spec)
-        self._check_provider(spec.template)
-        now = self._table.now()
-        pool = pool_pb2.Pool(
-            name=name,
-            spec=spec,
-            uid=secrets.token_hex(8),
-            create_time=timestamp(now),
-            update_time=timestamp(now),
-            version=1,
-            last_version=1,
-            scaled=max(spec.autoscale.min, min(spec.autoscale.max, spec.size)),
-            state=pool_pb2.POOL_STATE_CHANGING,
-        )
-        pool.wanted = wanted_size(pool)
-        known = await self._table.create(pool, self._edge.caller(context).subject)
-        if known is None:
-            return pool, False
-        if known.spec != spec or known.deleting:
-            raise refusals.pool_exists(name)
-        return known, True
-
-    def _check_provider(self, template: pool_pb2.PoolTemplate) -> None:
-        """
-        Raises:
-            FailedPrecondition: POOL_PROVIDER_UNKNOWN.
-            InvalidArgument: the provider cannot start such a template.
-        """
-        allowed = ", ".join(self._providers)
-        known = self._providers.get(template.provider)
-        if known is None:
-            raise refusals.pool_provider_unknown(template.provider, allowed)
-        if known.provider is None:
-            raise refusals.pool_provider_unknown(template.provider, allowed, known.problem)
-        known.provider.check(template)
 
     @guard.unary
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:
@@ -182,7 +146,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
             FailedPrecondition: POOL_CANNOT_FREEZE, POOL_PROVIDER_UNKNOWN.
         """
         name = pool.spec.template.provider
-        self._check_provider(pool.spec.template)
+        self._creation.check_provider(pool.spec.template)
         if not isinstance(self._providers[name].provider, FreezingProvider):
             raise refusals.pool_cannot_freeze(pool.name, name)
 
@@ -222,7 +186,7 @@ class FleetService(pool_pb2_grpc.FleetServiceServicer):
         given = request.template if request.HasField("template") else None
         if given is not None:
             check_template(given, "template")
-            self._check_provider(given)
+            self._creation.check_provider(given)
 
         def update(pool: pool_pb2.Pool) -> bool:
             if pool.spec.ephemeral:

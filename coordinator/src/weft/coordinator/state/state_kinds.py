@@ -12,8 +12,14 @@ KINDS = {
     "method": state_pb2.STATE_KIND_METHOD,
     "agent": state_pb2.STATE_KIND_AGENT,
     "schedule": state_pb2.STATE_KIND_SCHEDULE,
+    "pool": state_pb2.STATE_KIND_POOL,
+    "budget": state_pb2.STATE_KIND_BUDGET,
     "task": state_pb2.STATE_KIND_TASK,
+    "event": state_pb2.STATE_KIND_EVENT,
+    "subscription": state_pb2.STATE_KIND_SUBSCRIPTION,
 }
+# Of records that a newer weft has made.
+UNKNOWN = ""
 FORMAT = 1
 
 
@@ -23,18 +29,21 @@ def name_of(record: state_pb2.StateRecord) -> str:
     if kind == "contract":
         methods = record.contract.methods
         return f"{methods[0]} and {len(methods) - 1} more" if len(methods) > 1 else "".join(methods)
-    if kind in {"method", "schedule"}:
-        return str(getattr(record, kind).name)
     if kind == "task":
         return record.task.task.id
-    return record.agent.id if kind == "agent" else ""
+    if kind == "event":
+        return f"{record.event.topic} {record.event.sequence}"
+    if kind == "agent":
+        return record.agent.id
+    return str(getattr(record, kind).name) if kind in KINDS else ""
 
 
 class StateCounts:
     """How many records of each kind were exported or imported, were there already, or could not be taken."""
 
     def __init__(self) -> None:
-        self._counts = {field: state_pb2.StateCount(kind=kind) for field, kind in KINDS.items()}
+        kinds = {**KINDS, UNKNOWN: state_pb2.STATE_KIND_UNSPECIFIED}
+        self._counts = {field: state_pb2.StateCount(kind=kind) for field, kind in kinds.items()}
 
     def done(self, field: str) -> None:
         self._counts[field].records += 1
@@ -42,8 +51,10 @@ class StateCounts:
     def existed(self, field: str) -> None:
         self._counts[field].existed += 1
 
-    def refused(self, field: str) -> None:
+    def refused(self, field: str) -> int:
+        """Count one that could not be taken; returns how many there were."""
         self._counts[field].refused += 1
+        return self._counts[field].refused
 
     def messages(self) -> Iterable[state_pb2.StateCount]:
         """Those of kinds of which there was any."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import NamedTuple
 
 from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.events.event_types import is_own
+from weft.coordinator.pools.pool_table import PoolTable, pool_of
 from weft.coordinator.schedules.schedule_table import ScheduleTable
+from weft.coordinator.state import event_copy, pool_copy, subscription_copy
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, StateCounts
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import State
+from weft.coordinator.usage.budget_table import BudgetTable
 from weft.rpc.process.version import VERSION
 from weft.rpc.times import timestamp
-from weft.v1 import fleet_pb2, options_pb2, state_pb2
+from weft.v1 import fleet_pb2, options_pb2, state_pb2, usage_pb2
 
 # Tasks are listed newest first, and exported oldest first: pages are noted on the way back, and read on the way forth. With their payloads
 # both times, which bound a page's size.
@@ -32,27 +36,48 @@ class _Stretch(NamedTuple):
 
 
 class StateReader:
-    """One export."""
+    """One export.
 
-    def __init__(self, store: Store, contracts: Contracts, request: state_pb2.ExportStateRequest) -> None:
+    Args:
+        budgets: those in force, with what was spent of them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        contracts: Contracts,
+        budgets: Callable[[], Mapping[str, usage_pb2.Budget]],
+        request: state_pb2.ExportStateRequest,
+    ) -> None:
         self._store = store
         self._contracts = contracts
-        self._kinds = {field for field, kind in KINDS.items() if not request.kinds or kind in request.kinds}
+        self._known_budgets = budgets
+        asked = set(request.kinds or KINDS.values())
+        if not (request.kinds or request.events):
+            asked.discard(state_pb2.STATE_KIND_EVENT)
+        self._kinds = {field for field, kind in KINDS.items() if kind in asked}
         self._running = request.running
+        self._events_left_out = 0
         self._counts = StateCounts()
 
     async def records(self) -> AsyncGenerator[state_pb2.StateRecord]:
         """All records, from header to end."""
         now = timestamp(self._store.now())
         yield state_pb2.StateRecord(
-            header=state_pb2.StateHeader(format=FORMAT, time=now, weft_version=VERSION)
+            header=state_pb2.StateHeader(
+                format=FORMAT, time=now, weft_version=VERSION, mesh_id=await event_copy.mesh_id(self._store)
+            )
         )
         sources = {
             "contract": self._contract_records,
             "method": self._methods,
             "agent": self._agents,
             "schedule": self._schedules,
+            "pool": self._pools,
+            "budget": self._budgets,
             "task": self._tasks,
+            "event": self._events,
+            "subscription": self._subscriptions,
         }
         for field, source in sources.items():
             if field not in self._kinds:
@@ -64,7 +89,11 @@ class StateReader:
         if "task" in self._kinds and not self._running:
             left_out = sum(depth.running for depth in (await self._store.depths()).values())
         yield state_pb2.StateRecord(
-            end=state_pb2.StateEnd(counts=self._counts.messages(), running_left_out=left_out)
+            end=state_pb2.StateEnd(
+                counts=self._counts.messages(),
+                running_left_out=left_out,
+                events_left_out=self._events_left_out,
+            )
         )
 
     async def _contract_records(self) -> AsyncIterator[state_pb2.StateRecord]:
@@ -80,7 +109,10 @@ class StateReader:
             )
 
     async def _methods(self) -> AsyncIterator[state_pb2.StateRecord]:
-        policies, paused = self._contracts.policies, set(await self._store.paused())
+        policies = self._contracts.policies
+        # What a budget has paused it resumes: the budget is imported, and pauses them again.
+        by_budgets = {name for each in await self._budget_rows() for name in each.paused_methods}
+        paused = set(await self._store.paused()) - by_budgets
         overrides: Mapping[str, options_pb2.TaskPolicy] = policies.overrides
         limits: Mapping[str, options_pb2.TaskPolicy] = policies.limits
         for name in sorted(paused | overrides.keys() | limits.keys()):
@@ -112,6 +144,34 @@ class StateReader:
                 yield state_pb2.StateRecord(schedule=schedule)
             if not cursor:
                 return
+
+    async def _pools(self) -> AsyncIterator[state_pb2.StateRecord]:
+        for row in await PoolTable(self._store).rows():
+            pool = pool_of(row)
+            if pool_copy.is_exported(pool):
+                yield state_pb2.StateRecord(pool=pool_copy.copy_of(pool))
+
+    async def _budget_rows(self) -> list[usage_pb2.Budget]:
+        return await BudgetTable(self._store, self._contracts).all()
+
+    async def _budgets(self) -> AsyncIterator[state_pb2.StateRecord]:
+        spent = {name: budget.spent for name, budget in self._known_budgets().items()}
+        for budget in await self._budget_rows():
+            # The task of another one gets a new id.
+            if not budget.root_task_id:
+                budget.spent = spent.get(budget.name, 0.0)
+                del budget.paused_methods[:]
+                yield state_pb2.StateRecord(budget=budget)
+
+    async def _events(self) -> AsyncIterator[state_pb2.StateRecord]:
+        async for event in event_copy.exported(self._store):
+            yield state_pb2.StateRecord(event=event)
+
+    async def _subscriptions(self) -> AsyncIterator[state_pb2.StateRecord]:
+        async for subscription, unread in subscription_copy.exported(self._store):
+            if "event" not in self._kinds and not is_own(subscription.spec.topic):
+                self._events_left_out += unread
+            yield state_pb2.StateRecord(subscription=subscription)
 
     async def _tasks(self) -> AsyncIterator[state_pb2.StateRecord]:
         states = _UNFINISHED | {State.FAILED} | ({State.RUNNING} if self._running else set())

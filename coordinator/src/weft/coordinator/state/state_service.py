@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -12,13 +12,17 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator import guard
+from weft.coordinator.identity.makers import maker_of
+from weft.coordinator.pools.pool_creation import PoolCreation
 from weft.coordinator.state.state_kinds import KINDS
 from weft.coordinator.state.state_reader import StateReader
 from weft.coordinator.state.state_writer import MeshState, StateWriter
+from weft.coordinator.usage.usage_keeper import UsageKeeper
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
+from weft.rpc.identity.edge import Edge
 from weft.rpc.network.channel import BATCH_BYTES
-from weft.v1 import state_pb2, state_pb2_grpc
+from weft.v1 import security_pb2, state_pb2, state_pb2_grpc, usage_pb2
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -32,9 +36,16 @@ _DRAIN_S = 2.0
 class StateService(state_pb2_grpc.StateServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, mesh: MeshState, stalled_stream_s: float) -> None:
+    def __init__(
+        self,
+        mesh: MeshState,
+        pools: PoolCreation,
+        usage: UsageKeeper,
+        edge: Edge,
+        stalled_stream_s: float,
+    ) -> None:
         self.stalled_stream_s = stalled_stream_s
-        self._mesh = mesh
+        self._mesh, self._pools, self._usage, self._edge = mesh, pools, usage, edge
         self._running: set[asyncio.Timeout] = set()
         self._closed: WeftError | None = None
 
@@ -54,7 +65,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         if unknown := set(request.kinds) - set(KINDS.values()):
             raise refusals.invalid_field(f"kinds has {min(unknown)}, which is no kind", field="kinds")
         limit = self._begin()
-        reader = StateReader(self._mesh.store, self._mesh.contracts, request)
+        reader = StateReader(self._mesh.store, self._mesh.contracts, self._budgets, request)
         try:
             async with limit, aclosing(reader.records()) as records:
                 batch, size_bytes = state_pb2.ExportStateResponse(), 0
@@ -75,19 +86,19 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     async def ImportState(
         self,
         request_iterator: AsyncIterator[state_pb2.ImportStateRequest],
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> state_pb2.ImportStateResponse:
         try:
-            return await self._import(request_iterator)
+            return await self._import(request_iterator, maker_of(self._edge.caller(context)))
         except WeftError:
             await _drain(request_iterator)
             raise
 
     async def _import(
-        self, requests: AsyncIterator[state_pb2.ImportStateRequest]
+        self, requests: AsyncIterator[state_pb2.ImportStateRequest], maker: security_pb2.Maker | None
     ) -> state_pb2.ImportStateResponse:
         limit = self._begin()
-        writer = StateWriter(self._mesh)
+        writer = StateWriter(self._mesh, self._pools, self._usage, maker)
         try:
             async with limit:
                 async for request in guard.parsed(requests):
@@ -97,6 +108,10 @@ class StateService(state_pb2_grpc.StateServiceServicer):
             raise self._closed or refusals.internal("the import was ended") from None
         finally:
             self._running.discard(limit)
+
+    def _budgets(self) -> Mapping[str, usage_pb2.Budget]:
+        self._usage.settle()
+        return self._usage.book.budgets
 
     def _begin(self) -> asyncio.Timeout:
         if self._closed is not None:

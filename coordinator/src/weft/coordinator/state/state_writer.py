@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.events.event_types import EventTypes
 from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync
+from weft.coordinator.pools.pool_creation import PoolCreation
 from weft.coordinator.schedules.schedule_codec import tick_request
 from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.sessions.contract_admission import ContractAdmission
+from weft.coordinator.state import pool_copy
+from weft.coordinator.state.event_copy import EventImport
 from weft.coordinator.state.schedule_copy import copy_of
-from weft.coordinator.state.state_kinds import FORMAT, KINDS, StateCounts, name_of
+from weft.coordinator.state.state_kinds import FORMAT, KINDS, UNKNOWN, StateCounts, name_of
+from weft.coordinator.state.subscription_copy import SubscriptionImport, set_maker
 from weft.coordinator.state.task_copy import request_of
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import MAX_AGENT_ID
+from weft.coordinator.usage.budget_rules import checked
+from weft.coordinator.usage.usage_keeper import UsageKeeper
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, Unavailable, WeftError
 from weft.rpc.times import seconds
-from weft.v1 import fleet_pb2, options_pb2, state_pb2, task_pb2
+from weft.v1 import event_pb2, fleet_pb2, options_pb2, security_pb2, state_pb2, task_pb2
 
 MAX_PROBLEMS = 100
+_NEWER = (
+    "this coordinator does not know records of this kind: a newer weft has made them; import with that version, or leave them out"
+    " (weft import --skip-unknown)"
+)
 # Of the reason of one.
 _REASON_CHARS = 1000
 
@@ -45,10 +58,24 @@ class MeshState(NamedTuple):
 
 
 class StateWriter:
-    """One import. Its records come in the order of an export: tasks and schedules need their contracts."""
+    """One import. Its records come in the order of an export: tasks and schedules need their contracts, subscriptions their events.
 
-    def __init__(self, mesh: MeshState) -> None:
-        self._mesh = mesh
+    Args:
+        pools: makes pools.
+        usage: keeps budgets.
+        maker: who imports. None: the coordinator does not ask who calls.
+    """
+
+    def __init__(
+        self,
+        mesh: MeshState,
+        pools: PoolCreation,
+        usage: UsageKeeper,
+        maker: security_pb2.Maker | None,
+    ) -> None:
+        self._mesh, self._pools, self._usage, self._maker = mesh, pools, usage, maker
+        self._events = EventImport(mesh.store, EventTypes(mesh.contracts), self._told)
+        self._subscriptions = SubscriptionImport(mesh.store, mesh.contracts, self._events, maker)
         self._schedules = ScheduleTable(mesh.store)
         self._counts = StateCounts()
         self._problems: list[state_pb2.StateProblem] = []
@@ -60,6 +87,9 @@ class StateWriter:
             "method": self._take_method,
             "agent": self._take_agent,
             "schedule": self._take_schedule,
+            "pool": self._take_pool,
+            "budget": self._take_budget,
+            "subscription": self._take_subscription,
         }
 
     async def take(self, records: Sequence[state_pb2.StateRecord]) -> None:
@@ -69,19 +99,24 @@ class StateWriter:
             InvalidArgument: the first one is no header of a known format.
             Unavailable: the store cannot be written, or the coordinator is stopping.
         """
-        tasks: list[state_pb2.StateRecord] = []
-        for record in records:
-            kind = record.WhichOneof("record")
+        for kind, group in groupby(records, lambda record: record.WhichOneof("record")):
+            some = list(group)
             if not self._begun:
-                _check_header(record)
+                _check_header(some[0])
+                self._events.begin(some[0].header)
                 self._begun = True
             elif kind == "task":
-                tasks.append(record)
+                await self._settle_contracts()
+                await self._take_tasks(some)
+            elif kind == "event":
+                await self._settle_contracts()
+                await self._events.take([record.event for record in some])
             elif kind in KINDS:
-                await self._take(kind, record)
-        if tasks:
-            await self._settle_contracts()
-            await self._take_tasks(tasks)
+                for record in some:
+                    await self._take(kind, record)
+            elif kind is None:
+                for record in some:
+                    self._refuse(UNKNOWN, record, refusals.invalid_field(_NEWER, field="records"))
 
     async def finish(self) -> state_pb2.ImportStateResponse:
         """What was imported. Limits hold when this returns."""
@@ -156,11 +191,29 @@ class StateWriter:
     async def _take_schedule(self, record: state_pb2.StateRecord) -> bool:
         schedule = copy_of(record.schedule)
         at = seconds(schedule.create_time)
+        set_maker(schedule.maker, self._maker)
         self._mesh.submissions.check(tick_request(schedule, at), own_id=True)
         known = await self._schedules.create(schedule)
         if known is not None and known.uid != schedule.uid:
             raise refusals.schedule_exists(schedule.name)
         return known is None
+
+    async def _take_pool(self, record: state_pb2.StateRecord) -> bool:
+        by = "" if self._maker is None else self._maker.subject
+        _, existed = await self._pools.store(pool_copy.copy_of(record.pool), by)
+        return not existed
+
+    async def _take_budget(self, record: state_pb2.StateRecord) -> bool:
+        given = record.budget
+        budget = checked(given)
+        if budget.root_task_id:
+            raise refusals.invalid_field("the budget of a root task is not imported", field="budget")
+        if not 0 <= given.spent < math.inf:
+            raise refusals.invalid_field("spent must be 0 or more", field="budget.spent")
+        return await self._usage.import_budget(budget, given.spent)
+
+    async def _take_subscription(self, record: state_pb2.StateRecord) -> bool:
+        return await self._subscriptions.take(record.subscription)
 
     async def _take_tasks(self, records: Iterable[state_pb2.StateRecord]) -> None:
         now, submissions = self._mesh.store.now(), self._mesh.submissions
@@ -192,15 +245,22 @@ class StateWriter:
         else:
             self._counts.existed(kind)
 
+    def _told(self, event: event_pb2.Event, became: WeftError | bool) -> None:
+        if isinstance(became, WeftError):
+            self._refuse("event", state_pb2.StateRecord(event=event), became)
+        else:
+            self._count("event", new=became)
+
     def _refuse(self, kind: str, record: state_pb2.StateRecord, error: WeftError) -> None:
-        self._counts.refused(kind)
-        if len(self._problems) < MAX_PROBLEMS:
+        count = self._counts.refused(kind)
+        # Of an unknown kind the first one says it all.
+        if len(self._problems) < MAX_PROBLEMS and (kind != UNKNOWN or count == 1):
             reason = error.message
             if kind == "agent" and isinstance(error, NotFound):
                 reason += ": it can be set when the agent has connected"
             self._problems.append(
                 state_pb2.StateProblem(
-                    kind=KINDS[kind],
+                    kind=KINDS.get(kind, state_pb2.STATE_KIND_UNSPECIFIED),
                     name=name_of(record)[:256],
                     reason=reason[:_REASON_CHARS],
                 )

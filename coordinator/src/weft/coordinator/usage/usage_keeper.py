@@ -176,6 +176,24 @@ class UsageKeeper:
         await self._in_force()
         return self.book.budgets.get(budget.name, budget)
 
+    async def import_budget(self, budget: usage_pb2.Budget, spent: float) -> bool:
+        """Store a checked budget of another mesh; False: there is one of its name.
+
+        Args:
+            spent: what was spent of it there. It counts on for one that never begins anew.
+
+        Raises:
+            Overloaded: as `set_budget`.
+        """
+        if any(each.name == budget.name for each in await self._table.all()):
+            return False
+        before = await self._used_today(budget)
+        if budget.period == usage_pb2.BUDGET_PERIOD_TOTAL:
+            before -= spent
+        await self._table.put(budget, before)
+        await self._in_force()
+        return True
+
     async def delete_budget(self, name: str) -> None:
         """
         Raises:
