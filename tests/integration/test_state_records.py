@@ -18,7 +18,7 @@ from tests.support.lightweight import CALL, ECHO, LightAgent, echo, never
 from tests.support.mesh import MeshHarness
 from tests.support.namespaced import Sites, sites_on
 from tests.support.redis_server import eventually
-from weft.cli.state.state_file import Unknown, check_kinds, records_of
+from weft.cli.state.state_file import NewerRecords, check_kinds, records_of
 from weft.cli.terminal.failure import Failure
 from weft.v1 import (
     coordinator_pb2,
@@ -283,7 +283,7 @@ def test_records_of_a_newer_version_are_refused_before_any_is_imported(tmp_path:
         check_kinds(file)
     with pytest.raises(Failure, match="1 hologram"):
         list(records_of(file))
-    unknown = Unknown(skip=True)
+    unknown = NewerRecords(skip=True)
     kinds = [each.WhichOneof("record") for each in records_of(file, unknown)]
     assert kinds == ["header", "method", "end"]
     assert (unknown.kinds, unknown.partly) == (Counter(hologram=2), 1)

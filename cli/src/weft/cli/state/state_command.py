@@ -15,7 +15,7 @@ from weft.cli.terminal.tables import Column, print_rows
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    from weft.cli.state.state_file import StateFile, Unknown
+    from weft.cli.state.state_file import NewerRecords, StateFile
     from weft.client import Mesh
     from weft.v1 import state_pb2
 
@@ -114,9 +114,9 @@ def import_state(
 
     Tasks get new ids, and keep their request ids; one without is found by `--request-id import:ID`, with its id of before.
     """
-    from weft.cli.state.state_file import Unknown, check_kinds, records_of
+    from weft.cli.state.state_file import NewerRecords, check_kinds, records_of
 
-    unknown = Unknown(skip=skip_unknown or dry_run)
+    unknown = NewerRecords(skip=skip_unknown or dry_run)
     if dry_run:
         _tell_contents(records_of(file, unknown), as_json=as_json)
         _tell_unknown(unknown)
@@ -144,7 +144,7 @@ def import_state(
         raise typer.Exit(1)
 
 
-def _tell_unknown(unknown: Unknown) -> None:
+def _tell_unknown(unknown: NewerRecords) -> None:
     for kind, count in sorted(unknown.kinds.items()):
         remark(f"{count} records left out that this version of weft does not know: {kind}")
     if unknown.partly:

@@ -76,7 +76,7 @@ class StateFile:
             self._part.unlink(missing_ok=True)
 
 
-class Unknown:
+class NewerRecords:
     """Records of a file that this version does not know, in whole or in part: a newer weft has made them."""
 
     def __init__(self, *, skip: bool) -> None:
@@ -96,7 +96,7 @@ def check_kinds(path: str) -> None:
     """
     if path == STDIO:
         return
-    unknown = Unknown(skip=True)
+    unknown = NewerRecords(skip=True)
     for _ in records_of(path, unknown, whole=False):
         pass
     if unknown.kinds:
@@ -113,7 +113,7 @@ def _newer(path: str, kinds: Mapping[str, int]) -> Failure:
 
 
 def records_of(
-    path: str, unknown: Unknown | None = None, *, whole: bool = True
+    path: str, unknown: NewerRecords | None = None, *, whole: bool = True
 ) -> Iterator[state_pb2.StateRecord]:
     """The records of a file, from its header on.
 
@@ -125,7 +125,7 @@ def records_of(
         Failure: it cannot be read, a line is no record, or there is no end.
     """
     number, ended = 0, False
-    unknown = unknown or Unknown(skip=False)
+    unknown = unknown or NewerRecords(skip=False)
     with contextlib.ExitStack() as stack:
         try:
             file: IO[bytes] = (
@@ -169,7 +169,7 @@ def _unknown_kind(line: bytes) -> str:
     return "" if found is None or found[1].decode() in _KNOWN else found[1].decode()
 
 
-def _record(line: bytes, path: str, number: int, unknown: Unknown) -> state_pb2.StateRecord:
+def _record(line: bytes, path: str, number: int, unknown: NewerRecords) -> state_pb2.StateRecord:
     try:
         try:
             record = json_format.Parse(line, state_pb2.StateRecord(), max_recursion_depth=50)

@@ -163,7 +163,9 @@ class EventImport:
         known = self._topics.get(name)
         if known is None:
             (row,) = await self._store.get_rows(_IMPORTED, [self._key(name)])
-            known = state_pb2.StateImportedEvents.FromString(row.value if row is not None else b"")
+            known = state_pb2.StateImportedEvents()
+            if row is not None:
+                known = state_pb2.StateImportedEvents.FromString(row.value)
             self._topics[name] = known
         return known
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.events.event_types import is_own
-from weft.coordinator.pools.pool_table import PoolTable, pool_of
+from weft.coordinator.pools.pool_codec import KIND as POOL
+from weft.coordinator.pools.pool_table import pool_of
 from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.state import event_copy, pool_copy, subscription_copy
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, StateCounts
@@ -16,6 +17,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.table_store import every_row
 from weft.coordinator.usage.budget_table import BudgetTable
 from weft.rpc.process.version import VERSION
 from weft.rpc.times import timestamp
@@ -146,7 +148,7 @@ class StateReader:
                 return
 
     async def _pools(self) -> AsyncIterator[state_pb2.StateRecord]:
-        for row in await PoolTable(self._store).rows():
+        async for row in every_row(self._store, POOL):
             pool = pool_of(row)
             if pool_copy.is_exported(pool):
                 yield state_pb2.StateRecord(pool=pool_copy.copy_of(pool))
