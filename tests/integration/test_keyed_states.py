@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from probe.v1.probe_pb2 import ProbeRequest
+from tests.support.command import Finished, weft
 from tests.support.lightweight import ECHO, LightAgent, result_of
 from tests.support.namespaced import Sites, sites_on
 from tests.support.refusals import check, refused
@@ -305,3 +307,52 @@ async def test_locks_that_keep_a_state_in_vain_are_refused(tmp_path: Path) -> No
                 "INVALID_FIELD",
                 "options.locks",
             )
+
+
+async def test_the_command_reads_and_changes_states(tmp_path: Path) -> None:
+    async with (
+        sites_on("embedded", tmp_path) as sites,
+        LightAgent(sites.channel(), "a1", methods=(ECHO,), answer=result_of),
+    ):
+        await hosted(sites)
+        target = sites.coordinators[0].address
+
+        async def run(*words: str) -> Finished:
+            return await weft("state", *words, target=target)
+
+        version = (await run("set", "cart:42", '{"items": [1, 2]}')).out.strip()
+        document = (await run("get", "cart:42", "--json")).document
+        assert (document["value"], document["type"], document["version"]) == (
+            {"items": [1, 2]},
+            "json",
+            int(version),
+        )
+        assert (document["task_id"], document["expires_at"]) == ("", None)
+        stale = await run("set", "cart:42", "1", "--expected-version", "0")
+        assert (stale.status, "is not the expected one" in stale.err) == (1, True)
+        # A message by its type, or by the end of its name.
+        await run("set", "probe", '{"text": "hi"}', "--type", "ProbeRequest", "--ttl-s", "60")
+        assert json.loads((await run("get", "probe")).out)["text"] == "hi"
+        (tmp_path / "raw").write_bytes(b"\x00\xff")
+        await run("set", "raw", f"@{tmp_path / 'raw'}", "--raw")
+        assert json.loads((await run("get", "raw")).out) == {"bytes": 2}
+        assert json.loads((await run("get", "raw", "--show-secrets")).out) == {"base64": "AP8="}
+        listed = (await run("list")).out
+        assert [line.split()[0] for line in listed.splitlines()[1:]] == ["cart:42", "probe", "raw"]
+        for words, why in (
+            (("set", "x", "{"), "is not JSON"),
+            (("set", "x", "{}", "--type", "NoSuch"), "there is no message type"),
+            (("set", "x", "abc", "--raw"), "--raw needs @FILE"),
+            (("get", ""), "1 to 385 characters"),
+        ):
+            wrong = await run(*words)
+            assert (wrong.status in (1, 2), why in wrong.err) == (True, True), (words, wrong.err)
+        gone = await run("delete", "cart:42", "none")
+        assert (gone.status, "cart:42 deleted" in gone.out, "there is no state" in gone.err) == (
+            1,
+            True,
+            True,
+        )
+        submitted = await weft("submit", "Echo", "{}", "--state-lock", "cart:7", target=target)
+        shown = await weft("tasks", "get", submitted.out.split()[0], target=target)
+        assert "cart:7 (keeps a state)" in shown.out

@@ -219,7 +219,7 @@ async def test_the_blocking_client_and_the_command_call_all(fleet: MeshHarness) 
     assert len(ids) == len(AGENTS)
     for task_id in ids:
         document = (await weft("tasks", "get", task_id, "--json", target=fleet.target)).document
-        assert document["locks"] == [{"name": "db", "shared": False}]
+        assert document["locks"] == [{"name": "db", "shared": False, "state": False}]
     for args, words in (
         (["--all", "--agent", "a1"], "--agent: not with --all"),
         (["--all", "--no-wait", "--detach"], "--detach, --no-wait: not with --all"),

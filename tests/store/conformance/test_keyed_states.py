@@ -21,6 +21,7 @@ from weft.coordinator.store.state_store import (
     TooManyStates,
     kept_by,
 )
+from weft.rpc.errors import Unavailable
 
 CART = (LockClaim("cart:42", state=True),)
 
@@ -313,6 +314,8 @@ async def test_states_survive_a_restart(store_factory: StoreFactory, crash: bool
         held = await h.store.put_state("cart:42", StateWrite(None, b"x"))
         assert isinstance(held, StateConflict)
         assert held.held
+        with pytest.raises(Unavailable, match="waits for its agents"):
+            await h.store.save_state("a", *ref(second), change(second, b"early"))
     back = await h.agent()
     assert await h.adopt(back, [(ref(second), second.owner.epoch)]) == [True]
     second.owner = back

@@ -103,7 +103,9 @@ class StateStore(Protocol):
     async def save_state(
         self, agent_id: str, task_id: str, attempt: int, write: StateWrite
     ) -> int | StateConflict | StaleAttempt:
-        """Change the state of a running attempt before its end; returns its version now. A repeat changes nothing."""
+        """Change the state of a running attempt before its end; returns its version now. A repeat changes nothing.
+
+        A store that forgets claims raises Unavailable after a restart, until the agent has adopted the attempt."""
         ...
 
 

@@ -21,6 +21,10 @@ from weft.coordinator.store.state_store import (
     is_repeat,
 )
 from weft.coordinator.store.task_ids import parse_id
+from weft.rpc import refusals
+
+# Agents dial again within about so long.
+_ADOPTED_SOON_S = 0.2
 
 
 class EmbeddedStates:
@@ -69,6 +73,11 @@ class EmbeddedStates:
         now, number = self._clock(), parse_id(task_id)
         task = None if number is None else self._table.tasks.get(number)
         name = "" if task is None or task.demand is None else task.demand.state
+        if task is not None and name and task.held_back and attempt > task.attempt:
+            # Its agent has not named it yet.
+            raise refusals.store_unavailable(
+                "the coordinator has started again, and waits for its agents", retry_after_s=_ADOPTED_SOON_S
+            )
         if (
             task is None
             or not name
