@@ -18,12 +18,14 @@ from tests.support.command import Finished, weft
 from tests.support.lightweight import ECHO, LightAgent, result_of
 from tests.support.namespaced import Sites, sites_on
 from tests.support.refusals import check, refused
+from tests.support.token_door import shown, token_door
 from weft.agent import Agent, InvalidArgument, Lock, TooLarge, current_task
 from weft.client import Mesh, Method, connect
 from weft.client.sync import connect as connect_sync
 from weft.rpc.errors import Aborted, NotFound
+from weft.rpc.identity.caller import AGENT, CLIENT
 from weft.v1 import coordinator_pb2 as api
-from weft.v1 import coordinator_pb2_grpc, keyed_state_pb2, options_pb2, session_pb2, task_pb2
+from weft.v1 import coordinator_pb2_grpc, keyed_state_pb2, options_pb2, security_pb2, session_pb2, task_pb2
 from weft.v1.keyed_state_pb2_grpc import KeyedStateServiceStub
 from weft.v1.method_pb2 import ListMethodsRequest
 from weft.v1.method_pb2_grpc import MethodServiceStub
@@ -356,3 +358,30 @@ async def test_the_command_reads_and_changes_states(tmp_path: Path) -> None:
         submitted = await weft("submit", "Echo", "{}", "--state-lock", "cart:7", target=target)
         shown = await weft("tasks", "get", submitted.out.split()[0], target=target)
         assert "cart:7 (keeps a state)" in shown.out
+
+
+async def test_tokens_bound_who_reads_and_saves(tmp_path: Path) -> None:
+    async with token_door(tmp_path) as door:
+        stub = KeyedStateServiceStub(door.channel)
+        setting = keyed_state_pb2.SetKeyedStateRequest(name="cart:42", value=b"1")
+        await stub.SetKeyedState(setting, metadata=shown(door.operator), timeout=10)
+        reading = keyed_state_pb2.GetKeyedStateRequest(name="cart:42")
+        one_method = security_pb2.TokenScope(methods=["acme.v1.Cart/*"])
+        for scope, reads in ((security_pb2.TokenScope(), True), (one_method, False)):
+            pairs = shown((await door.create(CLIENT, scope=scope)).text)
+            if reads:
+                assert (await stub.GetKeyedState(reading, metadata=pairs, timeout=10)).state.value == b"1"
+                continue
+            for call in (
+                stub.GetKeyedState(reading, metadata=pairs, timeout=10),
+                stub.ListKeyedStates(keyed_state_pb2.ListKeyedStatesRequest(), metadata=pairs, timeout=10),
+            ):
+                check(await refused(call), grpc.StatusCode.PERMISSION_DENIED, "OUT_OF_SCOPE")
+        own = security_pb2.TokenScope(agent_ids=["a1"])
+        pairs = shown((await door.create(AGENT, scope=own)).text)
+        for agent_id, code, why in (
+            ("a1", grpc.StatusCode.ABORTED, "STATE_CONFLICT"),
+            ("a2", grpc.StatusCode.PERMISSION_DENIED, "OUT_OF_SCOPE"),
+        ):
+            saving = keyed_state_pb2.SaveKeyedStateRequest(task_id="none", attempt=1, agent_id=agent_id)
+            check(await refused(stub.SaveKeyedState(saving, metadata=pairs, timeout=10)), code, why)

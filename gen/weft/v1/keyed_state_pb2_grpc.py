@@ -75,7 +75,8 @@ class KeyedStateServiceServicer(object):
     def GetKeyedState(self, request, context):
         """Reads one state.
 
-        Guarantee: what is read is durable. Errors: NOT_FOUND (STATE_NOT_FOUND).
+        Guarantee: what is read is durable. Errors: NOT_FOUND (STATE_NOT_FOUND), PERMISSION_DENIED (OUT_OF_SCOPE: the caller may call some
+        methods only, and a state may be of others).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,7 +86,7 @@ class KeyedStateServiceServicer(object):
         """Lists states, by name.
 
         Guarantee: a state that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD:
-        page size or token).
+        page size or token), PERMISSION_DENIED (OUT_OF_SCOPE, as GetKeyedState).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

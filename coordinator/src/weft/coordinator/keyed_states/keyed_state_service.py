@@ -41,6 +41,7 @@ class KeyedStateService(keyed_state_pb2_grpc.KeyedStateServiceServicer):
     async def GetKeyedState(
         self, request: keyed_state_pb2.GetKeyedStateRequest, context: Context
     ) -> keyed_state_pb2.GetKeyedStateResponse:
+        self._check_reader(context)
         found = await self._store.get_state(check_name(request.name))
         if found is None:
             raise refusals.state_not_found(request.name)
@@ -50,6 +51,7 @@ class KeyedStateService(keyed_state_pb2_grpc.KeyedStateServiceServicer):
     async def ListKeyedStates(
         self, request: keyed_state_pb2.ListKeyedStatesRequest, context: Context
     ) -> keyed_state_pb2.ListKeyedStatesResponse:
+        self._check_reader(context)
         check_page_size(request.page_size)
         check_page_token(request.page_token, check_name)
         if request.prefix:
@@ -60,6 +62,15 @@ class KeyedStateService(keyed_state_pb2_grpc.KeyedStateServiceServicer):
         return keyed_state_pb2.ListKeyedStatesResponse(
             states=map(message, page.states), next_page_token=page.cursor
         )
+
+    def _check_reader(self, context: Context) -> None:
+        """Refuse a caller that may call some methods only: whose states these are is not known.
+
+        Raises:
+            PermissionDenied: OUT_OF_SCOPE.
+        """
+        if not self._edge.caller(context).sees_all:
+            raise refusals.out_of_scope("methods", "*")
 
     @guard.unary
     async def SetKeyedState(

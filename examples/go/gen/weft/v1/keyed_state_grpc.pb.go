@@ -48,12 +48,13 @@ const (
 type KeyedStateServiceClient interface {
 	// Reads one state.
 	//
-	// Guarantee: what is read is durable. Errors: NOT_FOUND (STATE_NOT_FOUND).
+	// Guarantee: what is read is durable. Errors: NOT_FOUND (STATE_NOT_FOUND), PERMISSION_DENIED (OUT_OF_SCOPE: the caller may call some
+	// methods only, and a state may be of others).
 	GetKeyedState(ctx context.Context, in *GetKeyedStateRequest, opts ...grpc.CallOption) (*GetKeyedStateResponse, error)
 	// Lists states, by name.
 	//
 	// Guarantee: a state that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD:
-	// page size or token).
+	// page size or token), PERMISSION_DENIED (OUT_OF_SCOPE, as GetKeyedState).
 	ListKeyedStates(ctx context.Context, in *ListKeyedStatesRequest, opts ...grpc.CallOption) (*ListKeyedStatesResponse, error)
 	// Writes a state from outside: a new one, or in place of the one that is there.
 	//
@@ -143,12 +144,13 @@ func (c *keyedStateServiceClient) SaveKeyedState(ctx context.Context, in *SaveKe
 type KeyedStateServiceServer interface {
 	// Reads one state.
 	//
-	// Guarantee: what is read is durable. Errors: NOT_FOUND (STATE_NOT_FOUND).
+	// Guarantee: what is read is durable. Errors: NOT_FOUND (STATE_NOT_FOUND), PERMISSION_DENIED (OUT_OF_SCOPE: the caller may call some
+	// methods only, and a state may be of others).
 	GetKeyedState(context.Context, *GetKeyedStateRequest) (*GetKeyedStateResponse, error)
 	// Lists states, by name.
 	//
 	// Guarantee: a state that exists during the whole listing is listed exactly once. Errors: INVALID_ARGUMENT (INVALID_FIELD:
-	// page size or token).
+	// page size or token), PERMISSION_DENIED (OUT_OF_SCOPE, as GetKeyedState).
 	ListKeyedStates(context.Context, *ListKeyedStatesRequest) (*ListKeyedStatesResponse, error)
 	// Writes a state from outside: a new one, or in place of the one that is there.
 	//
