@@ -15,6 +15,7 @@ from weft.client.methods import RecordingChannel
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, Explanation
 from weft.rpc.balancing.balanced_channel import BalancedCallable
 from weft.rpc.balancing.connection import Callee
+from weft.rpc.balancing.sticky_picks import StickyPicks, asks
 from weft.rpc.contracts import descriptors
 from weft.rpc.discovery import Discovery
 from weft.rpc.network.agent_route import AgentRoute
@@ -66,6 +67,7 @@ class Direct:
             may_run_twice=_may_run_twice,
             route=AgentRoute(route.security, self._book),
         )
+        self.balancer.sticky = StickyPicks(self.balancer, asks(coordinator))
         found = self._fleet_changed if self._book is None else self._book.fleet_changed
         self._discovery = Discovery(coordinator, found)
         self._discovery.start()

@@ -148,7 +148,7 @@ def call_options(
 ) -> tuple[tuple[str, str | bytes], ...]:
     """Metadata with the options of a plain call: `stub.Method(request, metadata=call_options(...))`.
 
-    All but the last two are for durable calls; a direct call with any of them is refused.
+    All but the last two and `session` are for durable calls; a direct call with any of them is refused.
 
     Args:
         request_id: calls with the same id and the same request are one task.

@@ -25,10 +25,12 @@ from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.method_shapes import Shapes
 from weft.rpc import refusals
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
+from weft.rpc.balancing.sticky_picks import StickyPicks, asks
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
+from weft.rpc.calls.session_keys import OF_SESSION_KEY
 from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
@@ -61,7 +63,16 @@ KEPT_HANDLERS = 8192
 
 # Keys that the app gets with a call that it handles, and those of the sidecar's connection. If the app passes them on, they are not requests of its own.
 _TOLD_KEYS = frozenset(
-    {"weft-task-id", "weft-attempt", *STATE_KEYS, AGENT_KEY, MODE_KEY, TOKEN_KEY, NAMESPACE_KEY}
+    {
+        "weft-task-id",
+        "weft-attempt",
+        *STATE_KEYS,
+        AGENT_KEY,
+        MODE_KEY,
+        TOKEN_KEY,
+        NAMESPACE_KEY,
+        OF_SESSION_KEY,
+    }
 )
 
 
@@ -108,6 +119,7 @@ class Egress:
             may_run_twice=self._shapes.may_run_twice,
             route=AgentRoute(route.security, self._book),
         )
+        self.balancer.sticky = StickyPicks(self.balancer, asks(self._coordinator))
         self.admission = Admission(max_calls, "the sidecar's setting max_calls")
         found = self._fleet_changed if self._book is None else self._book.fleet_changed
         self._discovery = Discovery(self._coordinator, found)

@@ -5,6 +5,7 @@ Metadata that goes along, besides the caller's own:
     weft-root-id     the call at the root of the tree
     weft-parent-id   this call, as calls made while handling it name it: an app that passes both on to its egress
                      hands down the deadline too
+    weft-of-session  the key of the sticky session that the call belongs to
     weft-task-id, weft-attempt     of a durable call: the task, and the number of the attempt
     weft-state-*                   of a task whose lock keeps a state: that (app_state.py)
     traceparent, tracestate        the trace
@@ -33,6 +34,7 @@ from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.rpc import refusals
 from weft.rpc.calls import call_context, metadata, relay
 from weft.rpc.calls.call_context import CallContext
+from weft.rpc.calls.session_keys import OF_SESSION_KEY, said_session
 from weft.rpc.calls.traced_calls import status_of
 from weft.rpc.contracts.descriptors import method_kind, method_name
 from weft.rpc.errors import WeftError
@@ -121,13 +123,14 @@ def _within(span: traces.PassedOn) -> CallContext | None:
 def _outgoing(context: Any) -> metadata.Pairs:
     """The metadata that goes to the app."""
     if isinstance(context, DirectAsyncContext) or not isinstance(context, HandlerContext):
-        return _with_ids(relay.passed_on(context))
+        said = said_session(context.invocation_metadata() or ())
+        return _with_ids((*relay.passed_on(context), *_session("" if said is None else said.key)))
     assignment = context.assignment
     # The submitter of a task may have put anything there.
     own = metadata.from_proto([each for each in assignment.context.metadata if metadata.can_be_sent(each)])
     task = (("weft-task-id", assignment.task_id), ("weft-attempt", str(assignment.attempt)))
     state = to_app(assignment.state) if assignment.HasField("state") else ()
-    return _with_ids((*own, *task, *state))
+    return _with_ids((*own, *task, *state, *_session(assignment.context.session.key)))
 
 
 async def _take_state(context: Any) -> None:
@@ -136,6 +139,11 @@ async def _take_state(context: Any) -> None:
         take_change(context)
     except WeftError as error:
         await relay.refuse(error, context)
+
+
+def _session(key: str) -> metadata.Pairs:
+    # Under a name of its own: an app that passes it on does not put its own calls into the session.
+    return ((OF_SESSION_KEY, key),) if key else ()
 
 
 def _with_ids(own: metadata.Pairs) -> metadata.Pairs:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from weft.client import StickySession
     from weft.client.options import SubmitOptions
 
+# Options that direct calls have, too.
+_OF_ALL = frozenset({"metadata", "session", "session_mode", "session_ttl_s"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
@@ -41,8 +44,8 @@ class TaskOptions:
     metadata: inputs.Metadata = None
 
     def given(self) -> list[str]:
-        """The options that are given, such as "--delay-s", without --metadata, which every call may have."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "metadata"}
+        """The options that are given, such as "--delay-s", without --metadata and --session, which every call may have."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _OF_ALL}
         return [
             f"--{name.replace('_', '-')}"
             for name, value in values.items()

@@ -18,9 +18,11 @@ import grpc
 from weft.coordinator.calls.call_options import check_direct
 from weft.coordinator.contracts.method_info import MethodInfo
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
+from weft.rpc.balancing.sticky_picks import Find, StickyPicks
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_keys import LINEAGE, RETRY_KEY
+from weft.rpc.calls.session_keys import SESSION_KEYS
 from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts.descriptors import may_run_twice
 from weft.rpc.network.agent_route import PLAIN, AgentRoute
@@ -31,7 +33,7 @@ from weft.v1 import fleet_pb2
 log = get_logger(__name__)
 
 # The keys of weft's own that go on to the agent.
-_KEPT = frozenset({*LINEAGE, RETRY_KEY})
+_KEPT = frozenset({*LINEAGE, RETRY_KEY, *SESSION_KEYS})
 # Methods that have been called, far more than a mesh has.
 KEPT_HANDLERS = 4096
 
@@ -73,6 +75,10 @@ class DirectCalls:
         self._feeding: asyncio.Task[None] | None = None
         # By method.
         self._handlers: dict[str, tuple[int, grpc.RpcMethodHandler[Any, Any]]] = {}
+
+    def find_sessions_by(self, find: Find) -> None:
+        """Set what finds the agents of sticky sessions."""
+        self.balancer.sticky = StickyPicks(self.balancer, find)
 
     def handler(self, info: MethodInfo, admission: Admission) -> grpc.RpcMethodHandler[Any, Any]:
         """The handler for direct calls of this method, bounded by `admission`."""

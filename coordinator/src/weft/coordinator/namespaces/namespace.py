@@ -73,6 +73,7 @@ from weft.v1 import fleet_pb2
 log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
+_GOES_ON = "the coordinator is stopping; the task goes on, ask again with the same request id"
 
 
 class Namespace(StoreEvents, SessionEvents):
@@ -87,8 +88,7 @@ class Namespace(StoreEvents, SessionEvents):
 
     def __init__(self, store: Store, parts: CoordinatorParts, upkeep: Upkeep, name: str = "") -> None:
         self._settings, self.coordinator_id, self._tls, self._identity = parts[:4]
-        self._tracer, exposure, self._audited = parts[4:7]
-        self._once, self._name = parts, name
+        self._once, self._name, self._tracer, exposure, self._audited = parts, name, *parts[4:7]
         self._edge, self.figures = self._identity.edge, MeshFigures(parts.settings.metrics_methods)
         tickets = None if self._identity.tickets is None else self._identity.tickets.within(name)
         self._agent_route = AgentRoute(parts.tls.channels, tickets)
@@ -170,9 +170,10 @@ class Namespace(StoreEvents, SessionEvents):
         return MeshTools(store, self._settings, self._edge, submissions, *own, self._explainer)
 
     def _make_sticky(self) -> StickyPart:
-        common, look = (self._store, self._register, self._settings, self._edge), self._fleet_sync.look_now
-        part = StickyPart(*common, look=look, hasten=self.fleet_changed)
+        common = self._store, self._register, self._settings, self._edge, self._fleet_sync.look_now
+        part = StickyPart(*common, self.fleet_changed)
         self._submission_service.sticky = part.sessions
+        self._direct.find_sessions_by(part.find)
         return part
 
     def _make_counters(self) -> tuple[UsagePart, AttemptOutcomes]:
@@ -190,8 +191,8 @@ class Namespace(StoreEvents, SessionEvents):
 
     def _make_direct(self) -> DirectCalls:
         parts = self._discovery.snapshots, self._contracts.find, self._settings.max_message_bytes
-        made = CallFigures(self.figures.figures, made=True)
-        return DirectCalls(*parts, self._tracer, route=self._agent_route, observe=made.observe)
+        observe = CallFigures(self.figures.figures, made=True).observe
+        return DirectCalls(*parts, self._tracer, route=self._agent_route, observe=observe)
 
     def _make_dispatcher(self) -> Dispatcher:
         waits, passes = WaitSpans.of(self._tracer), self.figures.passes
@@ -317,10 +318,7 @@ class Namespace(StoreEvents, SessionEvents):
         """
         self._health.stop()
         self._submission_service.stopping = True
-        self._subscriptions.close(
-            why
-            or _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
-        )
+        self._subscriptions.close(why or _stopping(_GOES_ON))
         # Before the sessions: their end here is no change of the agents.
         self._discovery.close(why or _stopping("the coordinator is stopping; resume from the last cursor"))
         for part in self._parts:

@@ -10,13 +10,14 @@ from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.sticky.sticky_moves import StickyMoves
-from weft.coordinator.sticky.sticky_service import StickySessionService
+from weft.coordinator.sticky.sticky_service import StickySessionService, answer_of
 from weft.coordinator.sticky.sticky_sessions import StickySessions
 from weft.coordinator.sticky.sticky_table import KIND, MOVES_KIND
 from weft.coordinator.store.base import Store
+from weft.rpc.calls.session_keys import StickyCall
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.edge import Edge
-from weft.v1 import sticky_pb2_grpc
+from weft.v1 import sticky_pb2, sticky_pb2_grpc
 
 
 class StickyPart(MeshPart):
@@ -33,7 +34,6 @@ class StickyPart(MeshPart):
         register: AgentRegister,
         settings: CoordinatorSettings,
         edge: Edge,
-        *,
         look: Callable[[], Awaitable[None]],
         hasten: Callable[[], None],
     ) -> None:
@@ -42,6 +42,10 @@ class StickyPart(MeshPart):
         self._hasten = hasten
         self._moves = StickyMoves(store, register, self.sessions)
         self._service = StickySessionService(store, self.sessions, edge)
+
+    async def find(self, method: str, call: StickyCall) -> sticky_pb2.FindStickySessionResponse:
+        """The agent of a direct call's session, for a balancer in this process. Raises: as FindStickySession says."""
+        return answer_of(await self.sessions.find(method, call), call)
 
     def add_to(self, server: Any) -> None:
         sticky_pb2_grpc.add_StickySessionServiceServicer_to_server(self._service, server)

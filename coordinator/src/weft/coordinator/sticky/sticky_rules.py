@@ -23,20 +23,31 @@ class Place(Enum):
     MOVES = auto()
 
 
-def choose(register: AgentRegister, name: str, key: QueueKey, *, without: str = "") -> StickyAgent:
+def choose(
+    register: AgentRegister, name: str, key: QueueKey, *, without: str = "", direct: bool = False
+) -> StickyAgent:
     """The agent for a session that begins or moves: by the session's name among those that take the queue's tasks, in proportion to their slots.
     Agents with a free slot come first, and those that keep failing last, so long as there are others.
 
     Args:
         without: the id of an agent that is left out.
+        direct: it must have a port for direct calls.
 
     Returns: NOBODY if no agent takes the tasks now.
     """
     taking = [each for each in register.taking(key) if each.agent.id != without]
+    if direct:
+        taking = [each for each in taking if takes_direct(each)]
     among = [each for each in taking if not each.agent.failing] or taking
     free = [each for each in among if each.has_room(key)]
     chosen = rendezvous.choose(name, ((each.agent.id, each.agent.slots) for each in free or among))
     return NOBODY if not chosen else present(register, chosen)
+
+
+def takes_direct(entry: RegisteredAgent) -> bool:
+    """Whether direct calls can reach an agent, as far as is known here."""
+    agent = entry.agent
+    return bool(agent.advertised_address) and agent.direct_state != fleet_pb2.DIRECT_STATE_UNREACHABLE
 
 
 def has_other_room(register: AgentRegister, key: QueueKey, without: str) -> bool:
@@ -53,17 +64,18 @@ def present(register: AgentRegister, agent_id: str) -> StickyAgent:
     return StickyAgent(agent_id, "" if entry is None else entry.agent.instance_id)
 
 
-def place(register: AgentRegister, agent: StickyAgent, key: QueueKey) -> Place:
+def place(register: AgentRegister, agent: StickyAgent, key: QueueKey, *, direct: bool = False) -> Place:
     """Where a call of a soft session goes.
 
     Args:
         key: the queue of the call, whichever agent has the session.
+        direct: the call is direct.
     """
     entry = register.get(agent.agent_id)
     if entry is None or not entry.connected:
         return Place.MOVES
     standing = entry.standing(key)
-    if standing is Standing.UNFIT:
+    if standing is Standing.UNFIT or (direct and not takes_direct(entry)):
         return Place.UNFIT
     return Place.STAYS if entry.is_able(key) else Place.MOVES
 

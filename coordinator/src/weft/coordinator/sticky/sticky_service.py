@@ -14,8 +14,10 @@ from weft.coordinator.sticky.sticky_sessions import StickySessions
 from weft.coordinator.sticky.sticky_table import EXTEND_AFTER, KIND, SessionName, kept_session
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.rules import MAX_AGENT_ID
+from weft.coordinator.store.sticky_agent import StickyAgent
 from weft.coordinator.store.table_store import MAX_KEY_BYTES
 from weft.rpc import refusals
+from weft.rpc.calls.session_keys import StickyCall
 from weft.rpc.identity.edge import Edge
 from weft.rpc.times import duration
 from weft.v1 import sticky_pb2, sticky_pb2_grpc
@@ -47,12 +49,7 @@ class StickySessionService(sticky_pb2_grpc.StickySessionServiceServicer):
             )
         call = sticky_codec.checked(request.session, "session")
         self._edge.check_method(context, request.method)
-        agent = await self._sessions.find(request.method, call)
-        return sticky_pb2.FindStickySessionResponse(
-            agent_id=agent.agent_id,
-            instance_id=agent.instance_id,
-            valid=duration(min(_VALID_S, EXTEND_AFTER * call.idle_ttl_s)),
-        )
+        return answer_of(await self._sessions.find(request.method, call), call)
 
     @guard.unary
     async def ListStickySessions(
@@ -91,3 +88,12 @@ class StickySessionService(sticky_pb2_grpc.StickySessionServiceServicer):
         if not await self._sessions.table.end(SessionName(service, call.hard, call.key)):
             raise refusals.sticky_session_not_found(call.key, service)
         return sticky_pb2.EndStickySessionResponse()
+
+
+def answer_of(agent: StickyAgent, call: StickyCall) -> sticky_pb2.FindStickySessionResponse:
+    """The agent of a session, and how long the answer holds."""
+    return sticky_pb2.FindStickySessionResponse(
+        agent_id=agent.agent_id,
+        instance_id=agent.instance_id,
+        valid=duration(min(_VALID_S, EXTEND_AFTER * call.idle_ttl_s)),
+    )

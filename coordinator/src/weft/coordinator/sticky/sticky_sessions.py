@@ -36,11 +36,13 @@ class Asked:
     Attributes:
         key: its queue, whichever agent has the session.
         leaving: the id of an agent that the session is to leave, because it is full. Empty: none.
+        direct: it is a direct call.
     """
 
     call: StickyCall
     key: QueueKey
     leaving: str = ""
+    direct: bool = False
 
     @property
     def name(self) -> SessionName:
@@ -92,11 +94,13 @@ class StickySessions:
         Raises:
             WeftError: as FindStickySession says.
         """
-        (found,) = await self.agents_for([Asked(call, QueueKey(method))])
+        (found,) = await self.agents_for([Asked(call, QueueKey(method), direct=True)])
         if isinstance(found, WeftError):
             raise found
         if found == NOBODY:
-            raise refusals.no_agent(f"no agent takes calls of {method}", metadata={"method": method})
+            raise refusals.no_agent(
+                f"no agent takes direct calls of {method} now", metadata={"method": method}
+            )
         return found
 
     def lost(self, agent: StickyAgent, now_s: float) -> str:
@@ -166,10 +170,10 @@ class StickySessions:
                     f"the agent {kept.agent.agent_id}, which has the sticky session {kept.name.key!r}, does not host {asked.key.method}"
                 )
             return kept.agent
-        where = sticky_rules.place(self._register, kept.agent, asked.key)
+        where = sticky_rules.place(self._register, kept.agent, asked.key, direct=asked.direct)
         if where is Place.UNFIT:
             # For this call alone: the session stays.
-            return sticky_rules.choose(self._register, asked.name.row, asked.key)
+            return self._choose(asked)
         leaves = asked.leaving == kept.agent.agent_id and sticky_rules.has_other_room(
             self._register, asked.key, asked.leaving
         )
@@ -178,9 +182,13 @@ class StickySessions:
     def _changed(self, asked: Asked, kept: KeptSession | None) -> KeptSession:
         """The session as it begins or moves; its agent may be NOBODY."""
         now = self._store.now()
-        agent = sticky_rules.choose(self._register, asked.name.row, asked.key, without=asked.leaving)
+        agent = self._choose(asked)
         began = KeptSession(asked.name, agent, asked.call.idle_ttl_s, now, now + asked.call.idle_ttl_s)
         return began if kept is None else replace(began, revision=kept.revision)
+
+    def _choose(self, asked: Asked) -> StickyAgent:
+        name, direct = asked.name.row, asked.direct
+        return sticky_rules.choose(self._register, name, asked.key, without=asked.leaving, direct=direct)
 
     async def _write(
         self,

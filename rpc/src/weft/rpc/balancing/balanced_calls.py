@@ -21,15 +21,17 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.balancing import retry
 from weft.rpc.balancing.balancer import Balancer
 from weft.rpc.balancing.connection import Callee
 from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
+from weft.rpc.balancing.fleet_snapshot import unknown_fleet
 from weft.rpc.balancing.refused_call import Refused
 from weft.rpc.calls.answer_in_time import late, usable_s
 from weft.rpc.calls.at_once import at_once
 from weft.rpc.calls.metadata import NO_WAIT_KEY
+from weft.rpc.calls.session_keys import SESSION_KEY, StickyCall, said_session
 from weft.v1 import errors_pb2
 
 # Empty initial metadata is passed to the caller when the attempt has not ended within this time.
@@ -55,6 +57,8 @@ class BalancedCall(aio.Call):
     _waits_for_agent_because = ""
     # The attempt may wait for a slot: there is no other agent to try.
     _waits_for_slot = True
+    # The sticky session that it belongs to.
+    _session: StickyCall | None = None
     # Agents exist but are not connected. They may connect without a new snapshot.
     _connecting = False
 
@@ -88,17 +92,33 @@ class BalancedCall(aio.Call):
         self._attempt_ended: asyncio.Event | None = None
         if how["metadata"] and (refused := Refused.for_metadata(how["metadata"])):
             self._refuse(refused)
-        elif self._balancer.known and not self._balancer.closed:
+            return
+        if how["metadata"] and (session := said_session(how["metadata"])) is not None:
+            self._session = session
+        if self._balancer.known and not self._balancer.closed and self._knows_session():
             self._start(timeout)
         else:
             self._begin_opening()
+
+    def _knows_session(self) -> bool:
+        """Whether the agent of its sticky session is known, if it has one."""
+        sticky, session = self._balancer.sticky, self._session
+        return session is None or sticky is None or sticky.ready(self._callee.method, session)
+
+    def _pick(self, tried: tuple[Endpoint, ...] = ()) -> EndpointMethod:
+        balancer, method = self._balancer, self._callee.method
+        if self._session is None:
+            return balancer.pick(method, tried)
+        if balancer.sticky is None:
+            raise refusals.invalid_field("this channel has no sticky sessions", field=SESSION_KEY)
+        return balancer.sticky.pick(method, self._session, tried)
 
     # -- attempts -----------------------------------------------------------------------------------------------
 
     def _start(self, left_s: float | None) -> None:
         """Make the first attempt, or refuse the call. With `wait_for_ready`, wait for an agent instead."""
         try:
-            hosted = self._balancer.pick(self._callee.method)
+            hosted = self._pick()
         except errors.WeftError as error:
             if self._how["wait_for_ready"] and error.reason == errors_pb2.ERROR_REASON_NO_AGENT:
                 self._wait_for_agent(error.message, connecting=False)
@@ -116,8 +136,11 @@ class BalancedCall(aio.Call):
         self._hosted = hosted
         self._cost = hosted.cost
         self._attempted_at = self._balancer.clock()
+        only_one = self._session is not None and self._session.hard
         self._waits_for_slot = last or not (
-            self.repeatable and self._balancer.has_another(self._callee.method, len(self._tried) + 1)
+            self.repeatable
+            and not only_one
+            and self._balancer.has_another(self._callee.method, len(self._tried) + 1)
         )
         if left_s is not None and self._for_others and not hosted.endpoint.connection.ready():
             left_s = usable_s(left_s)
@@ -143,6 +166,11 @@ class BalancedCall(aio.Call):
         ok = code is grpc.StatusCode.OK
         took_s = balancer.clock() - self._attempted_at if ok and self.timed else None
         balancer.ended(hosted, self._cost, code, trailers, took_s)
+        if not ok and self._session is not None and balancer.sticky is not None:
+            agent_id = hosted.endpoint.agent_id
+            full = retry.was_full(trailers, agent_id)
+            if full or code is grpc.StatusCode.UNAVAILABLE:
+                balancer.sticky.failed(self._callee.method, self._session, agent_id, full=full)
         if not ok and self.repeatable and not self._seen and self._retry(inner, code, trailers):
             return
         late_here = code is grpc.StatusCode.DEADLINE_EXCEEDED and not trailers and not self._seen
@@ -156,6 +184,9 @@ class BalancedCall(aio.Call):
         """Try another endpoint, if the call may be retried and there is one. Returns whether it did."""
         balancer, endpoint = self._balancer, self._hosted.endpoint
         details = at_once(inner.details()) or ""
+        if self._session is not None and self._session.hard:
+            # No other process knows what this one does.
+            return False
         if balancer.closed or not retry.elsewhere(
             code, details, trailers, endpoint.agent_id, self._may_run_twice
         ):
@@ -179,13 +210,12 @@ class BalancedCall(aio.Call):
 
     def _another(self, allowed: bool, *, last: bool) -> EndpointMethod | None:
         """An endpoint that was not tried, if the budget allows it. Otherwise, with `last`, any endpoint. None: there is none."""
-        pick, method = self._balancer.pick, self._callee.method
         if allowed and len(self._tried) < retry.MAX_ATTEMPTS:
             with contextlib.suppress(errors.WeftError):
-                return pick(method, self._tried)
+                return self._pick(self._tried)
         if last:
             with contextlib.suppress(errors.WeftError):
-                return pick(method)
+                return self._pick()
         return None
 
     def _refuse(self, refused: Refused) -> None:
@@ -222,6 +252,7 @@ class BalancedCall(aio.Call):
             wait_s = None if self._how["wait_for_ready"] else self._balancer.limits.first_snapshot_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
+                await self._find_session()
                 look_s = FIRST_LOOK_S
                 # The first look is before the wait: a snapshot may have come before this task ran.
                 while not self._try_to_start():
@@ -232,6 +263,16 @@ class BalancedCall(aio.Call):
         if self._inner is None:
             self._refuse(self._too_late(wait_s))
         self._wake()
+
+    async def _find_session(self) -> None:
+        """Ask for the agent of its sticky session, if that is not known."""
+        if self._knows_session() or self._session is None or self._balancer.sticky is None:
+            return
+        try:
+            await self._balancer.sticky.ask(self._callee.method, self._session)
+        except errors.WeftError as error:
+            if self._inner is None and not self._balancer.closed:
+                self._refuse(Refused.by(error))
 
     def _try_to_start(self) -> bool:
         """Try to make the first attempt. Returns whether the call has an attempt or a refusal now."""
@@ -250,7 +291,7 @@ class BalancedCall(aio.Call):
 
     def _too_late(self, waited_s: float | None) -> Refused:
         if self._deadline is None and waited_s is not None:
-            return Refused.by(self._balancer.unknown_fleet(waited_s))
+            return Refused.by(unknown_fleet(waited_s))
         if self._waits_for_agent_because:
             return self._late(f"an agent: {self._waits_for_agent_because}")
         return self._late("a coordinator that names the agents")

@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from weft.rpc import errors, refusals
+from weft.rpc import refusals
 from weft.rpc.balancing import (
     fleet_snapshot,
     least_connections,
@@ -32,14 +32,15 @@ from weft.rpc.balancing import (
     speed,
     weighted,
 )
-from weft.rpc.balancing.connection import Connection
+from weft.rpc.balancing.connection import Connection, together
 from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, EndpointMethod, callable_now
-from weft.rpc.balancing.explanation import Explanation, candidate
+from weft.rpc.balancing.explanation import Explanation, explained
 from weft.rpc.balancing.outliers import FAULTS, OutlierRules
 from weft.rpc.balancing.policy import Moment, Policy
-from weft.rpc.balancing.pool import SHARE_OF_NEWEST, EndpointPool
+from weft.rpc.balancing.pool import SHARE_OF_NEWEST, EndpointPool, standing
 from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.stats import Stats
+from weft.rpc.balancing.sticky_picks import StickyPicks
 from weft.rpc.balancing.subset import SIZE, subset
 from weft.rpc.calls.metadata import LOAD_KEY
 from weft.rpc.network.agent_route import PLAIN, AgentRoute
@@ -124,6 +125,8 @@ class Balancer:
         self._endpoints: dict[fleet_snapshot.Key, Endpoint] = {}
         self._pools: dict[str, EndpointPool] = {}
         self._sweep_at = clock() + self.limits.outliers.interval_s
+        # Finds the endpoints of sticky sessions; None: calls of these are refused.
+        self.sticky: StickyPicks | None = None
         # Endpoints that have left the fleet and still run calls, and the tasks that close them.
         self._leaving: dict[Endpoint, asyncio.Task[None]] = {}
 
@@ -189,37 +192,60 @@ class Balancer:
             Unimplemented: no agent that hosts the service has the method (METHOD_UNKNOWN).
             ResourceExhausted: each endpoint of the method is at its bound or was tried (OVERLOADED).
         """
-        now = self.clock()
-        if now >= self._sweep_at:
+        pool = self._open_pool(method)
+        among = pool.open
+        moment = Moment(self.clock(), self._turn, self._random.random, pool.pace.seconds)
+        # Only first attempts take a turn. Otherwise, if one of two endpoints refuses, it would get each first attempt.
+        self._turn += not tried
+        hosted = among[0] if len(among) == 1 else self._choose(among, moment)
+        if hosted.endpoint in tried or self._is_full(hosted):
+            hosted = self._choose(self._free(pool, method, tried), moment)
+        return self.take(hosted, panic=pool.panic)
+
+    def free(self, method: str, tried: Collection[Endpoint]) -> Sequence[EndpointMethod]:
+        """The endpoints that `pick` would choose from, at least one. Raises: as `pick`."""
+        return self._free(self._open_pool(method), method, tried)
+
+    def hosted_at(self, method: str, agent_id: str, instance_id: str = "") -> EndpointMethod | None:
+        """A method at one agent, if that takes calls; with `instance_id`, at one process of it. None: it does not."""
+        hosting = [each for each in self._endpoints.values() if each.agent_id == agent_id]
+        for endpoint in callable_now(hosting):
+            if instance_id in ("", endpoint.agent.instance_id) and method in endpoint.hosted:
+                hosted = endpoint.hosted[method]
+                return None if standing(hosted, self.clock()).refused or self._is_full(hosted) else hosted
+        return None
+
+    def take(self, hosted: EndpointMethod, *, panic: bool = False) -> EndpointMethod:
+        """Count an attempt that is going to be made."""
+        self.stats.panics += panic
+        self.stats.picks[hosted.endpoint.agent_id] += 1
+        hosted.endpoint.in_flight += hosted.cost
+        return hosted
+
+    def _open_pool(self, method: str) -> EndpointPool:
+        """The method's pool, which has open endpoints."""
+        if (now := self.clock()) >= self._sweep_at:
             self._sweep(now)
-        pool = self._pools.get(method)
-        if pool is None:
-            pool = self._find_pool(method)
+        pool = self._pools.get(method) or self._find_pool(method)
         pool.look(now)
         if not pool.open:
             self.stats.no_agent += 1
             raise fleet_snapshot.no_agent(self._fleet, method)
-        among = pool.open
-        moment = Moment(now, self._turn, self._random.random, pool.pace.seconds)
-        # Only first attempts take a turn. Otherwise, if one of two endpoints refuses, it would get each first attempt.
-        self._turn += not tried
-        hosted = among[0] if len(among) == 1 else self._choose(among, moment)
+        return pool
+
+    def _free(self, pool: EndpointPool, method: str, tried: Collection[Endpoint]) -> Sequence[EndpointMethod]:
         bound = self.limits.outstanding
-        if hosted.endpoint in tried or hosted.endpoint.in_flight + hosted.cost > bound:
-            among = pool.among(tried, bound)
-            if not among:
-                if not tried:
-                    self.stats.bound_refusals += 1
-                raise refusals.overloaded(
-                    f"every endpoint of {method} has {bound} unanswered calls of this client",
-                    metadata={"method": method},
-                    retry_after_s=RETRY_AFTER_S,
-                )
-            hosted = self._choose(among, moment)
-        self.stats.panics += pool.panic
-        self.stats.picks[hosted.endpoint.agent_id] += 1
-        hosted.endpoint.in_flight += hosted.cost
-        return hosted
+        if not (among := pool.among(tried, bound)):
+            self.stats.bound_refusals += not tried
+            raise refusals.overloaded(
+                f"every endpoint of {method} has {bound} unanswered calls of this client",
+                metadata={"method": method},
+                retry_after_s=RETRY_AFTER_S,
+            )
+        return among
+
+    def _is_full(self, hosted: EndpointMethod) -> bool:
+        return hosted.endpoint.in_flight + hosted.cost > self.limits.outstanding
 
     def has_another(self, method: str, tried: int) -> bool:
         """Whether a call that `tried` endpoints refused may try one more. If so, an attempt should not wait for a slot."""
@@ -310,27 +336,11 @@ class Balancer:
 
     def explain(self, method: str) -> Explanation:
         """Which endpoint the next call of "package.Service/Method" would get, and why. Makes no call."""
-        now = self.clock()
         pool = self._pools.get(method) or self._find_pool(method)
-        found = pool.availability(now)
-        among = [pool.members[index] for index in found.indices]
-        typical_s = pool.pace.seconds
-        chosen: EndpointMethod | None = None
-        if among:
-            copied = random.Random()  # noqa: S311
-            copied.setstate(self._random.getstate())
-            chosen = self._choose(among, Moment(now, self._turn, copied.random, typical_s))
-        return Explanation(
-            method=method,
-            policy=self.policy,
-            candidates=tuple(
-                candidate(hosted, now, typical_s, hosted in among, hosted is chosen)
-                for hosted in pool.members
-            ),
-            left_out=fleet_snapshot.left_out(self._fleet, method),
-            chosen=chosen.endpoint.agent_id if chosen else "",
-            panic=found.panic,
-        )
+        copied = random.Random()  # noqa: S311
+        copied.setstate(self._random.getstate())
+        moment = Moment(self.clock(), self._turn, copied.random, pool.pace.seconds)
+        return explained(method, self.policy, self._choose, pool, moment, self._fleet)
 
     def connectivity(self) -> grpc.ChannelConnectivity:
         """The connectivity of the channel as a whole."""
@@ -338,15 +348,7 @@ class Balancer:
             return grpc.ChannelConnectivity.SHUTDOWN
         if not self.known:
             return grpc.ChannelConnectivity.CONNECTING
-        states = {e.connection.state() for e in self._endpoints.values() if e.active}
-        for state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.CONNECTING):
-            if state in states:
-                return state
-        return grpc.ChannelConnectivity.TRANSIENT_FAILURE
-
-    def unknown_fleet(self, waited_s: float) -> errors.Unavailable:
-        """The error of a call for which no snapshot came in time."""
-        return refusals.no_agent(f"the agents are not known: no coordinator named them within {waited_s:g} s")
+        return together({e.connection.state() for e in self._endpoints.values() if e.active})
 
     # -- inside -------------------------------------------------------------------------------------------------
 

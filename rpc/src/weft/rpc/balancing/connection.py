@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import grpc
@@ -83,3 +83,11 @@ class Connection:
             options = client_options(own_connection=True, max_message_bytes=self._max_message_bytes)
             self._channel = dial(self._address, options, self._route, server_name=self._tls_name)
         return self._channel
+
+
+def together(states: Collection[grpc.ChannelConnectivity]) -> grpc.ChannelConnectivity:
+    """The connectivity of several connections as one."""
+    for state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.CONNECTING):
+        if state in states:
+            return state
+    return grpc.ChannelConnectivity.TRANSIENT_FAILURE

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from weft.rpc.balancing import fleet_snapshot
 from weft.rpc.balancing.endpoint import EndpointMethod
-from weft.rpc.balancing.pool import standing
+from weft.rpc.balancing.policy import Moment, Policy
+from weft.rpc.balancing.pool import EndpointPool, standing
+from weft.v1 import fleet_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +70,29 @@ def candidate(
         score=hosted.score(now, typical_s),
         available=available,
         chosen=chosen,
+    )
+
+
+def explained(
+    method: str,
+    policy: str,
+    choose: Policy,
+    pool: EndpointPool,
+    moment: Moment,
+    fleet: Collection[fleet_pb2.Agent],
+) -> Explanation:
+    """The choice that would be made at a moment, of a method's pool."""
+    found = pool.availability(moment.now)
+    among = [pool.members[index] for index in found.indices]
+    chosen = choose(among, moment) if among else None
+    return Explanation(
+        method=method,
+        policy=policy,
+        candidates=tuple(
+            candidate(hosted, moment.now, moment.typical_s, hosted in among, hosted is chosen)
+            for hosted in pool.members
+        ),
+        left_out=fleet_snapshot.left_out(fleet, method),
+        chosen=chosen.endpoint.agent_id if chosen else "",
+        panic=found.panic,
     )

@@ -100,3 +100,8 @@ def has_service(agents: Iterable[fleet_pb2.Agent], service: str) -> bool:
 def hosted_methods(agent: fleet_pb2.Agent) -> dict[str, int]:
     """The methods of which the agent takes calls now, each with the slots that one call costs."""
     return {method.name: method.slot_cost or 1 for method in agent.methods if not method.unavailable}
+
+
+def unknown_fleet(waited_s: float) -> errors.Unavailable:
+    """The error of a call for which no snapshot came in time."""
+    return refusals.no_agent(f"the agents are not known: no coordinator named them within {waited_s:g} s")

@@ -18,7 +18,7 @@ from weft.rpc.calls.metadata import (
     NO_WAIT_KEY,
     RETRY_MARK,
 )
-from weft.rpc.calls.session_keys import SESSION_KEYS
+from weft.rpc.calls.session_keys import SESSION_KEYS, said_session
 from weft.rpc.security.namespace_names import NAMESPACE_KEY
 from weft.rpc.security.token_metadata import TOKEN_KEY
 
@@ -48,13 +48,12 @@ FOR_TASKS = (
     "weft-state-lock",
     "weft-consume",
     AGENT_KEY,
-    *SESSION_KEYS,
 )
 # What else a direct call may do in place of such an option.
 _INSTEAD = {
     AGENT_KEY: "call the agent at its own address, which `weft agents show ID` has",
 }
-KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE, TOKEN_KEY, NAMESPACE_KEY)
+KNOWN = (*FOR_TASKS, *SESSION_KEYS, MODE_KEY, RETRY_KEY, *LINEAGE, TOKEN_KEY, NAMESPACE_KEY)
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
@@ -63,8 +62,11 @@ def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
     Raises:
         InvalidArgument: a `weft-*` entry is unknown, malformed, or for tasks alone; `field` names its key.
     """
-    for key, value in pairs:
-        if key.startswith(PREFIX) and key not in LINEAGE:
+    given = tuple(pairs)
+    for key, value in given:
+        if key in SESSION_KEYS:
+            said_session(given)
+        elif key.startswith(PREFIX) and key not in LINEAGE:
             _check_direct(key, text(value))
 
 

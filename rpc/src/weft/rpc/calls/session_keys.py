@@ -13,6 +13,8 @@ from weft.v1 import task_pb2
 SESSION_KEY = "weft-session"
 SESSION_MODE_KEY = "weft-session-mode"
 SESSION_TTL_KEY = "weft-session-ttl"
+# Tells the app behind a sidecar the session of a call that it handles.
+OF_SESSION_KEY = "weft-of-session"
 SESSION_KEYS = (SESSION_KEY, SESSION_MODE_KEY, SESSION_TTL_KEY)
 SOFT, HARD = "soft", "hard"
 DEFAULT_IDLE_TTL_S = 600.0
