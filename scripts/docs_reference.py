@@ -40,6 +40,7 @@ CONTRACT = (
     "lifecycle",
     "group",
     "logs",
+    "step",
     "command",
     "post",
     "stats",

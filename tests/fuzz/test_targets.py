@@ -82,6 +82,8 @@ _REASONS = {
         "weft/agent/handlers/isolated_process",
         "weft/agent/handlers/handler_context",
         "weft/agent/hosting/hosted_policies",
+        "weft/agent/handlers/current_call",
+        "weft/agent/steps/sync_steps",
         "weft/rpc/contracts/health_contract",
         "weft/rpc/security/tls_files",
         "weft/rpc/telemetry/event_export",
@@ -94,6 +96,7 @@ _REASONS = {
     "a checked option of the command, or a message that a program of the caller reads as its own type": (
         "weft/cli/commands/schedules_command",
         "weft/cli/events/event_options",
+        "weft/cli/commands/signal_command",
         "weft/cli/events/events_command",
         "weft/cli/keyed_states/keyed_state_command",
         "weft/cli/keyed_states/keyed_state_view",

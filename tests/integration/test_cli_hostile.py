@@ -80,6 +80,7 @@ COMMANDS = [
     ("schedules", "resume", ID),
     ("schedules", "delete", ID),
     ("schedules", "run", ID),
+    ("tasks", "signal", ID, "go", "{}"),
     ("groups", "list"),
     ("groups", "show", ID),
     ("groups", "wait", ID),

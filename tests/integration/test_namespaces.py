@@ -143,6 +143,7 @@ async def ids(sites: Sites) -> dict[str, str]:
         "ScheduleService.name": "secret-schedule",
         "FleetService.name": "secret-pool",
         "MethodService.name": ECHO,
+        "StepService.name": "secret-signal",
         "service": "probe.v1.ProbeService",
     }
 
@@ -161,6 +162,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "TestHook": {"body": b"{}"},
     "FindStickySession": {"session": {"key": "secret-session"}},
     "EndStickySession": {"session": {"key": "secret-session"}},
+    "RecordStep": {"attempt": 1, "kind": 1},
     "Report": {"epoch": 1, "message": {"goodbye": True}},
 }
 # In the right namespace they may answer as for nothing: a filter, a report of a session that is over, a task without a state.

@@ -335,3 +335,21 @@ async def test_the_egress_is_there_before_the_app(mesh: MeshHarness) -> None:
     side = await sidecar(mesh, app.address, egress=egress, wait=False)
     await until(lambda: "egress.opened" in side.output(), "the egress is open")
     await until_reached(egress)
+
+
+# -- remembered calls -----------------------------------------------------------------------------------------------
+
+
+async def test_an_apps_call_is_remembered_by_its_name(beside: MeshHarness) -> None:
+    """The app's handler fails after its call, and the next attempt gets the same answer, from the same task."""
+    ledger = beside.ledger("remembered")
+    request = ProbeRequest(text="inner", ledger=ledger.path, crash_attempts=2)
+    given = (("weft-require", "role=side"), ("x-step", "charge"), ("weft-retry", "initial_backoff=0s"))
+    call = beside.probe().CallIsolated(request, timeout=30, metadata=given)
+    assert (await call).text == "inner"
+    trailers = dict(await call.trailing_metadata())
+    assert trailers["weft-attempt"] == "3"
+    assert len(ledger.facts("start", "inner")) == 1
+    listed = coordinator_pb2.ListTasksRequest(page_size=1)
+    listed.filter.request_id = f"step:{trailers['weft-task-id']}/charge"
+    assert len((await beside.api().ListTasks(listed)).tasks) == 1

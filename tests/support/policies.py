@@ -53,6 +53,7 @@ FULL: Options = {
     "fallback": f"{PACKAGE}.Service/Other",
     "no_wait": True,
     "check_rules": False,
+    "durable_children": True,
     "on_event": {"filter": "event.tenant_id != ''"},
 }
 

@@ -3,7 +3,8 @@
     python -m tests.support.stock_app 127.0.0.1:50051 --name app
 
 It does what a `ProbeRequest` says, as tests/support/probe.py does, but for `CallIsolated`: that calls `Call` through the
-egress, in the mode that is its `fail_reason`, and passes the metadata of its own call on. It fails at attempts up to `fail_attempts`. `--reflection garbage` answers every question with rubbish.
+egress, in the mode that is its `fail_reason`, as the step that its metadata `x-step` names, and passes the metadata of its own call on. It fails at
+attempts up to `fail_attempts`, and after its call at attempts up to `crash_attempts`. `--reflection garbage` answers every question with rubbish.
 """
 
 from __future__ import annotations
@@ -89,10 +90,13 @@ class StockProbe(probe_pb2_grpc.ProbeServiceServicer):
         given = [(key, value) for key, value in context.invocation_metadata() if key != "user-agent"]
         if request.fail_reason:
             given.append(("weft-mode", request.fail_reason))
+        given += [("weft-step", value) for key, value in given if key == "x-step"]
         inner = probe_pb2.ProbeRequest(text=request.text, sleep_s=request.sleep_s, ledger=request.ledger)
-        return probe_pb2_grpc.ProbeServiceStub(self._mesh).Call(
-            inner, metadata=given
-        )  # no deadline of its own
+        # No deadline of its own.
+        reply = probe_pb2_grpc.ProbeServiceStub(self._mesh).Call(inner, metadata=given)
+        if attempt(context) <= request.crash_attempts:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "after its call")
+        return reply
 
     def Echo(self, request: probe_pb2.Payload, context: grpc.ServicerContext) -> probe_pb2.Payload:
         return request

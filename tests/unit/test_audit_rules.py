@@ -62,6 +62,7 @@ DECIDED = {
         TokenService/ListTokens
         TokenService/RevokeToken
         TokenService/RotateToken
+        StepService/SendSignal
         UsageService/DeleteBudget
         UsageService/SetBudget
         """,
@@ -76,6 +77,7 @@ DECIDED = {
         EventService/PublishEvents
         KeyedStateService/SaveKeyedState
         StickySessionService/FindStickySession
+        StepService/RecordStep
         TokenService/CheckToken
         TokenService/CreateTickets
         """,
@@ -116,6 +118,7 @@ DECIDED = {
         ScheduleService/ListSchedules
         StatsService/GetStats
         StickySessionService/ListStickySessions
+        StepService/ListSteps
         UsageService/GetUsage
         UsageService/ListBudgets
         """,

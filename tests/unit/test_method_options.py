@@ -45,6 +45,7 @@ FULL_IN_PYTHON: MethodOptions = {
     "fallback": str(FULL["fallback"]),
     "no_wait": True,
     "check_rules": False,
+    "durable_children": True,
     "on_event": "event.tenant_id != ''",
     "idempotent": True,
 }
@@ -87,6 +88,7 @@ WRONG: dict[str, list[Any]] = {
     "fallback": [3],
     "no_wait": ["yes"],
     "check_rules": ["no"],
+    "durable_children": ["yes"],
     "on_event": [3],
     "idempotent": ["yes"],
 }

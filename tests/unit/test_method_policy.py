@@ -129,7 +129,7 @@ def _set(policy: options_pb2.TaskPolicy, name: str, value: int) -> None:
             policy.on_event.filter = str(value)
         case "idempotency_key" | "fairness_key" | "fallback":
             setattr(policy, name, str(value))
-        case "no_wait" | "check_rules":
+        case "no_wait" | "check_rules" | "durable_children":
             setattr(policy, name, value == 2)
         case _:
             setattr(policy, name, value)

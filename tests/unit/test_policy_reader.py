@@ -45,6 +45,7 @@ def test_every_option_is_read():
     assert policy.direct
     assert policy.no_wait
     assert not policy.check_rules
+    assert policy.durable_children
     assert policy.on_event == "event.tenant_id != ''"
     assert policy.idempotency_key is not None
     assert policy.idempotency_key.expression == "order.number"
@@ -213,6 +214,7 @@ BAD: dict[str, list[tuple[Options | bytes, str]]] = {
     # Both values mean something.
     "no_wait": [],
     "check_rules": [],
+    "durable_children": [],
     "on_event": [
         (_bad(on_event={"filter": "x" * 1025}), "on_event has a filter of more than 1024 characters")
     ],

@@ -53,6 +53,7 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_LIMIT: _ClassVar[WaitReason]
     WAIT_REASON_LOCK: _ClassVar[WaitReason]
     WAIT_REASON_RESOURCE: _ClassVar[WaitReason]
+    WAIT_REASON_SUSPENDED: _ClassVar[WaitReason]
 DESIRED_STATE_UNSPECIFIED: DesiredState
 DESIRED_STATE_ACTIVE: DesiredState
 DESIRED_STATE_DRAINING: DesiredState
@@ -82,6 +83,7 @@ WAIT_REASON_TURN: WaitReason
 WAIT_REASON_LIMIT: WaitReason
 WAIT_REASON_LOCK: WaitReason
 WAIT_REASON_RESOURCE: WaitReason
+WAIT_REASON_SUSPENDED: WaitReason
 
 class HostedMethod(_message.Message):
     __slots__ = ("name", "slot_cost", "unavailable")

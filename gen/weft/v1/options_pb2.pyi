@@ -44,7 +44,7 @@ class FieldPolicy(_message.Message):
     def __init__(self, secret: bool = ...) -> None: ...
 
 class TaskPolicy(_message.Message):
-    __slots__ = ("retry", "limits", "priority", "slot_cost", "result_ttl", "failure_ttl", "requirements", "mode", "idempotency_key", "fairness_key", "run_limits", "locks", "consumes", "cache", "fallback", "no_wait", "check_rules", "on_event")
+    __slots__ = ("retry", "limits", "priority", "slot_cost", "result_ttl", "failure_ttl", "requirements", "mode", "idempotency_key", "fairness_key", "run_limits", "locks", "consumes", "cache", "fallback", "no_wait", "check_rules", "on_event", "durable_children")
     class ConsumesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class TaskPolicy(_message.Message):
     NO_WAIT_FIELD_NUMBER: _ClassVar[int]
     CHECK_RULES_FIELD_NUMBER: _ClassVar[int]
     ON_EVENT_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_CHILDREN_FIELD_NUMBER: _ClassVar[int]
     retry: RetryPolicy
     limits: TimeLimits
     priority: int
@@ -88,7 +89,8 @@ class TaskPolicy(_message.Message):
     no_wait: bool
     check_rules: bool
     on_event: OnEvent
-    def __init__(self, retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[TimeLimits, _Mapping]] = ..., priority: _Optional[int] = ..., slot_cost: _Optional[int] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., mode: _Optional[_Union[CallMode, str]] = ..., idempotency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., run_limits: _Optional[_Iterable[_Union[RunLimit, _Mapping]]] = ..., locks: _Optional[_Iterable[_Union[Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., fallback: _Optional[str] = ..., no_wait: bool = ..., check_rules: bool = ..., on_event: _Optional[_Union[OnEvent, _Mapping]] = ...) -> None: ...
+    durable_children: bool
+    def __init__(self, retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[TimeLimits, _Mapping]] = ..., priority: _Optional[int] = ..., slot_cost: _Optional[int] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., mode: _Optional[_Union[CallMode, str]] = ..., idempotency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., run_limits: _Optional[_Iterable[_Union[RunLimit, _Mapping]]] = ..., locks: _Optional[_Iterable[_Union[Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., fallback: _Optional[str] = ..., no_wait: bool = ..., check_rules: bool = ..., on_event: _Optional[_Union[OnEvent, _Mapping]] = ..., durable_children: bool = ...) -> None: ...
 
 class OnEvent(_message.Message):
     __slots__ = ("filter",)

@@ -21,11 +21,13 @@ class RerunCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RERUN_CAUSE_LOST: _ClassVar[RerunCause]
     RERUN_CAUSE_RELEASED: _ClassVar[RerunCause]
     RERUN_CAUSE_REQUESTED: _ClassVar[RerunCause]
+    RERUN_CAUSE_SUSPENDED: _ClassVar[RerunCause]
 RERUN_CAUSE_UNSPECIFIED: RerunCause
 RERUN_CAUSE_FAILED: RerunCause
 RERUN_CAUSE_LOST: RerunCause
 RERUN_CAUSE_RELEASED: RerunCause
 RERUN_CAUSE_REQUESTED: RerunCause
+RERUN_CAUSE_SUSPENDED: RerunCause
 
 class ConnectRequest(_message.Message):
     __slots__ = ("hello", "contract", "state", "progress", "results", "released", "goodbye", "log_replies", "command_replies")
@@ -257,7 +259,7 @@ class AttemptRef(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("task_id", "attempt", "method", "payload", "context", "deadline", "time_left", "request_id", "priority", "rerun", "consumes", "state")
+    __slots__ = ("task_id", "attempt", "method", "payload", "context", "deadline", "time_left", "request_id", "priority", "rerun", "consumes", "state", "durable_children")
     class ConsumesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -277,6 +279,7 @@ class Assignment(_message.Message):
     RERUN_FIELD_NUMBER: _ClassVar[int]
     CONSUMES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_CHILDREN_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     attempt: int
     method: str
@@ -289,7 +292,8 @@ class Assignment(_message.Message):
     rerun: Rerun
     consumes: _containers.ScalarMap[str, float]
     state: _keyed_state_pb2.KeyedState
-    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., context: _Optional[_Union[_task_pb2.CallContext, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., rerun: _Optional[_Union[Rerun, _Mapping]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[_keyed_state_pb2.KeyedState, _Mapping]] = ...) -> None: ...
+    durable_children: bool
+    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., context: _Optional[_Union[_task_pb2.CallContext, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., rerun: _Optional[_Union[Rerun, _Mapping]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[_keyed_state_pb2.KeyedState, _Mapping]] = ..., durable_children: bool = ...) -> None: ...
 
 class Rerun(_message.Message):
     __slots__ = ("cause", "last_agent_id", "last_code")

@@ -56,7 +56,7 @@ class Metadatum(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class CallContext(_message.Message):
-    __slots__ = ("metadata", "traceparent", "tracestate", "root_id", "parent_id", "baggage", "batch_traceparent", "session")
+    __slots__ = ("metadata", "traceparent", "tracestate", "root_id", "parent_id", "baggage", "batch_traceparent", "session", "step", "step_anew")
     METADATA_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     TRACESTATE_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,8 @@ class CallContext(_message.Message):
     BAGGAGE_FIELD_NUMBER: _ClassVar[int]
     BATCH_TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEP_ANEW_FIELD_NUMBER: _ClassVar[int]
     metadata: _containers.RepeatedCompositeFieldContainer[Metadatum]
     traceparent: str
     tracestate: str
@@ -73,7 +75,9 @@ class CallContext(_message.Message):
     baggage: str
     batch_traceparent: str
     session: StickySession
-    def __init__(self, metadata: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., root_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., baggage: _Optional[str] = ..., batch_traceparent: _Optional[str] = ..., session: _Optional[_Union[StickySession, _Mapping]] = ...) -> None: ...
+    step: str
+    step_anew: bool
+    def __init__(self, metadata: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., root_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., baggage: _Optional[str] = ..., batch_traceparent: _Optional[str] = ..., session: _Optional[_Union[StickySession, _Mapping]] = ..., step: _Optional[str] = ..., step_anew: bool = ...) -> None: ...
 
 class StickySession(_message.Message):
     __slots__ = ("key", "mode", "idle_ttl", "agent_id")
@@ -133,7 +137,7 @@ class TaskOptions(_message.Message):
     def __init__(self, priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[_options_pb2.TimeLimits, _Mapping]] = ..., retry: _Optional[_Union[_options_pb2.RetryPolicy, _Mapping]] = ..., requirements: _Optional[_Union[_options_pb2.Requirements, _Mapping]] = ..., context: _Optional[_Union[CallContext, _Mapping]] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[float] = ..., group: _Optional[str] = ..., no_wait: bool = ..., locks: _Optional[_Iterable[_Union[_options_pb2.Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., agent_id: _Optional[str] = ..., no_cache: bool = ..., session: _Optional[_Union[StickySession, _Mapping]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("status", "response", "headers", "trailers", "error", "fallback", "used")
+    __slots__ = ("status", "response", "headers", "trailers", "error", "fallback", "used", "suspension")
     class UsedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +152,7 @@ class Outcome(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
+    SUSPENSION_FIELD_NUMBER: _ClassVar[int]
     status: _status_pb2.Status
     response: bytes
     headers: _containers.RepeatedCompositeFieldContainer[Metadatum]
@@ -155,7 +160,16 @@ class Outcome(_message.Message):
     error: HandlerError
     fallback: str
     used: _containers.ScalarMap[str, float]
-    def __init__(self, status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., response: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., trailers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., fallback: _Optional[str] = ..., used: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    suspension: Suspension
+    def __init__(self, status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., response: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., trailers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., fallback: _Optional[str] = ..., used: _Optional[_Mapping[str, float]] = ..., suspension: _Optional[_Union[Suspension, _Mapping]] = ...) -> None: ...
+
+class Suspension(_message.Message):
+    __slots__ = ("wake_time", "signals")
+    WAKE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    wake_time: _timestamp_pb2.Timestamp
+    signals: int
+    def __init__(self, wake_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., signals: _Optional[int] = ...) -> None: ...
 
 class HandlerError(_message.Message):
     __slots__ = ("type", "message", "stack")
@@ -168,7 +182,7 @@ class HandlerError(_message.Message):
     def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ..., stack: _Optional[str] = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("number", "agent_id", "start_time", "end_time", "status", "crashed", "released", "error", "choice")
+    __slots__ = ("number", "agent_id", "start_time", "end_time", "status", "crashed", "released", "error", "choice", "suspension")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -178,6 +192,7 @@ class Attempt(_message.Message):
     RELEASED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     CHOICE_FIELD_NUMBER: _ClassVar[int]
+    SUSPENSION_FIELD_NUMBER: _ClassVar[int]
     number: int
     agent_id: str
     start_time: _timestamp_pb2.Timestamp
@@ -187,7 +202,8 @@ class Attempt(_message.Message):
     released: bool
     error: HandlerError
     choice: str
-    def __init__(self, number: _Optional[int] = ..., agent_id: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., crashed: bool = ..., released: bool = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., choice: _Optional[str] = ...) -> None: ...
+    suspension: Suspension
+    def __init__(self, number: _Optional[int] = ..., agent_id: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., crashed: bool = ..., released: bool = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., choice: _Optional[str] = ..., suspension: _Optional[_Union[Suspension, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("id", "method", "state", "request_id", "options", "payload", "attempt", "crashes", "agent_id", "cancel_requested", "progress_count", "create_time", "ready_time", "start_time", "finish_time", "expire_time", "outcome", "attempts", "failures", "deadline", "waiting", "avoid_agent_id", "limited_by", "group", "fallback_of")

@@ -12,6 +12,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from tests.fuzz.target import target, text_of
+from weft.agent.steps import step_values
+from weft.cli.rendering import step_view
+from weft.client.task_steps import RecordedStep, StepKind
 from weft.coordinator import request_checks
 from weft.coordinator.access import jwt_signature
 from weft.coordinator.access.jwt_issuer import is_safe_url
@@ -61,6 +64,25 @@ def call_metadata(data: bytes) -> None:
     given = call_options.from_metadata(pairs)
     assert len(given.request_id) <= 128
     metadata.from_proto(given.options.context.metadata)
+
+
+@target(
+    "weft/agent/steps/step_values",
+    "weft/agent/steps/attempt_steps",
+    "weft/cli/rendering/step_view",
+    "weft/client/task_steps",
+    seeds=lambda: [
+        b'{"a": [1, null, "x"]}',
+        step_values.encode("s", b"bytes"),
+        step_values.encode("s", Duration(seconds=3)),
+    ],
+    raises=(ValueError,),
+)
+def step_value(data: bytes) -> None:
+    """The value of a signal, which a caller may have sent."""
+    now = datetime.now(UTC)
+    step_view.value_of(RecordedStep(1, "signal/x#1", StepKind.SIGNAL, 0, now, None, data))
+    step_values.decode(data)
 
 
 @target(

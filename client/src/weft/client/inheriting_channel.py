@@ -10,7 +10,10 @@ from grpc import aio
 
 from weft.client.methods import DirectOnly, Method, checked_name
 from weft.rpc.calls import call_context, client_spans
+from weft.rpc.calls.call_context import CallSteps
+from weft.rpc.calls.metadata import STEP_KEY
 from weft.rpc.calls.request_streams import StreamStreamCallable, StreamUnaryCallable
+from weft.rpc.contracts.names import is_reserved
 from weft.rpc.process.home_loop import HomeLoop
 
 
@@ -25,12 +28,34 @@ class _Callable:
 
 
 class _OneRequest(_Callable):
-    """A method with one request."""
+    """A method with one request. `repeated`: a remembered call of it is made again until its task answers."""
+
+    repeated = False
 
     def __call__(
         self, request: Any, *, timeout: float | None = None, metadata: Any = None, **how: Any
     ) -> Any:
         self._home.check()
+        asked = metadata is not None and any(key == STEP_KEY for key, _ in metadata)
+        if (steps := call_context.steps(asked=asked)) is not None and not is_reserved(self._name):
+            return steps.follow(self._as_step(steps, request, timeout, metadata, how))
+        return self._call(request, timeout, metadata, how)
+
+    def _as_step(
+        self, steps: CallSteps, request: Any, timeout_s: float | None, metadata: Any, how: dict[str, Any]
+    ) -> Any:
+        """A call of a handler that has steps, and perhaps one of them itself."""
+        named = steps.name_of(self._name, metadata)
+        metadata = (*(metadata or ()), *named) if named else metadata
+        if not self.repeated or not any(key == STEP_KEY for key, _ in metadata or ()):
+            return self._call(request, timeout_s, metadata, how)
+        from weft.client.remembered_call import RememberedCall
+
+        return RememberedCall(
+            lambda left_s: self._call(request, left_s, metadata, how), call_context.timeout_s(timeout_s)
+        )
+
+    def _call(self, request: Any, timeout: float | None, metadata: Any, how: dict[str, Any]) -> Any:
         timeout, span = call_context.timeout_s(timeout), client_spans.begin(self._name, metadata)
         if span is None:
             return self._plain(request, timeout=timeout, metadata=call_context.metadata(metadata), **how)
@@ -59,6 +84,8 @@ class _ManyRequests(_Callable):
 
 class InheritingUnaryUnary(_OneRequest, aio.UnaryUnaryMultiCallable[Any, Any]):
     """One request, one response."""
+
+    repeated = True
 
 
 class InheritingUnaryStream(_OneRequest, aio.UnaryStreamMultiCallable[Any, Any]):

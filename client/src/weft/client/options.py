@@ -10,7 +10,7 @@ from weft.client.sticky_session import StickySession, as_session
 from weft.rpc.calls import call_context
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.call_keys import RETRY_KEY
-from weft.rpc.calls.metadata import AGENT_KEY, NO_WAIT_KEY, RETRY_MARK
+from weft.rpc.calls.metadata import AGENT_KEY, NO_WAIT_KEY, RETRY_MARK, STEP_ANEW_KEY, STEP_KEY
 from weft.rpc.similar_names import similar_names
 from weft.rpc.task_policy.method_options import Lock, as_locks
 from weft.rpc.task_policy.retry_policy import RetryPolicy
@@ -62,12 +62,15 @@ class SubmitOptions(TypedDict, total=False):
     session: StickySession | str
 
 
-def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.TaskOptions | None:
+def task_options(
+    options: SubmitOptions, *, inherits: bool = True, step_of: str = ""
+) -> task_pb2.TaskOptions | None:
     """The options as a message; None if nothing is set.
 
     Args:
         inherits: with the trace context of the active span; a handler's submissions inherit the rest of its call's deadline, and
             its tree of calls.
+        step_of: the submitted method, if the submission may be a remembered step of the handler that makes it.
 
     Raises:
         TypeError: an option that does not exist.
@@ -85,11 +88,6 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
     if inherited is not None:
         to_close_s = inherited.bounded_s(to_close_s, time.monotonic())
         traced = traced or inherited.trace_headers()
-    limits = options_pb2.TimeLimits(
-        schedule_to_start=optional_duration(options.get("schedule_to_start_s")),
-        start_to_close=optional_duration(options.get("start_to_close_s")),
-        schedule_to_close=optional_duration(to_close_s),
-    )
     retry = options.get("retry")
     labels, resources = options.get("require_labels"), options.get("require_resources")
     context = task_pb2.CallContext(
@@ -100,10 +98,12 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
         root_id="" if inherited is None else inherited.root_id,
         parent_id="" if inherited is None else inherited.parent_id,
     )
+    if step_of:
+        _name_step(context, step_of, options.get("metadata", ()))
     message = task_pb2.TaskOptions(
         priority=options.get("priority"),
         delay=optional_duration(options.get("delay_s")),
-        limits=limits,
+        limits=_time_limits(options, to_close_s),
         retry=None if retry is None else retry.to_proto(),
         requirements=options_pb2.Requirements(labels=labels, resources=resources),
         context=context,
@@ -124,9 +124,26 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
     return message
 
 
+def _time_limits(options: SubmitOptions, to_close_s: float | None) -> options_pb2.TimeLimits:
+    return options_pb2.TimeLimits(
+        schedule_to_start=optional_duration(options.get("schedule_to_start_s")),
+        start_to_close=optional_duration(options.get("start_to_close_s")),
+        schedule_to_close=optional_duration(to_close_s),
+    )
+
+
+def _name_step(context: task_pb2.CallContext, method: str, given: Metadata) -> None:
+    """Make a submission a remembered step of the handler that makes it, if that remembers its calls, or the submission has a step's name."""
+    asked = any(key == STEP_KEY for key, _ in given)
+    if (steps := call_context.steps(asked=asked)) is not None:
+        named = {**dict(given), **dict(steps.name_of(method, given))}
+        context.step, context.step_anew = str(named.get(STEP_KEY, "")), STEP_ANEW_KEY in named
+
+
 def call_options(
     *,
     request_id: str | None = None,
+    step: str | None = None,
     priority: int | None = None,
     delay_s: float | None = None,
     require: str | Mapping[str, str | float] | None = None,
@@ -151,23 +168,22 @@ def call_options(
     All but the last two and `session` are for durable calls; a direct call with any of them is refused.
 
     Args:
-        request_id: calls with the same id and the same request are one task.
-        priority: 0 to 9, higher first; `delay_s`: wait this long before the task is ready.
+        request_id: calls with the same id and the same request are one task; `step`: in a handler: the call's name among its steps.
+        priority: 0 to 9, higher first; `delay_s`: wait this long before the task is ready; `detach`: answer at once with an empty
+            response; the trailer `weft-task-id` names the task.
         require: requirements on the agent: {"zone": "eu", "gpu": 1} (a number: at least), or the text "zone=eu,gpu>=1".
-        agent: the id of the one agent that may run the task.
-        detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
-        no_wait: fail at once if no connected agent can run the task. None: as its method's policy says. `retry`: when to try again.
-        cache: False: run by itself, although the method's policy has a cache.
-        schedule_to_start_s: the first attempt must start within this time; `start_to_close_s`: an attempt may take this long;
-            `result_ttl_s`: the result is kept this long.
-        fairness_key: tasks with different keys have the queue's capacity in turns; `group`: the group of the task, by name.
+        agent: the id of the one agent that may run the task; `retry`: when to try again.
+        no_wait: fail at once if no connected agent can run the task. None: as its policy says; `cache`: False: run by itself, although
+            the method's policy has a cache.
+        schedule_to_start_s: time until the first attempt's start; `start_to_close_s`: of an attempt; `result_ttl_s`: the result is kept so long.
+        fairness_key: tasks with different keys have the queue's capacity in turns; `group`: the task's group, by name.
         locks: locks that the task holds while it runs, by name or as `Lock`; `consumes`: amounts of the agent's resources that it uses;
             `session`: the sticky session that it belongs to, a key or a `StickySession`.
-        retry_unavailable: for direct calls: the call may run twice. If its agent is lost, another agent gets it.
-        metadata: the caller's own entries, for the handler.
+        retry_unavailable: for direct calls: it may run twice, at another agent; `metadata`: the caller's own entries, for the handler.
     """
     given = {
         "weft-request-id": request_id,
+        STEP_KEY: step,
         "weft-priority": None if priority is None else str(priority),
         "weft-delay": _seconds(delay_s),
         "weft-require": require if require is None or isinstance(require, str) else _requirements(require),

@@ -62,6 +62,7 @@ class WaitReason(OpenEnum):
     LIMIT = 7
     LOCK = 8
     RESOURCE = 9
+    SUSPENDED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,11 @@ class Attempt:
     def raised(self) -> task_pb2.HandlerError | None:
         """The exception of the handler; of earlier attempts without the stack."""
         return self.proto.error if self.proto.HasField("error") else None
+
+    @property
+    def suspended(self) -> bool:
+        """Its handler only waited, and gave its slot back; `status` says for what."""
+        return self.proto.HasField("suspension")
 
     @property
     def crashed(self) -> bool:

@@ -17,7 +17,6 @@ from weft.client import api as rpc
 from weft.client import generated_ids
 from weft.client.bulk_client import DEFAULT_WINDOW, Bulk
 from weft.client.bulk_progress import BulkListener, BulkProgress
-from weft.client.bulk_source import BulkItem
 from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
 from weft.client.task_handle import TaskHandle, response_of
@@ -26,7 +25,7 @@ from weft.client.task_waiting import ended
 from weft.client.tasks_by_id import TasksById
 from weft.rpc import refusals
 from weft.rpc.errors import Cancelled, DeadlineExceeded, WeftError
-from weft.rpc.task_policy.option_checks import CALLERS_LIMITS, LEAST_LIMIT_S
+from weft.rpc.task_policy.option_checks import CALLERS_LIMITS, LEAST_LIMIT_S, STEP_ID
 from weft.v1 import coordinator_pb2
 
 if TYPE_CHECKING:
@@ -148,15 +147,16 @@ class Tasks(TasksById):
             method=called.name,
             payload=await self._api.payload(called, request),
             request_id=own_id,
-            options=task_options(options),
+            options=task_options(options, step_of="" if request_id else called.name),
         )
-        repeated_s = None
         if publish:
             submission.events.extend(import_module("weft.client.event_snapshot").new_events(publish))
-        if not request_id:
-            repeated_s = generated_ids.repeated_s(self._api.timeout_s if timeout_s is None else timeout_s)
+        span_s = self._api.timeout_s if timeout_s is None else timeout_s
+        repeated_s = None if request_id else generated_ids.repeated_s(span_s)
+        if repeated_s is not None:
             generated_ids.keep(submission, repeated_s)
         answer = await self._api.call(rpc.SUBMIT_TASK, submission, timeout_s=timeout_s, repeated_s=repeated_s)
+        own_id = answer.task.request_id if answer.task.request_id.startswith(STEP_ID) else own_id
         handle = TaskHandle(
             self, called, answer.task.id, request_id=own_id, existed=answer.existed, cached=answer.cached
         )
@@ -223,7 +223,7 @@ class Tasks(TasksById):
                 if timeout_s is not None:
                     left_s = max(LEAST_LIMIT_S, timeout_s + began_at_s - time.monotonic())
             except asyncio.CancelledError:
-                if not shared:
+                if not shared and not handle.request_id.startswith(STEP_ID):
                     with suppress(WeftError, TimeoutError):
                         async with asyncio.timeout(_ABANDON_S):
                             await handle.cancel("its caller gave up")
@@ -326,7 +326,7 @@ class Tasks(TasksById):
         bulk = self._bulk(called, requests, request_id, window, options, results=True, listener=listener)
         async with aclosing(bulk.entries()) as entries:
             async for entry in entries:
-                yield _finished(entry, called)
+                yield Finished(entry.index, entry.request_id, entry.task, called, entry.error)
 
     def _bulk(
         self,
@@ -394,7 +394,3 @@ class Tasks(TasksById):
 
 def _id(task: HasId | str) -> str:
     return task if isinstance(task, str) else task.id
-
-
-def _finished(entry: BulkItem, method: Method[Any, Resp]) -> Finished[Resp]:
-    return Finished(entry.index, entry.request_id, entry.task, method, entry.error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
+from typing import Any
 
 import grpc
 
@@ -11,6 +12,7 @@ from weft.client import api as rpc
 from weft.client.api import Api
 from weft.client.task_log import LogLine, MissingLog, read_log
 from weft.client.task_snapshot import Progress, Task, TaskState
+from weft.client.task_steps import RecordedStep, send_signal, steps_of
 from weft.client.task_waiting import Waiter
 from weft.client.task_watching import watch
 from weft.rpc.times import duration, timestamp
@@ -133,6 +135,33 @@ class TasksById:
             task_id=task_id, reason=reason, grace=None if grace_s is None else duration(grace_s)
         )
         return await self._api.task((await self._api.call(rpc.CANCEL_TASK, request)).task)
+
+    async def signal(
+        self, task_id: str, name: str, value: Any = None, *, signal_id: str = ""
+    ) -> RecordedStep:
+        """Send a signal to a task, durably. Its handler gets it by `current_task().wait_signal(name)`, now or later.
+
+        Args:
+            name: 1 to 128 letters, digits, ".", "_", "-" and "/".
+            value: what it brings: JSON values, or bytes of JSON; at most 256 KiB.
+            signal_id: signals of one name and id are stored once, so that a repeat does no harm. Empty: each is another signal.
+
+        Raises:
+            NotFound: no task has this id.
+            FailedPrecondition: the task has ended (TASK_STATE).
+            ResourceExhausted: it has as many signals and steps as it may have (STEP_LIMIT).
+        """
+        return await send_signal(self._api, task_id, name, value, signal_id)
+
+    async def steps(self, task_id: str) -> AsyncGenerator[RecordedStep]:
+        """The steps that a task's handler has recorded, and its signals, oldest first.
+
+        Raises:
+            NotFound: no task has this id.
+        """
+        async for page in steps_of(self._api, task_id):
+            for step in page.steps:
+                yield RecordedStep.of(step)
 
     async def retry(self, task_id: str) -> Task:
         """Queue a FAILED or CANCELLED task again, with all its attempts and its whole time.

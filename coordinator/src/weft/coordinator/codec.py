@@ -14,6 +14,7 @@ from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_values import requirements, retry_policy
 from weft.coordinator.policy.policy_use import all_locks, apply, with_fallbacks
 from weft.coordinator.request_checks import check_resource_name
+from weft.coordinator.steps import remembered_calls
 from weft.coordinator.sticky import sticky_codec
 from weft.coordinator.store import history
 from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
@@ -99,8 +100,7 @@ def submission(
 
     Raises:
         InvalidArgument: INVALID_FIELD with the field's path, PAYLOAD_MALFORMED, or RULES_VIOLATED.
-        ResourceExhausted: PAYLOAD_TOO_LARGE.
-        Unimplemented: METHOD_NOT_DURABLE.
+        ResourceExhausted: PAYLOAD_TOO_LARGE. Unimplemented: METHOD_NOT_DURABLE.
     """
     if not info.durable:
         raise not_durable(info.name)
@@ -121,6 +121,7 @@ def submission(
         )
     else:
         given = _with_options(info.name, payload, request_id, options, defaults, task_id)
+        generated_id = remembered_calls.remember(given, options.context, generated_id=generated_id)
     same_bytes = generated_id
     if policy is not None:
         apply(policy, given, options, request, generated_id=generated_id)

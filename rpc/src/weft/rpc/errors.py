@@ -281,6 +281,7 @@ _TOO_LARGE = frozenset(
         errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
         errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
         errors_pb2.ERROR_REASON_STATE_TOO_LARGE,
+        errors_pb2.ERROR_REASON_STEP_LIMIT,
         errors_pb2.ERROR_REASON_PROGRESS_LIMIT,
     }
 )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from weft.agent.handlers.current_call import CancelSignal, call_context_of
+from weft.agent.handlers.current_call import CALL_ID, CancelSignal, call_context_of
 from weft.agent.handlers.handler_context import AsyncContext, Metadata, SyncContext, checked
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.process import forks
@@ -34,7 +34,7 @@ _count = itertools.count(1)
 
 def generate_id() -> str:
     """A call id: unique, and cheap."""
-    return f"call-{_PROCESS}-{next(_count)}"
+    return f"{CALL_ID}{_PROCESS}-{next(_count)}"
 
 
 def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
@@ -71,6 +71,8 @@ class DirectAsyncContext(AsyncContext):
     The handler does not get grpc.aio's context itself: a status or trailers that cannot be sent would leave the call without an end.
     Large because it has many methods: a handler's context must have the whole interface of `grpc.aio.ServicerContext`.
     """
+
+    durable = False
 
     def __init__(self, method: str, agent_id: str, native: Any, request: Any) -> None:
         self.agent_id = agent_id
@@ -159,6 +161,8 @@ class DirectAsyncContext(AsyncContext):
 
 class DirectSyncContext(SyncContext):
     """A sync handler's context over the native one. Operations on the RPC run on its event loop, until the call ends."""
+
+    durable = False
 
     def __init__(
         self,

@@ -3,19 +3,30 @@ context of the handler's own calls."""
 
 from __future__ import annotations
 
+import random
 import threading
+import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
+from weft.agent.handlers.call_steps import steps_of, sync_steps_of
 from weft.agent.handlers.keyed_state import HeldState, StateLeft, state_of
 from weft.agent.handlers.mesh_clients import MeshClients, own_clients
 from weft.agent.handlers.used_units import add_unit
 from weft.rpc.calls import call_context
-from weft.v1 import session_pb2
+from weft.v1 import session_pb2, task_pb2
 
 if TYPE_CHECKING:
+    from weft.agent.steps.attempt_steps import AttemptSteps
+    from weft.agent.steps.sync_steps import SyncSteps
     from weft.client import Mesh
     from weft.client.sync import SyncMesh
+
+
+T = TypeVar("T")
+# Ids of direct calls begin so.
+CALL_ID = "call-"
 
 
 class CancelSignal:
@@ -58,6 +69,11 @@ class RunningCall(Protocol):
     used_units: dict[str, float] | None
     keyed_state: HeldState | StateLeft | None
     state_limit_bytes: int
+    durable: bool
+    blocking: bool
+    steps: AttemptSteps | None
+    suspension: task_pb2.Suspension | None
+    waits_for: str
 
     @property
     def assignment(self) -> session_pb2.Assignment:
@@ -162,6 +178,74 @@ class RunningTask:
             ValueError: the unit or the amount cannot be counted.
         """
         add_unit(self._context, unit, amount)
+
+    async def step(self, name: str, function: Callable[[], Awaitable[T] | T]) -> T:
+        """Take a step once: call the function and remember what it returns. A later attempt gets the value instead of a call.
+
+        The step counts as taken when its value is recorded: if the agent dies before, another attempt takes it again. An exception is not
+        remembered. The function must not take steps itself.
+
+        Args:
+            name: 1 to 128 printable ASCII characters without spaces and "#". Steps of one name are told apart by their order.
+            function: without arguments; `async def` or plain. It returns JSON values, bytes or a protobuf message, of at most 256 KiB; a
+                tuple comes back as a list.
+
+        Raises:
+            FailedPrecondition: the task has another record under the name (STEP_CHANGED); the attempt is not the current one any more
+                (ATTEMPT_OVER); this is a direct call (STEP_NOT_DURABLE).
+            ResourceExhausted: the task has 10,000 steps, or 16 MiB of values (STEP_LIMIT).
+            TypeError, ValueError: the name, or the value, is not as above.
+        """
+        value: T = await self._steps.step(name, function)
+        return value
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, through the loss of anything. From one second on, the end is recorded, and a handler that does nothing else gives its slot
+        back: it ends here by an exception that it must let pass (no `Exception`), and runs again when the time has come.
+
+        Args:
+            seconds: 0 to 366 days.
+        """
+        await self._steps.sleep(seconds)
+
+    async def now(self) -> datetime:
+        """The time, by this machine's clock: a later attempt gets the same."""
+        return datetime.fromtimestamp(await self.step("now", time.time), UTC)
+
+    async def random(self) -> float:
+        """A random number in [0, 1): a later attempt gets the same."""
+        return await self.step("random", random.random)
+
+    async def wait_signal(self, name: str, timeout_s: float | None = None) -> Any:
+        """Wait for the next signal of a name (`Tasks.signal`, `weft tasks signal`), also one that was sent before. A handler that does nothing
+        else gives its slot back, as in `sleep`.
+
+        Args:
+            name: letters, digits, ".", "_", "-" and "/".
+            timeout_s: how long; None: without limit.
+
+        Returns:
+            What the signal brings; None: nothing.
+
+        Raises:
+            TimeoutError: no signal came in time. A later attempt has the same answer.
+        """
+        return await self._steps.wait_signal(name, timeout_s)
+
+    @property
+    def sync_steps(self) -> SyncSteps:
+        """`step`, `sleep`, `now`, `random` and `wait_signal` for plain `def` handlers.
+
+        Raises:
+            FailedPrecondition: this is a direct call (STEP_NOT_DURABLE).
+            LookupError: no agent runs this handler.
+            WrongThread: this is an `async def` handler.
+        """
+        return sync_steps_of(self._context)
+
+    @property
+    def _steps(self) -> AttemptSteps:
+        return steps_of(self._context)
 
     @property
     def state(self) -> HeldState:

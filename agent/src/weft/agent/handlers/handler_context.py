@@ -15,6 +15,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from weft.agent.handlers.call_steps import steps_of
 from weft.agent.handlers.current_call import CancelSignal, call_context_of
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import call_context
@@ -27,6 +28,7 @@ from weft.v1 import session_pb2, task_pb2
 if TYPE_CHECKING:
     from weft.agent.handlers.keyed_state import HeldState, StateLeft
     from weft.agent.hosting.hosted_methods import HostedMethod
+    from weft.agent.steps.attempt_steps import AttemptSteps
 
 _log = get_logger("weft.agent")
 
@@ -68,6 +70,15 @@ class HandlerContext:
     # The state that its lock keeps, once the handler has asked for it; and the bytes that it may have, 0: not known.
     keyed_state: HeldState | StateLeft | None = None
     state_limit_bytes = 0
+    # Whether a later attempt can go on from its steps.
+    durable = True
+    # Its handler runs in a thread.
+    blocking = False
+    # Its steps; None: none so far.
+    steps: AttemptSteps | None = None
+    # Its handler only waits: until when, and for what.
+    suspension: task_pb2.Suspension | None = None
+    waits_for = ""
     _callbacks: list[Callable[[], object]] | None = None
     _done = False
 
@@ -141,6 +152,12 @@ class HandlerContext:
     def child_context(self) -> call_context.CallContext:
         """The call context that the handler's own calls inherit."""
         return call_context_of(self.assignment, self._deadline_at)
+
+    def call_steps(self, *, asked: bool = False) -> call_context.CallSteps | None:
+        """Its steps, if it has any, or they are asked for, or its handler's calls are remembered."""
+        if self.steps is None and self.durable and (asked or self.assignment.durable_children):
+            return steps_of(self)
+        return self.steps
 
     def log_fields(self) -> Mapping[str, str | int]:
         """The fields of lines about the call."""
@@ -268,6 +285,8 @@ class HandlerContext:
 
 class SyncContext(HandlerContext, grpc.ServicerContext):
     """`grpc.ServicerContext` for handlers that run in a thread or an isolated process."""
+
+    blocking = True
 
     def cancel(self) -> bool:
         """The handler gives up: the outcome is CANCELLED."""

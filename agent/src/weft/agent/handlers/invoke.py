@@ -21,6 +21,7 @@ from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.payload_checks import MessageRefused
 from weft.agent.process.event_loop import is_interrupt
 from weft.agent.process.failure_log import log_late, log_raised
+from weft.agent.steps.suspended import is_suspended, outcome_of
 from weft.rpc import refusals
 from weft.rpc.calls import call_context
 from weft.rpc.errors import FieldViolation, InvalidArgument, WeftError
@@ -222,6 +223,8 @@ def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
     if issubclass(kind, MalformedRequest):
         # Requests of a stream are parsed as they are read.
         return outcomes.of_error(cast("MalformedRequest", error))
+    if context.suspension is not None and is_suspended(error) and not context.cancel_signal:
+        return outcome_of(context.suspension, context.waits_for)
     if context.was_cancelled(kind):
         if not issubclass(kind, asyncio.CancelledError | grpc.aio.BaseError):
             log_late("handler.raised_after_cancellation", error, **context.log_fields())

@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from weft.agent.handlers import outcomes
+from weft.agent.handlers.current_call import CALL_ID
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
 from weft.agent.handlers.keyed_state import change_of
@@ -198,6 +199,7 @@ class _IsolatedProcess:
         hosted = methods[assignment.method]
         context_type = AsyncContext if hosted.is_async else SyncContext
         context = context_type(assignment, agent_id, None if left_s is None else time.monotonic() + left_s)
+        context.durable = not assignment.task_id.startswith(CALL_ID)
         # Its caller may wait for them.
         context.on_headers = self._send_headers
         context.state_limit_bytes = state_limit_bytes

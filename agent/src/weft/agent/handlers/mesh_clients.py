@@ -19,6 +19,7 @@ from weft.rpc.security.tls import Tls
 if TYPE_CHECKING:
     from weft.client import Mesh
     from weft.client.sync import SyncMesh
+    from weft.client.sync.background_loop import BackgroundLoop
     from weft.rpc.balancing import Balancer
 
 _log = get_logger("weft.agent")
@@ -122,6 +123,23 @@ class MeshClients:
             else:
                 self._sync_mesh = SyncMesh(self.mesh, BackgroundLoop.of(self._loop, self._thread))
             return self._sync_mesh
+
+    def mesh_of_steps(self, *, blocking: bool) -> Mesh:
+        """The asynchronous client that records the steps of a handler, or of one in a thread (`blocking`)."""
+        from weft.client.step_access import behind
+
+        return behind(self._sync_mesh)[0] if blocking and self._sync_mesh is not None else self.mesh
+
+    @property
+    def loop_of_steps(self) -> BackgroundLoop:
+        """The loop of that client, for threads.
+
+        Raises:
+            WrongThread: this is its own thread.
+        """
+        from weft.client.step_access import behind
+
+        return behind(self.sync_mesh)[1]
 
     def _how(self) -> _How:
         return {

@@ -296,6 +296,9 @@ class Executor:
         if state is not None and not outcome.status.code:
             result.state.CopyFrom(state)
         if self.outbox.finish(attempt, result):
+            if outcome.HasField("suspension"):
+                self._figures.released(attempt)
+                return
             self._figures.ended(attempt, outcome, crashed=crashed, began_s=began_s)
 
     def gone(self, run: AttemptRun) -> None:

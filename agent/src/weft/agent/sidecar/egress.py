@@ -6,7 +6,7 @@
 
 The app may call what the token that it shows may, or else the sidecar's own: `app_rights` finds that out first.
 
-A call with `weft-mode: direct` or `durable` is of that kind. Without it, a call is durable if the settings name its
+A call with `weft-mode: direct` or `durable` is of that kind. Without it, a call is durable if it has `weft-step`, if the settings name its
 method or service, or if its contract says so (`mode: CALL_MODE_DURABLE`), else direct.
 """
 
@@ -29,7 +29,7 @@ from weft.rpc.balancing.sticky_picks import StickyPicks, asks
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_context import CallContext
-from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
+from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY, STEP_KEY
 from weft.rpc.calls.session_keys import OF_SESSION_KEY
 from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts import names
@@ -197,9 +197,11 @@ class Egress:
         return handler
 
     def _mode(self, path: str, service: str, details: grpc.HandlerCallDetails) -> str:
-        for key, value in details.invocation_metadata or ():
-            if key == MODE_KEY:
-                return str(value)
+        given = dict(details.invocation_metadata or ())
+        if MODE_KEY in given:
+            return str(given[MODE_KEY])
+        if STEP_KEY in given:
+            return DURABLE
         method = path.removeprefix("/")
         durable = service in self._durable or method in self._durable or self._shapes.is_durable(method)
         return DURABLE if durable else DIRECT
@@ -215,16 +217,18 @@ class Egress:
         handler = relay.handler(channel, path, kind, outgoing, observe=self.observe)
         if (tracer := traces.exported()) is not None:
             handler = traced_handler(handler, path.removeprefix("/"), tracer, passes_on=True)
-        return self.admission.bounded(self._within_call_context(handler))
+        return self.admission.bounded(self._within_call_context(handler, path, mode))
 
-    def _within_call_context(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def _within_call_context(self, handler: Any, path: str, mode: str) -> grpc.RpcMethodHandler[Any, Any]:
         """The same handler. The call inherits from the call on whose behalf the app makes it: its time, its tree, its trace."""
         shape, behaviour = behaviour_of(handler)
 
         async def bounded(request: Any, context: Any) -> Any:
-            behind = self._calls.behind(context.invocation_metadata() or ())
+            given = context.invocation_metadata() or ()
+            behind = self._calls.behind(given)
             if behind is not None:
-                context = _Bounded(context, behind)
+                step = self._calls.step_of(behind, path.removeprefix("/"), given) if mode == DURABLE else ()
+                context = _Bounded(context, behind, step)
             return await behaviour(request, context)
 
         made: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: bounded})
@@ -234,16 +238,17 @@ class Egress:
 class _Bounded:
     """A call's context, with the time, the tree and the trace of another call."""
 
-    def __init__(self, context: Any, behind: CallContext) -> None:
+    def __init__(self, context: Any, behind: CallContext, more: metadata.Pairs) -> None:
         self._context = context
         self._behind = behind
+        self._more = more
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
     def invocation_metadata(self) -> Any:
         """The call's own, and what it inherits."""
-        return self._behind.added_to(self._context.invocation_metadata() or (), {})
+        return self._behind.added_to((*(self._context.invocation_metadata() or ()), *self._more), {})
 
     def time_remaining(self) -> float | None:
         """Seconds until the earlier deadline."""

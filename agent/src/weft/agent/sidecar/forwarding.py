@@ -6,7 +6,8 @@ Metadata that goes along, besides the caller's own:
     weft-parent-id   this call, as calls made while handling it name it: an app that passes both on to its egress
                      hands down the deadline too
     weft-of-session  the key of the sticky session that the call belongs to
-    weft-task-id, weft-attempt     of a durable call: the task, and the number of the attempt
+    weft-task-id, weft-attempt     of a durable call: the task, and the number of the attempt. With these, the app may record steps
+                     (weft.v1.StepService) through its egress
     weft-state-*                   of a task whose lock keeps a state: that (app_state.py)
     traceparent, tracestate        the trace
 
@@ -97,7 +98,7 @@ def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behav
     async def pass_on_within(at_hand: CallContext | None, request: Any, context: Any) -> Any:
         losses = app.losses
         if at_hand is not None:
-            calls.begin(at_hand)
+            calls.begin(at_hand, call_context.handled())
         try:
             response = await pass_on(request, context)
             if isinstance(context, HandlerContext) and not isinstance(context, DirectAsyncContext):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,13 +11,14 @@ from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, ShowSecrets, Target
+from weft.cli.commands.signal_command import signal
 from weft.cli.rendering import task_view
 from weft.cli.steering import task_filters as filters
 from weft.cli.steering.task_steering import Steering
 from weft.cli.terminal import moments
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import StyledText, json_text, line, remark
-from weft.cli.terminal.tables import Column, print_pairs, print_rows, room
+from weft.cli.terminal.tables import Column, print_pairs, print_rows
 from weft.rpc.contracts import names
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from weft.cli.steering.id_changes import ChangeCounts
     from weft.cli.terminal.payload_view import PayloadView
     from weft.client import Mesh, Progress, Task
+    from weft.client.task_steps import RecordedStep
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
 _HELP = with_examples(
@@ -45,8 +46,6 @@ TaskIds = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask first.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show the tasks that match.")]
-# Tasks below one that its timeline shows.
-_MOST_DESCENDANTS = 200
 
 
 @app.command("list")
@@ -137,48 +136,27 @@ def get(
     """Show a task with its request, and its response or exception."""
     from weft.cli.process.command_runner import run
     from weft.cli.rendering.documents import task_document
+    from weft.cli.rendering.step_view import step_document, step_lines, steps_of
     from weft.cli.terminal.payload_view import PayloadView
 
     if as_timeline:
-        _show_timeline(task_id, target, as_json=as_json)
+        from weft.cli.rendering.timeline_of import show_timeline
+
+        show_timeline(task_id, target, as_json=as_json)
         return
 
-    async def work(mesh: Mesh) -> tuple[Task, ResolvedMethod | None]:
+    async def work(mesh: Mesh) -> tuple[Task, ResolvedMethod | None, list[RecordedStep]]:
         task = await mesh.tasks.get(task_id)
-        return task, await _resolved(mesh, task.method)
+        return task, await _resolved(mesh, task.method), await steps_of(mesh, task_id)
 
-    task, method = run(target, work)
+    task, method, steps = run(target, work)
     document = task_document(task, PayloadView(method, show_secrets=show_secrets), full=True)
+    if steps:
+        document["steps"] = [step_document(step) for step in steps]
     if as_json:
         line(json_text(document))
         return
-    print_pairs(task_view.facts(task, document, verbose=verbose))
-
-
-def _show_timeline(task_id: str, target: str, *, as_json: bool) -> None:
-    from weft.cli.process.command_runner import run
-    from weft.cli.rendering import timeline
-
-    async def work(mesh: Mesh) -> tuple[Task, list[Task]]:
-        task = await mesh.tasks.get(task_id)
-        below = mesh.tasks.list(
-            root_id=task.proto.options.context.root_id or task.id,
-            created_from=task.created_at,
-            limit=_MOST_DESCENDANTS + 1,
-        )
-        return task, [each async for each in below]
-
-    task, below = run(target, work)
-    if len(below) > _MOST_DESCENDANTS:
-        below = below[:_MOST_DESCENDANTS]
-        remark(f"only the newest {_MOST_DESCENDANTS} tasks of its tree are shown")
-    found = timeline.spans(task, below)
-    if as_json:
-        line(json_text([span.document() for span in found]))
-        return
-    line((f"{task.id}  {task.method}  ", task_view.styled_state(task)))
-    for drawn in timeline.drawn(found, room(), datetime.now(UTC)):
-        line(drawn)
+    print_pairs(task_view.facts(task, document, verbose=verbose, steps=step_lines(steps)))
 
 
 async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
@@ -394,3 +372,6 @@ def _steer(
 
     if run(target, work).failed:
         raise typer.Exit(1)
+
+
+app.command()(signal)

@@ -98,6 +98,7 @@ def _attempt_document(attempt: Attempt, view: PayloadView) -> dict[str, Any]:
         "ended_at": time_text(attempt.ended_at),
         "crashed": attempt.crashed,
         "released": attempt.released,
+        "suspended": attempt.suspended,
         "choice": attempt.choice,
     }
     if attempt.status.code:

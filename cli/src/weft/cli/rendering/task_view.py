@@ -38,9 +38,13 @@ def error_text(task: Task) -> str:
 
 
 def facts(
-    task: Task, document: dict[str, Any], *, verbose: bool = False
+    task: Task, document: dict[str, Any], *, verbose: bool = False, steps: str = ""
 ) -> list[tuple[str, StyledText | Verbatim]]:
-    """Names and values that describe a task. Attempts are listed only if they tell more than the last attempt's fields."""
+    """Names and values that describe a task. Attempts are listed only if they tell more than the last attempt's fields.
+
+    Args:
+        steps: its recorded steps, a line each.
+    """
     options = task.proto.options
     found: list[tuple[str, StyledText | Verbatim]] = [
         ("task", task.id),
@@ -65,6 +69,7 @@ def facts(
         ("started", _ago(task.started_at)),
         ("finished", _ago(task.finished_at)),
         ("took", moments.between(task.started_at, task.finished_at)),
+        ("steps", Verbatim(steps) if steps else ""),
         ("responses", str(task.progress_count) if task.progress_count else ""),
         ("error", error_text(task)),
         ("stack", Verbatim(task.raised.stack) if verbose and task.raised is not None else ""),
@@ -127,6 +132,8 @@ def attempt_outcome(attempt: Attempt) -> str:
         return "running"
     if attempt.released:
         return "released unstarted"
+    if attempt.suspended:
+        return f"waited for {attempt.status.message}"
     if attempt.raised is not None:
         words = summary(attempt.raised)
     elif attempt.status.code:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from datetime import datetime
+from typing import Any
 
 import grpc
 
 from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.task_log import LogLine, MissingLog
 from weft.client.task_snapshot import Progress, Task, TaskState
+from weft.client.task_steps import RecordedStep
 from weft.client.tasks_by_id import TasksById
 
 
@@ -111,6 +113,29 @@ class SyncTasksById:
     def cancel(self, task_id: str, reason: str = "", *, grace_s: float | None = None) -> Task:
         """Cancel a task, durably. A running handler gets `grace_s` to end (default: the coordinator's setting)."""
         return self._loop.run(lambda: self._by_id.cancel(task_id, reason, grace_s=grace_s))
+
+    def signal(self, task_id: str, name: str, value: Any = None, *, signal_id: str = "") -> RecordedStep:
+        """Send a signal to a task, durably. Its handler gets it by `current_task().wait_signal(name)`, now or later.
+
+        Args:
+            name: 1 to 128 letters, digits, ".", "_", "-" and "/".
+            value: what it brings: JSON values, or bytes of JSON; at most 256 KiB.
+            signal_id: signals of one name and id are stored once, so that a repeat does no harm. Empty: each is another signal.
+
+        Raises:
+            NotFound: no task has this id.
+            FailedPrecondition: the task has ended (TASK_STATE).
+            ResourceExhausted: it has as many signals and steps as it may have (STEP_LIMIT).
+        """
+        return self._loop.run(lambda: self._by_id.signal(task_id, name, value, signal_id=signal_id))
+
+    def steps(self, task_id: str) -> Generator[RecordedStep]:
+        """The steps that a task's handler has recorded, and its signals, oldest first.
+
+        Raises:
+            NotFound: no task has this id.
+        """
+        return self._loop.iterate(lambda: self._by_id.steps(task_id))
 
     def retry(self, task_id: str) -> Task:
         """Queue a FAILED or CANCELLED task again, with all its attempts and its whole time.

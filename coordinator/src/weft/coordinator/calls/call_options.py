@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from weft.coordinator.codec import MAX_FAIRNESS_KEY
 from weft.coordinator.policy.retry_text import from_text, seconds_of
 from weft.coordinator.request_checks import bad_request_id, check_resource_name, is_callers_id
+from weft.coordinator.steps.remembered_calls import check_step_name
 from weft.coordinator.store.rules import DEFAULT_PRIORITY, MAX_AGENT_ID
 from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
-from weft.rpc.calls.metadata import MODE_KEY
+from weft.rpc.calls.metadata import DURABLE, MODE_KEY, STEP_ANEW_KEY, STEP_KEY
 from weft.rpc.calls.session_keys import SESSION_KEYS, said_session
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.security.token_metadata import shows_token
@@ -76,10 +77,13 @@ def _take_session(options: task_pb2.TaskOptions, pairs: Iterable[tuple[str, str 
 
 def mode(pairs: Iterable[tuple[str, str | bytes]]) -> str | bytes:
     """The mode that a call asks for; empty: none. `from_metadata` and `check_direct` refuse unknown modes."""
+    remembered = False
     for key, value in pairs:
         if key == MODE_KEY:
             return value
-    return ""
+        remembered = remembered or key == STEP_KEY
+    # A step of its parent is a task, whatever the method's policy says.
+    return DURABLE if remembered else ""
 
 
 def is_urgent(pairs: Iterable[tuple[str, str | bytes]]) -> bool:
@@ -191,6 +195,14 @@ def _fairness_key(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.fairness_key = _text(key, value, MAX_FAIRNESS_KEY)
 
 
+def _step(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.context.step = check_step_name(value, key)
+
+
+def _step_anew(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.context.step_anew = _flag(key, value)
+
+
 def _group(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.group = check_resource_name(value, key)
 
@@ -264,6 +276,8 @@ _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
     "weft-result-ttl": _result_ttl,
     "weft-fairness-key": _fairness_key,
     "weft-group": _group,
+    STEP_KEY: _step,
+    STEP_ANEW_KEY: _step_anew,
     metadata.NO_WAIT_KEY: _no_wait,
     "weft-cache": _cache,
     "weft-lock": _lock,

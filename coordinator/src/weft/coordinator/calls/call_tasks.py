@@ -17,6 +17,7 @@ from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, Submission, TaskRecord
+from weft.coordinator.store.remembered import parent_of
 from weft.coordinator.store.rules import State
 from weft.rpc import errors, refusals
 from weft.rpc.calls import metadata
@@ -126,7 +127,8 @@ class CallTasks:
 
         Returns: the task, if it has just ended.
         """
-        record = (await self._store.get([task.task_id], payloads=False))[0]
+        # With its history, which says for what a handler waits that has given its slot back.
+        record = (await self._store.get([task.task_id], payloads=False, history=True))[0]
         self.waiting.late(task.task_id)
         trailers: metadata.Pairs
         if record is None:
@@ -143,8 +145,14 @@ class CallTasks:
         await guard.abort(context, late.status(), trailers)
         raise AssertionError("abort raises")
 
-    def abandon(self, task_id: str, why: str = "the caller cancelled or went away") -> None:
-        """The caller is gone: cancel its task, unless another caller waits for it or this process is stopping."""
+    def abandon(
+        self, task_id: str, why: str = "the caller cancelled or went away", *, request_id: str = ""
+    ) -> None:
+        """The caller is gone: cancel its task, unless another caller waits for it or this process is stopping.
+
+        Args:
+            request_id: of the task. A remembered one goes on while its parent does: another attempt of that may ask for it.
+        """
         if self._submission_service.stopping:
             return
 
@@ -154,6 +162,8 @@ class CallTasks:
             if self._subscriptions.attached(task_id):
                 return
             try:
+                if (parent_id := parent_of(request_id)) and await self._goes_on(parent_id):
+                    return
                 await self._store.cancel([task_id], why, self._cancel_grace_s)
             except errors.WeftError as error:
                 log.warning("call.cancel_failed", task_id=task_id, error=error.message)
@@ -161,6 +171,11 @@ class CallTasks:
         task = asyncio.get_running_loop().create_task(cancel())
         self._cancelling.add(task)
         task.add_done_callback(self._cancelling.discard)
+
+    async def _goes_on(self, task_id: str) -> bool:
+        """Whether a task is unfinished, and is not to be cancelled."""
+        record = (await self._store.get([task_id], payloads=False))[0]
+        return record is not None and not record.state.terminal and not record.cancel_requested
 
 
 def not_shared_after_all(record: TaskRecord | None, task: Enqueued) -> bool:

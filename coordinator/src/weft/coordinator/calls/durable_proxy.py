@@ -30,6 +30,7 @@ from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord
+from weft.coordinator.store.remembered import parent_of
 from weft.coordinator.store.rules import State
 from weft.rpc import errors, refusals
 from weft.rpc.calls import metadata
@@ -141,8 +142,8 @@ class DurableCalls(grpc.GenericRpcHandler):
                 span.event(attributes.RESULT_STORED)
             return await self._answer(ended, context)
         except asyncio.CancelledError:
-            if not shared:
-                self._tasks.abandon(task_id)
+            if not shared or parent_of(submission.request_id):
+                self._tasks.abandon(task_id, request_id=submission.request_id)
             raise
         finally:
             future.cancel()
@@ -204,7 +205,7 @@ class DurableCalls(grpc.GenericRpcHandler):
                 if timer is not None:
                     timer.cancel()
         except (asyncio.CancelledError, errors.ResourceExhausted):
-            self._tasks.abandon(task_id)
+            self._tasks.abandon(task_id, request_id=submission.request_id)
             raise
         finally:
             self._subscriptions.unfollow(follower)

@@ -26,6 +26,7 @@ from weft.coordinator.store.records import (
     TooManyQueues,
     TooManyTasks,
 )
+from weft.coordinator.store.remembered import parent_of
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.coordinator.store.store_refusals import refusal_of
 from weft.coordinator.usage.budget_book import BudgetBook
@@ -275,6 +276,7 @@ def accepted(result: EnqueueResult | WeftError, request_id: str) -> Enqueued:
         Unimplemented: METHOD_NOT_HOSTED, by the agent that it is for.
         AlreadyExists: REQUEST_ID_REUSED.
         Aborted: STICKY_SESSION_LOST.
+        FailedPrecondition: STEP_CHANGED.
         ResourceExhausted: its method has too many queues, a run limit refuses it, its group has too many tasks, or its submitter or
             namespace has.
         FailedPrecondition: GROUP_CLOSED.
@@ -284,5 +286,10 @@ def accepted(result: EnqueueResult | WeftError, request_id: str) -> Enqueued:
     if isinstance(result, Enqueued):
         return result
     if isinstance(result, RequestIdReused):
+        if parent_of(request_id):
+            name = request_id.partition("/")[2]
+            raise refusals.step_changed(
+                name, f"was a call of another method, or with another request (task {result.task_id})"
+            )
         raise refusals.request_id_reused(request_id, result.task_id)
     raise refusal_of(result)

@@ -98,6 +98,14 @@ def task_wait(record: TaskRecord, now: float) -> Wait | None:
     if record.state is not State.SCHEDULED:
         return None
     in_s = max(0.0, record.ready_at - now)
+    last = record.history[-1] if record.history else None
+    if last is not None and (until := history.suspension(last)) is not None:
+        return Wait(
+            fleet_pb2.WAIT_REASON_SUSPENDED,
+            waited.suspended(
+                history.message(last).status.message, in_s if until.HasField("wake_time") else None
+            ),
+        )
     if not record.failures:
         return Wait(fleet_pb2.WAIT_REASON_START_TIME, waited.start_time(in_s))
     most = record.submission.retry.max_attempts

@@ -32,6 +32,7 @@ OWN_SERVICES = frozenset(
         "weft.v1.ScheduleService",
         "weft.v1.StateService",
         "weft.v1.StatsService",
+        "weft.v1.StepService",
         "weft.v1.TokenService",
         "weft.v1.UsageService",
         "weft.v1.StickySessionService",

@@ -23,6 +23,7 @@ from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.state.state_part import StatePart
 from weft.coordinator.state.state_writer import MeshState
+from weft.coordinator.steps.step_part import StepPart
 from weft.coordinator.sticky.sticky_part import StickyPart
 from weft.coordinator.store.base import Store
 from weft.coordinator.task_logs.log_part import LogPart
@@ -95,5 +96,6 @@ def made_parts(
         usage,
         alerts,
         sticky,
+        StepPart(store, edge),
     )
     return logs, commands, hooks, parts

@@ -72,6 +72,8 @@ class MethodPolicy:
     check_rules: bool = True
     # The filter of the events that become its tasks; None: none do.
     on_event: str | None = None
+    # The calls of its handler are remembered.
+    durable_children: bool = False
 
 
 def strictest(*limits: float | None) -> float | None:

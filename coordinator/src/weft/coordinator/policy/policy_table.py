@@ -58,6 +58,11 @@ class PolicyTable:
         policy = self._policies.get(method)
         return max(1, policy.slot_cost) if policy is not None else 1
 
+    def remembers_children(self, method: str) -> bool:
+        """Whether the calls of the method's handler are remembered."""
+        policy = self._policies.get(method)
+        return policy is not None and policy.durable_children
+
     def fallbacks(self, policy: MethodPolicy) -> Sequence[tuple[str, MethodPolicy | None]]:
         """The methods that may run instead of this one, in order, as far as they are known, each with its own policy."""
         found: list[tuple[str, MethodPolicy | None]] = []

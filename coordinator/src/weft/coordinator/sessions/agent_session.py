@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes, weighted_load
@@ -23,7 +23,6 @@ from weft.rpc.times import duration
 from weft.v1 import fleet_pb2, session_pb2
 
 T = TypeVar("T")
-
 # Queues whose cost is kept. Clients choose requirements, so there may be any number of them; past this many, begin anew.
 COSTS_REMEMBERED = 4096
 # Bounds of the outbox of an agent that reads slowly: past the first the agent is not read, past the second it gets no work.
@@ -44,6 +43,8 @@ class AgentSession:
     report_key = b""  # what messages that come out-of-band must show
     _tokens_changed = False
     other_load = 0.0  # slots used by others than held attempts, and the backlog of the agent's program, which takes no slot
+
+    durable_children: Container[str] = ()  # methods whose handlers' calls are remembered
 
     def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:
         self.owner = owner
@@ -79,8 +80,7 @@ class AgentSession:
         self.error: WeftError | None = None
         self.task: asyncio.Task[object] | None = None
         self.held: dict[AttemptRef, Held] = {}
-        # Kept over all sessions of the agent here.
-        self.outcomes = AgentOutcomes()
+        self.outcomes = AgentOutcomes()  # kept over all sessions of the agent here
         # The agent's own costs, and those in force.
         self._own_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
         self._method_costs = self._own_costs
@@ -265,7 +265,7 @@ class AgentSession:
         context, traceparent, root_id = b"", "", ""
         for claimed in batch:
             ref = AttemptRef(claimed.task_id, claimed.attempt)
-            assignment = assignment_of(claimed, now_s)
+            assignment = assignment_of(claimed, now_s, claimed.method in self.durable_children)
             if claimed.context != context:
                 # Tasks that were submitted together have the same one.
                 context, traceparent = claimed.context, assignment.context.traceparent

@@ -14,8 +14,17 @@ from weft.v1 import session_pb2
 Held = tuple[int, str, float, str, str, int]
 
 
-def assignment_of(claimed: Claimed, now_s: float) -> session_pb2.Assignment:
-    """An attempt as its agent gets it; now: seconds since the epoch."""
+def assignment_of(
+    claimed: Claimed,
+    now_s: float,
+    durable_children: bool = False,
+) -> session_pb2.Assignment:
+    """An attempt as its agent gets it.
+
+    Args:
+        now_s: seconds since the epoch.
+        durable_children: the calls of its handler are remembered.
+    """
     assignment = session_pb2.Assignment(
         task_id=claimed.task_id,
         attempt=claimed.attempt,
@@ -38,6 +47,8 @@ def assignment_of(claimed: Claimed, now_s: float) -> session_pb2.Assignment:
         assignment.state.CopyFrom(keyed_state_codec.message(claimed.state))
     if claimed.consumes:
         assignment.consumes.update(claimed.consumes)
+    if durable_children:
+        assignment.durable_children = True
     return assignment
 
 

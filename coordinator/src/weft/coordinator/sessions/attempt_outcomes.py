@@ -125,7 +125,7 @@ class AttemptOutcomes:
                 continue
             if since_s:
                 observe(self._figures.of(method).run, [now_s - since_s], now_s - since_s, traceparent)
-            if is_fault(code, crashed=item.crashed):
+            if is_fault(code, crashed=item.crashed) and not item.outcome.HasField("suspension"):
                 if successes:
                     self._succeeded(session, successes, now_s)
                     successes = 0

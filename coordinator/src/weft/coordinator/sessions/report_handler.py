@@ -17,6 +17,7 @@ from weft.coordinator import codec
 from weft.coordinator.keyed_states.keyed_state_codec import held_change
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
+from weft.coordinator.steps.step_codec import suspension_of
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, AttemptReport, ProgressItem, ProgressVerdict, Verdict
 from weft.coordinator.store.state_store import STATE_BYTES
@@ -230,6 +231,7 @@ class ReportHandler:
             else:
                 raised.bound(outcome.error)
         if code == 0:
+            outcome.ClearField("suspension")
             report = AttemptReport(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
             if item.HasField("state"):
                 try:
@@ -251,6 +253,7 @@ class ReportHandler:
             retry_after_s=None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S),
             crashed=item.crashed,
             final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
+            suspension=suspension_of(outcome) if outcome.HasField("suspension") else None,
         )
 
     def _bound(self, outcome: task_pb2.Outcome) -> None:

@@ -20,6 +20,7 @@ from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.identity.ticket_office import OwnTickets
+from weft.coordinator.policy.policy_table import PolicyTable
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
@@ -138,7 +139,10 @@ class Sessions:
     def _policies_changed(self, methods: frozenset[str]) -> None:
         """The slots that tasks take may be others now."""
         for session in self._sessions.values():
-            if not methods.isdisjoint(session.methods) and session.raise_costs(self._policies.slot_cost):
+            if methods.isdisjoint(session.methods):
+                continue
+            session.durable_children = _remembering(session, self._policies)
+            if session.raise_costs(self._policies.slot_cost):
                 self._listener.session_changed(session)
                 self._listener.slots_changed(session)
 
@@ -247,6 +251,7 @@ class Sessions:
         self._take_over(hello.agent_id)
         session.accepted = accepted
         session.raise_costs(self._policies.slot_cost)
+        session.durable_children = _remembering(session, self._policies)
         self._outcomes.begin(session)
         try:
             welcome = await self._opener.settle(session)
@@ -379,3 +384,8 @@ class Sessions:
             # Without a desired state there is nothing to keep for its return.
             await self._store.forget_agent(session.owner.agent_id)
             self.forget(session.owner.agent_id)
+
+
+def _remembering(session: AgentSession, policies: PolicyTable) -> frozenset[str]:
+    """Its methods whose handlers' calls are remembered."""
+    return frozenset(filter(policies.remembers_children, session.methods))

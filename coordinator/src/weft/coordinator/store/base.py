@@ -47,6 +47,7 @@ from weft.coordinator.store.records import (
 from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.run_limits import RunLimitRules
 from weft.coordinator.store.state_store import StateStore
+from weft.coordinator.store.step_store import StepStore
 from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.table_store import TableStore
 from weft.coordinator.store.task_figures import StoreFigures
@@ -102,7 +103,7 @@ class TaskStore(Protocol):
         it, at all coordinators. Its other tasks, and those that exist already, are not refused.
 
         A cached request (`Submission.cache_ttl_s`) whose request id belongs to a task that has not succeeded, or not lately
-        enough, takes the request id over: that task has none any more.
+        enough, takes the request id over: that task has none any more. If it has succeeded with another request, the id is reused.
 
         A task that has failed elsewhere (`Submission.failed`) ends at once; its `failure_ttl_s` begins now.
 
@@ -145,6 +146,9 @@ class TaskStore(Protocol):
         """End attempts: the outcome is stored, or the task is queued for a retry or at its next alternative (`alternatives`), or
         the report is refused. A repeated report gets the same answer while its attempt is the last one. With the outcome of a
         success, what it has changed in its state is stored (`state_store`).
+
+        If the handler only waits (`AttemptReport.suspension`), nothing is counted: the task is SCHEDULED until it is to go on, or QUEUED
+        if that is now. Its next attempt has the next number, and may be any agent's.
 
         A store may begin before the result is awaited. The caller must await it."""
         ...
@@ -370,6 +374,6 @@ class FleetStore(Protocol):
         ...
 
 
-class Store(TaskStore, FleetStore, TableStore, GroupStore, EventStore, StateStore, Protocol):
-    """Keeps tasks, the fleet, the table, groups, events and keyed states. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
+class Store(TaskStore, FleetStore, TableStore, GroupStore, EventStore, StateStore, StepStore, Protocol):
+    """Keeps tasks, the fleet, the table, groups, events, keyed states and steps. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
     STORE_UNAVAILABLE) if the store cannot be written; then nothing of the call has been acknowledged."""

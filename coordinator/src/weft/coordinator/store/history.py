@@ -46,6 +46,8 @@ def trimmed(code: int, outcome: bytes) -> bytes:
     kept = task_pb2.Outcome(
         status=status_pb2.Status(code=code, message=whole.status.message[:_TEXT_CHARS]),
     )
+    if whole.HasField("suspension"):
+        kept.suspension.CopyFrom(whole.suspension)
     if whole.HasField("error"):
         kept.error.type, kept.error.message = (
             whole.error.type[:_TEXT_CHARS],
@@ -83,11 +85,19 @@ def rerun(last: AttemptRecord, *, requested: bool) -> Rerun:
         cause = session_pb2.RERUN_CAUSE_REQUESTED
     elif last.released:
         cause = session_pb2.RERUN_CAUSE_RELEASED
+    elif suspension(last) is not None:
+        cause = session_pb2.RERUN_CAUSE_SUSPENDED
     else:
         cause = session_pb2.RERUN_CAUSE_LOST if last.crashed else session_pb2.RERUN_CAUSE_FAILED
     lost_since = last.started_at if _lost_with_agent(last) else None
     code = 0 if last.released else _code(last)
     return Rerun(cause, last.agent_id, code, last.ended_at or 0.0, last.number, lost_since)
+
+
+def suspension(attempt: AttemptRecord) -> task_pb2.Suspension | None:
+    """Until when the task waited, if the attempt ended because its handler only waited."""
+    outcome = _outcome(attempt.outcome)
+    return outcome.suspension if outcome.HasField("suspension") else None
 
 
 def _lost_with_agent(attempt: AttemptRecord) -> bool:
@@ -126,6 +136,8 @@ def message(attempt: AttemptRecord) -> task_pb2.Attempt:
         told.status.CopyFrom(outcome.status)
     if outcome.HasField("error"):
         told.error.CopyFrom(outcome.error)
+    if outcome.HasField("suspension"):
+        told.suspension.CopyFrom(outcome.suspension)
     return told
 
 
@@ -145,12 +157,15 @@ def decode(stored: bytes | None) -> History:
 
 def _record(told: task_pb2.Attempt) -> AttemptRecord:
     error = told.error if told.HasField("error") else None
+    until = told.suspension if told.HasField("suspension") else None
     return AttemptRecord(
         told.number,
         told.agent_id,
         seconds(told.start_time) if told.HasField("start_time") else None,
         seconds(told.end_time),
-        b"" if told.released else task_pb2.Outcome(status=told.status, error=error).SerializeToString(),
+        b""
+        if told.released
+        else task_pb2.Outcome(status=told.status, error=error, suspension=until).SerializeToString(),
         crashed=told.crashed,
         released=told.released,
     )

@@ -23,6 +23,7 @@ from weft.coordinator.store.rules import (
 )
 from weft.coordinator.store.run_limits import GateKey, LockClaim
 from weft.coordinator.store.state_store import StateWrite, StoredState, TooManyStates
+from weft.coordinator.store.step_store import StepSuspension
 from weft.rpc.calls.session_keys import StickyCall
 
 # Holders that a listing names of one lock.
@@ -217,6 +218,8 @@ class AttemptReport:
     final: bool = False
     # Of a success: what has changed in the state of its lock. If that has another version, the report is stale, and the attempt a crash.
     state: StateWrite | None = None
+    # Its handler only waits: it is no failure, and the task goes on later.
+    suspension: StepSuspension | None = None
 
 
 class Verdict(enum.Enum):

@@ -24,6 +24,14 @@ def next_try(failures: int, max_attempts: int, in_s: float) -> str:
     return f"its next try, {failures + 1} of {max_attempts}, in {in_s:.1f} s"
 
 
+def suspended(what: str, in_s: float | None) -> str:
+    """Its handler has given its slot back. `what`: for what it waits, as it says; `in_s`: for how long at most; None: without limit."""
+    text = what or "its handler to go on"
+    return text if in_s is None else f"{text}, for at most {in_s:.1f} s"
+
+
 def running(attempt: int, max_attempts: int, agent_id: str, seconds: float) -> str:
     """An attempt was running."""
-    return f"attempt {attempt} of {max_attempts} was running at agent {agent_id} for {seconds:.1f} s"
+    # Attempts that only waited are not counted.
+    of = f" of {max_attempts}" if attempt <= max_attempts else ""
+    return f"attempt {attempt}{of} was running at agent {agent_id} for {seconds:.1f} s"

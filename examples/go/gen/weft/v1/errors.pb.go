@@ -272,6 +272,15 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_STICKY_SESSIONS ErrorReason = 135
 	// NOT_FOUND: no sticky session has this key in this service and mode. Metadata: session and service.
 	ErrorReason_ERROR_REASON_STICKY_SESSION_NOT_FOUND ErrorReason = 136
+	// FAILED_PRECONDITION: a handler runs again and does something else under a name, or at a place, where its task has a record: its code has
+	// changed, or it does not do the same each time. Metadata: step, the name.
+	ErrorReason_ERROR_REASON_STEP_CHANGED ErrorReason = 156
+	// FAILED_PRECONDITION: an attempt is not the current one of its task any more. Metadata: task_id, attempt.
+	ErrorReason_ERROR_REASON_ATTEMPT_OVER ErrorReason = 157
+	// RESOURCE_EXHAUSTED: a task has as many steps or signals, or as many bytes of them, as it may have. Metadata: task_id.
+	ErrorReason_ERROR_REASON_STEP_LIMIT ErrorReason = 158
+	// FAILED_PRECONDITION: a handler of a direct call asks for a step: nothing of such a call is stored.
+	ErrorReason_ERROR_REASON_STEP_NOT_DURABLE ErrorReason = 159
 )
 
 // Enum value maps for ErrorReason.
@@ -384,6 +393,10 @@ var (
 		134: "ERROR_REASON_STICKY_SESSION_LOST",
 		135: "ERROR_REASON_TOO_MANY_STICKY_SESSIONS",
 		136: "ERROR_REASON_STICKY_SESSION_NOT_FOUND",
+		156: "ERROR_REASON_STEP_CHANGED",
+		157: "ERROR_REASON_ATTEMPT_OVER",
+		158: "ERROR_REASON_STEP_LIMIT",
+		159: "ERROR_REASON_STEP_NOT_DURABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -493,6 +506,10 @@ var (
 		"ERROR_REASON_STICKY_SESSION_LOST":       134,
 		"ERROR_REASON_TOO_MANY_STICKY_SESSIONS":  135,
 		"ERROR_REASON_STICKY_SESSION_NOT_FOUND":  136,
+		"ERROR_REASON_STEP_CHANGED":              156,
+		"ERROR_REASON_ATTEMPT_OVER":              157,
+		"ERROR_REASON_STEP_LIMIT":                158,
+		"ERROR_REASON_STEP_NOT_DURABLE":          159,
 	}
 )
 
@@ -527,7 +544,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xdb\x1c\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xdd\x1d\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -636,7 +653,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_SUBSCRIPTION_EXISTS\x10k\x12%\n" +
 	" ERROR_REASON_STICKY_SESSION_LOST\x10\x86\x01\x12*\n" +
 	"%ERROR_REASON_TOO_MANY_STICKY_SESSIONS\x10\x87\x01\x12*\n" +
-	"%ERROR_REASON_STICKY_SESSION_NOT_FOUND\x10\x88\x01By\n" +
+	"%ERROR_REASON_STICKY_SESSION_NOT_FOUND\x10\x88\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_STEP_CHANGED\x10\x9c\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_ATTEMPT_OVER\x10\x9d\x01\x12\x1c\n" +
+	"\x17ERROR_REASON_STEP_LIMIT\x10\x9e\x01\x12\"\n" +
+	"\x1dERROR_REASON_STEP_NOT_DURABLE\x10\x9f\x01By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -289,21 +289,24 @@ const (
 	WaitReason_WAIT_REASON_LOCK WaitReason = 8
 	// Agents that serve it have not enough left of a resource that it consumes.
 	WaitReason_WAIT_REASON_RESOURCE WaitReason = 9
+	// Its handler has given its slot back: it sleeps, or waits for a signal.
+	WaitReason_WAIT_REASON_SUSPENDED WaitReason = 12
 )
 
 // Enum value maps for WaitReason.
 var (
 	WaitReason_name = map[int32]string{
-		0: "WAIT_REASON_UNSPECIFIED",
-		1: "WAIT_REASON_START_TIME",
-		2: "WAIT_REASON_RETRY",
-		3: "WAIT_REASON_PAUSED",
-		4: "WAIT_REASON_NO_AGENT",
-		5: "WAIT_REASON_AGENTS_BUSY",
-		6: "WAIT_REASON_TURN",
-		7: "WAIT_REASON_LIMIT",
-		8: "WAIT_REASON_LOCK",
-		9: "WAIT_REASON_RESOURCE",
+		0:  "WAIT_REASON_UNSPECIFIED",
+		1:  "WAIT_REASON_START_TIME",
+		2:  "WAIT_REASON_RETRY",
+		3:  "WAIT_REASON_PAUSED",
+		4:  "WAIT_REASON_NO_AGENT",
+		5:  "WAIT_REASON_AGENTS_BUSY",
+		6:  "WAIT_REASON_TURN",
+		7:  "WAIT_REASON_LIMIT",
+		8:  "WAIT_REASON_LOCK",
+		9:  "WAIT_REASON_RESOURCE",
+		12: "WAIT_REASON_SUSPENDED",
 	}
 	WaitReason_value = map[string]int32{
 		"WAIT_REASON_UNSPECIFIED": 0,
@@ -316,6 +319,7 @@ var (
 		"WAIT_REASON_LIMIT":       7,
 		"WAIT_REASON_LOCK":        8,
 		"WAIT_REASON_RESOURCE":    9,
+		"WAIT_REASON_SUSPENDED":   12,
 	}
 )
 
@@ -1891,7 +1895,7 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\vDirectState\x12\x1c\n" +
 	"\x18DIRECT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DIRECT_STATE_REACHABLE\x10\x01\x12\x1c\n" +
-	"\x18DIRECT_STATE_UNREACHABLE\x10\x02*\x88\x02\n" +
+	"\x18DIRECT_STATE_UNREACHABLE\x10\x02*\xa3\x02\n" +
 	"\n" +
 	"WaitReason\x12\x1b\n" +
 	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
@@ -1903,7 +1907,8 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x10WAIT_REASON_TURN\x10\x06\x12\x15\n" +
 	"\x11WAIT_REASON_LIMIT\x10\a\x12\x14\n" +
 	"\x10WAIT_REASON_LOCK\x10\b\x12\x18\n" +
-	"\x14WAIT_REASON_RESOURCE\x10\tBx\n" +
+	"\x14WAIT_REASON_RESOURCE\x10\t\x12\x19\n" +
+	"\x15WAIT_REASON_SUSPENDED\x10\fBx\n" +
 	"\vcom.weft.v1B\n" +
 	"FleetProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 

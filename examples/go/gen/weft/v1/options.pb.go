@@ -273,9 +273,13 @@ type TaskPolicy struct {
 	CheckRules *bool `protobuf:"varint,17,opt,name=check_rules,json=checkRules,proto3,oneof" json:"check_rules,omitempty"`
 	// Each event whose type is the method's request type becomes a task of the method: a durable subscription, "on/METHOD", which begins with
 	// the first event after an agent has brought this option, and ends when a newer contract does not have it. See weft/v1/event.proto.
-	OnEvent       *OnEvent `protobuf:"bytes,18,opt,name=on_event,json=onEvent,proto3" json:"on_event,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	OnEvent *OnEvent `protobuf:"bytes,18,opt,name=on_event,json=onEvent,proto3" json:"on_event,omitempty"`
+	// The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+	// earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+	// number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+	DurableChildren *bool `protobuf:"varint,19,opt,name=durable_children,json=durableChildren,proto3,oneof" json:"durable_children,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *TaskPolicy) Reset() {
@@ -432,6 +436,13 @@ func (x *TaskPolicy) GetOnEvent() *OnEvent {
 		return x.OnEvent
 	}
 	return nil
+}
+
+func (x *TaskPolicy) GetDurableChildren() bool {
+	if x != nil && x.DurableChildren != nil {
+		return *x.DurableChildren
+	}
+	return false
 }
 
 // Which events become tasks.
@@ -964,7 +975,7 @@ const file_weft_v1_options_proto_rawDesc = "" +
 	"\n" +
 	"\x15weft/v1/options.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"%\n" +
 	"\vFieldPolicy\x12\x16\n" +
-	"\x06secret\x18\x01 \x01(\bR\x06secret\"\xfc\x06\n" +
+	"\x06secret\x18\x01 \x01(\bR\x06secret\"\xc1\a\n" +
 	"\n" +
 	"TaskPolicy\x12*\n" +
 	"\x05retry\x18\x01 \x01(\v2\x14.weft.v1.RetryPolicyR\x05retry\x12+\n" +
@@ -989,14 +1000,16 @@ const file_weft_v1_options_proto_rawDesc = "" +
 	"\ano_wait\x18\x10 \x01(\bH\x01R\x06noWait\x88\x01\x01\x12$\n" +
 	"\vcheck_rules\x18\x11 \x01(\bH\x02R\n" +
 	"checkRules\x88\x01\x01\x12+\n" +
-	"\bon_event\x18\x12 \x01(\v2\x10.weft.v1.OnEventR\aonEvent\x1a;\n" +
+	"\bon_event\x18\x12 \x01(\v2\x10.weft.v1.OnEventR\aonEvent\x12.\n" +
+	"\x10durable_children\x18\x13 \x01(\bH\x03R\x0fdurableChildren\x88\x01\x01\x1a;\n" +
 	"\rConsumesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
 	"\t_priorityB\n" +
 	"\n" +
 	"\b_no_waitB\x0e\n" +
-	"\f_check_rules\"!\n" +
+	"\f_check_rulesB\x13\n" +
+	"\x11_durable_children\"!\n" +
 	"\aOnEvent\x12\x16\n" +
 	"\x06filter\x18\x01 \x01(\tR\x06filter\"\xa5\x01\n" +
 	"\bRunLimit\x12\x10\n" +

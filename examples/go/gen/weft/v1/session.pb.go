@@ -58,6 +58,8 @@ const (
 	RerunCause_RERUN_CAUSE_RELEASED RerunCause = 3
 	// An operator or a caller asked for it, by RetryTask.
 	RerunCause_RERUN_CAUSE_REQUESTED RerunCause = 4
+	// The handler waited, and goes on.
+	RerunCause_RERUN_CAUSE_SUSPENDED RerunCause = 5
 )
 
 // Enum value maps for RerunCause.
@@ -68,6 +70,7 @@ var (
 		2: "RERUN_CAUSE_LOST",
 		3: "RERUN_CAUSE_RELEASED",
 		4: "RERUN_CAUSE_REQUESTED",
+		5: "RERUN_CAUSE_SUSPENDED",
 	}
 	RerunCause_value = map[string]int32{
 		"RERUN_CAUSE_UNSPECIFIED": 0,
@@ -75,6 +78,7 @@ var (
 		"RERUN_CAUSE_LOST":        2,
 		"RERUN_CAUSE_RELEASED":    3,
 		"RERUN_CAUSE_REQUESTED":   4,
+		"RERUN_CAUSE_SUSPENDED":   5,
 	}
 )
 
@@ -1284,9 +1288,11 @@ type Assignment struct {
 	// Amounts of the agent's resources that the attempt uses while its handler runs.
 	Consumes map[string]float64 `protobuf:"bytes,11,rep,name=consumes,proto3" json:"consumes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// The state that the task's lock keeps; version 0: it has none yet. Unset: no lock of the task keeps a state.
-	State         *KeyedState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	State *KeyedState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
+	// Calls that its handler makes are remembered (TaskPolicy.durable_children).
+	DurableChildren bool `protobuf:"varint,15,opt,name=durable_children,json=durableChildren,proto3" json:"durable_children,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
@@ -1401,6 +1407,13 @@ func (x *Assignment) GetState() *KeyedState {
 		return x.State
 	}
 	return nil
+}
+
+func (x *Assignment) GetDurableChildren() bool {
+	if x != nil {
+		return x.DurableChildren
+	}
+	return false
 }
 
 // The attempt before this one.
@@ -1798,7 +1811,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"AttemptRef\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\x99\x04\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xc4\x04\n" +
 	"\n" +
 	"Assignment\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
@@ -1814,7 +1827,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x05rerun\x18\n" +
 	" \x01(\v2\x0e.weft.v1.RerunR\x05rerun\x12=\n" +
 	"\bconsumes\x18\v \x03(\v2!.weft.v1.Assignment.ConsumesEntryR\bconsumes\x12)\n" +
-	"\x05state\x18\x0e \x01(\v2\x13.weft.v1.KeyedStateR\x05state\x1a;\n" +
+	"\x05state\x18\x0e \x01(\v2\x13.weft.v1.KeyedStateR\x05state\x12)\n" +
+	"\x10durable_children\x18\x0f \x01(\bR\x0fdurableChildren\x1a;\n" +
 	"\rConsumesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"s\n" +
@@ -1835,14 +1849,15 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\vProgressAck\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index*\x8c\x01\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index*\xa7\x01\n" +
 	"\n" +
 	"RerunCause\x12\x1b\n" +
 	"\x17RERUN_CAUSE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RERUN_CAUSE_FAILED\x10\x01\x12\x14\n" +
 	"\x10RERUN_CAUSE_LOST\x10\x02\x12\x18\n" +
 	"\x14RERUN_CAUSE_RELEASED\x10\x03\x12\x19\n" +
-	"\x15RERUN_CAUSE_REQUESTED\x10\x04Bz\n" +
+	"\x15RERUN_CAUSE_REQUESTED\x10\x04\x12\x19\n" +
+	"\x15RERUN_CAUSE_SUSPENDED\x10\x05Bz\n" +
 	"\vcom.weft.v1B\fSessionProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -280,7 +280,12 @@ type CallContext struct {
 	BatchTraceparent string `protobuf:"bytes,7,opt,name=batch_traceparent,json=batchTraceparent,proto3" json:"batch_traceparent,omitempty"`
 	// The sticky session that the call belongs to, for the handler. Set by the coordinator from `TaskOptions.session`: a submission that has it
 	// here is refused.
-	Session       *StickySession `protobuf:"bytes,8,opt,name=session,proto3" json:"session,omitempty"`
+	Session *StickySession `protobuf:"bytes,8,opt,name=session,proto3" json:"session,omitempty"`
+	// The call is a remembered step of its parent (`parent_id`), under this name: 1 to 200 printable ASCII characters without spaces. A later
+	// call of the parent's handler under the name is answered by the same task, which is kept as long as the parent is unfinished.
+	Step string `protobuf:"bytes,10,opt,name=step,proto3" json:"step,omitempty"`
+	// With it: a task under the name that has failed or was cancelled is not the answer; a new one is made.
+	StepAnew      bool `protobuf:"varint,11,opt,name=step_anew,json=stepAnew,proto3" json:"step_anew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -369,6 +374,20 @@ func (x *CallContext) GetSession() *StickySession {
 		return x.Session
 	}
 	return nil
+}
+
+func (x *CallContext) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CallContext) GetStepAnew() bool {
+	if x != nil {
+		return x.StepAnew
+	}
+	return false
 }
 
 // A sticky session: calls of one service with the same key go to one agent, as long as that agent lives. The first call of a session chooses
@@ -668,7 +687,10 @@ type Outcome struct {
 	// The method that ran, if it is a fallback of the method that the task was submitted to. Empty: the submitted one ran.
 	Fallback string `protobuf:"bytes,6,opt,name=fallback,proto3" json:"fallback,omitempty"`
 	// What the attempt used, in units that its handler names, such as "tokens": at most 16, each 1 to 64 letters, digits, '.', '_' and '-'.
-	Used          map[string]float64 `protobuf:"bytes,7,rep,name=used,proto3" json:"used,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Used map[string]float64 `protobuf:"bytes,7,rep,name=used,proto3" json:"used,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// The handler only waits: the attempt ends, which counts as no failure, and another attempt goes on from the task's recorded steps. The
+	// status is not OK then. Never the outcome of a task.
+	Suspension    *Suspension `protobuf:"bytes,10,opt,name=suspension,proto3" json:"suspension,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -752,6 +774,68 @@ func (x *Outcome) GetUsed() map[string]float64 {
 	return nil
 }
 
+func (x *Outcome) GetSuspension() *Suspension {
+	if x != nil {
+		return x.Suspension
+	}
+	return nil
+}
+
+// When a task goes on whose handler only waits.
+type Suspension struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At this time. Unset: in 366 days.
+	WakeTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=wake_time,json=wakeTime,proto3" json:"wake_time,omitempty"`
+	// Earlier if it has got more signals than this. Unset: signals do not wake it.
+	Signals       *uint32 `protobuf:"varint,2,opt,name=signals,proto3,oneof" json:"signals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Suspension) Reset() {
+	*x = Suspension{}
+	mi := &file_weft_v1_task_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Suspension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Suspension) ProtoMessage() {}
+
+func (x *Suspension) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_task_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
+func (*Suspension) Descriptor() ([]byte, []int) {
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Suspension) GetWakeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WakeTime
+	}
+	return nil
+}
+
+func (x *Suspension) GetSignals() uint32 {
+	if x != nil && x.Signals != nil {
+		return *x.Signals
+	}
+	return 0
+}
+
 // An exception that ended an attempt.
 type HandlerError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -767,7 +851,7 @@ type HandlerError struct {
 
 func (x *HandlerError) Reset() {
 	*x = HandlerError{}
-	mi := &file_weft_v1_task_proto_msgTypes[5]
+	mi := &file_weft_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +863,7 @@ func (x *HandlerError) String() string {
 func (*HandlerError) ProtoMessage() {}
 
 func (x *HandlerError) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[5]
+	mi := &file_weft_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +876,7 @@ func (x *HandlerError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandlerError.ProtoReflect.Descriptor instead.
 func (*HandlerError) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HandlerError) GetType() string {
@@ -838,14 +922,16 @@ type Attempt struct {
 	// 1024 characters.
 	Error *HandlerError `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
 	// Why this agent had it, as text, where there is something to say: "another agent than a1, where attempt 1 failed".
-	Choice        string `protobuf:"bytes,9,opt,name=choice,proto3" json:"choice,omitempty"`
+	Choice string `protobuf:"bytes,9,opt,name=choice,proto3" json:"choice,omitempty"`
+	// Its handler only waited, and gave its slot back; the status says for what.
+	Suspension    *Suspension `protobuf:"bytes,12,opt,name=suspension,proto3" json:"suspension,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_weft_v1_task_proto_msgTypes[6]
+	mi := &file_weft_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +943,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[6]
+	mi := &file_weft_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +956,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Attempt) GetNumber() uint32 {
@@ -936,6 +1022,13 @@ func (x *Attempt) GetChoice() string {
 	return ""
 }
 
+func (x *Attempt) GetSuspension() *Suspension {
+	if x != nil {
+		return x.Suspension
+	}
+	return nil
+}
+
 // One task, as stored.
 type Task struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -998,7 +1091,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1103,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1116,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Task) GetId() string {
@@ -1218,7 +1311,7 @@ type ProgressEvent struct {
 
 func (x *ProgressEvent) Reset() {
 	*x = ProgressEvent{}
-	mi := &file_weft_v1_task_proto_msgTypes[8]
+	mi := &file_weft_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1323,7 @@ func (x *ProgressEvent) String() string {
 func (*ProgressEvent) ProtoMessage() {}
 
 func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[8]
+	mi := &file_weft_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1336,7 @@ func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressEvent.ProtoReflect.Descriptor instead.
 func (*ProgressEvent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProgressEvent) GetSequence() uint64 {
@@ -1281,7 +1374,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x12weft/v1/task.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"3\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xae\x02\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xdf\x02\n" +
 	"\vCallContext\x12.\n" +
 	"\bmetadata\x18\x01 \x03(\v2\x12.weft.v1.MetadatumR\bmetadata\x12 \n" +
 	"\vtraceparent\x18\x02 \x01(\tR\vtraceparent\x12\x1e\n" +
@@ -1292,7 +1385,10 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\tparent_id\x18\x05 \x01(\tR\bparentId\x12\x18\n" +
 	"\abaggage\x18\x06 \x01(\tR\abaggage\x12+\n" +
 	"\x11batch_traceparent\x18\a \x01(\tR\x10batchTraceparent\x120\n" +
-	"\asession\x18\b \x01(\v2\x16.weft.v1.StickySessionR\asession\"\x9c\x01\n" +
+	"\asession\x18\b \x01(\v2\x16.weft.v1.StickySessionR\asession\x12\x12\n" +
+	"\x04step\x18\n" +
+	" \x01(\tR\x04step\x12\x1b\n" +
+	"\tstep_anew\x18\v \x01(\bR\bstepAnew\"\x9c\x01\n" +
 	"\rStickySession\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x14.weft.v1.SessionModeR\x04mode\x124\n" +
@@ -1324,7 +1420,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
 	"\t_priorityB\n" +
 	"\n" +
-	"\b_no_wait\"\xe1\x02\n" +
+	"\b_no_wait\"\x96\x03\n" +
 	"\aOutcome\x12*\n" +
 	"\x06status\x18\x01 \x01(\v2\x12.google.rpc.StatusR\x06status\x12\x1a\n" +
 	"\bresponse\x18\x02 \x01(\fR\bresponse\x12,\n" +
@@ -1332,14 +1428,24 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\btrailers\x18\x04 \x03(\v2\x12.weft.v1.MetadatumR\btrailers\x12+\n" +
 	"\x05error\x18\x05 \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\x12\x1a\n" +
 	"\bfallback\x18\x06 \x01(\tR\bfallback\x12.\n" +
-	"\x04used\x18\a \x03(\v2\x1a.weft.v1.Outcome.UsedEntryR\x04used\x1a7\n" +
+	"\x04used\x18\a \x03(\v2\x1a.weft.v1.Outcome.UsedEntryR\x04used\x123\n" +
+	"\n" +
+	"suspension\x18\n" +
+	" \x01(\v2\x13.weft.v1.SuspensionR\n" +
+	"suspension\x1a7\n" +
 	"\tUsedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"R\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"p\n" +
+	"\n" +
+	"Suspension\x127\n" +
+	"\twake_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bwakeTime\x12\x1d\n" +
+	"\asignals\x18\x02 \x01(\rH\x00R\asignals\x88\x01\x01B\n" +
+	"\n" +
+	"\b_signals\"R\n" +
 	"\fHandlerError\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
-	"\x05stack\x18\x03 \x01(\tR\x05stack\"\xd5\x02\n" +
+	"\x05stack\x18\x03 \x01(\tR\x05stack\"\x8a\x03\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x129\n" +
@@ -1350,7 +1456,10 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\acrashed\x18\x06 \x01(\bR\acrashed\x12\x1a\n" +
 	"\breleased\x18\a \x01(\bR\breleased\x12+\n" +
 	"\x05error\x18\b \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\x12\x16\n" +
-	"\x06choice\x18\t \x01(\tR\x06choice\"\xe5\a\n" +
+	"\x06choice\x18\t \x01(\tR\x06choice\x123\n" +
+	"\n" +
+	"suspension\x18\f \x01(\v2\x13.weft.v1.SuspensionR\n" +
+	"suspension\"\xe5\a\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
@@ -1422,7 +1531,7 @@ func file_weft_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_weft_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: weft.v1.TaskState
 	(TaskView)(0),                 // 1: weft.v1.TaskView
@@ -1432,62 +1541,66 @@ var file_weft_v1_task_proto_goTypes = []any{
 	(*StickySession)(nil),         // 5: weft.v1.StickySession
 	(*TaskOptions)(nil),           // 6: weft.v1.TaskOptions
 	(*Outcome)(nil),               // 7: weft.v1.Outcome
-	(*HandlerError)(nil),          // 8: weft.v1.HandlerError
-	(*Attempt)(nil),               // 9: weft.v1.Attempt
-	(*Task)(nil),                  // 10: weft.v1.Task
-	(*ProgressEvent)(nil),         // 11: weft.v1.ProgressEvent
-	nil,                           // 12: weft.v1.TaskOptions.ConsumesEntry
-	nil,                           // 13: weft.v1.Outcome.UsedEntry
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
-	(*TimeLimits)(nil),            // 15: weft.v1.TimeLimits
-	(*RetryPolicy)(nil),           // 16: weft.v1.RetryPolicy
-	(*Requirements)(nil),          // 17: weft.v1.Requirements
-	(*Lock)(nil),                  // 18: weft.v1.Lock
-	(*status.Status)(nil),         // 19: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*Waiting)(nil),               // 21: weft.v1.Waiting
+	(*Suspension)(nil),            // 8: weft.v1.Suspension
+	(*HandlerError)(nil),          // 9: weft.v1.HandlerError
+	(*Attempt)(nil),               // 10: weft.v1.Attempt
+	(*Task)(nil),                  // 11: weft.v1.Task
+	(*ProgressEvent)(nil),         // 12: weft.v1.ProgressEvent
+	nil,                           // 13: weft.v1.TaskOptions.ConsumesEntry
+	nil,                           // 14: weft.v1.Outcome.UsedEntry
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(*TimeLimits)(nil),            // 16: weft.v1.TimeLimits
+	(*RetryPolicy)(nil),           // 17: weft.v1.RetryPolicy
+	(*Requirements)(nil),          // 18: weft.v1.Requirements
+	(*Lock)(nil),                  // 19: weft.v1.Lock
+	(*status.Status)(nil),         // 20: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*Waiting)(nil),               // 22: weft.v1.Waiting
 }
 var file_weft_v1_task_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.CallContext.metadata:type_name -> weft.v1.Metadatum
 	5,  // 1: weft.v1.CallContext.session:type_name -> weft.v1.StickySession
 	2,  // 2: weft.v1.StickySession.mode:type_name -> weft.v1.SessionMode
-	14, // 3: weft.v1.StickySession.idle_ttl:type_name -> google.protobuf.Duration
-	14, // 4: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
-	15, // 5: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
-	16, // 6: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
-	17, // 7: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
+	15, // 3: weft.v1.StickySession.idle_ttl:type_name -> google.protobuf.Duration
+	15, // 4: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
+	16, // 5: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
+	17, // 6: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
+	18, // 7: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
 	4,  // 8: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
-	14, // 9: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
-	14, // 10: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
-	18, // 11: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
-	12, // 12: weft.v1.TaskOptions.consumes:type_name -> weft.v1.TaskOptions.ConsumesEntry
+	15, // 9: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
+	15, // 10: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
+	19, // 11: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
+	13, // 12: weft.v1.TaskOptions.consumes:type_name -> weft.v1.TaskOptions.ConsumesEntry
 	5,  // 13: weft.v1.TaskOptions.session:type_name -> weft.v1.StickySession
-	19, // 14: weft.v1.Outcome.status:type_name -> google.rpc.Status
+	20, // 14: weft.v1.Outcome.status:type_name -> google.rpc.Status
 	3,  // 15: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
 	3,  // 16: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
-	8,  // 17: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
-	13, // 18: weft.v1.Outcome.used:type_name -> weft.v1.Outcome.UsedEntry
-	20, // 19: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	20, // 20: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	19, // 21: weft.v1.Attempt.status:type_name -> google.rpc.Status
-	8,  // 22: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
-	0,  // 23: weft.v1.Task.state:type_name -> weft.v1.TaskState
-	6,  // 24: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
-	20, // 25: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	20, // 26: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
-	20, // 27: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	20, // 28: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
-	20, // 29: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	7,  // 30: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
-	9,  // 31: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
-	20, // 32: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
-	21, // 33: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
-	3,  // 34: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	9,  // 17: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
+	14, // 18: weft.v1.Outcome.used:type_name -> weft.v1.Outcome.UsedEntry
+	8,  // 19: weft.v1.Outcome.suspension:type_name -> weft.v1.Suspension
+	21, // 20: weft.v1.Suspension.wake_time:type_name -> google.protobuf.Timestamp
+	21, // 21: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	21, // 22: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	20, // 23: weft.v1.Attempt.status:type_name -> google.rpc.Status
+	9,  // 24: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
+	8,  // 25: weft.v1.Attempt.suspension:type_name -> weft.v1.Suspension
+	0,  // 26: weft.v1.Task.state:type_name -> weft.v1.TaskState
+	6,  // 27: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
+	21, // 28: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	21, // 29: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
+	21, // 30: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	21, // 31: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	21, // 32: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	7,  // 33: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
+	10, // 34: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
+	21, // 35: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
+	22, // 36: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
+	3,  // 37: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_task_proto_init() }
@@ -1498,13 +1611,14 @@ func file_weft_v1_task_proto_init() {
 	file_weft_v1_fleet_proto_init()
 	file_weft_v1_options_proto_init()
 	file_weft_v1_task_proto_msgTypes[3].OneofWrappers = []any{}
+	file_weft_v1_task_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_task_proto_rawDesc), len(file_weft_v1_task_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

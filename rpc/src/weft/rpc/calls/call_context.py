@@ -73,6 +73,26 @@ class HandledCall(Protocol):
         """The fields of log lines about the call: task, attempt, method and agent."""
         ...
 
+    def call_steps(self, *, asked: bool = False) -> CallSteps | None:
+        """Its steps; None: it has none so far, and its handler's calls are not remembered.
+
+        Args:
+            asked: make them; None: it is a direct call.
+        """
+        ...
+
+
+class CallSteps(Protocol):
+    """The steps of a handled call: they give the handler's calls names, and know which of them are under way."""
+
+    def name_of(self, method: str, metadata: Any) -> Pairs:
+        """What to add to the metadata of a call, so that it is remembered; empty: it is not, or has what it needs."""
+        ...
+
+    def follow(self, call: Any) -> Any:
+        """Know that a call is under way; returns it."""
+        ...
+
 
 _handled: ContextVar[HandledCall] = ContextVar("weft_handled_call")
 
@@ -97,6 +117,16 @@ def log_fields() -> Mapping[str, str | int]:
 
 
 log_context.add_source(log_fields)
+
+
+def steps(*, asked: bool = False) -> CallSteps | None:
+    """The steps of the call that is being handled here. None: it has none so far, and its handler's calls are not remembered.
+
+    Args:
+        asked: make them, if the call may have some.
+    """
+    call = _handled.get(None)
+    return None if call is None else call.call_steps(asked=asked)
 
 
 def current() -> CallContext | None:

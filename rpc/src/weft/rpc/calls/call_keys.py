@@ -17,6 +17,8 @@ from weft.rpc.calls.metadata import (
     MODE_KEY,
     NO_WAIT_KEY,
     RETRY_MARK,
+    STEP_ANEW_KEY,
+    STEP_KEY,
 )
 from weft.rpc.calls.session_keys import SESSION_KEYS, said_session
 from weft.rpc.security.namespace_names import NAMESPACE_KEY
@@ -40,6 +42,8 @@ FOR_TASKS = (
     "weft-result-ttl",
     "weft-fairness-key",
     "weft-group",
+    STEP_KEY,
+    STEP_ANEW_KEY,
     # To an agent, a balancer sends the same key with its direct calls: refuse it if no slot is free.
     NO_WAIT_KEY,
     "weft-cache",

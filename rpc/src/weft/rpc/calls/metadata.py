@@ -28,6 +28,9 @@ FALLBACK_KEY = "weft-fallback"
 CODED_KEY = "x-weft-coded"
 # Metadata of a direct call whose caller would try other agents before it waits for a slot of this one.
 NO_WAIT_KEY = "weft-no-wait"
+# With a durable call of a handler: its name among the remembered steps of the handler's task; and that a task which has failed under it is
+# not the answer.
+STEP_KEY, STEP_ANEW_KEY = "weft-step", "weft-step-anew"
 # Keys that belong to one hop, or that gRPC's C core uses itself. They must not, or cannot, go on to the next hop.
 # docs/transparency.md describes each.
 _HOP_KEYS = frozenset(

@@ -131,6 +131,12 @@ from weft.rpc.refusals.state_refusals import (
     state_not_found,
     state_too_large,
 )
+from weft.rpc.refusals.step_refusals import (
+    attempt_over,
+    step_changed,
+    step_limit,
+    step_not_durable,
+)
 from weft.rpc.refusals.sticky_refusals import (
     sticky_session_lost,
     sticky_session_not_found,
@@ -156,6 +162,7 @@ __all__ = [
     "agent_not_connected",
     "agent_not_found",
     "app_unavailable",
+    "attempt_over",
     "audit_off",
     "budget_not_found",
     "budget_spent",
@@ -238,6 +245,9 @@ __all__ = [
     "state_conflict",
     "state_not_found",
     "state_too_large",
+    "step_changed",
+    "step_limit",
+    "step_not_durable",
     "sticky_session_lost",
     "sticky_session_not_found",
     "stopping",

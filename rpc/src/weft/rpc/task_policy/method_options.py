@@ -142,6 +142,8 @@ class MethodOptions(TypedDict, total=False):
     check_rules: bool
     # Each event of the method's request type becomes a task of the method: a filter in CEL, such as "event.total > 100", or "" for all.
     on_event: str
+    # The calls that the handler makes of durable methods are remembered: another attempt gets their answers instead of calling again.
+    durable_children: bool
     # Running a call twice does no harm: direct calls are retried at another agent. In a .proto this is protobuf's
     # `idempotency_level`.
     idempotent: bool
@@ -274,6 +276,7 @@ _OPTIONS: dict[str, _Option] = {
     "no_wait": _plain("no_wait", _YES_NO),
     "check_rules": _plain("check_rules", _YES_NO),
     "on_event": _Option(_put_on_event, 'a filter such as "event.total > 100", or ""', "on_event"),
+    "durable_children": _plain("durable_children", _YES_NO),
     # In a contract it is no part of the policy.
     "idempotent": _Option(lambda _policy, value: operator.index(value), _YES_NO, "idempotency_level"),
 }

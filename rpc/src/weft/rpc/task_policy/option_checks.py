@@ -17,14 +17,16 @@ MAX_LOCKS = 8
 MAX_BACKOFF_S = 86400.0
 # A limit of nothing would end each task at once.
 LEAST_LIMIT_S = 0.001
-# Request ids that coordinators make begin so, of cached requests, groups' callbacks, schedules' tasks, imported tasks, events and hooks. Callers' own ones may not.
+# Request ids that coordinators make begin so, of cached requests, groups' callbacks, schedules' tasks, imported tasks, events, hooks
+# and remembered child calls. Callers' own ones may not.
 CACHE_ID = "cache:"
 CALLBACK_ID = "group:"
 SCHEDULE_ID = "schedule."
 IMPORT_ID = "import:"
 EVENT_ID = "event:"
 HOOK_ID = "hook:"
-RESERVED_IDS = (CACHE_ID, CALLBACK_ID, SCHEDULE_ID, IMPORT_ID, EVENT_ID, HOOK_ID)
+STEP_ID = "step:"
+RESERVED_IDS = (CACHE_ID, CALLBACK_ID, SCHEDULE_ID, IMPORT_ID, EVENT_ID, HOOK_ID, STEP_ID)
 # Time limits that a caller may have set. They say nothing to those who share a task only because of a cache.
 CALLERS_LIMITS = ("schedule_to_start", "schedule_to_close")
 LEAST_TTL_S = 1.0

@@ -13,6 +13,7 @@ from weft.coordinator.store.embedded import passed_limits
 from weft.coordinator.store.embedded.claim_guard import ClaimGuard
 from weft.coordinator.store.embedded.leases import Lease
 from weft.coordinator.store.embedded.state_table import StateTable
+from weft.coordinator.store.embedded.suspending import suspend
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, StreamState, UnfinishedTask, may_fall_back
 from weft.coordinator.store.records import (
@@ -173,6 +174,8 @@ class AttemptMoves:
                 self.crash(task, now)
                 return Verdict.STALE, task
         task.reported = True
+        if report.suspension is not None:
+            return suspend(self._table, task, report, now), task
         event = (
             attempt_event(report.code, crashed=report.crashed) if report.code else TaskEvent.ATTEMPT_SUCCEEDED
         )

@@ -31,12 +31,7 @@ from weft.coordinator.store.embedded.checkpoint import Checkpointer
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.contract_table import ContractTable
 from weft.coordinator.store.embedded.core import ReaderPool, StoreCore
-from weft.coordinator.store.embedded.embedded_events import EmbeddedEvents
-from weft.coordinator.store.embedded.embedded_fleet import EmbeddedFleet
-from weft.coordinator.store.embedded.embedded_groups import EmbeddedGroups
-from weft.coordinator.store.embedded.embedded_queue_moves import EmbeddedQueueMoves
-from weft.coordinator.store.embedded.embedded_rows import EmbeddedRows
-from weft.coordinator.store.embedded.embedded_states import EmbeddedStates
+from weft.coordinator.store.embedded.embedded_parts import EmbeddedParts
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import KnownRequest
@@ -82,13 +77,11 @@ class EmbeddedLimits(StoreLimits):
 
     # Payloads of waiting tasks that memory may hold.
     body_bytes: int = 64 * 1024 * 1024
-    # Payloads that one claim may read from the file: it reads them on the event loop.
+    # Payloads that one claim may read from the file, on the event loop.
     claim_bytes: int = 4 * 1024 * 1024
 
 
-class EmbeddedStore(
-    EmbeddedFleet, EmbeddedRows, EmbeddedGroups, EmbeddedEvents, EmbeddedQueueMoves, EmbeddedStates
-):
+class EmbeddedStore(EmbeddedParts):
     """A `Store` in one file. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -281,15 +274,15 @@ class EmbeddedStore(
         )
 
     def _cached(self, submission: Submission, known: dict[str, KnownRequest], now: float) -> Enqueued | None:
-        """The task whose result answers a cached request. Any other ended task gives the request id away."""
+        """The task whose result answers a cached request. Another one that failed, or is too old, gives the request id away."""
         earlier = known.get(submission.request_id)
         if earlier is None or earlier.number in self._table.tasks:
             return None
-        if self._requests.answers(submission, earlier, now):
-            return Enqueued(format_id(earlier.number), existed=True, cached=True)
-        del known[submission.request_id]
-        self._journal.add_statement(GIVE_AWAY, earlier.number)
-        return None
+        answers = self._requests.answers(submission, earlier, now)
+        if answers is False:
+            del known[submission.request_id]
+            self._journal.add_statement(GIVE_AWAY, earlier.number)
+        return Enqueued(format_id(earlier.number), existed=True, cached=True) if answers else None
 
     def _tell_refused(self, submissions: Sequence[Submission], written: asyncio.Future[None]) -> None:
         error = written.exception()
@@ -321,8 +314,7 @@ class EmbeddedStore(
         return given
 
     def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
-        # At once: callers may wait for these ends.
-        now = self._clock()
+        now = self._clock()  # at once: callers may wait for these ends
         results = [self._attempts.report(report, now) for report in reports]
         return self._completed(reports, results, self._journal.settled())
 

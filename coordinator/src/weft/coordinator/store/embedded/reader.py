@@ -98,6 +98,16 @@ class Reader:
         ).fetchone()
         return None if row is None else (State(row[0]), row[1], row[2])
 
+    def steps(
+        self, number: int, after: int, limit: int
+    ) -> list[tuple[int, str, int, bytes, int, float, float | None]]:
+        """Recorded steps of a task, in order."""
+        return self._connection.execute(
+            "SELECT sequence, name, kind, value, attempt, recorded_at, wake_at FROM steps"
+            " WHERE task_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+            (number, after, limit),
+        ).fetchall()
+
     def body_sizes(self, numbers: Sequence[int]) -> dict[int, int]:
         """Sizes of tasks' payloads and contexts, without reading these."""
         return dict(

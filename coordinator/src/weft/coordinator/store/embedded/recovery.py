@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator
 
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.stored_alternatives import decode as decode_alternatives
+from weft.coordinator.store.embedded.suspending import waits_for_signals
 from weft.coordinator.store.embedded.task_spec import split_options
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import (
@@ -23,13 +24,16 @@ from weft.coordinator.store.embedded.unfinished_task import (
     Cancellation,
     PastAttempts,
     Saved,
+    StepState,
     StreamState,
     TaskLimits,
     UnfinishedTask,
 )
 from weft.coordinator.store.history import decode as decode_history
+from weft.coordinator.store.history import suspension
 from weft.coordinator.store.records import Owner
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.step_store import RecordKind
 
 # Tasks released at a time, so that a million tasks do not block the event loop.
 RELEASE_TASKS = 4096
@@ -89,7 +93,13 @@ def recover(
     collecting = gc.isenabled()
     gc.disable()
     try:
+        recorded = _recorded_steps(connection)
         for task in _unfinished(connection, table, now):
+            if (steps := recorded.get(task.number)) is not None:
+                task.steps = steps
+                if waits_for_signals(task, steps.signals):
+                    # The signal came in the last moment before the restart.
+                    task.ready_at = min(task.ready_at, now)
             scheduled = task.ready_at > now
             if not scheduled and attempts_may_run:
                 task.held_back = True
@@ -109,6 +119,15 @@ def recover(
         table.tasks[number].stream = StreamState(count, attempt, position, size_bytes)
     table.groups.recovered(now)
     return held_back
+
+
+def _recorded_steps(connection: sqlite3.Connection) -> dict[int, StepState]:
+    rows = connection.execute(
+        "SELECT steps.task_id, count(*), sum(length(steps.value)), sum(steps.kind = ?) FROM live"
+        " CROSS JOIN steps ON steps.task_id = live.id GROUP BY steps.task_id",
+        (RecordKind.SIGNAL,),
+    )
+    return {number: StepState(count, size_bytes, signals) for number, count, size_bytes, signals in rows}
 
 
 def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) -> Iterator[UnfinishedTask]:
@@ -145,7 +164,9 @@ def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) ->
         task.started_at, task.reported = started_at, bool(reported)
         if agent_id is not None:
             task.owner = Owner(agent_id, epoch)
-            if fallbacks is None or fallbacks.since is None or attempt > fresh_attempt:
+            past = decode_history(history)
+            waited = bool(past) and suspension(past[-1]) is not None
+            if not waited and (fallbacks is None or fallbacks.since is None or attempt > fresh_attempt):
                 # The last attempt was one at the present alternative.
                 task.spec = table.specs.avoiding(task.spec, agent_id, task.demand)
         if delay_s is not None:

@@ -50,12 +50,14 @@ class RequestIds:
         task_id = format_id(earlier.number)
         return Enqueued(task_id, existed=True) if earlier.digest == digest else RequestIdReused(task_id)
 
-    def answers(self, submission: Submission, earlier: KnownRequest, now: float) -> bool:
-        """Whether the result of an ended task answers a cached request."""
+    def answers(self, submission: Submission, earlier: KnownRequest, now: float) -> bool | None:
+        """Whether the result of an ended task answers a cached request. None: it is the answer to another request."""
         end = self._reader.end_of(earlier.number)
-        if end is None or earlier.digest != digest_of(submission):
+        if end is None:
             return False
         state, finished_at, expires_at = end
+        if state is State.SUCCEEDED and earlier.digest != digest_of(submission):
+            return None
         return state is State.SUCCEEDED and now < min(finished_at + submission.cache_ttl_s, expires_at)
 
     def settled(self, tasks: Iterable[UnfinishedTask]) -> None:

@@ -14,7 +14,7 @@ from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: marks the file as a store of weft.
 APPLICATION_ID = 0x77656674
-VERSION = 12
+VERSION = 13
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -187,6 +187,21 @@ CREATE TABLE states (
   value BLOB NOT NULL
 );
 CREATE INDEX states_by_end ON states (expires_at) WHERE expires_at IS NOT NULL;
+-- What handlers have recorded, and signals (step_store.py).
+CREATE TABLE steps (
+  task_id INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  kind INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  recorded_at REAL NOT NULL,
+  wake_at REAL,
+  -- Of a signal, if its sender gave it one.
+  signal_id TEXT,
+  value BLOB NOT NULL,
+  PRIMARY KEY (task_id, sequence)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX steps_by_name ON steps (task_id, name);
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """
 
@@ -315,6 +330,22 @@ CREATE TABLE states (
   value BLOB NOT NULL
 );
 CREATE INDEX states_by_end ON states (expires_at) WHERE expires_at IS NOT NULL;
+""",
+    # Version 12 had no steps.
+    12: """
+CREATE TABLE steps (
+  task_id INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  kind INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  recorded_at REAL NOT NULL,
+  wake_at REAL,
+  signal_id TEXT,
+  value BLOB NOT NULL,
+  PRIMARY KEY (task_id, sequence)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX steps_by_name ON steps (task_id, name);
 """,
 }
 

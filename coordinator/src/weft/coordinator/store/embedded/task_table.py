@@ -212,13 +212,12 @@ class TaskTable:
         task.started_at = None
         self._now_waiting(task)
 
-    def retry(self, task: UnfinishedTask, ready_at: float, now: float) -> None:
-        """RUNNING → QUEUED or SCHEDULED after an attempt that counts. Claimable once that is durable."""
-        task.ready_at = ready_at
-        task.settling = True
-        assert task.owner is not None
-        # Another agent should make the next attempt.
-        self._change_spec(task, self.specs.avoiding(task.spec, task.owner.agent_id, task.demand))
+    def retry(self, task: UnfinishedTask, ready_at: float, now: float, *, elsewhere: bool = True) -> None:
+        """RUNNING → QUEUED or SCHEDULED, mostly to be run elsewhere. Claimable once that is durable."""
+        task.ready_at, task.settling = ready_at, True
+        if elsewhere:
+            assert task.owner is not None
+            self._change_spec(task, self.specs.avoiding(task.spec, task.owner.agent_id, task.demand))
         self._move(task, State.SCHEDULED if ready_at > now else State.QUEUED)
         self.journal.add_retry(task)
         self._now_waiting(task)

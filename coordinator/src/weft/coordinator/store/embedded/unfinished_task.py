@@ -1,7 +1,7 @@
 """An unfinished task in memory: one small object, with or without its payload.
 
 A million of these may wait. So they have slots, equal tasks share a `TaskSpec`, and the parts that few tasks need are objects
-of their own (`TaskLimits`, `TaskGates`, `Cancellation`, `StreamState`, `PastAttempts`, `PendingEnd`).
+of their own (`TaskLimits`, `TaskGates`, `Cancellation`, `StreamState`, `StepState`, `PastAttempts`, `PendingEnd`).
 """
 
 from __future__ import annotations
@@ -85,6 +85,15 @@ class StreamState:
 
 
 @dataclass(slots=True, eq=False)
+class StepState:
+    """Recorded steps: how many, the bytes of their values, and how many of them are signals."""
+
+    count: int = 0
+    size_bytes: int = 0
+    signals: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class PastAttempts:
     """Past attempts: the outcome of the last failed one, and the history."""
 
@@ -131,6 +140,7 @@ class UnfinishedTask:
         "spec",
         "started_at",
         "state",
+        "steps",
         "stream",
     )
 
@@ -174,6 +184,7 @@ class UnfinishedTask:
         self.gates: TaskGates | None = None
         self.cancel: Cancellation | None = None
         self.stream: StreamState | None = None
+        self.steps: StepState | None = None
         self.end: PendingEnd | None = None
         self.past: PastAttempts | None = None
 

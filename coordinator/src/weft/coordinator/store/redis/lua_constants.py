@@ -25,11 +25,14 @@ from weft.coordinator.store.rules import (
 )
 from weft.coordinator.store.run_limits import MAX_PARKED, LimitAction
 from weft.coordinator.store.state_store import REMOVED_AT_ONCE
+from weft.coordinator.store.step_store import CHILD_KEPT_S, LONGEST_WAIT_S
 from weft.coordinator.store.task_figures import END_OF_STATE, TaskEvent
 from weft.rpc.task_policy.option_checks import EVENT_ID
 
 # Events that a script reads together: each may have a large body.
 EVENT_STEP = 32
+# Records of steps, likewise.
+STEPS_READ = 16
 # Comments and strings stay as they are.
 _TOKEN = re.compile(r"--[^\n]*|'[^'\n]*'|\b[A-Z][A-Z_]+\b")
 
@@ -70,6 +73,9 @@ def _values() -> Mapping[str, str]:
         "EVENT_BYTES": EVENT_BYTES,
         "EVENT_STEP": EVENT_STEP,
         "REMOVED_AT_ONCE": REMOVED_AT_ONCE,
+        "STEPS_READ": STEPS_READ,
+        "LONGEST_WAIT_S": LONGEST_WAIT_S,
+        "CHILD_KEPT_S": CHILD_KEPT_S,
         "TAG_UNIT": TAG_UNIT,
         "MAX_TAG": MAX_TAG,
         "MIN_WEIGHT": MIN_WEIGHT,

@@ -12,6 +12,9 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 |                   |        | ended, outcome or the name of one of the store's own, crashed, released] each            |
 | `p:<id>`          | list   | progress: [attempt, payload] each                                                        |
 | `s:<id>`          | string | size of each item of `p:`, four bytes each, big-endian                                   |
+| `steps:<id>`      | list   | recorded steps: [name, kind, value, attempt, time, wake time or false] each              |
+| `step_names:<id>` | hash   | name of a step → its place in `steps:`, from 1; `signal/<name>` → how many signals it    |
+|                   |        | has; `signal/<name>\n<id>` → place of the signal with this id                            |
 | `q:<request id>`  | string | digest of the request, then the task's id                                                |
 | `ready:<queue>`   | zset   | ready tasks; score 9 - priority, so that ids of equal score are in order of age; with    |
 |                   |        | fairness keys, plus tag / 2^42 (fairness.py)                                             |
@@ -116,7 +119,8 @@ own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `
 value, …), `l` locks (entries), `fk` fairness key, `fw` its weight, `pk` entry of the gate that it is parked at, `rt` gate that let it
 return, `tg` entries of taken gates, `ug` where it is in `kept:`, `gr` name of its group, `gu` the group's uid, `fb`
 alternatives: [queue, options, schedule_to_start, limit keys, locks, and `ks` if it has one] each, `fo` index of the present one, from 1 (absent: the first),
-`ff` since when it has that, if it fell back, `by` submitter, if its tasks are counted, `ks` the lock that keeps a state.
+`ff` since when it has that, if it fell back, `by` submitter, if its tasks are counted, `ks` the lock that keeps a state, `pn` recorded steps, `pb` bytes of
+their values, `ps` signals among them, `w` the last attempt, if that waits for a signal.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
 from weft.coordinator.store.redis.redis_queue_moves import RedisQueueMoves
 from weft.coordinator.store.redis.redis_rows import RedisRows
 from weft.coordinator.store.redis.redis_states import RedisStates
+from weft.coordinator.store.redis.redis_steps import RedisSteps
 from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.rules import QueueKey, State
@@ -81,7 +82,9 @@ class RedisOptions:
     recovery_grace_s: float = 5.0
 
 
-class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, RedisQueueMoves, RedisStates):
+class RedisStore(
+    RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, RedisQueueMoves, RedisStates, RedisSteps
+):
     """A `Store` in Redis. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -259,6 +262,7 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups, RedisEvents, Re
                 self._rng.random(),
                 attempts.trimmed(report.code, report.outcome) if report.code else False,
                 *(() if report.state is None else (packable_change(report.state),)),
+                *_suspended(report),
             )
             for report in reports
         ]
@@ -365,6 +369,18 @@ def _sweep_report(found: Sequence[Any]) -> SweepReport:
     promoted, expired, reclaimed, forgotten, lost, next_at, _ = found
     owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
     return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)
+
+
+def _suspended(report: AttemptReport) -> Sequence[Any]:
+    until = report.suspension
+    if until is None:
+        return ()
+    return (
+        (
+            False if until.wake_at is None else until.wake_at,
+            False if until.signals is None else until.signals,
+        ),
+    )
 
 
 def _claimed_queue(key: QueueKey, cost: int) -> tuple[Any, ...]:

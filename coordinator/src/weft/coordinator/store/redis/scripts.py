@@ -71,7 +71,7 @@ _SHARED = (
     "moves",
     "sessions",
 )
-_OF_FUNCTIONS = ("events", "fleet", "group_calls", "limits", "rows", "state_calls")
+_OF_FUNCTIONS = ("events", "fleet", "group_calls", "limits", "rows", "state_calls", "steps")
 
 
 @cache

@@ -1,7 +1,8 @@
 -- End attempts, as their owners report it.
 --
 -- request  {{agent, epoch, id, attempt, code, outcome, retry after or false, crashed, final, sample,
---          trimmed outcome or false for a success, and of a success that has changed its state: the change as in states.lua}…}
+--          trimmed outcome or false for a success, and of a success that has changed its state: the change as in states.lua; or of a handler
+--          that only waits: {wake time or false, signals or false}}…}
 -- reads    t:, state:
 -- writes   t:, o:, state:, states, state_ends, and what `finish` and `retry` write
 -- result   for each: 0 stored, 1 retrying, 2 stale
@@ -35,6 +36,28 @@ local function report(item)
     end
   end
   t.rp = true
+  local suspended = item[5] ~= OK and item[12]
+  if suspended then
+    -- Its handler only waits: at most until a time, or until there are more signals than so many.
+    note(EVENT_ATTEMPT_RELEASED, t.q)
+    if t.ce then
+      finish_cancelled(id, t)
+      return STORED
+    end
+    record_attempt(id, t, item[11], false, false)
+    local longest, signals = now + LONGEST_WAIT_S, suspended[2]
+    local at = math.min(math.max(suspended[1] or longest, now), longest)
+    if signals and (t.ps or 0) > signals then
+      at = now
+    end
+    -- The attempt that a signal wakes: no later one.
+    t.at, t.w = at, signals and t.a or nil
+    leave(id, t)
+    enter(id, t, at > now and SCHEDULED or QUEUED)
+    arm(id, t)
+    tell(id, t)
+    return RETRYING
+  end
   -- As attempt_event of task_figures.py.
   note(item[8] and EVENT_ATTEMPT_CRASHED or item[5] == OK and EVENT_ATTEMPT_SUCCEEDED
     or item[5] == CODE_CANCELLED and EVENT_ATTEMPT_CANCELLED

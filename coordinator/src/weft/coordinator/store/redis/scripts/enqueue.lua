@@ -135,6 +135,9 @@ local function cached(known, digest, ttl_s)
   if t and same and t.s == SUCCEEDED and not t.z and now < math.min(t.fi + ttl_s, t.ex) then
     return known, true
   end
+  if t and t.s == SUCCEEDED and not t.z and not same then
+    return known, false
+  end
   if t then
     t.r = nil
     save(id, t)

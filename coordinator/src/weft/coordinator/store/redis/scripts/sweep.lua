@@ -49,8 +49,26 @@ for index, id in ipairs(call('ZRANGEBYSCORE', all('timers'), '-inf', until_now, 
   end
 end
 
-for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIMIT', 0, limit)) do
+-- Whether a task is remembered for a parent that is unfinished (remembered.py).
+local function is_needed(t)
+  local parent = t.r and string.match(t.r, '^step:(%x+)/')
+  local p = parent and load(parent)
+  return p and p.s < SUCCEEDED
+end
+
+-- Forget an expired task, or the most of it.
+local function forget(id)
   local t = load(id)
+  if is_needed(t) then
+    t.ex = now + CHILD_KEPT_S
+    call('ZADD', all('expiry'), score(t.ex), id)
+    save(id, t)
+    return
+  end
+  if t.pn then
+    call('DEL', key('steps', id), key('step_names', id))
+    t.pn = nil
+  end
   local kept_until = t.r and not t.z and t.c + option(t, REQUEST_ID_TTL_S)
   call('DEL', key('b', id), key('o', id), key('p', id), key('s', id), key('h', id))
   if kept_until and kept_until > now then
@@ -69,6 +87,10 @@ for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIM
     call('ZREM', all('all'), id)
     call('ZREM', all('expiry'), id)
   end
+end
+
+for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIMIT', 0, limit)) do
+  forget(id)
   forgotten = forgotten + 1
 end
 

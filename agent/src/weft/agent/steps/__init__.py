@@ -1,0 +1,1 @@
+"""Steps of running handlers: what an attempt has done, remembered, and answered to later attempts."""
