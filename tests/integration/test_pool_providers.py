@@ -15,6 +15,7 @@ from tests.support import systemd_double
 from tests.support.docker_engine import DockerEngineDouble
 from tests.support.kubernetes_api import KubernetesApiDouble
 from tests.support.pooled import machine
+from tests.support.processes import until
 from tests.support.provider_checks import check_provider
 from weft.coordinator.pools.outside.docker_provider import DockerProvider
 from weft.coordinator.pools.outside.kubernetes_provider import KubernetesProvider
@@ -57,6 +58,25 @@ async def test_a_keeper_that_stood_still_does_not_take_that_for_silence() -> Non
         # Without a question it ends them all the same.
         await here.wait_empty()
         await provider.close()
+
+
+async def test_what_a_killed_keeper_has_left_behind_ends_though_nothing_is_started(tmp_path: Path) -> None:
+    """A process that a member has started, and that stands still: it does not end with its parent."""
+    with machine() as here:
+        provider = ProcessProvider(ProviderSetting(MESH, folder=str(here.folder)))
+        words = ["sh", "-c", "setsid sleep 1000 & exec sleep 1000"]
+        template = PoolTemplate(provider="process", command=words)
+        await provider.start(MemberSpec("p-one", "p", template, {"WEFT_TARGET": "127.0.0.1:1"}))
+        await until(lambda: len(here.members()) == 2, "it has started another one")
+        await provider.freeze("p-one")
+        here.kill_keepers()
+        # By the next coordinator, too.
+        next_one = ProcessProvider(ProviderSetting(MESH, folder=str(here.folder)))
+        async with asyncio.timeout(10):
+            while await next_one.list() or here.members():
+                await asyncio.sleep(0.05)
+        await provider.close()
+        await next_one.close()
 
 
 async def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 
-from weft.coordinator.pools.pool_plan import Load, Plan, Seen, SeenAgent
+from weft.coordinator.pools.pool_plan import PAUSES_S, Load, Plan, Seen, SeenAgent
 from weft.coordinator.pools.pool_rules import NewMember, plan
 from weft.coordinator.pools.provider import ListedMember
-from weft.v1 import pool_pb2
+from weft.v1 import fleet_pb2, pool_pb2
 
 PLACE = "here"
 RUNS = ListedMember("1", True)
@@ -65,6 +65,9 @@ class PoolWorld:
 
     Attributes:
         broken: versions whose processes end before they are ready.
+        desired: the desired states of agents that operators or pools have set.
+        frozen: processes that stand still.
+        left: those of them whose agents have left the mesh.
     """
 
     def __init__(self, pool: pool_pb2.Pool, coordinators: int = 2) -> None:
@@ -73,7 +76,9 @@ class PoolWorld:
         self.now = 1000.0
         # True: it runs.
         self.processes: dict[str, bool] = {}
-        self.paused: set[str] = set()
+        self.desired: dict[str, fleet_pb2.DesiredState] = {}
+        self.frozen: set[str] = set()
+        self.left: set[str] = set()
         self.broken: set[int] = set()
         self.revoked: set[str] = set()
         self._numbers = itertools.count(1)
@@ -86,6 +91,7 @@ class PoolWorld:
     def change(self, change: Callable[[pool_pb2.Pool], None]) -> None:
         if self.row is not None:
             change(self.row)
+            self.row.update_time.FromSeconds(int(self.now))
             self.revision += 1
 
     def kill(self, number: int) -> None:
@@ -104,7 +110,8 @@ class PoolWorld:
     def look(self, number: int) -> None:
         """List, plan, and store the plan."""
         listed = {
-            each: ListedMember("1", runs, "" if runs else "killed") for each, runs in self.processes.items()
+            each: ListedMember("1", runs, "" if runs else "killed", frozen=runs and each in self.frozen)
+            for each, runs in self.processes.items()
         }
         row, revision = self.row, self.revision
         if row is not None:
@@ -119,6 +126,13 @@ class PoolWorld:
                 plans += [lambda each=each: self._start(each) for each in made.start]
                 plans += [lambda each=each: self._stop(each) for each in made.stop]
                 plans += [lambda each=each: self._forget(each) for each in made.forget]
+                plans += [lambda each=each: self._freeze(each) for each in made.freeze]
+                plans += [lambda each=each: self._thaw(each) for each in made.thaw]
+                plans += [lambda each=each: self._leave(each) for each in made.leave]
+                at = self.now
+                plans += [
+                    lambda each=each, to=to: self._desire(each, to, at) for each, to in made.desire.items()
+                ]
         known = set() if self.row is None else {member.id for member in self.row.members}
         for stranger in listed.keys() - known:
             self._plans[number] += [
@@ -137,8 +151,13 @@ class PoolWorld:
 
     def _agents(self, row: pool_pb2.Pool) -> dict[str, SeenAgent]:
         bad = {member.id for member in row.members if member.version in self.broken}
+        active = fleet_pb2.DESIRED_STATE_ACTIVE
         return {
-            each: SeenAgent(True, True) for each, runs in self.processes.items() if runs and each not in bad
+            each: SeenAgent(
+                each not in self.left, each not in self.left, self.desired.get(each, active), here=True
+            )
+            for each, runs in self.processes.items()
+            if runs and each not in bad
         }
 
     def _draw(self) -> NewMember:
@@ -146,6 +165,25 @@ class PoolWorld:
 
     def _start(self, member_id: str) -> None:
         self.processes.setdefault(member_id, self._version_of(member_id) not in self.broken)
+
+    def _freeze(self, member_id: str) -> None:
+        if self.processes.get(member_id):
+            self.frozen.add(member_id)
+
+    def _thaw(self, member_id: str) -> None:
+        """It goes on, and its agent joins again."""
+        self.frozen.discard(member_id)
+        self.left.discard(member_id)
+
+    def _leave(self, member_id: str) -> None:
+        """An agent whose process does not stand still dials again at once."""
+        if member_id in self.frozen:
+            self.left.add(member_id)
+
+    def _desire(self, member_id: str, desired: fleet_pb2.DesiredState, at: float) -> None:
+        # It follows the plan, and a store that does not answer for so long is away.
+        if self.now - at < PAUSES_S - 1:
+            self.desired[member_id] = desired
 
     def _stop(self, member_id: str) -> None:
         if member_id in self.processes:

@@ -232,6 +232,24 @@ def test_a_deleted_pool_goes_when_nothing_is_left() -> None:
     assert (made.gone, made.revoke) == (True, ["t", "t"])
 
 
+def test_a_pause_that_is_done_after_the_resume_is_undone() -> None:
+    case = Case(1)
+    case.ready()
+    case.pool.paused = True
+    assert case.run().desire == {"p-1": PAUSED}
+    # An operator resumes it before that is done.
+    case.pool.paused = False
+    case.pool.update_time.FromSeconds(int(case.now))
+    assert case.run().desire == {}
+    case.agents["p-1"] = SeenAgent(True, True, desired=PAUSED)
+    assert case.run(1.0).desire == {"p-1": ACTIVE}
+    case.agents["p-1"] = SeenAgent(True, True)
+    assert case.run(5.0).desire == {}
+    # Later pauses are an operator's.
+    case.agents["p-1"] = SeenAgent(True, True, desired=PAUSED)
+    assert case.run().desire == {}
+
+
 def test_the_largest_pool_fits_its_row() -> None:
     case = Case(MAX_SIZE)
     case.pool.spec.template.environment["LARGE"] = "x" * MAX_TEMPLATE_BYTES
@@ -243,18 +261,26 @@ def test_the_largest_pool_fits_its_row() -> None:
     for member in case.pool.members:
         member.id, member.token_id, member.handle, member.place = "i" * 47, "t" * 12, "h" * 12, "p" * 32
         member.coordinator_id = "c" * 32
+        member.frozen = True
+        member.freeze_time.CopyFrom(member.create_time)
     assert case.pool.ByteSize() < MAX_VALUE_BYTES
+
+
+def _set(pool: pool_pb2.Pool, **fields: object) -> None:
+    for name, value in fields.items():
+        setattr(pool, name, value)
 
 
 COORDINATORS = st.integers(0, 1)
 CHANGES: dict[str, Callable[[pool_pb2.Pool], None]] = {
     "delete": lambda pool: setattr(pool, "deleting", True),
     "stop": lambda pool: setattr(pool, "stopped", True),
-    "resume": lambda pool: (setattr(pool, "stopped", False), setattr(pool, "paused", False))[0],
-    "pause": lambda pool: setattr(pool, "paused", True),
+    "resume": lambda pool: _set(pool, stopped=False, paused=False, frozen=False),
+    "pause": lambda pool: _set(pool, paused=True, frozen=False),
+    "freeze": lambda pool: _set(pool, paused=True, frozen=True),
     "restart": lambda pool: new_version(pool, None),
     "update": lambda pool: new_version(pool, pool_pb2.PoolTemplate(provider="process", program="n:agent")),
-    "ramp": lambda pool: (setattr(pool, "percent", 40), setattr(pool, "rolling", True))[0],
+    "ramp": lambda pool: _set(pool, percent=40, rolling=True),
     "back": lambda pool: (roll_back(pool, "an operator"), None)[1],
 }
 # An ephemeral pool is not changed so.
@@ -295,13 +321,15 @@ def test_whatever_is_killed_the_pool_gets_where_it_should_be(
         if world.row is not None:
             # Never more than it should have, and those that are replaced.
             assert len(world.row.members) <= 256
-    world.change(lambda pool: setattr(pool, "paused", False))
+    world.change(lambda pool: _set(pool, paused=False, frozen=False))
     world.settle()
     row = world.row
     if row is None:
         assert not world.processes
         return
     assert sorted(member.id for member in row.members) == world.running
+    assert not (world.frozen | world.left) & set(world.running)
+    assert {world.desired.get(each, ACTIVE) for each in world.running} <= {ACTIVE}
     assert not [each for each, runs in world.processes.items() if not runs]
     if not ephemeral:
         assert len(row.members) == (0 if row.stopped else row.spec.size)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from weft.coordinator.pools.pool_plan import MAX_PROBLEM_CHARS, READY, TAKE_UP_S, Plan, Seen
 from weft.coordinator.pools.provider import ListedMember
 from weft.rpc.times import seconds, timestamp
-from weft.v1 import pool_pb2
+from weft.v1 import fleet_pb2, pool_pb2
 
 
 def stands_still(member: pool_pb2.PoolMember) -> bool:
@@ -61,7 +61,7 @@ def _may_stand_still(
     pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen, now: float, grace_s: float
 ) -> bool:
     agent = seen.agents.get(member.id)
-    if agent is None or not agent.ready:
+    if agent is None or not agent.ready or agent.desired == fleet_pb2.DESIRED_STATE_ACTIVE:
         return False
     if agent.here and not agent.in_flight and not agent.used:
         return True

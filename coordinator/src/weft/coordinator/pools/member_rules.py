@@ -18,6 +18,7 @@ from weft.coordinator.pools.pool_plan import (
     LOST_S,
     MAX_PROBLEM_CHARS,
     MAX_REASON_CHARS,
+    PAUSES_S,
     READY,
     STABLE_RETRY_S,
     STABLE_S,
@@ -47,7 +48,7 @@ def advance(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen, now: f
         _look_at_process(pool, member, listed, seen, now, plan)
     if member.state == STOPPING:
         return _stopping(pool, member, listed, seen, now, plan, known=known)
-    _steer(pool, member, seen, plan)
+    _steer(pool, member, seen, now, plan)
     steer_freeze(pool, member, listed, seen, now, stop_grace_s(pool.spec.template), plan)
     return True
 
@@ -191,21 +192,23 @@ def _stopping(
     return False
 
 
-def _steer(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen, plan: Plan) -> None:
-    """Pause or resume its agent with its pool. An agent that an operator drained stays so."""
+def _steer(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen, now: float, plan: Plan) -> None:
+    """Pause or resume its agent with its pool. An agent that an operator drained stays so.
+
+    That the pool pauses it is stored first: or one that is paused after the pool was resumed would stay so.
+    """
     agent = seen.agents.get(member.id)
     if agent is None or not agent.connected:
         return
     paused = agent.desired == fleet_pb2.DESIRED_STATE_PAUSED
-    if pool.paused and not member.paused:
-        if paused:
-            member.paused = True
-        elif agent.desired == fleet_pb2.DESIRED_STATE_ACTIVE:
+    if pool.paused:
+        member.paused = member.paused or paused or agent.desired == fleet_pb2.DESIRED_STATE_ACTIVE
+        if agent.desired == fleet_pb2.DESIRED_STATE_ACTIVE:
             plan.desire[member.id] = fleet_pb2.DESIRED_STATE_PAUSED
-    elif member.paused and not pool.paused:
+    elif member.paused:
         if paused:
             plan.desire[member.id] = fleet_pb2.DESIRED_STATE_ACTIVE
-        else:
+        elif now - seconds(pool.update_time) >= PAUSES_S:
             member.paused = False
 
 

@@ -23,6 +23,8 @@ STABLE_S = 10.0
 STABLE_RETRY_S = 0.5
 # Pauses between failed starts: doubled each time.
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
+# A pause of its agents that was begun before the pool was changed is through after so long.
+PAUSES_S = 5.0
 DEFAULT_READY_S, DEFAULT_GRACE_S = 60.0, 30.0
 MAX_SIZE = 200
 # With those that start while others stop.

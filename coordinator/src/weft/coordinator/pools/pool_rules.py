@@ -52,7 +52,7 @@ def plan(pool: pool_pb2.Pool, seen: Seen, now: float, new_member: Callable[[], N
     _add(pool, seen, now, new_member, made)
     _take_away(pool, seen, now, made)
     _end(pool, now, made)
-    _judge(pool, seen)
+    _judge(pool, seen, made)
     return made
 
 
@@ -145,7 +145,7 @@ def _end(pool: pool_pb2.Pool, now: float, made: Plan) -> None:
             made.gone = True
 
 
-def _judge(pool: pool_pb2.Pool, seen: Seen) -> None:
+def _judge(pool: pool_pb2.Pool, seen: Seen, made: Plan) -> None:
     """The state of the pool."""
     pool.ready_count = sum(map(serves, pool.members))
     there = Counter(member.version for member in pool.members)
@@ -161,7 +161,7 @@ def _judge(pool: pool_pb2.Pool, seen: Seen) -> None:
     elif pool.failures:
         pool.state = pool_pb2.POOL_STATE_FAILING
     elif pool.paused:
-        rests = all(
+        rests = not made.desire and all(
             member.state == READY and member.paused and member.frozen == pool.frozen
             for member in pool.members
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.coordinator.pools.processes.keeper_process import LOCKED, MAX_LINE_BYTES
+from weft.coordinator.pools.processes.kept_process import marked
 
 _MODULE = "weft.coordinator.pools.processes.keeper_process"
 _START_S = 10.0
@@ -54,6 +55,8 @@ class KeeperLink:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._last_id = 0
         self._connecting = asyncio.Lock()
+        # There is no keeper, and nothing is left of an earlier one.
+        self._swept = False
 
     async def ask(self, do: str, *, start: bool = False, **fields: Any) -> Any:
         """Ask the keeper; returns its answer. None: there is no keeper. If it is killed meanwhile, the next one is asked: all that is asked
@@ -69,6 +72,18 @@ class KeeperLink:
             return await self._ask(do, start=start, fields=fields)
         except KeeperGone:
             return await self._ask(do, start=start, fields=fields)
+
+    async def list(self) -> Any:
+        """Ask for the members. None: there is no keeper.
+
+        A keeper that was killed may have left processes of members behind, that do not end by themselves. One is started then, which ends
+        them: no member may be started for a long time.
+        """
+        left = False
+        if self._writer is None and not self._swept:
+            left = bool(await asyncio.to_thread(marked, self._mesh))
+            self._swept = not left
+        return await self.ask("list", start=left)
 
     async def _ask(self, do: str, *, start: bool, fields: Mapping[str, Any]) -> Any:
         writer = await self._connected(start=start)
@@ -126,6 +141,7 @@ class KeeperLink:
         except OSError as error:
             raise KeeperFault(f"the keeper of processes cannot be reached at {path}: {error}") from None
         self._reading = asyncio.get_running_loop().create_task(self._read(reader, self._writer))
+        self._swept = False
         return True
 
     def _locked(self) -> bool:

@@ -58,7 +58,7 @@ class ProcessProvider:
             )
 
     async def list(self) -> Mapping[str, ListedMember]:
-        found = await self._link.ask("list")
+        found = await self._link.list()
         return {
             # A keeper of an earlier version says less.
             member_id: ListedMember(str(pid), running, ending, frozen=any(more[1:]))
