@@ -17,6 +17,7 @@ from weft.coordinator.store.records import AttemptReport, Owner, Submission
 from weft.coordinator.store.redis.encoding import record_of
 from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
 from weft.coordinator.store.run_limits import MAX_PARKED, LockClaim, RunLimitRule
+from weft.coordinator.store.state_store import StateWrite
 
 PREFIX = "test"
 BATCH = 64
@@ -58,7 +59,17 @@ async def _life(h: Harness, server: RedisServer, owner: Owner, make: Make) -> tu
     assert len(claims) == BATCH
     meter = await RedisMeter.start(server)
     await h.store.complete(
-        [AttemptReport(each.owner, each.task_id, each.attempt, 0, b"outcome") for each in claims]
+        [
+            AttemptReport(
+                each.owner,
+                each.task_id,
+                each.attempt,
+                0,
+                b"outcome",
+                state=None if each.state is None else StateWrite(each.state.version, b"state"),
+            )
+            for each in claims
+        ]
     )
     counts.append((await meter.read()).calls)
     return counts[0], counts[1], counts[2]
@@ -97,6 +108,10 @@ async def test_each_batch_asks_for_so_much(h: Harness, server: RedisServer) -> N
     # A lock has a list of its holders.
     locked = await more(lambda n: Submission(METHOD, locks=(LockClaim(f"lock{n}"),)))
     _within(locked, [0, 4 * BATCH, 4 * BATCH])
+    # A state is counted at the submission, read with the claim, and read and written with the end; a new one is listed.
+    for new in (1, 0):
+        kept = await more(lambda n: Submission(METHOD, locks=(LockClaim(f"lock{n}", state=True),)))
+        _within(kept, [BATCH, 5 * BATCH, (6 + new) * BATCH])
 
 
 async def test_parking_is_bounded_and_paid_once(h: Harness, server: RedisServer) -> None:

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.lightweight import CALL, ECHO
-from weft.v1 import event_pb2, options_pb2, pool_pb2, schedule_pb2, state_pb2, task_pb2, usage_pb2
+from weft.v1 import (
+    event_pb2,
+    keyed_state_pb2,
+    options_pb2,
+    pool_pb2,
+    schedule_pb2,
+    state_pb2,
+    task_pb2,
+    usage_pb2,
+)
 
 TOPIC = "probe.v1.ProbeRequest"
 Records = list[state_pb2.StateRecord]
@@ -84,6 +93,16 @@ budgets = named(
         action=st.just(usage_pb2.BUDGET_ACTION_REFUSE),
     )
 )
+keyed_states = named(
+    st.builds(
+        keyed_state_pb2.KeyedState,
+        name=st.text(min_size=1, max_size=20),
+        value=st.binary(max_size=200),
+        type=st.sampled_from(["", "json", "probe.v1.ProbeRequest"]),
+        version=st.integers(1, 9),
+        expire_time=st.none() | st.just(Timestamp(seconds=4_000_000_000)),
+    )
+)
 subscriptions = named(
     st.builds(
         event_pb2.Subscription,
@@ -131,6 +150,7 @@ def states(draw: st.DrawFn) -> Records:
     records += [Record(schedule=each) for each in draw(schedules)]
     records += [Record(pool=each) for each in draw(pools)]
     records += [Record(budget=each) for each in draw(budgets)]
+    records += [Record(keyed_state=each) for each in draw(keyed_states)]
     records += [Record(task=state_pb2.StateTask(task=each)) for each in draw(tasks)]
     for sequence, each in enumerate(draw(events), start=1):
         each.sequence = sequence
@@ -147,6 +167,13 @@ def plain(records: Iterable[state_pb2.StateRecord]) -> Counter[str]:
             continue
         made = Record()
         made.CopyFrom(record)
+        if kind == "keyed_state":
+            for field in ("version", "update_time", "task_id"):
+                made.keyed_state.ClearField(field)
+            if made.keyed_state.HasField("expire_time"):
+                # Times of stores are floats.
+                ends = made.keyed_state.expire_time
+                ends.FromSeconds(round(ends.ToNanoseconds() / 1e9))
         if kind == "task":
             options, task = made.task.task.options, made.task.task
             options.ClearField("group")

@@ -2,6 +2,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import access_pb2 as _access_pb2
 from weft.v1 import event_pb2 as _event_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
+from weft.v1 import keyed_state_pb2 as _keyed_state_pb2
 from weft.v1 import options_pb2 as _options_pb2
 from weft.v1 import pool_pb2 as _pool_pb2
 from weft.v1 import schedule_pb2 as _schedule_pb2
@@ -28,6 +29,7 @@ class StateKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STATE_KIND_SUBSCRIPTION: _ClassVar[StateKind]
     STATE_KIND_EVENT: _ClassVar[StateKind]
     STATE_KIND_BUDGET: _ClassVar[StateKind]
+    STATE_KIND_KEYED_STATE: _ClassVar[StateKind]
 STATE_KIND_UNSPECIFIED: StateKind
 STATE_KIND_CONTRACT: StateKind
 STATE_KIND_METHOD: StateKind
@@ -38,6 +40,7 @@ STATE_KIND_POOL: StateKind
 STATE_KIND_SUBSCRIPTION: StateKind
 STATE_KIND_EVENT: StateKind
 STATE_KIND_BUDGET: StateKind
+STATE_KIND_KEYED_STATE: StateKind
 
 class ExportStateRequest(_message.Message):
     __slots__ = ("kinds", "running", "events")
@@ -70,7 +73,7 @@ class ImportStateResponse(_message.Message):
     def __init__(self, counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[StateProblem, _Mapping]]] = ...) -> None: ...
 
 class StateRecord(_message.Message):
-    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end", "pool", "subscription", "event", "budget")
+    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end", "pool", "subscription", "event", "budget", "keyed_state")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +85,7 @@ class StateRecord(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
+    KEYED_STATE_FIELD_NUMBER: _ClassVar[int]
     header: StateHeader
     contract: StateContract
     method: StateMethod
@@ -93,7 +97,8 @@ class StateRecord(_message.Message):
     subscription: _event_pb2.Subscription
     event: _event_pb2.Event
     budget: _usage_pb2.Budget
-    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ..., pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., subscription: _Optional[_Union[_event_pb2.Subscription, _Mapping]] = ..., event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ..., budget: _Optional[_Union[_usage_pb2.Budget, _Mapping]] = ...) -> None: ...
+    keyed_state: _keyed_state_pb2.KeyedState
+    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ..., pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., subscription: _Optional[_Union[_event_pb2.Subscription, _Mapping]] = ..., event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ..., budget: _Optional[_Union[_usage_pb2.Budget, _Mapping]] = ..., keyed_state: _Optional[_Union[_keyed_state_pb2.KeyedState, _Mapping]] = ...) -> None: ...
 
 class StateHeader(_message.Message):
     __slots__ = ("format", "time", "weft_version", "mesh_id")

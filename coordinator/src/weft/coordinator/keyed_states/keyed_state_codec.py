@@ -75,8 +75,18 @@ def held_change(
 def _kind_and_ttl(
     write: keyed_state_pb2.StateWrite | keyed_state_pb2.SetKeyedStateRequest, field: str
 ) -> tuple[str, float | None]:
-    if len(write.type) > MAX_TYPE:
-        raise refusals.invalid_field(f"{field}type has more than {MAX_TYPE} characters", field=f"{field}type")
+    kind = kind_of(write.type, field)
     if not write.HasField("ttl"):
-        return write.type, None
-    return write.type, checked_duration(write.ttl, f"{field}ttl", least_s=LEAST_TTL_S)
+        return kind, None
+    return kind, checked_duration(write.ttl, f"{field}ttl", least_s=LEAST_TTL_S)
+
+
+def kind_of(kind: str, field: str) -> str:
+    """A checked type of a value.
+
+    Raises:
+        InvalidArgument: it is too long.
+    """
+    if len(kind) > MAX_TYPE:
+        raise refusals.invalid_field(f"{field}type has more than {MAX_TYPE} characters", field=f"{field}type")
+    return kind

@@ -77,9 +77,8 @@ _GOES_ON = "the coordinator is stopping; the task goes on, ask again with the sa
 
 
 class Namespace(StoreEvents, SessionEvents):
-    """One mesh: a store, the agents and tasks in it, and the services in front of them.
-
-    Large because it wires all parts of a mesh, and starts and stops them in order.
+    """One mesh: a store, the agents and tasks in it, and the services in front of them. Large because it wires all parts of a mesh, and starts and
+    stops them in order.
 
     Args:
         name: empty: the default namespace.

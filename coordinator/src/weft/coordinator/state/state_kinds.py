@@ -14,6 +14,7 @@ KINDS = {
     "schedule": state_pb2.STATE_KIND_SCHEDULE,
     "pool": state_pb2.STATE_KIND_POOL,
     "budget": state_pb2.STATE_KIND_BUDGET,
+    "keyed_state": state_pb2.STATE_KIND_KEYED_STATE,
     "task": state_pb2.STATE_KIND_TASK,
     "event": state_pb2.STATE_KIND_EVENT,
     "subscription": state_pb2.STATE_KIND_SUBSCRIPTION,

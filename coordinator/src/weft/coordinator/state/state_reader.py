@@ -11,7 +11,7 @@ from weft.coordinator.events.event_types import is_own
 from weft.coordinator.pools.pool_codec import KIND as POOL
 from weft.coordinator.pools.pool_table import pool_of
 from weft.coordinator.schedules.schedule_table import ScheduleTable
-from weft.coordinator.state import event_copy, pool_copy, subscription_copy
+from weft.coordinator.state import event_copy, keyed_state_copy, pool_copy, subscription_copy
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, StateCounts
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
@@ -77,6 +77,7 @@ class StateReader:
             "schedule": self._schedules,
             "pool": self._pools,
             "budget": self._budgets,
+            "keyed_state": self._keyed_states,
             "task": self._tasks,
             "event": self._events,
             "subscription": self._subscriptions,
@@ -164,6 +165,10 @@ class StateReader:
                 budget.spent = spent.get(budget.name, 0.0)
                 del budget.paused_methods[:]
                 yield state_pb2.StateRecord(budget=budget)
+
+    async def _keyed_states(self) -> AsyncIterator[state_pb2.StateRecord]:
+        async for state in keyed_state_copy.exported(self._store):
+            yield state_pb2.StateRecord(keyed_state=state)
 
     async def _events(self) -> AsyncIterator[state_pb2.StateRecord]:
         async for event in event_copy.exported(self._store):

@@ -19,7 +19,7 @@ from weft.coordinator.pools.pool_creation import PoolCreation
 from weft.coordinator.schedules.schedule_codec import tick_request
 from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.sessions.contract_admission import ContractAdmission
-from weft.coordinator.state import pool_copy
+from weft.coordinator.state import keyed_state_copy, pool_copy
 from weft.coordinator.state.event_copy import EventImport
 from weft.coordinator.state.schedule_copy import copy_of
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, UNKNOWN, StateCounts, name_of
@@ -59,6 +59,7 @@ class MeshState(NamedTuple):
 
 class StateWriter:
     """One import. Its records come in the order of an export: tasks and schedules need their contracts, subscriptions their events.
+    Large because it has a method for each kind of record.
 
     Args:
         pools: makes pools.
@@ -89,6 +90,7 @@ class StateWriter:
             "schedule": self._take_schedule,
             "pool": self._take_pool,
             "budget": self._take_budget,
+            "keyed_state": self._take_keyed_state,
             "subscription": self._take_subscription,
         }
 
@@ -211,6 +213,9 @@ class StateWriter:
         if not 0 <= given.spent < math.inf:
             raise refusals.invalid_field("spent must be 0 or more", field="budget.spent")
         return await self._usage.import_budget(budget, given.spent)
+
+    async def _take_keyed_state(self, record: state_pb2.StateRecord) -> bool:
+        return await keyed_state_copy.take(self._mesh.store, record.keyed_state)
 
     async def _take_subscription(self, record: state_pb2.StateRecord) -> bool:
         return await self._subscriptions.take(record.subscription)
