@@ -26,15 +26,15 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from weft.v1 import task_pb2 as weft_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15weft/v1/payload.proto\x12\x07weft.v1\x1a\x17google/rpc/status.proto\x1a\x12weft/v1/task.proto\"\xd3\x01\n\rPayloadHeader\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.weft.v1.PayloadKind\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x13\n\x0b\x63ompression\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x0c\n\x04salt\x18\x06 \x01(\x0c\x12\x16\n\x0erequest_digest\x18\x07 \x01(\x0c\x12&\n\x06stored\x18\x08 \x01(\x0b\x32\x16.weft.v1.StoredPayload\x12\r\n\x05\x63odec\x18\t \x01(\t\";\n\rStoredPayload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"S\n\x07\x46\x61ilure\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12$\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.weft.v1.HandlerError\"\x1d\n\x0c\x43odedFailure\x12\r\n\x05\x63oded\x18\x01 \x01(\x0c*z\n\x0bPayloadKind\x12\x1c\n\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PAYLOAD_KIND_REQUEST\x10\x01\x12\x19\n\x15PAYLOAD_KIND_RESPONSE\x10\x02\x12\x18\n\x14PAYLOAD_KIND_FAILURE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15weft/v1/payload.proto\x12\x07weft.v1\x1a\x17google/rpc/status.proto\x1a\x12weft/v1/task.proto\"\xd3\x01\n\rPayloadHeader\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.weft.v1.PayloadKind\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x13\n\x0b\x63ompression\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x0c\n\x04salt\x18\x06 \x01(\x0c\x12\x16\n\x0erequest_digest\x18\x07 \x01(\x0c\x12&\n\x06stored\x18\x08 \x01(\x0b\x32\x16.weft.v1.StoredPayload\x12\r\n\x05\x63odec\x18\t \x01(\t\";\n\rStoredPayload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"S\n\x07\x46\x61ilure\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12$\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.weft.v1.HandlerError\"\x1d\n\x0c\x43odedFailure\x12\r\n\x05\x63oded\x18\x01 \x01(\x0c*\x92\x01\n\x0bPayloadKind\x12\x1c\n\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PAYLOAD_KIND_REQUEST\x10\x01\x12\x19\n\x15PAYLOAD_KIND_RESPONSE\x10\x02\x12\x18\n\x14PAYLOAD_KIND_FAILURE\x10\x03\x12\x16\n\x12PAYLOAD_KIND_EVENT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.v1.payload_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYLOADKIND']._serialized_start=470
-  _globals['_PAYLOADKIND']._serialized_end=592
+  _globals['_PAYLOADKIND']._serialized_start=471
+  _globals['_PAYLOADKIND']._serialized_end=617
   _globals['_PAYLOADHEADER']._serialized_start=80
   _globals['_PAYLOADHEADER']._serialized_end=291
   _globals['_STOREDPAYLOAD']._serialized_start=293

@@ -14,10 +14,12 @@ class PayloadKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PAYLOAD_KIND_REQUEST: _ClassVar[PayloadKind]
     PAYLOAD_KIND_RESPONSE: _ClassVar[PayloadKind]
     PAYLOAD_KIND_FAILURE: _ClassVar[PayloadKind]
+    PAYLOAD_KIND_EVENT: _ClassVar[PayloadKind]
 PAYLOAD_KIND_UNSPECIFIED: PayloadKind
 PAYLOAD_KIND_REQUEST: PayloadKind
 PAYLOAD_KIND_RESPONSE: PayloadKind
 PAYLOAD_KIND_FAILURE: PayloadKind
+PAYLOAD_KIND_EVENT: PayloadKind
 
 class PayloadHeader(_message.Message):
     __slots__ = ("method", "kind", "size", "compression", "key_id", "salt", "request_digest", "stored", "codec")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -28,8 +28,12 @@ from weft.v1 import command_pb2, errors_pb2, logs_pb2, sticky_pb2, task_pb2
 from weft.v1 import coordinator_pb2 as pb
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from weft.client.event_snapshot import NewEvent
     from weft.rpc.payloads.payload_coder import PayloadCoder
     from weft.rpc.security.channel_credentials import ChannelSecurity
+    from weft.v1 import event_pb2
 
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
@@ -175,6 +179,25 @@ class Api:
         from weft.client.coded_tasks import coded_source
 
         return coded_source(self.coder, method, requests, request_id)
+
+    async def new_events(self, given: Sequence[NewEvent | Message]) -> Sequence[event_pb2.NewEvent]:
+        """Events as they are published."""
+        if self.coder is None:
+            # Few programs publish.
+            from weft.client.event_snapshot import new_events
+
+            return new_events(given)
+        from weft.client.coded_events import coded_events
+
+        return await coded_events(self.coder, given)
+
+    async def event_fault(self, event: event_pb2.Event) -> WeftError | None:
+        """Decode an event that was read, in place. Returns why it cannot be decoded; None: it can, or is not coded."""
+        if self.coder is None:
+            return None
+        from weft.client.coded_events import decode_event
+
+        return await decode_event(self.coder, event)
 
     async def task(self, message: task_pb2.Task, method: str = "") -> Task:
         """A task that was read, decoded.

@@ -11,6 +11,9 @@ from typing import Any, Generic, TypeVar, cast
 from google.protobuf.message import Message
 
 from weft.client.task_snapshot import moment
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
+from weft.rpc.payloads.envelope import is_coded, opened
 from weft.rpc.telemetry import trace_headers
 from weft.v1 import event_pb2
 
@@ -54,7 +57,7 @@ class NewEvent:
 
 
 def new_events(given: Iterable[NewEvent | Message]) -> list[event_pb2.NewEvent]:
-    """Events as they are sent."""
+    """Events as they are sent, if they are not coded."""
     return [(each if isinstance(each, NewEvent) else NewEvent(each)).proto() for each in given]
 
 
@@ -73,21 +76,42 @@ class Event(Generic[M]):
     Attributes:
         proto: the event as it came.
         missed: so many events before this one were left out: they were not kept any more, or the subscriber was slow.
+        fault: why its message cannot be decoded; `message` raises it. None: it can.
     """
 
-    __slots__ = ("_kind", "_message", "missed", "proto")
+    __slots__ = ("_kind", "_message", "fault", "missed", "proto")
 
-    def __init__(self, proto: event_pb2.Event, kind: type[Message] | None, missed: int = 0) -> None:
+    def __init__(
+        self,
+        proto: event_pb2.Event,
+        kind: type[Message] | None,
+        missed: int = 0,
+        fault: WeftError | None = None,
+    ) -> None:
         self.proto = proto
+        self.fault = fault
         self.missed = missed
         self._kind = kind
         self._message: Any = None
 
     @property
     def message(self) -> M:
-        """Its message; bytes, where the topic was given by name."""
+        """Its message; bytes, where the topic was given by name: a coded message that cannot be decoded, as it is.
+
+        Raises:
+            FailedPrecondition: it is coded, and this program cannot decode it, or it must be and is not (PAYLOAD_CODED).
+            DataLoss: it was changed (PAYLOAD_CORRUPT).
+        """
         if self._message is None:
             payload = self.proto.payload
+            if self._kind is not None and self.fault is not None:
+                raise self.fault
+            if self._kind is not None and is_coded(payload):
+                raise refusals.payload_coded(
+                    f"event {self.sequence} of {self.topic} is coded ({opened(payload).told()}), and this client codes nothing:"
+                    " connect(payloads=…), or WEFT_PAYLOAD_KEYS_FILE, gives it the keys",
+                    self.topic,
+                )
             self._message = payload if self._kind is None else self._kind.FromString(payload)
         return cast("M", self._message)
 
@@ -127,9 +151,13 @@ class ConsumedEvent(Event[M]):
     __slots__ = ("_acknowledge",)
 
     def __init__(
-        self, proto: event_pb2.Event, kind: type[Message] | None, acknowledge: Callable[[int], None]
+        self,
+        proto: event_pb2.Event,
+        kind: type[Message] | None,
+        acknowledge: Callable[[int], None],
+        fault: WeftError | None = None,
     ) -> None:
-        super().__init__(proto, kind)
+        super().__init__(proto, kind, fault=fault)
         self._acknowledge = acknowledge
 
     def acknowledge(self) -> None:

@@ -151,7 +151,8 @@ class Subscriptions:
                 async for response in stream.responses():
                     patience.renew()
                     for event in response.events:
-                        consumed = ConsumedEvent[Any](event, message_class, stream.acknowledge)
+                        fault = await self._api.event_fault(event)
+                        consumed = ConsumedEvent[Any](event, message_class, stream.acknowledge, fault)
                         yield consumed
                         consumed.acknowledge()
                 await patience.wait_after(refusals.unreachable(f"the stream of subscription {name} ended"))

@@ -11,7 +11,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from weft.client.api import Api, Patience
-from weft.client.event_snapshot import Event, NewEvent, Published, Topic, new_events, topic_of
+from weft.client.event_snapshot import Event, NewEvent, Published, Topic, topic_of
 from weft.client.methods import Method
 from weft.client.schedule_snapshot import aware
 from weft.rpc import refusals
@@ -70,7 +70,7 @@ class Events:
             NotFound, InvalidArgument: as `publish`.
             TooLarge: they have more than 4 MiB together.
         """
-        asked = pb.PublishEventsRequest(events=new_events(events))
+        asked = pb.PublishEventsRequest(events=await self._api.new_events(events))
         if not asked.events:
             return []
         answer = await self._api.call(_PUBLISH, asked, repeated_s=_REPEATED_S)
@@ -149,7 +149,7 @@ class Events:
                     missed += response.missed
                     for event in response.events:
                         asked.after = event.sequence
-                        yield Event(event, message_class, missed)
+                        yield Event(event, message_class, missed, await self._api.event_fault(event))
                         missed = 0
                     asked.after = response.cursor
                 await patience.wait_after(refusals.unreachable(f"the stream of {topic} ended"))
@@ -180,7 +180,7 @@ class Events:
         while True:
             page = await self._api.call(_LIST, asked)
             for event in page.events:
-                yield Event(event, message_class)
+                yield Event(event, message_class, fault=await self._api.event_fault(event))
             asked.after = page.next_after
             if not page.next_after:
                 return

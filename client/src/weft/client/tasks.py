@@ -8,7 +8,6 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
@@ -150,7 +149,7 @@ class Tasks(TasksById):
             options=task_options(options, step_of="" if request_id else called.name),
         )
         if publish:
-            submission.events.extend(import_module("weft.client.event_snapshot").new_events(publish))
+            submission.events.extend(await self._api.new_events(publish))
         span_s = self._api.timeout_s if timeout_s is None else timeout_s
         repeated_s = None if request_id else generated_ids.repeated_s(span_s)
         if repeated_s is not None:

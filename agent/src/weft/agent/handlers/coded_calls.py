@@ -18,9 +18,9 @@ from weft.rpc import refusals
 from weft.rpc.calls.metadata import CODED_KEY
 from weft.rpc.errors import WeftError
 from weft.rpc.payloads import coded_failure
-from weft.rpc.payloads.envelope import is_coded
-from weft.rpc.payloads.payload_coder import REQUEST, RESPONSE, PayloadCoder
-from weft.v1 import task_pb2
+from weft.rpc.payloads.envelope import is_coded, opened
+from weft.rpc.payloads.payload_coder import EVENT, REQUEST, RESPONSE, PayloadCoder
+from weft.v1 import payload_pb2, task_pb2
 
 T = TypeVar("T")
 Outcome = task_pb2.Outcome
@@ -35,7 +35,8 @@ async def run_async(coder: PayloadCoder, run: HandlerRun) -> Outcome:
         coded = _is_coded(run)
         _check_required(coder, name, coded=coded)
         if coded and not hosted.request_streaming:
-            context.request_bytes = await coder.decode_async(context.request_bytes, REQUEST, (name,))
+            kind, names = _belongs(run)
+            context.request_bytes = await coder.decode_async(context.request_bytes, kind, names)
     except WeftError as error:
         context.finish()
         return outcomes.of_error(error)
@@ -84,7 +85,7 @@ def within(coder: PayloadCoder, run: HandlerRun, invoke: Callable[..., Outcome])
         coded = _is_coded(run)
         _check_required(coder, name, coded=coded)
         if coded and not hosted.request_streaming:
-            context.request_bytes = coder.decode(context.request_bytes, REQUEST, (name,))
+            context.request_bytes = coder.decode(context.request_bytes, *_belongs(run))
     except WeftError as error:
         context.finish()
         return outcomes.of_error(error)
@@ -112,6 +113,17 @@ def _is_coded(run: HandlerRun) -> bool:
     if not run.hosted.request_streaming:
         return is_coded(run.context.request_bytes)
     return any(key == CODED_KEY for key, _ in run.context.invocation_metadata() or ())
+
+
+def _belongs(run: HandlerRun) -> tuple[payload_pb2.PayloadKind, tuple[str]]:
+    """What a coded request must be: one of the method, or an event of its message type, which became a task.
+
+    Raises:
+        DataLoss: it is damaged.
+    """
+    if opened(run.context.request_bytes).header.kind == EVENT:
+        return EVENT, (run.hosted.types[0].full_name,)
+    return REQUEST, (run.hosted.name,)
 
 
 def _check_required(coder: PayloadCoder, method: str, *, coded: bool) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from weft.cli.rendering.documents import time_text
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import Styled, StyledText, json_text
+from weft.cli.terminal.payload_view import PayloadView
 from weft.cli.terminal.tables import Column
-from weft.rpc.contracts.json_rendering import unread_bytes
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
 
@@ -48,13 +48,14 @@ class EventView:
     def __init__(self, message: ResolvedMessage, *, show_secrets: bool) -> None:
         self._message = message
         self._secrets = None if show_secrets else SecretFields()
+        self._unread = PayloadView(show_secrets=show_secrets).unread
 
     def document(self, event: Event[bytes]) -> dict[str, Any]:
         try:
             shown = self._message.to_json(event.message, self._secrets)
         except InvalidArgument:
-            # Published by another version of the contract.
-            shown = unread_bytes(event.message, self._secrets)
+            # Coded, or published by another version of the contract.
+            shown = self._unread(event.message)
         return {
             "topic": event.topic,
             "sequence": event.sequence,

@@ -16,13 +16,12 @@ from weft.v1 import payload_pb2
 class CodedRequest:
     """In the place of a message, for the policy of its method."""
 
-    def __init__(self, envelope: Envelope, method: str) -> None:
+    def __init__(self, envelope: Envelope, method: str, request_type: str) -> None:
         header = envelope.header
-        if (
-            header.method != method
-            or header.kind != payload_pb2.PAYLOAD_KIND_REQUEST
-            or not header.request_digest
-        ):
+        # An event of its type may be its request.
+        bound = header.kind, header.method
+        requests = (payload_pb2.PAYLOAD_KIND_REQUEST, method), (payload_pb2.PAYLOAD_KIND_EVENT, request_type)
+        if bound not in requests or not header.request_digest:
             raise refusals.payload_corrupt(
                 f"the coded payload for {method} is no request of it, but of {header.method[:200]!r}", method
             )

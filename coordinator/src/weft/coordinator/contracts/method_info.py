@@ -55,9 +55,9 @@ class MethodInfo:
         except DecodeError as error:
             if is_coded(payload):
                 envelope = opened(payload)
-                return (
-                    self.check_request(envelope.body) if envelope.plain else CodedRequest(envelope, self.name)
-                )
+                if envelope.plain:
+                    return self.check_request(envelope.body)
+                return CodedRequest(envelope, self.name, self.descriptor.input_type.full_name)
             try:
                 return read_deep(payload, self.descriptor.input_type, has_required=self.has_required)
             except Malformed:

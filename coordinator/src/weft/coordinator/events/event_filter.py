@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from weft.coordinator.events.event_types import EventType
 from weft.rpc import refusals
+from weft.rpc.errors import DataLoss
 from weft.rpc.process.extras import install_command
 from weft.v1 import event_pb2
 
@@ -47,6 +48,8 @@ class EventFilter:
 
     def __init__(self, text: str, kind: EventType, field: str = "filter") -> None:
         self._kind = kind
+        # Else a coded event can be judged, too. A text that has the word by chance costs no more than that.
+        self._reads_message = bool(re.search(r"\bevent\b", text))
         self._evaluate = compiled_condition(text, field, partial(_variables, kind), kind.descriptor.file.pool)
 
     def matches(self, body: bytes) -> bool:
@@ -57,10 +60,14 @@ class EventFilter:
         """
         event = event_pb2.Event.FromString(body)
         try:
-            message = self._kind.message_class.FromString(event.payload)
-        except DecodeError:
+            message = self._kind.decoded(event.payload)
+        except (DecodeError, DataLoss):
             # Of an incompatible contract.
             return False
+        if message is None:
+            if self._reads_message:
+                return False
+            message = self._kind.message_class()
         given = {"event": message, "key": event.key, "attributes": dict(event.attributes)}
         try:
             return self._evaluate(data=given).value() is True

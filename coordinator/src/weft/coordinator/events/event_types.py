@@ -9,6 +9,8 @@ from google.protobuf.message import DecodeError, Message
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
+from weft.rpc.payloads.envelope import Envelope, is_coded, opened
+from weft.v1 import payload_pb2
 
 # Coordinators publish the messages of these files, and nobody else does.
 OWN_FILES = frozenset({"weft/v1/lifecycle.proto"})
@@ -24,17 +26,21 @@ class EventType:
         self.message_class: type[Message] = descriptors.message_class(descriptor)
 
     def check(self, payload: bytes, place: str) -> None:
-        """Refuse a payload that is no message of the type.
+        """Refuse a payload that is no message of the type. What is encrypted in a coded one is not known.
 
         Args:
             place: the path of the event in the request.
 
         Raises:
             InvalidArgument: PAYLOAD_MALFORMED.
+            DataLoss: it is coded, and no event of the topic (PAYLOAD_CORRUPT).
         """
         try:
             message = self.message_class.FromString(payload)
         except DecodeError as error:
+            if is_coded(payload):
+                self._check_coded(opened(payload), place)
+                return
             field = f"{place}.payload"
             raise refusals.payload_malformed(
                 f"{field} ({len(payload)} bytes) does not parse as {self.name}: {error}", field=field
@@ -44,6 +50,27 @@ class EventType:
             raise refusals.payload_malformed(
                 f"{field} does not parse as {self.name}: required fields are missing", field=field
             )
+
+    def _check_coded(self, envelope: Envelope, place: str) -> None:
+        header = envelope.header
+        if header.kind != payload_pb2.PAYLOAD_KIND_EVENT or header.method != self.name:
+            raise refusals.payload_corrupt(
+                f"{place}.payload is coded, and no event of {self.name}, but of {header.method[:200]!r}",
+                self.name,
+            )
+        if envelope.plain:
+            self.check(envelope.body, place)
+
+    def decoded(self, payload: bytes) -> Message | None:
+        """The message of an event; None: it is coded, and cannot be read here.
+
+        Raises:
+            DecodeError, DataLoss: it is of an incompatible contract, or damaged.
+        """
+        if is_coded(payload):
+            envelope = opened(payload)
+            return self.message_class.FromString(envelope.body) if envelope.plain else None
+        return self.message_class.FromString(payload)
 
 
 class EventTypes:

@@ -47,6 +47,8 @@ const (
 	PayloadKind_PAYLOAD_KIND_RESPONSE PayloadKind = 2
 	// A Failure.
 	PayloadKind_PAYLOAD_KIND_FAILURE PayloadKind = 3
+	// The message of an event, which is also the request of the tasks that it becomes.
+	PayloadKind_PAYLOAD_KIND_EVENT PayloadKind = 4
 )
 
 // Enum value maps for PayloadKind.
@@ -56,12 +58,14 @@ var (
 		1: "PAYLOAD_KIND_REQUEST",
 		2: "PAYLOAD_KIND_RESPONSE",
 		3: "PAYLOAD_KIND_FAILURE",
+		4: "PAYLOAD_KIND_EVENT",
 	}
 	PayloadKind_value = map[string]int32{
 		"PAYLOAD_KIND_UNSPECIFIED": 0,
 		"PAYLOAD_KIND_REQUEST":     1,
 		"PAYLOAD_KIND_RESPONSE":    2,
 		"PAYLOAD_KIND_FAILURE":     3,
+		"PAYLOAD_KIND_EVENT":       4,
 	}
 )
 
@@ -95,7 +99,7 @@ func (PayloadKind) EnumDescriptor() ([]byte, []int) {
 // How a payload is coded. The bytes of a header are associated data of the encryption: none of it can be changed.
 type PayloadHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Full name of the method that it belongs to.
+	// Full name of the method that it belongs to; of an event, its topic.
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// Which of the method's messages it is.
 	Kind PayloadKind `protobuf:"varint,2,opt,name=kind,proto3,enum=weft.v1.PayloadKind" json:"kind,omitempty"`
@@ -107,7 +111,7 @@ type PayloadHeader struct {
 	KeyId string `protobuf:"bytes,5,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// 32 random bytes, if it is encrypted.
 	Salt []byte `protobuf:"bytes,6,opt,name=salt,proto3" json:"salt,omitempty"`
-	// Of a request: the same for equal requests of the method, and for others not. By it coordinators know a repeated request, and
+	// Of a request or an event: the same for equal requests of the method, and for others not. By it coordinators know a repeated request, and
 	// share cached results. Of an encrypted one: HMAC-SHA256(HMAC-SHA256(key, "weft digest"), method + 00 + message).
 	RequestDigest []byte `protobuf:"bytes,7,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
 	// Where the body is. Unset: here.
@@ -399,12 +403,13 @@ const file_weft_v1_payload_proto_rawDesc = "" +
 	"\x06status\x18\x01 \x01(\v2\x12.google.rpc.StatusR\x06status\x12+\n" +
 	"\x05error\x18\x02 \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\"$\n" +
 	"\fCodedFailure\x12\x14\n" +
-	"\x05coded\x18\x01 \x01(\fR\x05coded*z\n" +
+	"\x05coded\x18\x01 \x01(\fR\x05coded*\x92\x01\n" +
 	"\vPayloadKind\x12\x1c\n" +
 	"\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PAYLOAD_KIND_REQUEST\x10\x01\x12\x19\n" +
 	"\x15PAYLOAD_KIND_RESPONSE\x10\x02\x12\x18\n" +
-	"\x14PAYLOAD_KIND_FAILURE\x10\x03Bz\n" +
+	"\x14PAYLOAD_KIND_FAILURE\x10\x03\x12\x16\n" +
+	"\x12PAYLOAD_KIND_EVENT\x10\x04Bz\n" +
 	"\vcom.weft.v1B\fPayloadProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

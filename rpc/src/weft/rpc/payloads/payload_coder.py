@@ -34,6 +34,7 @@ T = TypeVar("T")
 REQUEST = payload_pb2.PAYLOAD_KIND_REQUEST
 RESPONSE = payload_pb2.PAYLOAD_KIND_RESPONSE
 FAILURE = payload_pb2.PAYLOAD_KIND_FAILURE
+EVENT = payload_pb2.PAYLOAD_KIND_EVENT
 # Larger messages are coded in a thread, so that an event loop does not wait for it.
 INLINE_BYTES = 64 * 1024
 # Large payloads that are coded at a time: each holds its message.
@@ -96,7 +97,7 @@ class PayloadCoder:
             )
         key = None if self._keys is None else self._keys.newest()
         header = payload_pb2.PayloadHeader(method=method, kind=kind)
-        if kind == REQUEST:
+        if kind in {REQUEST, EVENT}:
             header.request_digest = _digest(key, method, message)
         if self._codec is not None:
             header.codec = self._codec.name
