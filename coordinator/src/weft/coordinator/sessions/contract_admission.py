@@ -19,6 +19,7 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
+from weft.rpc.identity.caller import Caller
 from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2, session_pb2
 
@@ -71,10 +72,11 @@ class ContractAdmission:
         # By digest.
         self._refused: dict[str, Contract] = {}
 
-    async def admit_known(self, hello: session_pb2.Hello) -> bool:
+    async def admit_known(self, hello: session_pb2.Hello, caller: Caller) -> bool:
         """Admit the contract that `hello` names; False: the coordinator does not have it, the agent must send it.
 
         Raises:
+            PermissionDenied: a method takes events of a topic that the agent may not use (OUT_OF_SCOPE, POLICY_DENIED).
             InvalidArgument: a hosted method is not in the contract, or the contract has been refused before.
             FailedPrecondition: a method is incompatible with the one in force.
             Unavailable: OPTIONS_CONFLICT.
@@ -83,13 +85,14 @@ class ContractAdmission:
         self._loading.check_refused(digest, [method.name for method in hello.methods])
         contract = self._contracts.get(digest) or self._refused.get(digest)
         if contract is not None:
-            await self._admit(hello, contract)
+            await self._admit(hello, contract, caller)
         return contract is not None
 
     async def admit_sent(self, session: AgentSession, message: session_pb2.Contract) -> None:
         """Admit the contract that an agent sent.
 
         Raises:
+            PermissionDenied: as `admit_known`.
             InvalidArgument: it is not the announced contract, or a hosted method is not in it.
             FailedPrecondition: a method is incompatible with the one in force.
             Unavailable: OPTIONS_CONFLICT.
@@ -100,7 +103,7 @@ class ContractAdmission:
                 field="contract.file_descriptor_set",
             )
         contract = await self._loading.load(message.file_descriptor_set, list(session.methods))
-        await self._admit(session.hello, contract)
+        await self._admit(session.hello, contract, session.caller)
 
     async def admit_imported(self, file_descriptor_set: bytes, methods: Iterable[str]) -> Sequence[str]:
         """Put a contract in force without an agent, for those of its methods that have none yet; returns them.
@@ -122,8 +125,12 @@ class ContractAdmission:
         await self._admitted()
         return changed
 
-    async def _admit(self, hello: session_pb2.Hello, contract: Contract) -> None:
+    async def _admit(self, hello: session_pb2.Hello, contract: Contract, caller: Caller) -> None:
         hosted = await self._loading.hosting(contract, [method.name for method in hello.methods])
+        for method in hosted.methods.values():
+            if method.policy is not None and method.policy.on_event is not None:
+                # Its events come to it as tasks: what it may not subscribe to, it may not get so.
+                caller.check_method(method.descriptor.input_type.full_name)
         # Stored before it is in force: the next coordinator must check by the same contract.
         async with self._admitting:
             # A process that was accepted once stays accepted when its stream breaks, whatever has replaced its options since.

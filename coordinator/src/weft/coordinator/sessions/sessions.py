@@ -178,8 +178,7 @@ class Sessions:
         hello = await self._read_hello(requests)
         with opening(hello):
             await self._listener.admit(caller, hello)
-            session = await self._open(hello, context)
-        session.caller = caller
+            session = await self._open(hello, context, caller)
         reader = asyncio.get_running_loop().create_task(self._read(session, requests))
         task = session.task = asyncio.current_task()
         assert task is not None
@@ -226,13 +225,14 @@ class Sessions:
         self,
         hello: session_pb2.Hello,
         context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
+        caller: Caller,
     ) -> AgentSession:
         """Register the session, settle held attempts, and send the welcome."""
         self.heartbeats.check_store()
         self._check_room(hello.agent_id)
         self._opening.add(hello.agent_id)
         try:
-            session, welcome = await self._enter(hello)
+            session, welcome = await self._enter(hello, caller)
         finally:
             self._opening.discard(hello.agent_id)
         try:
@@ -245,9 +245,12 @@ class Sessions:
         self._listener.slots_changed(session)
         return session
 
-    async def _enter(self, hello: session_pb2.Hello) -> tuple[AgentSession, session_pb2.Welcome]:
-        accepted = await self._admission.admit_known(hello)
+    async def _enter(
+        self, hello: session_pb2.Hello, caller: Caller
+    ) -> tuple[AgentSession, session_pb2.Welcome]:
+        accepted = await self._admission.admit_known(hello, caller)
         session = await self._opener.register(hello, len(self._sessions))
+        session.caller = caller
         self._take_over(hello.agent_id)
         session.accepted = accepted
         session.raise_costs(self._policies.slot_cost)
