@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("weft/coordinator/hooks/hook_http",),
+    "aiohttp": ("weft/coordinator/hooks",),
     "cel_expr_python": ("weft/coordinator/events/event_filter",),
     "cloudevents": ("weft/client/cloud_events", "weft/client/cloud_event_format", "weft/cli/events"),
     "cronsim": ("weft/coordinator/schedules",),
@@ -47,7 +47,11 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pydantic_settings": (
         "weft/rpc/process/file_settings",
         "weft/coordinator/settings",
-        *("weft/coordinator/door_settings", "weft/coordinator/pool_settings"),
+        *(
+            "weft/coordinator/door_settings",
+            "weft/coordinator/hook_settings",
+            "weft/coordinator/pool_settings",
+        ),
         "weft/agent",
         "weft/cli/process",
         "weft/services",

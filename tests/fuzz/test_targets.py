@@ -60,6 +60,8 @@ _REASONS = {
         "weft/coordinator/hooks/hook_counts",
         "weft/coordinator/sticky/sticky_codec",
         "weft/coordinator/told_options",
+        "weft/coordinator/hooks/hook_delivery",
+        "weft/coordinator/hooks/outgoing_hooks",
     ),
     "its parser is another target's": (
         "weft/coordinator/access/key_fetch",

@@ -29,7 +29,7 @@ from weft.v1 import security_pb2 as weft_dot_v1_dot_security__pb2
 from weft.v1 import task_pb2 as weft_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/group.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x16weft/v1/security.proto\x1a\x12weft/v1/task.proto\"W\n\rGroupCallback\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12%\n\x07options\x18\x03 \x01(\x0b\x32\x14.weft.v1.TaskOptions\"w\n\x0bGroupCounts\x12\x11\n\tscheduled\x18\x01 \x01(\x04\x12\x0e\n\x06queued\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x12\x11\n\tsucceeded\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x11\n\tcancelled\x18\x06 \x01(\x04\"\x96\x03\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12$\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x14.weft.v1.GroupCounts\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08\x63\x61llback\x18\x07 \x01(\x0b\x32\x16.weft.v1.GroupCallback\x12\x18\n\x10\x63\x61llback_task_id\x18\x08 \x01(\t\x12\x16\n\x0e\x63\x61llback_error\x18\t \x01(\t\x12\x39\n\x15\x63\x61llback_pending_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x0e\x63\x61llback_maker\x18\x0b \x01(\x0b\x32\x0e.weft.v1.Maker\"L\n\x12\x43reateGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08\x63\x61llback\x18\x02 \x01(\x0b\x32\x16.weft.v1.GroupCallback\"E\n\x13\x43reateGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"\x1f\n\x0fGetGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"1\n\x10GetGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\":\n\x11ListGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListGroupsResponse\x12\x1e\n\x06groups\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x10WaitGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"2\n\x11WaitGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\"!\n\x11\x43loseGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x12\x43loseGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\"\\\n\x12\x43\x61ncelGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"G\n\x13\x43\x61ncelGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\x12\x11\n\tcancelled\x18\x02 \x01(\x04\"\"\n\x12\x44\x65leteGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteGroupResponse2\xc8\x04\n\x0cGroupService\x12R\n\x0b\x43reateGroup\x12\x1b.weft.v1.CreateGroupRequest\x1a\x1c.weft.v1.CreateGroupResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12J\n\x08GetGroup\x12\x18.weft.v1.GetGroupRequest\x1a\x19.weft.v1.GetGroupResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12P\n\nListGroups\x12\x1a.weft.v1.ListGroupsRequest\x1a\x1b.weft.v1.ListGroupsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12M\n\tWaitGroup\x12\x19.weft.v1.WaitGroupRequest\x1a\x1a.weft.v1.WaitGroupResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12O\n\nCloseGroup\x12\x1a.weft.v1.CloseGroupRequest\x1a\x1b.weft.v1.CloseGroupResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12R\n\x0b\x43\x61ncelGroup\x12\x1b.weft.v1.CancelGroupRequest\x1a\x1c.weft.v1.CancelGroupResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12R\n\x0b\x44\x65leteGroup\x12\x1b.weft.v1.DeleteGroupRequest\x1a\x1c.weft.v1.DeleteGroupResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/group.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x16weft/v1/security.proto\x1a\x12weft/v1/task.proto\"W\n\rGroupCallback\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12%\n\x07options\x18\x03 \x01(\x0b\x32\x14.weft.v1.TaskOptions\"w\n\x0bGroupCounts\x12\x11\n\tscheduled\x18\x01 \x01(\x04\x12\x0e\n\x06queued\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x12\x11\n\tsucceeded\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x11\n\tcancelled\x18\x06 \x01(\x04\"\xaa\x03\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12$\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x14.weft.v1.GroupCounts\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08\x63\x61llback\x18\x07 \x01(\x0b\x32\x16.weft.v1.GroupCallback\x12\x18\n\x10\x63\x61llback_task_id\x18\x08 \x01(\t\x12\x16\n\x0e\x63\x61llback_error\x18\t \x01(\t\x12\x39\n\x15\x63\x61llback_pending_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nend_untold\x18\x0c \x01(\x08\x12&\n\x0e\x63\x61llback_maker\x18\x0b \x01(\x0b\x32\x0e.weft.v1.Maker\"L\n\x12\x43reateGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08\x63\x61llback\x18\x02 \x01(\x0b\x32\x16.weft.v1.GroupCallback\"E\n\x13\x43reateGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"\x1f\n\x0fGetGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"1\n\x10GetGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\":\n\x11ListGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x12ListGroupsResponse\x12\x1e\n\x06groups\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x10WaitGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"2\n\x11WaitGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\"!\n\x11\x43loseGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x12\x43loseGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\"\\\n\x12\x43\x61ncelGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"G\n\x13\x43\x61ncelGroupResponse\x12\x1d\n\x05group\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Group\x12\x11\n\tcancelled\x18\x02 \x01(\x04\"\"\n\x12\x44\x65leteGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteGroupResponse2\xc8\x04\n\x0cGroupService\x12R\n\x0b\x43reateGroup\x12\x1b.weft.v1.CreateGroupRequest\x1a\x1c.weft.v1.CreateGroupResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12J\n\x08GetGroup\x12\x18.weft.v1.GetGroupRequest\x1a\x19.weft.v1.GetGroupResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12P\n\nListGroups\x12\x1a.weft.v1.ListGroupsRequest\x1a\x1b.weft.v1.ListGroupsResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12M\n\tWaitGroup\x12\x19.weft.v1.WaitGroupRequest\x1a\x1a.weft.v1.WaitGroupResponse\"\t\xca\xe1\x18\x05\n\x03\x01\x02\x03\x12O\n\nCloseGroup\x12\x1a.weft.v1.CloseGroupRequest\x1a\x1b.weft.v1.CloseGroupResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12R\n\x0b\x43\x61ncelGroup\x12\x1b.weft.v1.CancelGroupRequest\x1a\x1c.weft.v1.CancelGroupResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x12R\n\x0b\x44\x65leteGroup\x12\x1b.weft.v1.DeleteGroupRequest\x1a\x1c.weft.v1.DeleteGroupResponse\"\x08\xca\xe1\x18\x04\n\x02\x01\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,35 +55,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GROUPCOUNTS']._serialized_start=252
   _globals['_GROUPCOUNTS']._serialized_end=371
   _globals['_GROUP']._serialized_start=374
-  _globals['_GROUP']._serialized_end=780
-  _globals['_CREATEGROUPREQUEST']._serialized_start=782
-  _globals['_CREATEGROUPREQUEST']._serialized_end=858
-  _globals['_CREATEGROUPRESPONSE']._serialized_start=860
-  _globals['_CREATEGROUPRESPONSE']._serialized_end=929
-  _globals['_GETGROUPREQUEST']._serialized_start=931
-  _globals['_GETGROUPREQUEST']._serialized_end=962
-  _globals['_GETGROUPRESPONSE']._serialized_start=964
-  _globals['_GETGROUPRESPONSE']._serialized_end=1013
-  _globals['_LISTGROUPSREQUEST']._serialized_start=1015
-  _globals['_LISTGROUPSREQUEST']._serialized_end=1073
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=1075
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=1152
-  _globals['_WAITGROUPREQUEST']._serialized_start=1154
-  _globals['_WAITGROUPREQUEST']._serialized_end=1230
-  _globals['_WAITGROUPRESPONSE']._serialized_start=1232
-  _globals['_WAITGROUPRESPONSE']._serialized_end=1282
-  _globals['_CLOSEGROUPREQUEST']._serialized_start=1284
-  _globals['_CLOSEGROUPREQUEST']._serialized_end=1317
-  _globals['_CLOSEGROUPRESPONSE']._serialized_start=1319
-  _globals['_CLOSEGROUPRESPONSE']._serialized_end=1370
-  _globals['_CANCELGROUPREQUEST']._serialized_start=1372
-  _globals['_CANCELGROUPREQUEST']._serialized_end=1464
-  _globals['_CANCELGROUPRESPONSE']._serialized_start=1466
-  _globals['_CANCELGROUPRESPONSE']._serialized_end=1537
-  _globals['_DELETEGROUPREQUEST']._serialized_start=1539
-  _globals['_DELETEGROUPREQUEST']._serialized_end=1573
-  _globals['_DELETEGROUPRESPONSE']._serialized_start=1575
-  _globals['_DELETEGROUPRESPONSE']._serialized_end=1596
-  _globals['_GROUPSERVICE']._serialized_start=1599
-  _globals['_GROUPSERVICE']._serialized_end=2183
+  _globals['_GROUP']._serialized_end=800
+  _globals['_CREATEGROUPREQUEST']._serialized_start=802
+  _globals['_CREATEGROUPREQUEST']._serialized_end=878
+  _globals['_CREATEGROUPRESPONSE']._serialized_start=880
+  _globals['_CREATEGROUPRESPONSE']._serialized_end=949
+  _globals['_GETGROUPREQUEST']._serialized_start=951
+  _globals['_GETGROUPREQUEST']._serialized_end=982
+  _globals['_GETGROUPRESPONSE']._serialized_start=984
+  _globals['_GETGROUPRESPONSE']._serialized_end=1033
+  _globals['_LISTGROUPSREQUEST']._serialized_start=1035
+  _globals['_LISTGROUPSREQUEST']._serialized_end=1093
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=1095
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=1172
+  _globals['_WAITGROUPREQUEST']._serialized_start=1174
+  _globals['_WAITGROUPREQUEST']._serialized_end=1250
+  _globals['_WAITGROUPRESPONSE']._serialized_start=1252
+  _globals['_WAITGROUPRESPONSE']._serialized_end=1302
+  _globals['_CLOSEGROUPREQUEST']._serialized_start=1304
+  _globals['_CLOSEGROUPREQUEST']._serialized_end=1337
+  _globals['_CLOSEGROUPRESPONSE']._serialized_start=1339
+  _globals['_CLOSEGROUPRESPONSE']._serialized_end=1390
+  _globals['_CANCELGROUPREQUEST']._serialized_start=1392
+  _globals['_CANCELGROUPREQUEST']._serialized_end=1484
+  _globals['_CANCELGROUPRESPONSE']._serialized_start=1486
+  _globals['_CANCELGROUPRESPONSE']._serialized_end=1557
+  _globals['_DELETEGROUPREQUEST']._serialized_start=1559
+  _globals['_DELETEGROUPREQUEST']._serialized_end=1593
+  _globals['_DELETEGROUPRESPONSE']._serialized_start=1595
+  _globals['_DELETEGROUPRESPONSE']._serialized_end=1616
+  _globals['_GROUPSERVICE']._serialized_start=1619
+  _globals['_GROUPSERVICE']._serialized_end=2203
 # @@protoc_insertion_point(module_scope)

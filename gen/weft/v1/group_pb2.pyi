@@ -38,7 +38,7 @@ class GroupCounts(_message.Message):
     def __init__(self, scheduled: _Optional[int] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., cancelled: _Optional[int] = ...) -> None: ...
 
 class Group(_message.Message):
-    __slots__ = ("name", "uid", "counts", "create_time", "close_time", "end_time", "callback", "callback_task_id", "callback_error", "callback_pending_time", "callback_maker")
+    __slots__ = ("name", "uid", "counts", "create_time", "close_time", "end_time", "callback", "callback_task_id", "callback_error", "callback_pending_time", "end_untold", "callback_maker")
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class Group(_message.Message):
     CALLBACK_TASK_ID_FIELD_NUMBER: _ClassVar[int]
     CALLBACK_ERROR_FIELD_NUMBER: _ClassVar[int]
     CALLBACK_PENDING_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_UNTOLD_FIELD_NUMBER: _ClassVar[int]
     CALLBACK_MAKER_FIELD_NUMBER: _ClassVar[int]
     name: str
     uid: str
@@ -60,8 +61,9 @@ class Group(_message.Message):
     callback_task_id: str
     callback_error: str
     callback_pending_time: _timestamp_pb2.Timestamp
+    end_untold: bool
     callback_maker: _security_pb2.Maker
-    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., counts: _Optional[_Union[GroupCounts, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., callback: _Optional[_Union[GroupCallback, _Mapping]] = ..., callback_task_id: _Optional[str] = ..., callback_error: _Optional[str] = ..., callback_pending_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., callback_maker: _Optional[_Union[_security_pb2.Maker, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., counts: _Optional[_Union[GroupCounts, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., callback: _Optional[_Union[GroupCallback, _Mapping]] = ..., callback_task_id: _Optional[str] = ..., callback_error: _Optional[str] = ..., callback_pending_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_untold: bool = ..., callback_maker: _Optional[_Union[_security_pb2.Maker, _Mapping]] = ...) -> None: ...
 
 class CreateGroupRequest(_message.Message):
     __slots__ = ("name", "callback")

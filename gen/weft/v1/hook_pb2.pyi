@@ -1,6 +1,7 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import access_pb2 as _access_pb2
+from weft.v1 import event_pb2 as _event_pb2
 from weft.v1 import security_pb2 as _security_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
@@ -98,10 +99,70 @@ class IncomingHook(_message.Message):
     def __init__(self, kind: _Optional[_Union[HookKind, str]] = ..., signing: _Optional[_Union[HookSigning, _Mapping]] = ..., task: _Optional[_Union[HookTask, _Mapping]] = ..., event: _Optional[_Union[HookEvent, _Mapping]] = ..., template: _Optional[str] = ..., filter: _Optional[str] = ..., tolerance: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class HookSpec(_message.Message):
-    __slots__ = ("incoming",)
+    __slots__ = ("incoming", "outgoing")
     INCOMING_FIELD_NUMBER: _ClassVar[int]
+    OUTGOING_FIELD_NUMBER: _ClassVar[int]
     incoming: IncomingHook
-    def __init__(self, incoming: _Optional[_Union[IncomingHook, _Mapping]] = ...) -> None: ...
+    outgoing: OutgoingHook
+    def __init__(self, incoming: _Optional[_Union[IncomingHook, _Mapping]] = ..., outgoing: _Optional[_Union[OutgoingHook, _Mapping]] = ...) -> None: ...
+
+class OutgoingHook(_message.Message):
+    __slots__ = ("url", "task_ends", "group_ends", "events", "options")
+    URL_FIELD_NUMBER: _ClassVar[int]
+    TASK_ENDS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_ENDS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    task_ends: HookTaskEnds
+    group_ends: HookGroupEnds
+    events: HookEvents
+    options: _task_pb2.TaskOptions
+    def __init__(self, url: _Optional[str] = ..., task_ends: _Optional[_Union[HookTaskEnds, _Mapping]] = ..., group_ends: _Optional[_Union[HookGroupEnds, _Mapping]] = ..., events: _Optional[_Union[HookEvents, _Mapping]] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ...) -> None: ...
+
+class HookTaskEnds(_message.Message):
+    __slots__ = ("methods", "states")
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    states: _containers.RepeatedScalarFieldContainer[_task_pb2.TaskState]
+    def __init__(self, methods: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_task_pb2.TaskState, str]]] = ...) -> None: ...
+
+class HookGroupEnds(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class HookEvents(_message.Message):
+    __slots__ = ("topic", "filter")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    filter: str
+    def __init__(self, topic: _Optional[str] = ..., filter: _Optional[str] = ...) -> None: ...
+
+class HookCall(_message.Message):
+    __slots__ = ("hook", "uid", "event")
+    HOOK_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    hook: str
+    uid: str
+    event: _event_pb2.Event
+    def __init__(self, hook: _Optional[str] = ..., uid: _Optional[str] = ..., event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ...) -> None: ...
+
+class HookReceipt(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    def __init__(self, status: _Optional[int] = ...) -> None: ...
+
+class HookTried(_message.Message):
+    __slots__ = ("hook",)
+    HOOK_FIELD_NUMBER: _ClassVar[int]
+    hook: str
+    def __init__(self, hook: _Optional[str] = ...) -> None: ...
 
 class Hook(_message.Message):
     __slots__ = ("name", "spec", "uid", "create_time", "update_time", "paused", "pause_reason", "maker", "secrets", "counts", "path")
@@ -158,12 +219,16 @@ class HookCounts(_message.Message):
     def __init__(self, accepted_count: _Optional[int] = ..., repeated_count: _Optional[int] = ..., filtered_count: _Optional[int] = ..., unsigned_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., last_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StoredHook(_message.Message):
-    __slots__ = ("hook", "secrets")
+    __slots__ = ("hook", "secrets", "start_sequence", "subscription_uid")
     HOOK_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
+    START_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTION_UID_FIELD_NUMBER: _ClassVar[int]
     hook: Hook
     secrets: _containers.RepeatedCompositeFieldContainer[StoredHookSecret]
-    def __init__(self, hook: _Optional[_Union[Hook, _Mapping]] = ..., secrets: _Optional[_Iterable[_Union[StoredHookSecret, _Mapping]]] = ...) -> None: ...
+    start_sequence: int
+    subscription_uid: str
+    def __init__(self, hook: _Optional[_Union[Hook, _Mapping]] = ..., secrets: _Optional[_Iterable[_Union[StoredHookSecret, _Mapping]]] = ..., start_sequence: _Optional[int] = ..., subscription_uid: _Optional[str] = ...) -> None: ...
 
 class StoredHookSecret(_message.Message):
     __slots__ = ("secret", "plain", "sealed", "salt")
@@ -304,13 +369,15 @@ class TestHookRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., body: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, str]] = ..., query: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class TestHookResponse(_message.Message):
-    __slots__ = ("matched", "payload", "target", "key")
+    __slots__ = ("matched", "payload", "target", "key", "task_id")
     MATCHED_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
     matched: bool
     payload: bytes
     target: str
     key: str
-    def __init__(self, matched: bool = ..., payload: _Optional[bytes] = ..., target: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+    task_id: str
+    def __init__(self, matched: bool = ..., payload: _Optional[bytes] = ..., target: _Optional[str] = ..., key: _Optional[str] = ..., task_id: _Optional[str] = ...) -> None: ...

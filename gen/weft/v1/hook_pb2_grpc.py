@@ -33,6 +33,13 @@ class HookServiceStub(object):
     three days finds the same task again; one of an event, within a day. A request of a kind with a signed time is refused if that time is
     farther away than the hook's tolerance.
 
+    An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
+    task of coordinators themselves (`weft.hooks.v1.HookDelivery/Deliver`), which is tried again with growing pauses. At least once; every time
+    with the same `webhook-id`. The body is a CloudEvent in JSON.
+
+    Ends of tasks are published at once, and one is not told if its coordinator dies in that moment. Ends of groups that are closed while the
+    hook exists, and events, are told in any case.
+
     Any RPC can answer INVALID_ARGUMENT (INVALID_FIELD: a name that no hook can have), NOT_FOUND (HOOK_NOT_FOUND, if the hook must exist),
     UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same hook at the same time again
     and again) and INTERNAL.
@@ -89,6 +96,13 @@ class HookServiceServicer(object):
     three days finds the same task again; one of an event, within a day. A request of a kind with a signed time is refused if that time is
     farther away than the hook's tolerance.
 
+    An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
+    task of coordinators themselves (`weft.hooks.v1.HookDelivery/Deliver`), which is tried again with growing pauses. At least once; every time
+    with the same `webhook-id`. The body is a CloudEvent in JSON.
+
+    Ends of tasks are published at once, and one is not told if its coordinator dies in that moment. Ends of groups that are closed while the
+    hook exists, and events, are told in any case.
+
     Any RPC can answer INVALID_ARGUMENT (INVALID_FIELD: a name that no hook can have), NOT_FOUND (HOOK_NOT_FOUND, if the hook must exist),
     UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same hook at the same time again
     and again) and INTERNAL.
@@ -99,7 +113,7 @@ class HookServiceServicer(object):
 
         Guarantee: durable when acknowledged; requests are taken at this coordinator at once, at others within a moment. Errors:
         INVALID_ARGUMENT (INVALID_FIELD; FILTER_INVALID), NOT_FOUND (METHOD_UNKNOWN, EVENT_TYPE_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
-        FAILED_PRECONDITION (FILTER_UNAVAILABLE), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE; OVERLOADED: there are too many hooks),
+        FAILED_PRECONDITION (FILTER_UNAVAILABLE, HOOK_ADDRESS_REFUSED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE; OVERLOADED: there are too many hooks),
         ALREADY_EXISTS (HOOK_EXISTS). Details name a field by its path, such as "spec.incoming.task.method".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -155,7 +169,8 @@ class HookServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TestHook(self, request, context):
-        """Says what a request would become. Nothing is submitted, no signature is needed, and no count changes.
+        """Says what a request would become. Nothing is submitted, no signature is needed, and no count changes. By an outgoing hook: sends an event that
+        says only that it is a try, by a task whose end can be waited for.
 
         Guarantee: the same rules as for a request by HTTP. Errors: INVALID_ARGUMENT (PAYLOAD_MALFORMED, RULES_VIOLATED: the request does not
         fit the target; INVALID_FIELD), NOT_FOUND (METHOD_UNKNOWN, EVENT_TYPE_UNKNOWN), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE).
@@ -217,6 +232,13 @@ class HookService(object):
     A request is answered with 200 when its task or event is durable, and only if its signature is right. A repeat of the same delivery within
     three days finds the same task again; one of an event, within a day. A request of a kind with a signed time is refused if that time is
     farther away than the hook's tolerance.
+
+    An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
+    task of coordinators themselves (`weft.hooks.v1.HookDelivery/Deliver`), which is tried again with growing pauses. At least once; every time
+    with the same `webhook-id`. The body is a CloudEvent in JSON.
+
+    Ends of tasks are published at once, and one is not told if its coordinator dies in that moment. Ends of groups that are closed while the
+    hook exists, and events, are told in any case.
 
     Any RPC can answer INVALID_ARGUMENT (INVALID_FIELD: a name that no hook can have), NOT_FOUND (HOOK_NOT_FOUND, if the hook must exist),
     UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same hook at the same time again

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from weft.v1 import group_pb2 as weft_dot_v1_dot_group__pb2
 from weft.v1 import task_pb2 as weft_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17weft/v1/lifecycle.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12weft/v1/task.proto\"\xab\x01\n\x06Member\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12+\n\x06labels\x18\x04 \x03(\x0b\x32\x1b.weft.v1.Member.LabelsEntry\x12\x0f\n\x07version\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\x0b\x41gentJoined\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\x12\x0f\n\x07methods\x18\x02 \x03(\t\"0\n\rAgentDraining\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\"/\n\x0c\x41gentSuspect\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\",\n\tAgentLost\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\",\n\tAgentLeft\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\"-\n\x13\x43oordinatorStopping\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\"\x9e\x02\n\tTaskEnded\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12!\n\x05state\x18\x03 \x01(\x0e\x32\x12.weft.v1.TaskState\x12\x0c\n\x04\x63ode\x18\x04 \x01(\x05\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\r\n\x05group\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\nPoolScaled\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\x15\n\rprevious_size\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\t\"w\n\x05\x41lert\x12 \n\x04kind\x18\x01 \x01(\x0e\x32\x12.weft.v1.AlertKind\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12-\n\tfire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\nAlertFired\x12\x1d\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Alert\"`\n\rAlertResolved\x12\x1d\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Alert\x12\x30\n\x0cresolve_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xb2\x01\n\tAlertKind\x12\x1a\n\x16\x41LERT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41LERT_KIND_NO_AGENT\x10\x01\x12\x18\n\x14\x41LERT_KIND_QUEUE_OLD\x10\x02\x12\x1c\n\x18\x41LERT_KIND_AGENT_FAILING\x10\x03\x12\x1b\n\x17\x41LERT_KIND_POOL_FAILING\x10\x04\x12\x1b\n\x17\x41LERT_KIND_BUDGET_SPENT\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17weft/v1/lifecycle.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13weft/v1/group.proto\x1a\x12weft/v1/task.proto\"\xab\x01\n\x06Member\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12+\n\x06labels\x18\x04 \x03(\x0b\x32\x1b.weft.v1.Member.LabelsEntry\x12\x0f\n\x07version\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\x0b\x41gentJoined\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\x12\x0f\n\x07methods\x18\x02 \x03(\t\"0\n\rAgentDraining\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\"/\n\x0c\x41gentSuspect\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\",\n\tAgentLost\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\",\n\tAgentLeft\x12\x1f\n\x06member\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Member\"-\n\x13\x43oordinatorStopping\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\"|\n\nGroupEnded\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12$\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x14.weft.v1.GroupCounts\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x02\n\tTaskEnded\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12!\n\x05state\x18\x03 \x01(\x0e\x32\x12.weft.v1.TaskState\x12\x0c\n\x04\x63ode\x18\x04 \x01(\x05\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\r\n\x05group\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\nPoolScaled\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\x15\n\rprevious_size\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\t\"w\n\x05\x41lert\x12 \n\x04kind\x18\x01 \x01(\x0e\x32\x12.weft.v1.AlertKind\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12-\n\tfire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\nAlertFired\x12\x1d\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Alert\"`\n\rAlertResolved\x12\x1d\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x0e.weft.v1.Alert\x12\x30\n\x0cresolve_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xb2\x01\n\tAlertKind\x12\x1a\n\x16\x41LERT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41LERT_KIND_NO_AGENT\x10\x01\x12\x18\n\x14\x41LERT_KIND_QUEUE_OLD\x10\x02\x12\x1c\n\x18\x41LERT_KIND_AGENT_FAILING\x10\x03\x12\x1b\n\x17\x41LERT_KIND_POOL_FAILING\x10\x04\x12\x1b\n\x17\x41LERT_KIND_BUDGET_SPENT\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,32 +36,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MEMBER_LABELSENTRY']._loaded_options = None
   _globals['_MEMBER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_ALERTKIND']._serialized_start=1217
-  _globals['_ALERTKIND']._serialized_end=1395
-  _globals['_MEMBER']._serialized_start=90
-  _globals['_MEMBER']._serialized_end=261
-  _globals['_MEMBER_LABELSENTRY']._serialized_start=216
-  _globals['_MEMBER_LABELSENTRY']._serialized_end=261
-  _globals['_AGENTJOINED']._serialized_start=263
-  _globals['_AGENTJOINED']._serialized_end=326
-  _globals['_AGENTDRAINING']._serialized_start=328
-  _globals['_AGENTDRAINING']._serialized_end=376
-  _globals['_AGENTSUSPECT']._serialized_start=378
-  _globals['_AGENTSUSPECT']._serialized_end=425
-  _globals['_AGENTLOST']._serialized_start=427
-  _globals['_AGENTLOST']._serialized_end=471
-  _globals['_AGENTLEFT']._serialized_start=473
-  _globals['_AGENTLEFT']._serialized_end=517
-  _globals['_COORDINATORSTOPPING']._serialized_start=519
-  _globals['_COORDINATORSTOPPING']._serialized_end=564
-  _globals['_TASKENDED']._serialized_start=567
-  _globals['_TASKENDED']._serialized_end=853
-  _globals['_POOLSCALED']._serialized_start=855
-  _globals['_POOLSCALED']._serialized_end=950
-  _globals['_ALERT']._serialized_start=952
-  _globals['_ALERT']._serialized_end=1071
-  _globals['_ALERTFIRED']._serialized_start=1073
-  _globals['_ALERTFIRED']._serialized_end=1116
-  _globals['_ALERTRESOLVED']._serialized_start=1118
-  _globals['_ALERTRESOLVED']._serialized_end=1214
+  _globals['_ALERTKIND']._serialized_start=1364
+  _globals['_ALERTKIND']._serialized_end=1542
+  _globals['_MEMBER']._serialized_start=111
+  _globals['_MEMBER']._serialized_end=282
+  _globals['_MEMBER_LABELSENTRY']._serialized_start=237
+  _globals['_MEMBER_LABELSENTRY']._serialized_end=282
+  _globals['_AGENTJOINED']._serialized_start=284
+  _globals['_AGENTJOINED']._serialized_end=347
+  _globals['_AGENTDRAINING']._serialized_start=349
+  _globals['_AGENTDRAINING']._serialized_end=397
+  _globals['_AGENTSUSPECT']._serialized_start=399
+  _globals['_AGENTSUSPECT']._serialized_end=446
+  _globals['_AGENTLOST']._serialized_start=448
+  _globals['_AGENTLOST']._serialized_end=492
+  _globals['_AGENTLEFT']._serialized_start=494
+  _globals['_AGENTLEFT']._serialized_end=538
+  _globals['_COORDINATORSTOPPING']._serialized_start=540
+  _globals['_COORDINATORSTOPPING']._serialized_end=585
+  _globals['_GROUPENDED']._serialized_start=587
+  _globals['_GROUPENDED']._serialized_end=711
+  _globals['_TASKENDED']._serialized_start=714
+  _globals['_TASKENDED']._serialized_end=1000
+  _globals['_POOLSCALED']._serialized_start=1002
+  _globals['_POOLSCALED']._serialized_end=1097
+  _globals['_ALERT']._serialized_start=1099
+  _globals['_ALERT']._serialized_end=1218
+  _globals['_ALERTFIRED']._serialized_start=1220
+  _globals['_ALERTFIRED']._serialized_end=1263
+  _globals['_ALERTRESOLVED']._serialized_start=1265
+  _globals['_ALERTRESOLVED']._serialized_end=1361
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from weft.v1 import group_pb2 as _group_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -82,6 +83,18 @@ class CoordinatorStopping(_message.Message):
     COORDINATOR_ID_FIELD_NUMBER: _ClassVar[int]
     coordinator_id: str
     def __init__(self, coordinator_id: _Optional[str] = ...) -> None: ...
+
+class GroupEnded(_message.Message):
+    __slots__ = ("group", "uid", "counts", "end_time")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    uid: str
+    counts: _group_pb2.GroupCounts
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, group: _Optional[str] = ..., uid: _Optional[str] = ..., counts: _Optional[_Union[_group_pb2.GroupCounts, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class TaskEnded(_message.Message):
     __slots__ = ("task_id", "method", "state", "code", "agent_id", "attempt", "group", "create_time", "start_time", "end_time")

@@ -8,6 +8,7 @@ import json
 from tests.fuzz.target import joined, parts_of, target, text_of
 from weft.coordinator.hooks import hook_request, hook_signatures, hook_template
 from weft.coordinator.hooks.hook_filter import HookFilter
+from weft.coordinator.hooks.outgoing_url import check_address, check_host, place_of
 from weft.rpc.errors import Unauthenticated
 from weft.v1 import hook_pb2
 
@@ -82,3 +83,22 @@ def template_of_a_hook(data: bytes) -> None:
     filled = template.filled({"body": read, "headers": {}, "query": {}, "delivery": "d"})
     assert filled.keys() <= template.form.keys()
     json.dumps(filled)
+
+
+@target(
+    "weft/coordinator/hooks/outgoing_url",
+    seeds=lambda: [
+        b"https://hooks.example.com:8443/a?b=c",
+        b"http://[::ffff:127.0.0.1]/",
+        b"https://2130706433/",
+        b"https://user@example.com/#x",
+    ],
+)
+def url_of_a_hook(data: bytes) -> None:
+    """A host is never one that nobody has allowed, and what is no address is none that may be reached."""
+    place = place_of(text_of(data))
+    assert place.host
+    assert 0 < place.port < 65536
+    check_host(place, ["*.example.com"])
+    assert place.host.endswith(".example.com")
+    check_address(place, place.host, ())

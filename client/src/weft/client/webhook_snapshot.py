@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from google.protobuf.message import Message
+
 from weft.client.task_snapshot import moment
 from weft.rpc import refusals
 from weft.v1 import hook_pb2 as pb
+from weft.v1 import lifecycle_pb2
 
 HookKind = Literal["github", "gitlab", "stripe", "standard", "generic"]
 KINDS: Sequence[HookKind] = ("github", "gitlab", "stripe", "standard", "generic")
@@ -62,12 +65,13 @@ class Webhook:
     """A hook at one moment.
 
     Attributes:
-        kind: how its requests are signed: one of `KINDS`.
-        target: the method or the topic.
+        kind: how its requests are signed: one of `KINDS`; "outgoing": it sends events.
+        target: the method or the topic that requests become; of an outgoing hook: the topic that it sends.
+        url: of an outgoing hook: where to.
         to_event: whether requests become events.
         path: at the coordinators' port for webhooks.
         secrets: newest first.
-        accepted: requests that became a task or an event; `repeated`: that were repeats; `filtered`: that did not match; `unsigned`: that were
+        accepted: requests that became a task or an event, or deliveries that were taken; `repeated`: that were repeats; `filtered`: that did not match; `unsigned`: that were
             not signed rightly; `failed`: that were, and did not become anything all the same. Some seconds old.
         last_at: when the last request came that was signed.
         last_error: why the last refused one was refused.
@@ -77,6 +81,7 @@ class Webhook:
     name: str
     kind: str
     target: str
+    url: str
     to_event: bool
     path: str
     filter: str
@@ -96,14 +101,16 @@ class Webhook:
 
     @classmethod
     def of(cls, found: pb.Hook) -> Webhook:
-        incoming, counts = found.spec.incoming, found.counts
+        incoming, counts, sends = found.spec.incoming, found.counts, found.spec.HasField("outgoing")
+        kind = pb.HookKind.Name(incoming.kind).removeprefix("HOOK_KIND_").lower()
         return cls(
             name=found.name,
-            kind=pb.HookKind.Name(incoming.kind).removeprefix("HOOK_KIND_").lower(),
-            target=incoming.task.method or incoming.event.topic,
+            kind="outgoing" if sends else kind,
+            target=_sent(found.spec.outgoing) if sends else incoming.task.method or incoming.event.topic,
+            url=found.spec.outgoing.url,
             to_event=incoming.HasField("event"),
             path=found.path,
-            filter=incoming.filter,
+            filter=incoming.filter or found.spec.outgoing.events.filter,
             paused=found.paused,
             pause_reason=found.pause_reason,
             secrets=tuple(
@@ -120,6 +127,16 @@ class Webhook:
             created_at=moment(found, "create_time"),
             proto=found,
         )
+
+
+def _sent(outgoing: pb.OutgoingHook) -> str:
+    """The topic that a hook sends."""
+    own: dict[str, type[Message]] = {
+        "task_ends": lifecycle_pb2.TaskEnded,
+        "group_ends": lifecycle_pb2.GroupEnded,
+    }
+    kind = own.get(outgoing.WhichOneof("source") or "")
+    return outgoing.events.topic if kind is None else kind.DESCRIPTOR.full_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +156,14 @@ class HookTest:
         target: the method or the topic.
         payload: the serialized message.
         key: the event's.
+        task_id: of an outgoing hook: the task that sends the try.
     """
 
     matched: bool
     target: str = ""
     payload: bytes = b""
     key: str = ""
+    task_id: str = ""
 
 
 def number(kind: Any, prefix: str, name: str, word: str) -> Any:

@@ -1,10 +1,10 @@
-"""The API of webhooks: signed requests of other systems by HTTP, which become tasks or events."""
+"""The API of webhooks: signed requests of other systems by HTTP, which become tasks or events; and events that are sent to others."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Unpack
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Literal, Unpack
 
 from google.protobuf.message import Message
 
@@ -12,6 +12,7 @@ from weft.client.api import Api
 from weft.client.event_snapshot import topic_of
 from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
+from weft.client.task_snapshot import TaskState
 from weft.client.webhook_snapshot import HookKind, HookSigning, HookTest, NewSecret, Webhook, number
 from weft.rpc import refusals
 from weft.rpc.times import duration
@@ -128,6 +129,54 @@ class Webhooks:
         )
         return await self._update(pb.UpdateHookRequest(name=name, spec=spec))
 
+    async def send(
+        self,
+        name: str,
+        url: str,
+        *,
+        on: Literal["task-ended", "group-ended", "event"] = "event",
+        methods: Sequence[str] = (),
+        states: Sequence[TaskState] = (),
+        groups: Sequence[str] = (),
+        event: type[Message] | str | None = None,
+        filter: str = "",  # noqa: A002  # as events have it
+        secret: str = "",
+        **options: Unpack[SubmitOptions],
+    ) -> NewSecret:
+        """Send ends of tasks or groups, or events of a topic, to a URL, signed by the rules of Standard Webhooks. Each is a durable task, which is tried
+        again with growing pauses.
+
+        Args:
+            name: 1 to 128 letters, digits, '.', '_', '-' and '/'.
+            url: whose host coordinators allow (setting `hook_hosts`).
+            on: what is sent.
+            methods: of "task-ended": of these methods alone; patterns, in which '*' stands for any characters.
+            states: of "task-ended": with these states alone.
+            groups: of "group-ended": of groups with these names alone; patterns.
+            event: of "event": the message type, or its full name.
+            filter: of "event": only those for which this expression of CEL is true.
+            secret: "whsec_" and base64 of 16 to 64 bytes. Empty: one is generated.
+            options: of each delivery, see `SubmitOptions`.
+
+        Raises:
+            AlreadyExists: there is a hook of this name.
+            FailedPrecondition: coordinators do not allow the host.
+            InvalidArgument: the message names the field.
+        """
+        outgoing = pb.OutgoingHook(url=url, options=task_options(options, inherits=False))
+        match on:
+            case "task-ended":
+                numbers: Any = [each.value for each in states]
+                outgoing.task_ends.CopyFrom(pb.HookTaskEnds(methods=methods, states=numbers))
+            case "group-ended":
+                outgoing.group_ends.CopyFrom(pb.HookGroupEnds(names=groups))
+            case _:
+                topic = "" if event is None else topic_of(event)
+                outgoing.events.CopyFrom(pb.HookEvents(topic=topic, filter=filter))
+        asked = pb.CreateHookRequest(name=name, spec=pb.HookSpec(outgoing=outgoing), secret=secret)
+        made = await self._api.call(_CREATE, asked, repeatable=False)
+        return NewSecret(Webhook.of(made.hook), made.secret)
+
     async def get(self, name: str) -> Webhook:
         """The hook as it is now.
 
@@ -183,12 +232,12 @@ class Webhooks:
     async def test(
         self,
         name: str,
-        body: bytes,
+        body: bytes = b"",
         *,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> HookTest:
-        """What a request would become. Nothing is submitted, and no signature is needed.
+        """What a request would become. Nothing is submitted, and no signature is needed. By an outgoing hook: sends a try, by a task.
 
         Raises:
             InvalidArgument: it does not fit the hook's target.
@@ -196,7 +245,7 @@ class Webhooks:
         found = await self._api.call(
             _TEST, pb.TestHookRequest(name=name, body=body, headers=headers, query=query)
         )
-        return HookTest(found.matched, found.target, found.payload, found.key)
+        return HookTest(found.matched, found.target, found.payload, found.key, found.task_id)
 
     async def _update(self, asked: pb.UpdateHookRequest) -> Webhook:
         return Webhook.of((await self._api.call(_UPDATE, asked)).hook)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("hook"),
     Column("kind"),
-    Column("becomes", below=True),
-    Column("path", below=True),
+    Column("becomes or sends", below=True),
+    Column("path or URL", below=True),
     Column("taken", right=True),
     Column("refused", right=True),
     Column("last", below=True),
@@ -30,7 +30,7 @@ def row(hook: Webhook) -> list[StyledText]:
         hook.name,
         hook.kind,
         hook.target,
-        hook.path,
+        hook.url or hook.path,
         str(hook.accepted),
         str(hook.unsigned + hook.failed),
         f"{moments.since(at)} ago" if at is not None else "",
@@ -52,7 +52,8 @@ def document(hook: Webhook, *, full: bool = False) -> dict[str, Any]:
         "name": hook.name,
         "kind": hook.kind,
         "path": hook.path,
-        "event" if hook.to_event else "method": hook.target,
+        "url": hook.url,
+        "event" if hook.to_event or hook.url else "method": hook.target,
         "filter": hook.filter,
         "paused": hook.paused,
         "pause_reason": hook.pause_reason,
@@ -79,12 +80,15 @@ def document(hook: Webhook, *, full: bool = False) -> dict[str, Any]:
 
 def facts(hook: Webhook) -> list[tuple[str, StyledText]]:
     """A hook as pairs."""
-    incoming = hook.proto.spec.incoming
+    incoming, outgoing = hook.proto.spec.incoming, hook.proto.spec.outgoing
     pairs: list[tuple[str, StyledText]] = [
         ("hook", hook.name),
         ("kind", hook.kind),
         ("path", hook.path),
-        ("event" if hook.to_event else "method", hook.target),
+        ("URL", hook.url),
+        ("event" if hook.to_event or hook.url else "method", hook.target),
+        ("of methods", ", ".join(outgoing.task_ends.methods)),
+        ("of groups", ", ".join(outgoing.group_ends.names)),
         ("key", incoming.event.key),
         ("template", incoming.template),
         ("filter", hook.filter),

@@ -1,10 +1,9 @@
-"""`weft hooks ...`: webhooks of other systems."""
+"""`weft hooks ...`: webhooks of other systems, and to them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -12,19 +11,23 @@ import typer
 from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
-from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target, key_values
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
+from weft.cli.hooks.new_secret import SecretFile, print_secret, read_secret
+from weft.cli.hooks.send_command import send
+from weft.cli.hooks.try_command import try_request
 from weft.cli.steering.id_changes import change_names
 from weft.cli.terminal.failure import Failure
-from weft.cli.terminal.output import json_text, line, remark
+from weft.cli.terminal.output import json_text, line
 from weft.cli.terminal.tables import print_pairs, print_rows
 
 if TYPE_CHECKING:
-    from weft.client import HookSigning, HookTest, Mesh, NewSecret, Webhook
+    from weft.client import HookSigning, Mesh, NewSecret, Webhook
     from weft.client.webhook_snapshot import HookKind
 
 _HELP = with_examples(
-    "Webhooks: signed requests of other systems by HTTP, which become tasks or events (weft coordinator --hooks HOST:PORT).",
+    "Webhooks: signed requests of other systems become tasks or events (weft coordinator --hooks HOST:PORT); ends of tasks, and events, are sent to"
+    " others.",
     'weft hooks add github deploys Deploy/Start --template \'{"ref": "${body.ref}"}\'',
     "weft hooks list",
 )
@@ -36,15 +39,10 @@ Name = Annotated[
 Names = Annotated[
     list[str], typer.Argument(metavar="NAME", help="Names of hooks.", autocompletion=completion.hooks)
 ]
-SecretFile = Annotated[
-    str,
-    typer.Option(
-        "--secret-file",
-        metavar="FILE|-",
-        help="The secret, as the other system has it: a file, or - for standard input. [default: one is generated, and printed]",
-    ),
-]
 _KINDS = ("github", "gitlab", "stripe", "standard", "generic")
+
+app.command()(send)
+app.command("test")(try_request)
 
 
 @app.command()
@@ -167,7 +165,7 @@ def add(
         content=content,
     )
     text = inputs.read_text(template) if template else ""
-    secret, options = _secret(secret_file), tasks.submit_options(limit_s)
+    secret, options = read_secret(secret_file), tasks.submit_options(limit_s)
 
     async def work(mesh: Mesh) -> Webhook | NewSecret:
         called = (await inputs.resolve(mesh, method)).name if method else None
@@ -196,7 +194,7 @@ def add(
 
     made = run(target, work)
     if isinstance(made, NewSecret):
-        _print_secret(made, secret, as_json=as_json)
+        print_secret(made, secret, as_json=as_json)
     else:
         _print_changed(made, as_json=as_json)
 
@@ -210,28 +208,6 @@ def _signing(kind: str, **given: str) -> HookSigning | None:
         raise Failure(f"--{option} is for generic hooks alone: {kind} has its own way to sign", status=2)
     # Their values are checked by the library.
     return HookSigning(**cast("Any", fields)) if kind == "generic" else None
-
-
-def _secret(source: str) -> str:
-    """The secret in a file; empty: none is given."""
-    if not source:
-        return ""
-    text = inputs.read_text("-" if source == "-" else f"@{Path(source)}").strip()
-    if not text:
-        raise Failure(f"there is no secret in {source}", status=2)
-    return text
-
-
-def _print_secret(made: NewSecret, given: str, *, as_json: bool) -> None:
-    from weft.cli.hooks.hook_view import document
-
-    if as_json:
-        line(json_text({**document(made.hook, full=True), "secret": None if given else made.secret}))
-        return
-    line(f"{made.hook.name}: POST {made.hook.path}")
-    if not given:
-        line(f"secret: {made.secret}")
-        remark("the secret is never shown again")
 
 
 def _print_changed(hook: Webhook, *, as_json: bool) -> None:
@@ -318,9 +294,9 @@ def rotate(
     """Give a hook another secret. The earlier one is right for a day, so that the other system can be changed meanwhile."""
     from weft.cli.process.command_runner import run
 
-    secret = _secret(secret_file)
+    secret = read_secret(secret_file)
     made = run(target, lambda mesh: mesh.hooks.rotate(name, secret=secret, overlap_s=overlap_s))
-    _print_secret(made, secret, as_json=as_json)
+    print_secret(made, secret, as_json=as_json)
 
 
 @app.command()
@@ -341,60 +317,9 @@ def remove(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False)
     )
 
 
-@app.command("test")
-@examples(
-    "weft hooks test deploys @push.json --header 'X-GitHub-Event=push'",
-    'weft hooks test deploys \'{"ref": "refs/heads/main"}\'',
-)
-def try_request(
-    name: Name,
-    body: Annotated[
-        str,
-        typer.Argument(
-            metavar="BODY|@FILE|-", help="The request's body, a file with it, or - for standard input."
-        ),
-    ],
-    headers: Annotated[
-        list[str] | None,
-        typer.Option("--header", metavar="NAME=VALUE", help="A header of the request; repeatable."),
-    ] = None,
-    target: Target = DEFAULT_TARGET,
-    as_json: Json = False,
-) -> None:
-    """Show what a request would become, without a signature. Nothing is submitted.
-
-    Exit status 1 if the hook's filter does not match, or the request does not fit.
-    """
-    from weft.cli.process.command_runner import run
-
-    sent = inputs.read_text(body).encode()
-    given = dict(key_values(headers or [], "--header"))
-
-    async def work(mesh: Mesh) -> tuple[HookTest, Any]:
-        hook = await mesh.hooks.get(name)
-        found = await mesh.hooks.test(name, sent, headers=given)
-        if not found.matched:
-            return found, None
-        if hook.to_event:
-            message = await inputs.resolve_message(mesh, found.target)
-            return found, message.to_json(found.payload, None)
-        resolved = await inputs.resolve(mesh, found.target)
-        return found, resolved.request_to_json(found.payload)
-
-    found, message = run(target, work)
-    if as_json:
-        line(
-            json_text(
-                {"matched": found.matched, "target": found.target, "key": found.key, "message": message}
-            )
-        )
-    elif found.matched:
-        line(f"{found.target} {json_text(message)}" + (f" key {found.key}" if found.key else ""))
-    if not found.matched:
-        raise Failure("the hook's filter does not match: the request becomes nothing", status=1)
-
-
 def _shown(hook: Webhook) -> tuple[dict[str, Any], str]:
     from weft.cli.hooks.hook_view import document
 
-    return document(hook), f"{hook.name} {'paused' if hook.paused else 'takes requests'}"
+    return document(
+        hook
+    ), f"{hook.name} {'paused' if hook.paused else 'sends' if hook.url else 'takes requests'}"

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.events.event_codec import event_of
 from weft.coordinator.events.event_filter import EventFilter, filter_of
 from weft.coordinator.events.event_types import EventTypes
-from weft.coordinator.events.subscription_codec import STATE_KIND, task_request
+from weft.coordinator.events.subscription_codec import OF_HOOK, STATE_KIND, judged, task_request
 from weft.coordinator.events.subscription_table import SubscriptionTable
 from weft.coordinator.identity.makers import Makers
 from weft.coordinator.store.base import Store
@@ -27,7 +28,7 @@ from weft.coordinator.store.table_store import RowPut
 from weft.rpc.errors import AlreadyExists, InvalidArgument, RetryLater, TooLarge, WeftError
 from weft.rpc.process.logs import get_logger
 from weft.rpc.times import seconds, timestamp
-from weft.v1 import event_pb2
+from weft.v1 import coordinator_pb2, event_pb2
 
 log = get_logger(__name__)
 
@@ -60,6 +61,11 @@ class _Delivery:
     filters: tuple[int, EventFilter | None] = field(default=(-1, None))
 
 
+OfHook: TypeAlias = (
+    "Callable[[event_pb2.Subscription, event_pb2.Event], coordinator_pb2.SubmitTaskRequest | None]"
+)
+
+
 class DeliveryPass:
     """Runs passes over the subscriptions of a store.
 
@@ -87,6 +93,8 @@ class DeliveryPass:
         self._stale = True
         self._deliveries: dict[str, _Delivery] = {}
         self._begin = begin
+        # The delivery of an event by a hook's subscription; None: the hook is not for it. Set where there are hooks.
+        self.of_hook: OfHook | None = None
 
     # -- news -------------------------------------------------------------------------------------------------------
 
@@ -225,14 +233,16 @@ class DeliveryPass:
         """
         subscription, spec = delivery.subscription, delivery.subscription.spec
         if self._makers is not None:
-            for name in (spec.delivery.method, spec.topic):
+            for name in judged(subscription):
                 await self._makers.check(subscription.maker, name)
         matching = self._filter(delivery)
         submissions: list[Submission] = []
         for row in rows:
             if matching is not None and not matching.matches(row.body):
                 continue
-            request = task_request(subscription, event_of(spec.topic, row))
+            request = self._request(subscription, event_of(spec.topic, row))
+            if request is None:
+                continue
             try:
                 submission = self._submissions.check(request, own_id=True)
             except (InvalidArgument, TooLarge) as error:
@@ -257,6 +267,14 @@ class DeliveryPass:
             state.submitted_count += not stored.existed
         if rows:
             state.cursor = rows[-1].sequence
+
+    def _request(
+        self, subscription: event_pb2.Subscription, event: event_pb2.Event
+    ) -> coordinator_pb2.SubmitTaskRequest | None:
+        """The task of an event; None: it becomes none."""
+        if self.of_hook is not None and subscription.name.startswith(OF_HOOK):
+            return self.of_hook(subscription, event)
+        return task_request(subscription, event)
 
     def _filter(self, delivery: _Delivery) -> EventFilter | None:
         """The compiled filter, by the present contracts.

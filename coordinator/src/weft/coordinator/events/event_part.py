@@ -7,7 +7,7 @@ from typing import Any
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.events.declared_subscriptions import DeclaredSubscriptions
-from weft.coordinator.events.delivery_pass import DeliveryPass
+from weft.coordinator.events.delivery_pass import DeliveryPass, OfHook
 from weft.coordinator.events.event_codec import MAX_WITH_TASK, new_rows
 from weft.coordinator.events.event_retention import EventRetention
 from weft.coordinator.events.event_service import EventService
@@ -48,6 +48,10 @@ class EventPart(MeshPart):
         self._delivery = DeliveryPass(store, submissions, types, settings.process_name, makers, self._begin)
         self.feeds.delivered = self._delivery.topics
         self._passes = PassRunner(store, self._delivery.run, "deliveries")
+
+    def deliver_of_hooks(self, of_hook: OfHook) -> None:
+        """Let subscriptions of outgoing hooks make their tasks so."""
+        self._delivery.of_hook = of_hook
 
     async def _begin(self, topic: str) -> None:
         await self.feeds.on_subscriber(topic)

@@ -12,7 +12,13 @@ from weft.coordinator import guard
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.events.event_codec import checked_sequence
 from weft.coordinator.events.event_types import EventTypes
-from weft.coordinator.events.subscription_codec import check_known_name, check_name, check_spec, shown
+from weft.coordinator.events.subscription_codec import (
+    check_known_name,
+    check_listed_name,
+    check_name,
+    check_spec,
+    shown,
+)
 from weft.coordinator.events.subscription_table import Found, SubscriptionTable
 from weft.coordinator.identity.makers import maker_of
 from weft.coordinator.request_checks import check_page_size, check_page_token, check_reason
@@ -73,7 +79,7 @@ class SubscriptionCalls(event_pb2_grpc.EventServiceServicer):
         self, request: event_pb2.ListSubscriptionsRequest, context: Context
     ) -> event_pb2.ListSubscriptionsResponse:
         check_page_size(request.page_size)
-        check_page_token(request.page_token, check_known_name)
+        check_page_token(request.page_token, check_listed_name)
         found, cursor = await self._table.page(request.page_size or 100, request.page_token)
         caller = self._edge.caller(context)
         return event_pb2.ListSubscriptionsResponse(

@@ -21,6 +21,8 @@ from weft.v1 import coordinator_pb2, event_pb2, options_pb2, task_pb2
 KIND, STATE_KIND = "subscription", "subscription-state"
 # Names of those that the option `on_event` makes begin so.
 DECLARED = "on/"
+# Those of outgoing hooks: no caller can name one, so that they follow their hooks alone.
+OF_HOOK = "hook:"
 MAX_OPTIONS_BYTES = 16 * 1024
 _KEY_BYTES = 8
 
@@ -48,6 +50,23 @@ def check_known_name(name: str, field: str = "name") -> str:
     if name.startswith(DECLARED) and len(name) <= MAX_METHOD:
         return name
     return check_resource_name(name, field)
+
+
+def check_listed_name(name: str, field: str = "name") -> str:
+    """Refuse a name that no listing has; returns it.
+
+    Raises:
+        InvalidArgument
+    """
+    return check_known_name(name.removeprefix(OF_HOOK), field)
+
+
+def judged(subscription: event_pb2.Subscription) -> tuple[str, ...]:
+    """What a subscription's maker must still be allowed: its topic and its method, unless coordinators host that themselves."""
+    spec = subscription.spec
+    if subscription.name.startswith(OF_HOOK):
+        return (spec.topic,)
+    return spec.delivery.method, spec.topic
 
 
 def check_spec(spec: event_pb2.SubscriptionSpec, types: EventTypes, contracts: Contracts) -> None:

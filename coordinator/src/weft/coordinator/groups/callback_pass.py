@@ -16,15 +16,17 @@ from dataclasses import dataclass, replace
 from google.protobuf.message import DecodeError
 
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.events.event_codec import row_of
 from weft.coordinator.groups.group_codec import callback_request, group_message, packed_note
 from weft.coordinator.identity.makers import Makers
+from weft.coordinator.lifecycle.lifecycle_event import LifecycleEvent, event_of
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.group_store import GroupChange, GroupRecord
 from weft.coordinator.store.records import Submission
 from weft.rpc.errors import AlreadyExists, RetryLater, Unavailable, WeftError
 from weft.rpc.process.logs import get_logger
 from weft.rpc.times import seconds, timestamp
-from weft.v1 import group_pb2
+from weft.v1 import group_pb2, lifecycle_pb2
 
 log = get_logger(__name__)
 
@@ -79,6 +81,7 @@ class CallbackPass:
         due = await self._store.due_groups(PASS_GROUPS)
         if not due.groups:
             return due.next_at
+        await self._tell(due.groups)
         pending = await self._take_up(due.groups, due.now)
         await self._submit(pending, due.now)
         settled = [callback for callback in pending if callback.settled]
@@ -89,6 +92,14 @@ class CallbackPass:
             [GroupChange(callback.record, packed_note(callback.group), None) for callback in settled]
         )
         return due.now
+
+    async def _tell(self, records: Sequence[GroupRecord]) -> None:
+        """Publish the ends that are to be told. An end that an earlier pass has published is the same event."""
+        events = [event for record in records if (event := _end_of(record)) is not None]
+        if events:
+            await self._store.append_events(
+                [row_of(each.topic, each.message.SerializeToString(), each.id, each.key) for each in events]
+            )
 
     async def _take_up(self, records: Sequence[GroupRecord], now: float) -> list[PendingCallback]:
         """Mark callbacks as pending. Returns those that no other pass has."""
@@ -147,12 +158,28 @@ def _marked(record: GroupRecord, now: float) -> tuple[GroupChange, PendingCallba
     except DecodeError:
         log.error("group.unreadable", group=record.name)  # noqa: TRY400
         return GroupChange(record, record.note, now + _UNREADABLE_S), None
+    # It is told by now.
+    group.end_untold = False
     if not group.HasField("callback") or group.callback_task_id or group.callback_error:
-        return GroupChange(record, record.note, None), None
+        return GroupChange(record, packed_note(group), None), None
     taken_up = group.HasField("callback_pending_time")
     if not taken_up:
         group.callback_pending_time.CopyFrom(timestamp(now))
     return GroupChange(record, packed_note(group), now + TAKEN_UP_S), PendingCallback(record, group, taken_up)
+
+
+def _end_of(record: GroupRecord) -> LifecycleEvent | None:
+    """The end of a group as an event; None: it is not to be told."""
+    try:
+        group = group_message(record)
+    except DecodeError:
+        return None
+    if not group.end_untold or record.ended_at is None:
+        return None
+    message = lifecycle_pb2.GroupEnded(
+        group=record.name, uid=record.uid, counts=group.counts, end_time=group.end_time
+    )
+    return event_of(message, record.name, record.uid, record.ended_at)
 
 
 def _refused(callback: PendingCallback, error: WeftError, now: float) -> None:

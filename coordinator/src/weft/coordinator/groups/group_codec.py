@@ -60,6 +60,7 @@ def packed_note(group: group_pb2.Group) -> bytes:
     note = group_pb2.Group(
         callback_task_id=group.callback_task_id, callback_error=group.callback_error[:MAX_ERROR_CHARS]
     )
+    note.end_untold = group.end_untold
     if group.HasField("callback"):
         note.callback.CopyFrom(group.callback)
     if group.HasField("callback_maker"):

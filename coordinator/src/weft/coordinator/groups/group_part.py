@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from weft.coordinator.calls.submission import SubmissionService
@@ -35,6 +36,10 @@ class GroupPart(MeshPart):
         self._ends = GroupEnds(store, settings.max_watchers)
         self._service = GroupService(store, submissions, self._ends, settings.cancel_grace_s, edge)
         self._passes = PassRunner(store, CallbackPass(store, submissions, makers).run, "callbacks")
+
+    def tell_ends(self, wanted: Callable[[], bool]) -> None:
+        """Publish the ends of groups while somebody follows them."""
+        self._service.tells_ends = wanted
 
     def add_to(self, server: Any) -> None:
         group_pb2_grpc.add_GroupServiceServicer_to_server(self._service, server)

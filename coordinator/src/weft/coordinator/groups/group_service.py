@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from grpc import aio
@@ -57,6 +58,8 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
         self._submissions = submissions
         self._ends = ends
         self._cancel_grace_s = cancel_grace_s
+        # Whether somebody follows the ends of groups (GroupEnded).
+        self.tells_ends: Callable[[], bool] = lambda: False
 
     @guard.unary
     async def CreateGroup(
@@ -162,10 +165,27 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
 
     async def _close(self, name: str) -> GroupRecord:
         check_resource_name(name)
+        if self.tells_ends():
+            await self._note_untold(name)
         record = await self._store.close_group(name)
         if record is None:
             raise refusals.group_not_found(name)
         return record
+
+    async def _note_untold(self, name: str) -> None:
+        """Note that the group's end is to be told, before it can come: no kill of a coordinator lets it be forgotten then."""
+        for _ in range(_TRIES):
+            (record,) = await self._store.get_groups([name])
+            if record is None or record.ended_at is not None:
+                return
+            group = group_message(record)
+            if group.end_untold:
+                return
+            group.end_untold = True
+            (changed,) = await self._store.change_groups([GroupChange(record, packed_note(group), AT_END)])
+            if changed:
+                return
+        raise refusals.overloaded(f"others change group {name!r} at the same time; try again")
 
     def _check(self, request: group_pb2.CreateGroupRequest) -> None:
         """Refuse a callback that is wrong, also for its method.

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from google.protobuf.descriptor import Descriptor
 
 from weft.coordinator.codec import not_durable
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.events.event_codec import check_topic
+from weft.coordinator.events.event_filter import filter_of as event_filter_of
 from weft.coordinator.events.event_types import EventTypes, is_own
 from weft.coordinator.hooks.hook_filter import filter_of
 from weft.coordinator.hooks.hook_signatures import DEFAULT_TOLERANCE_S, content_form
 from weft.coordinator.hooks.hook_template import Template, TextTemplate
+from weft.coordinator.hooks.outgoing_url import place_of
 from weft.rpc import refusals
+from weft.rpc.identity.scope import MAX_PATTERN_CHARS, MAX_PATTERNS
 from weft.rpc.times import checked_duration
-from weft.v1 import hook_pb2
+from weft.v1 import hook_pb2, lifecycle_pb2, task_pb2
 
 KIND, COUNTS_KIND = "hook", "hook-counts"
 MAX_OPTIONS_BYTES = 16 * 1024
@@ -23,6 +27,7 @@ MAX_OVERLAP_S, DEFAULT_OVERLAP_S = 30 * 86400.0, 86400.0
 _LEAST_TOLERANCE_S, _MOST_TOLERANCE_S = 1.0, 86400.0
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _MAX_CONTENT_CHARS, _MAX_PREFIX_CHARS = 128, 32
+_ENDED = frozenset({task_pb2.TASK_STATE_SUCCEEDED, task_pb2.TASK_STATE_FAILED, task_pb2.TASK_STATE_CANCELLED})
 _PART = re.compile(r"\{([^{}]*)\}")
 
 
@@ -32,9 +37,50 @@ def check_spec(spec: hook_pb2.HookSpec, types: EventTypes, contracts: Contracts)
     Raises:
         WeftError: as `CreateHook` says.
     """
-    if spec.WhichOneof("direction") is None:
-        raise refusals.invalid_field("spec has no direction: it must be incoming", field="spec.incoming")
-    incoming = spec.incoming
+    match spec.WhichOneof("direction"):
+        case "incoming":
+            _check_incoming(spec.incoming, types, contracts)
+        case "outgoing":
+            _check_outgoing(spec.outgoing, types)
+        case _:
+            raise refusals.invalid_field(
+                "spec has no direction: it must be incoming or outgoing", field="spec.incoming"
+            )
+
+
+def _check_outgoing(outgoing: hook_pb2.OutgoingHook, types: EventTypes) -> None:
+    place_of(outgoing.url, "spec.outgoing.url")
+    match outgoing.WhichOneof("source"):
+        case "task_ends":
+            _check_patterns(outgoing.task_ends.methods, "spec.outgoing.task_ends.methods")
+            if not _ENDED.issuperset(outgoing.task_ends.states):
+                raise refusals.invalid_field(
+                    "spec.outgoing.task_ends.states must be SUCCEEDED, FAILED or CANCELLED",
+                    field="spec.outgoing.task_ends.states",
+                )
+        case "group_ends":
+            _check_patterns(outgoing.group_ends.names, "spec.outgoing.group_ends.names")
+        case "events":
+            field = "spec.outgoing.events.topic"
+            kind = types.get(check_topic(outgoing.events.topic, field))
+            event_filter_of(outgoing.events.filter, kind, "spec.outgoing.events.filter")
+        case _:
+            raise refusals.invalid_field(
+                "spec.outgoing has no source: it must be task_ends, group_ends or events",
+                field="spec.outgoing.task_ends",
+            )
+    _check_options(outgoing.options, "spec.outgoing.options")
+
+
+def _check_patterns(patterns: Sequence[str], field: str) -> None:
+    if len(patterns) > MAX_PATTERNS or any(not 1 <= len(each) <= MAX_PATTERN_CHARS for each in patterns):
+        raise refusals.invalid_field(
+            f"{field} must be at most {MAX_PATTERNS} patterns of 1 to {MAX_PATTERN_CHARS} characters",
+            field=field,
+        )
+
+
+def _check_incoming(incoming: hook_pb2.IncomingHook, types: EventTypes, contracts: Contracts) -> None:
     _check_signing(incoming)
     if incoming.HasField("tolerance"):
         checked_duration(
@@ -62,15 +108,18 @@ def _method(task: hook_pb2.HookTask, contracts: Contracts) -> Descriptor:
     info = contracts.method(task.method)
     if not info.durable:
         raise not_durable(task.method)
-    if (size := task.options.ByteSize()) > MAX_OPTIONS_BYTES:
-        field = "spec.incoming.task.options"
+    _check_options(task.options, "spec.incoming.task.options")
+    return info.descriptor.input_type
+
+
+def _check_options(options: task_pb2.TaskOptions, field: str) -> None:
+    if (size := options.ByteSize()) > MAX_OPTIONS_BYTES:
         raise refusals.payload_too_large(
             f"{field} are {size} bytes; a hook's may have {MAX_OPTIONS_BYTES}",
             size,
             MAX_OPTIONS_BYTES,
             field=field,
         )
-    return info.descriptor.input_type
 
 
 def _event(event: hook_pb2.HookEvent, types: EventTypes) -> Descriptor:
@@ -146,8 +195,26 @@ def tolerance_s(incoming: hook_pb2.IncomingHook) -> float:
 
 
 def target_of(spec: hook_pb2.HookSpec) -> str:
-    """The method, or the topic."""
+    """The method or the topic that a hook submits to, or the topic that it sends."""
+    if spec.HasField("outgoing"):
+        return topic_of(spec.outgoing)
     return spec.incoming.task.method or spec.incoming.event.topic
+
+
+def topic_of(outgoing: hook_pb2.OutgoingHook) -> str:
+    """The topic of an outgoing hook's events."""
+    match outgoing.WhichOneof("source"):
+        case "task_ends":
+            return lifecycle_pb2.TaskEnded.DESCRIPTOR.full_name
+        case "group_ends":
+            return lifecycle_pb2.GroupEnded.DESCRIPTOR.full_name
+        case _:
+            return outgoing.events.topic
+
+
+def secret_kind(spec: hook_pb2.HookSpec) -> hook_pb2.HookKind:
+    """Of which kind a hook's secrets are."""
+    return hook_pb2.HOOK_KIND_STANDARD if spec.HasField("outgoing") else spec.incoming.kind
 
 
 def same_direction(one: hook_pb2.HookSpec, other: hook_pb2.HookSpec) -> bool:
@@ -174,12 +241,15 @@ def shown(
     message = hook_pb2.Hook()
     message.CopyFrom(stored.hook)
     message.secrets.extend(each.secret for each in stored.secrets)
-    message.path = path_of(message.name, namespace)
+    if message.spec.HasField("incoming"):
+        message.path = path_of(message.name, namespace)
     if counts is not None and counts.uid == message.uid:
         message.counts.CopyFrom(counts.counts)
     if not full:
-        message.spec.incoming.ClearField("template")
-        message.spec.incoming.task.ClearField("options")
-        if not message.spec.incoming.task.method:
-            message.spec.incoming.ClearField("task")
+        if message.spec.HasField("outgoing"):
+            message.spec.outgoing.ClearField("options")
+        else:
+            message.spec.incoming.ClearField("template")
+            if message.spec.incoming.HasField("task"):
+                message.spec.incoming.task.ClearField("options")
     return message

@@ -5,46 +5,28 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from weft.coordinator.calls.submission import SubmissionService
-from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.hooks.hook_counts import HookCounts
 from weft.coordinator.hooks.hook_intake import HookIntake
-from weft.coordinator.hooks.hook_secrets import HookSecrets
 from weft.coordinator.hooks.hook_service import HookService
 from weft.coordinator.hooks.hook_table import HookTable
-from weft.coordinator.identity.makers import Makers
+from weft.coordinator.hooks.hook_tools import HookTools
+from weft.coordinator.hooks.outgoing_part import OutgoingPart
 from weft.coordinator.mesh_part import MeshPart
-from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.store.base import Store
 from weft.rpc.errors import WeftError
-from weft.rpc.identity.edge import Edge
-from weft.rpc.security.secret_text import SecretText
 from weft.v1 import hook_pb2_grpc
 
 
 class HookPart(MeshPart):
-    """The hooks of a mesh.
+    """The hooks of a mesh. Its `outgoing` is a part of its own."""
 
-    Args:
-        namespace: empty: the default one.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        contracts: Contracts,
-        submissions: SubmissionService,
-        settings: CoordinatorSettings,
-        edge: Edge,
-        makers: Makers,
-        namespace: str,
-    ) -> None:
-        given = settings.hook_passphrase
-        hook_secrets = HookSecrets(SecretText(given.get_secret_value() if given is not None else ""))
-        self._table = HookTable(store)
-        self.counts = HookCounts(store)
-        self.intake = HookIntake(store, contracts, submissions, hook_secrets, makers, self.counts)
-        self._service = HookService(store, contracts, submissions, self.intake, hook_secrets, edge, namespace)
+    def __init__(self, tools: HookTools) -> None:
+        self._table = HookTable(tools.store)
+        self.counts = HookCounts(tools.store)
+        self.intake = HookIntake(
+            tools.store, tools.contracts, tools.submissions, tools.secrets, tools.makers, self.counts
+        )
+        self.outgoing = OutgoingPart(tools, self.counts)
+        self._service = HookService(tools, self.intake, self.outgoing)
 
     def add_to(self, server: Any) -> None:
         hook_pb2_grpc.add_HookServiceServicer_to_server(self._service, server)

@@ -9,21 +9,22 @@ from typing import Any
 from grpc import aio
 
 from weft.coordinator import guard
-from weft.coordinator.calls.submission import SubmissionService
-from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.events.event_types import EventTypes
 from weft.coordinator.hooks.hook_codec import (
     DEFAULT_OVERLAP_S,
     MAX_OVERLAP_S,
     check_spec,
     same_direction,
+    secret_kind,
     shown,
     target_of,
 )
 from weft.coordinator.hooks.hook_intake import HookIntake, check_fits, task_request
 from weft.coordinator.hooks.hook_request import MAX_BODY_BYTES, HookRequest, together
-from weft.coordinator.hooks.hook_secrets import HookSecrets, chosen_secret, rotate
+from weft.coordinator.hooks.hook_secrets import chosen_secret, rotate
 from weft.coordinator.hooks.hook_table import HookTable
+from weft.coordinator.hooks.hook_tools import HookTools
+from weft.coordinator.hooks.outgoing_part import OutgoingPart
 from weft.coordinator.identity.makers import maker_of
 from weft.coordinator.request_checks import (
     check_page_size,
@@ -31,9 +32,7 @@ from weft.coordinator.request_checks import (
     check_reason,
     check_resource_name,
 )
-from weft.coordinator.store.base import Store
 from weft.rpc import refusals
-from weft.rpc.identity.edge import Edge
 from weft.rpc.times import checked_duration, timestamp
 from weft.v1 import hook_pb2, hook_pb2_grpc, security_pb2
 
@@ -46,27 +45,18 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments.
 
     Args:
-        namespace: empty: the default one.
+        intake: says what requests become.
+        outgoing: is told of changes at once.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        contracts: Contracts,
-        submissions: SubmissionService,
-        intake: HookIntake,
-        hook_secrets: HookSecrets,
-        edge: Edge,
-        namespace: str,
-    ) -> None:
-        self._store = store
-        self._contracts, self._types = contracts, EventTypes(contracts)
-        self._submissions = submissions
+    def __init__(self, tools: HookTools, intake: HookIntake, outgoing: OutgoingPart) -> None:
+        self._tools = tools
+        self._store, self._contracts, self._submissions = tools.store, tools.contracts, tools.submissions
+        self._edge, self._namespace, self._secrets = tools.edge, tools.namespace, tools.secrets
+        self._types = EventTypes(tools.contracts)
         self._intake = intake
-        self._secrets = hook_secrets
-        self._edge = edge
-        self._namespace = namespace
-        self._table = HookTable(store)
+        self._outgoing = outgoing
+        self._table = HookTable(tools.store)
 
     @guard.unary
     async def CreateHook(
@@ -83,10 +73,13 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
             maker=maker_of(self._edge.caller(context)),
         )
         self._check(hook, context)
-        secret = chosen_secret(request.spec.incoming.kind, request.secret)
+        secret = chosen_secret(secret_kind(request.spec), request.secret)
         stored = hook_pb2.StoredHook(hook=hook)
         stored.secrets.append(await asyncio.to_thread(self._secrets.stored, secret, now))
+        if hook.spec.HasField("outgoing"):
+            await self._outgoing.begin(stored)
         await self._table.create(stored)
+        await self._outgoing.settle()
         return hook_pb2.CreateHookResponse(hook=shown(stored, None, self._namespace), secret=secret)
 
     @guard.unary
@@ -129,6 +122,10 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
             changed.spec.CopyFrom(request.spec)
             self._check(changed, context)
         now, maker = self._store.now(), maker_of(self._edge.caller(context)) or security_pb2.Maker()
+        moved = hook_pb2.StoredHook(hook=hook_pb2.Hook(spec=request.spec))
+        moves = changes_spec and target_of(known.hook.spec) != target_of(request.spec)
+        if moves and request.spec.HasField("outgoing"):
+            await self._outgoing.begin(moved)
 
         def update(stored: hook_pb2.StoredHook) -> bool:
             hook = stored.hook
@@ -139,11 +136,14 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
                 hook.spec.CopyFrom(request.spec)
                 hook.maker.CopyFrom(maker)
                 hook.update_time.CopyFrom(timestamp(now))
+            if moves:
+                stored.start_sequence = moved.start_sequence
+                stored.subscription_uid = moved.subscription_uid
             return True
 
-        return hook_pb2.UpdateHookResponse(
-            hook=await self._shown(await self._table.change(request.name, update))
-        )
+        changed_hook = await self._table.change(request.name, update)
+        await self._outgoing.settle()
+        return hook_pb2.UpdateHookResponse(hook=await self._shown(changed_hook))
 
     @guard.unary
     async def RotateHookSecret(
@@ -153,7 +153,7 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
         overlap_s = DEFAULT_OVERLAP_S
         if request.HasField("overlap"):
             overlap_s = checked_duration(request.overlap, "overlap", most_s=MAX_OVERLAP_S)
-        secret, now = chosen_secret(known.hook.spec.incoming.kind, request.secret), self._store.now()
+        secret, now = chosen_secret(secret_kind(known.hook.spec), request.secret), self._store.now()
         added = await asyncio.to_thread(self._secrets.stored, secret, now)
 
         def add(stored: hook_pb2.StoredHook) -> bool:
@@ -169,6 +169,7 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
     ) -> hook_pb2.DeleteHookResponse:
         await self._seen(request.name, context)
         await self._table.delete(request.name)
+        await self._outgoing.settle()
         return hook_pb2.DeleteHookResponse()
 
     @guard.unary
@@ -176,6 +177,8 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
         self, request: hook_pb2.TestHookRequest, context: Context
     ) -> hook_pb2.TestHookResponse:
         hook = (await self._seen(request.name, context)).hook
+        if hook.spec.HasField("outgoing"):
+            return hook_pb2.TestHookResponse(matched=True, task_id=await self._outgoing.try_hook(hook))
         if (size := len(request.body)) > MAX_BODY_BYTES:
             raise refusals.payload_too_large(
                 f"body has {size} bytes; a request's may have {MAX_BODY_BYTES}",
@@ -215,6 +218,8 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
         self._edge.check_method(context, target_of(hook.spec))
         if hook.spec.incoming.HasField("task"):
             check_fits(self._submissions, hook)
+        if hook.spec.HasField("outgoing"):
+            self._outgoing.check(hook.spec.outgoing)
 
     async def _shown(self, stored: hook_pb2.StoredHook) -> hook_pb2.Hook:
         (counts,) = await self._table.counts([stored.hook.name])

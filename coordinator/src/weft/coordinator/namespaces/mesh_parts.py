@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from weft.coordinator.alerts.alert_part import AlertPart, AlertSources
@@ -12,6 +13,7 @@ from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.groups.group_part import GroupPart
 from weft.coordinator.hooks.hook_part import HookPart
+from weft.coordinator.hooks.hook_tools import HookTools, hook_secrets
 from weft.coordinator.identity.makers import Makers
 from weft.coordinator.keyed_states.keyed_state_part import KeyedStatePart
 from weft.coordinator.lifecycle.lifecycle_part import FollowEnds, LifecyclePart
@@ -29,6 +31,10 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.task_logs.log_part import LogPart
 from weft.coordinator.usage.usage_part import UsagePart
 from weft.rpc.identity.edge import Edge
+from weft.v1 import lifecycle_pb2
+
+# Of weft's own topics.
+GROUP_ENDED = lifecycle_pb2.GroupEnded.DESCRIPTOR.full_name
 
 
 class MeshTools(NamedTuple):
@@ -77,7 +83,9 @@ def made_parts(
     budgets, old_s = usage.keeper.book, settings.alert_queue_s
     sources = AlertSources(register, explainer, budgets, lifecycle.wants, old_s)
     alerts = AlertPart(store, sources, once.coordinator_id)
-    hooks = HookPart(store, state.contracts, submissions, settings, edge, makers, name)
+    groups.tell_ends(partial(lifecycle.wants, GROUP_ENDED))
+    hooks = _hooks(tools, makers)
+    events.deliver_of_hooks(hooks.outgoing.hooks.delivery)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home, lifecycle.publish)
     state_part = StatePart(state, pools.creation, usage.keeper, edge, settings.stalled_stream_s)
@@ -90,6 +98,7 @@ def made_parts(
         lifecycle,
         events,
         hooks,
+        hooks.outgoing,
         pools,
         state_part,
         keyed_states,
@@ -99,3 +108,20 @@ def made_parts(
         StepPart(store, edge),
     )
     return logs, commands, hooks, parts
+
+
+def _hooks(tools: MeshTools, makers: Makers) -> HookPart:
+    return HookPart(
+        HookTools(
+            tools.store,
+            tools.state.contracts,
+            tools.submissions,
+            tools.sessions,
+            tools.settings,
+            hook_secrets(tools.settings),
+            tools.edge,
+            makers,
+            tools.once.coordinator_id,
+            tools.name,
+        )
+    )

@@ -6,10 +6,12 @@ from weft.coordinator.commands.command_part import CommandPart
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.fleet.fleet_sync import FleetSync
+from weft.coordinator.hooks.hook_worker import DELIVER, OWN, hosts_deliveries
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.mesh_part import MeshPart
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.task_logs.log_part import LogPart
+from weft.rpc import refusals
 from weft.rpc.identity.caller import Caller
 from weft.v1 import command_pb2, logs_pb2, session_pb2
 
@@ -26,6 +28,10 @@ class SessionEvents:
     _parts: tuple[MeshPart, ...]
 
     async def admit(self, caller: Caller, hello: session_pb2.Hello) -> None:
+        if caller is not OWN and hosts_deliveries(hello):
+            raise refusals.contract_invalid(
+                f"coordinators host {DELIVER} themselves: no agent may", field="hello.methods"
+            )
         await self._identity.admit(caller, hello)
 
     def session_changed(self, session: AgentSession) -> None:

@@ -34,11 +34,15 @@ def require(extra: str, part: str = "") -> None:
     Raises:
         MissingExtra: some are not installed. The message has the command that installs them.
     """
-    missing = [module for module in REQUIRED[extra] if find_spec(module) is None]
-    if missing:
+    if absent := missing(extra):
         raise MissingExtra(
-            f"{part or f'weft.{extra}'} needs packages that are not installed ({', '.join(missing)}): {install_command(extra)}"
+            f"{part or f'weft.{extra}'} needs packages that are not installed ({', '.join(absent)}): {install_command(extra)}"
         )
+
+
+def missing(extra: str) -> list[str]:
+    """The modules of an extra that are not installed."""
+    return [module for module in REQUIRED[extra] if find_spec(module) is None]
 
 
 def install_command(extra: str) -> str:

@@ -68,6 +68,7 @@ from weft.rpc.refusals.group_refusals import (
     group_unfinished,
 )
 from weft.rpc.refusals.hook_refusals import (
+    hook_address_refused,
     hook_exists,
     hook_not_found,
     hook_request_stale,
@@ -186,6 +187,7 @@ __all__ = [
     "group_not_found",
     "group_unfinished",
     "handler_failed",
+    "hook_address_refused",
     "hook_exists",
     "hook_not_found",
     "hook_request_stale",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.rpc.errors import AlreadyExists, NotFound, Unauthenticated, Unavailable
+from weft.rpc.errors import AlreadyExists, FailedPrecondition, NotFound, Unauthenticated, Unavailable
 from weft.v1 import errors_pb2 as pb
 
 
@@ -48,4 +48,13 @@ def hook_unavailable(name: str, why: str, retry_after_s: float | None = None) ->
         reason=pb.ERROR_REASON_HOOK_UNAVAILABLE,
         retry_after_s=retry_after_s,
         metadata={"hook": name},
+    )
+
+
+def hook_address_refused(host: str, why: str) -> FailedPrecondition:
+    """An outgoing hook may not send there."""
+    return FailedPrecondition(
+        f"hooks may not send to {host!r}: {why}",
+        reason=pb.ERROR_REASON_HOOK_ADDRESS_REFUSED,
+        metadata={"host": host},
     )
