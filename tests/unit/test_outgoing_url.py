@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from weft.coordinator.hooks.outgoing_url import (
-    Place,
+    UrlPlace,
     check_address,
     check_host,
     is_public,
@@ -17,7 +17,7 @@ from weft.coordinator.hooks.outgoing_url import (
 )
 from weft.rpc.errors import FailedPrecondition, InvalidArgument
 
-PLACE = Place("example.com", 443, secure=True)
+PLACE = UrlPlace("example.com", 443, secure=True)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,10 @@ def test_urls_that_no_hook_can_have(url: str) -> None:
 
 
 def test_hosts() -> None:
-    assert place_of("https://Hooks.Example.com.:8443/a?b=c") == Place("hooks.example.com", 8443, secure=True)
-    assert place_of("http://[::1]:80/") == Place("::1", 80, secure=False)
+    assert place_of("https://Hooks.Example.com.:8443/a?b=c") == UrlPlace(
+        "hooks.example.com", 8443, secure=True
+    )
+    assert place_of("http://[::1]:80/") == UrlPlace("::1", 80, secure=False)
     check_host(place_of("https://a.example.com/"), ["*.example.com"])
     for host in ("example.com", "a.example.com.evil.org", "evil.org", "2130706433", "0x7f.1"):
         with pytest.raises(FailedPrecondition, match="hook_hosts"):

@@ -35,7 +35,7 @@ _SPECIAL = tuple(
 _PRINTABLE = frozenset(map(chr, range(0x21, 0x7F)))
 
 
-class Place(NamedTuple):
+class UrlPlace(NamedTuple):
     """Where a URL leads."""
 
     host: str
@@ -44,7 +44,7 @@ class Place(NamedTuple):
     secure: bool
 
 
-def place_of(url: str, field: str = "url") -> Place:
+def place_of(url: str, field: str = "url") -> UrlPlace:
     """Where a URL leads.
 
     Raises:
@@ -66,10 +66,10 @@ def place_of(url: str, field: str = "url") -> Place:
     if "@" in parts.netloc or parts.fragment:
         raise refusals.invalid_field(f"{field} must have no user, password and fragment", field=field)
     secure = parts.scheme == "https"
-    return Place(parts.hostname.rstrip("."), port or (443 if secure else 80), secure)
+    return UrlPlace(parts.hostname.rstrip("."), port or (443 if secure else 80), secure)
 
 
-def check_host(place: Place, hosts: Sequence[str]) -> None:
+def check_host(place: UrlPlace, hosts: Sequence[str]) -> None:
     """Refuse a place whose host is not allowed.
 
     Args:
@@ -83,7 +83,7 @@ def check_host(place: Place, hosts: Sequence[str]) -> None:
         raise refusals.hook_address_refused(place.host, f"the host is not allowed: {told}")
 
 
-def check_address(place: Place, address: str, networks: Sequence[Network]) -> None:
+def check_address(place: UrlPlace, address: str, networks: Sequence[Network]) -> None:
     """Refuse an address at the moment of its connection.
 
     Args:
