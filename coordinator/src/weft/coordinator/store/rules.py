@@ -202,7 +202,7 @@ class Requirements(NamedTuple):
     ) -> bool:
         """Whether an agent with these labels and declared resources can run such tasks at all. `instance_id`: its process."""
         return all(
-            labels.get(key) == value or (key == SESSION_LABEL and value in (SOFT, HARD + instance_id))
+            labels.get(key) == value if key != SESSION_LABEL else value in (SOFT, HARD + instance_id)
             for key, value in self.labels
         ) and all(resources.get(key, 0.0) >= amount for key, amount in (*self.resources, *self.consumes))
 
