@@ -17,7 +17,7 @@ from tests.support.lightweight import CALL, ECHO, LightAgent, result_of
 from tests.support.namespaced import Sites, sites_on
 from tests.support.refusals import check, refused
 from weft.agent import Agent, current_task
-from weft.client import LimitReached, Method, connect
+from weft.client import LimitReached, Mesh, Method, connect
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import coordinator_pb2_grpc, session_pb2, task_pb2, usage_pb2
 from weft.v1.method_pb2 import ListMethodsRequest
@@ -263,6 +263,84 @@ async def test_handlers_name_units_and_the_library_reads_them(tmp_path: Path) ->
                 (budget,) = await mesh.budgets.list()
                 assert (budget.spent, budget.period, budget.action) == (5, "day", "refuse")
                 await mesh.budgets.delete("all")
+        finally:
+            agent.stop()
+            await serving
+
+
+def directly(mesh: Mesh, name: str) -> Any:
+    return mesh.channel(direct=True).unary_unary(
+        f"/acme.v1.D/{name}",
+        request_serializer=Struct.SerializeToString,
+        response_deserializer=Struct.FromString,
+    )
+
+
+async def test_direct_calls_are_counted_by_their_agents(tmp_path: Path) -> None:
+    """On the loop, in threads and isolated processes; their bytes, time and units; a handler's own calls in the tree of its task."""
+    async with sites_on("embedded", tmp_path, heartbeat_interval_s=0.2) as sites:
+        target = sites.coordinators[0].address
+        agent = Agent("direct", target=target, slots=8)
+
+        @agent.method("acme.v1.D/Async")
+        async def _(request: dict[str, Any]) -> dict[str, Any]:
+            current_task().use("tokens", 2)
+            return request
+
+        @agent.method("acme.v1.D/Thread")
+        def _(request: dict[str, Any]) -> dict[str, Any]:
+            current_task().use("tokens", 7)
+            return request
+
+        agent.method("acme.v1.D/Isolated", isolate=True)(isolated)
+
+        @agent.method("acme.v1.D/Upper")
+        async def _(request: dict[str, Any]) -> dict[str, Any]:
+            for _ in range(3):
+                await directly(current_task().mesh, "Async")(Struct(), timeout=20, wait_for_ready=True)
+            return request
+
+        serving = asyncio.create_task(agent.serve())
+        try:
+            async with connect(target) as mesh:
+                request = Struct()
+                request["text"] = "x" * 1000
+                for name, count in (("Async", 4), ("Thread", 2), ("Isolated", 1)):
+                    for _ in range(count):
+                        await directly(mesh, name)(request, timeout=20, wait_for_ready=True)
+                upper = await mesh.tasks.submit(Method.of("acme.v1.D/Upper", Struct, Struct), request)
+                await upper.result(20)
+
+                async def counted() -> bool:
+                    found = await used(sites)
+                    return sum(each.direct_calls for each in found.values()) == 10
+
+                await eventually(counted)
+                found = {name.rpartition("/")[2]: each for name, each in (await used(sites)).items()}
+                assert {name: each.direct_calls for name, each in found.items()} == {
+                    "Async": 7,
+                    "Thread": 2,
+                    "Isolated": 1,
+                    "Upper": 0,
+                }
+                size_bytes = request.ByteSize()
+                assert (found["Thread"].request_bytes, found["Thread"].response_bytes) == (
+                    2 * size_bytes,
+                ) * 2
+                assert found["Async"].request_bytes == 4 * size_bytes
+                assert found["Isolated"].request_bytes == size_bytes
+                assert {name: dict(each.units) for name, each in found.items() if each.units} == {
+                    "Async": {"tokens": 14.0},
+                    "Thread": {"tokens": 14.0},
+                    "Isolated": {"tokens": 9.0},
+                }
+                assert all(each.active.ToTimedelta().total_seconds() > 0 for each in found.values())
+                (of_agent,) = (await used(sites, "AGENT")).values()
+                assert (of_agent.direct_calls, of_agent.attempts) == (10, 1)
+                roots = await used(sites, "ROOT_TASK")
+                assert roots[upper.id].direct_calls == 3
+                report = await mesh.usage()
+                assert report.total.direct_calls == 10
         finally:
             agent.stop()
             await serving

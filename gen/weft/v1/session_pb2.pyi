@@ -146,7 +146,7 @@ class Contract(_message.Message):
     def __init__(self, file_descriptor_set: _Optional[bytes] = ...) -> None: ...
 
 class AgentReport(_message.Message):
-    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots", "unavailable_services", "direct_slots", "overrun_slots", "overrun_methods", "stuck_resources")
+    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots", "unavailable_services", "direct_slots", "overrun_slots", "overrun_methods", "stuck_resources", "direct_usage")
     class StuckResourcesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +166,7 @@ class AgentReport(_message.Message):
     OVERRUN_SLOTS_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_METHODS_FIELD_NUMBER: _ClassVar[int]
     STUCK_RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_USAGE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     used_slots: int
     waiting: int
@@ -178,7 +179,35 @@ class AgentReport(_message.Message):
     overrun_slots: int
     overrun_methods: _containers.RepeatedScalarFieldContainer[str]
     stuck_resources: _containers.ScalarMap[str, float]
-    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ..., stuck_resources: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    direct_usage: _containers.RepeatedCompositeFieldContainer[DirectUsage]
+    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ..., stuck_resources: _Optional[_Mapping[str, float]] = ..., direct_usage: _Optional[_Iterable[_Union[DirectUsage, _Mapping]]] = ...) -> None: ...
+
+class DirectUsage(_message.Message):
+    __slots__ = ("method", "root_id", "calls", "active", "slot_time", "request_bytes", "response_bytes", "units")
+    class UnitsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    ROOT_ID_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    SLOT_TIME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    root_id: str
+    calls: int
+    active: _duration_pb2.Duration
+    slot_time: _duration_pb2.Duration
+    request_bytes: int
+    response_bytes: int
+    units: _containers.ScalarMap[str, float]
+    def __init__(self, method: _Optional[str] = ..., root_id: _Optional[str] = ..., calls: _Optional[int] = ..., active: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., slot_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_bytes: _Optional[int] = ..., response_bytes: _Optional[int] = ..., units: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("task_id", "attempt", "index", "payload", "headers")

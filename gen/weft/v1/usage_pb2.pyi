@@ -72,7 +72,7 @@ class UsageEntry(_message.Message):
     def __init__(self, name: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("attempts", "active", "slot_time", "request_bytes", "response_bytes", "units")
+    __slots__ = ("attempts", "active", "slot_time", "request_bytes", "response_bytes", "units", "direct_calls")
     class UnitsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,13 +86,15 @@ class Usage(_message.Message):
     REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_CALLS_FIELD_NUMBER: _ClassVar[int]
     attempts: int
     active: _duration_pb2.Duration
     slot_time: _duration_pb2.Duration
     request_bytes: int
     response_bytes: int
     units: _containers.ScalarMap[str, float]
-    def __init__(self, attempts: _Optional[int] = ..., active: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., slot_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_bytes: _Optional[int] = ..., response_bytes: _Optional[int] = ..., units: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    direct_calls: int
+    def __init__(self, attempts: _Optional[int] = ..., active: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., slot_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_bytes: _Optional[int] = ..., response_bytes: _Optional[int] = ..., units: _Optional[_Mapping[str, float]] = ..., direct_calls: _Optional[int] = ...) -> None: ...
 
 class Budget(_message.Message):
     __slots__ = ("name", "method", "root_task_id", "unit", "amount", "period", "action", "create_time", "spent", "renew_time", "paused_methods", "used_before")

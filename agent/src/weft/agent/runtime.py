@@ -15,6 +15,7 @@ from weft.agent.commands.agent_commands import AgentCommands, CommandParts
 from weft.agent.direct.direct_handlers import DirectParts
 from weft.agent.direct.direct_port import DirectPort, PortUsers
 from weft.agent.direct.direct_server import LEAVE_GRACE_S
+from weft.agent.direct.direct_use import DirectUse
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
 from weft.agent.gauges import Gauges
@@ -106,6 +107,7 @@ class Runtime:
         # Contracts by digest: a coordinator asks for the contract that a Hello named.
         self._contracts: dict[str, bytes] = {}
         self._load = LoadReports(settings.id, self._slots, figures.ends)
+        self._direct_use = DirectUse()
         self._direct = self._make_direct_port()
         self._hello = self._identity()
         self._unavailable: frozenset[str] = frozenset()
@@ -133,7 +135,10 @@ class Runtime:
     def _make_direct_port(self) -> DirectPort:
         settings = self._settings
         bound = settings.max_message_bytes
-        parts = DirectParts(self._runners, self._slots, self._load, settings.id, bound, self._figures.calls)
+        figures = self._figures.calls
+        parts = DirectParts(
+            self._runners, self._slots, self._load, settings.id, bound, figures, self._direct_use
+        )
         users = PortUsers(self._methods, parts, self._describe, lambda: self._session.channel)
         made = DirectPort(settings, self._instance_id, self._tls, users)
         self._figures.denied["agent"] = made.callers.edge.refused.counts
@@ -281,6 +286,7 @@ class Runtime:
             overrun_slots=self._overruns.slots,
             overrun_methods=self._overruns.methods,
             unavailable_services=sorted(self._unavailable),
+            direct_usage=self._direct_use.take(),
         )
         self._host.add_detail(report.load, now_s)
         return report

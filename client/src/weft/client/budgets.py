@@ -26,7 +26,7 @@ class Budget:
     """A bound on what may be used."""
 
     name: str
-    # "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", or a unit that handlers name.
+    # "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", "direct_calls", or a unit that handlers name.
     unit: str
     amount: float
     # How much was used.
@@ -78,7 +78,7 @@ class Budgets:
 
         Args:
             amount: how much may be used; above 0.
-            unit: of what: "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", or a unit that handlers name.
+            unit: of what: "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", "direct_calls", or a unit that handlers name.
             method: it bounds this method's tasks. Neither this nor `root_task_id`: all tasks of the namespace.
             root_task_id: it bounds this task and all below it.
             period: when it begins anew: never, each day or each month (UTC).

@@ -35,6 +35,8 @@ class Usage:
     response_bytes: int
     # Units that handlers name (`current_task().use`), such as "tokens".
     units: Mapping[str, float]
+    # Their time, bytes and units are in the others.
+    direct_calls: int
 
     @classmethod
     def of(cls, proto: pb.Usage) -> Usage:
@@ -45,6 +47,7 @@ class Usage:
             proto.request_bytes,
             proto.response_bytes,
             dict(proto.units),
+            proto.direct_calls,
         )
 
 

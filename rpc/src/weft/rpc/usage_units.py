@@ -7,7 +7,7 @@ import re
 # Of one attempt, and of one sum.
 MAX_UNITS = 16
 # What is counted of each attempt, by the names that budgets use.
-BUILT_IN = ("attempts", "active_s", "slot_s", "request_bytes", "response_bytes")
+BUILT_IN = ("attempts", "active_s", "slot_s", "request_bytes", "response_bytes", "direct_calls")
 _UNIT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 

@@ -85,6 +85,15 @@ class DirectAsyncContext(AsyncContext):
     def assignment(self) -> session_pb2.Assignment:  # type: ignore[override]
         return assignment_of(self._method, self._native)
 
+    @property
+    def root_id(self) -> str:
+        """Id of the root of the call's tree; empty: none."""
+        # The assignment costs more, and most calls do not need it.
+        for key, value in self._native.invocation_metadata() or ():
+            if key == ROOT_ID_KEY:
+                return _id(value)
+        return ""
+
     @cached_property
     def cancel_signal(self) -> CancelSignal:  # type: ignore[override]
         signal = CancelSignal()
@@ -198,6 +207,11 @@ class DirectSyncContext(SyncContext):
                     raise grpc.RpcError(self.cancel_reason)
                 return
             yield message if self.decode is None else self.decode(message)
+
+    @property
+    def root_id(self) -> str:
+        """Id of the root of the call's tree; empty: none."""
+        return self.assignment.context.root_id
 
     @property
     def request_bytes(self) -> bytes:

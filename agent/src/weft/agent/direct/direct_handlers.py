@@ -11,6 +11,7 @@ half of a `grpc.ServicerContext`. Here a handler learns that its call has ended,
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, TypeAlias
@@ -20,6 +21,7 @@ from grpc import aio
 
 from weft.agent.direct.direct_contexts import DirectAsyncContext, DirectSyncContext
 from weft.agent.direct.direct_endings import Endings, no_slot
+from weft.agent.direct.direct_use import DirectUse
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S, HandlerRun, Runner
 from weft.agent.handlers.invoke import strict
@@ -50,6 +52,8 @@ class DirectCall(HandlerRun):
     trailers: Pairs = ()
     # For a handler in a thread: the RPC's task waits for this.
     _done: asyncio.Future[None] | None = None
+    # When it had its slots, by `time.perf_counter`. 0: it has none yet.
+    began_s = 0.0
 
     def __init__(
         self, handlers: DirectHandlers, hosted: HostedMethod, context: Any, runner: Runner, native: Any
@@ -96,6 +100,8 @@ class DirectCall(HandlerRun):
         self.trailers = self._handlers.load.trailers()
         self._handlers.running.discard(self)
         self._handlers.slots.give_direct(self.hosted.slot_cost)
+        context = self.context
+        self._handlers.use.count(self, context.root_id, self.began_s, context.request_bytes)
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
@@ -123,13 +129,15 @@ class DirectParts(NamedTuple):
     max_message_bytes: int
     # Times the calls.
     calls: CallFigures
+    # Counts what they use.
+    use: DirectUse
 
 
 class DirectHandlers:
     """Makes the gRPC handlers of hosted methods."""
 
     def __init__(self, parts: DirectParts, endings: Endings) -> None:
-        runners, self.slots, self.load, self.agent_id, self.max_message_bytes, _ = parts
+        runners, self.slots, self.load, self.agent_id, self.max_message_bytes, _, self.use = parts
         # In their RPC's own task.
         self.running: set[DirectCall] = set()
         self._runners = runners
@@ -155,6 +163,7 @@ class DirectHandlers:
             # In this task, which gRPC cancels with the call. Another task would cost as much as the rest of this
             # function.
             call.task = asyncio.current_task()
+            call.began_s = time.perf_counter()
             running.add(call)
             if not self._looking:
                 self._look()
@@ -171,6 +180,7 @@ class DirectHandlers:
             call = DirectCall(self, hosted, context, runner, native)
             if why := await no_slot(slots, hosted.slot_cost, native, self.agent_id):
                 await endings.refuse(why, native)
+            call.began_s = time.perf_counter()
             try:
                 await call.run_elsewhere()
                 headers = call.outcome.headers

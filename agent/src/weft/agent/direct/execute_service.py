@@ -58,7 +58,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     ) -> None:
         self._edge = edge
         self.methods = methods
-        self.runners, self.slots, self.load, self.agent_id, max_message_bytes, self.calls = parts
+        self.runners, self.slots, self.load, self.agent_id, max_message_bytes, self.calls, self.use = parts
         self.max_response_bytes = max_message_bytes - 2 * _BESIDE_BYTES
         self._endings = endings
         self._describe = describe
@@ -243,6 +243,8 @@ class _ExecuteStream:
     def gone(self, run: _ExecuteCall) -> None:
         """A handler is gone: its slots are free."""
         self._slots.give_direct(run.hosted.slot_cost)
+        assignment = run.context.assignment
+        self._service.use.count(run, assignment.context.root_id, run.began_s, assignment.payload)
         self._runs.discard(run)
         if not run.answered:
             self.answer(run, outcomes.bounded(run.outcome, self.max_response_bytes, _BESIDE_BYTES))

@@ -58,6 +58,14 @@ def put_units(outcome: task_pb2.Outcome, user: UnitsUser) -> None:
             outcome.used.update(user.used_units)
 
 
+def used_of(outcome: task_pb2.Outcome, user: UnitsUser) -> dict[str, float]:
+    """What a call has used, said in any way. Its outcome stays as it is."""
+    told = task_pb2.Outcome(trailers=outcome.trailers, used=outcome.used)
+    put_units(told, user)
+    take_trailers(told)
+    return dict(told.used)
+
+
 def take_trailers(outcome: task_pb2.Outcome) -> None:
     """Put into an outcome what its trailing metadata say was used."""
     for entry in outcome.trailers:

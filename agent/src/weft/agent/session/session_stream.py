@@ -190,7 +190,8 @@ class SessionStream:
     def goodbye(self) -> None:
         """Say goodbye once all that waits has been sent; the coordinator then ends the stream."""
         self._goodbye = True
-        self.wake()
+        # What direct calls have used at last goes along.
+        self.beat()
 
     def wake(self) -> None:
         """Send the waiting items. From any thread."""

@@ -57,7 +57,7 @@ def usage(
 ) -> None:
     """Show what tasks have used: attempts, the time that they ran, slot time, bytes, and units that handlers name, such as tokens.
 
-    Over all coordinators. Direct calls are not counted. Hours are kept for 8 days, days for 400.
+    Over all coordinators. Hours are kept for 8 days, days for 400.
     """
     from weft.cli.process.command_runner import run
 
@@ -98,6 +98,7 @@ def _units(found: UsageReport) -> list[str]:
 
 def _cells(each: Usage, units: Sequence[str]) -> list[Any]:
     measured = [each.attempts, each.active_s, each.slot_s, each.request_bytes, each.response_bytes]
+    measured.append(each.direct_calls)
     return [*measured, *(each.units.get(unit, 0.0) for unit in units)]
 
 
@@ -105,7 +106,9 @@ def _csv(by: str, found: UsageReport) -> str:
     units = _units(found)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([by, "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", *units])
+    writer.writerow(
+        [by, "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", "direct_calls", *units]
+    )
     for name, each in found.entries:
         # A name that begins so is a formula to some programs that read such files.
         shown = f"'{name}" if name[:1] in {"=", "+", "-", "@"} else name
@@ -118,6 +121,7 @@ def _print(by: str, found: UsageReport) -> None:
     columns = (
         Column(by.replace("_", " "), cut=True),
         Column("attempts", right=True),
+        Column("direct", right=True),
         Column("active s", right=True, spare=2),
         Column("slot s", right=True),
         Column("MB in", right=True, spare=1),
@@ -126,15 +130,22 @@ def _print(by: str, found: UsageReport) -> None:
     )
 
     def row(name: str, each: Usage) -> list[str]:
-        attempts, active_s, slot_s, size_in, size_out, *amounts = _cells(each, units)
+        attempts, active_s, slot_s, size_in, size_out, direct, *amounts = _cells(each, units)
         times = [f"{active_s:.1f}", f"{slot_s:.1f}"]
         sizes = [f"{size_in / 1e6:.2f}", f"{size_out / 1e6:.2f}"]
-        return [name or "(others)", str(attempts), *times, *sizes, *(f"{each:g}" for each in amounts)]
+        return [
+            name or "(others)",
+            str(attempts),
+            str(direct),
+            *times,
+            *sizes,
+            *(f"{each:g}" for each in amounts),
+        ]
 
     rows = [row(name, each) for name, each in found.entries]
     if len(rows) > 1:
         rows.append(row("total", found.total))
-    print_rows(columns, rows, f"no task has ended since {found.start:%Y-%m-%d %H:%M} UTC")
+    print_rows(columns, rows, f"nothing was used since {found.start:%Y-%m-%d %H:%M} UTC")
 
 
 @budgets.command("set")
@@ -151,7 +162,7 @@ def set_budget(
         str,
         typer.Argument(
             metavar="UNIT",
-            help="attempts, active_s, slot_s, request_bytes, response_bytes, or a unit that handlers name.",
+            help="attempts, active_s, slot_s, request_bytes, response_bytes, direct_calls, or a unit that handlers name.",
         ),
     ],
     method: Annotated[

@@ -184,7 +184,7 @@ class Namespace(StoreEvents, SessionEvents):
             changed=self.session_changed,
             now=self._store.now,
             figures=self._store.figures,
-            used=usage.keeper.meter.attempt,
+            used=usage.keeper.meter,
         )
         return usage, outcomes
 

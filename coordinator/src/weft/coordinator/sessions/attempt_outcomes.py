@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Protocol
 
 from weft.coordinator.sessions.agent_outcomes import RULES, AgentOutcomes, is_fault
 from weft.coordinator.sessions.agent_session import AgentSession
@@ -31,6 +32,18 @@ MEASURED_EVERY_S = 0.01
 METHODS_KEPT = 256
 
 
+class UsedListener(Protocol):
+    """Hears what is used."""
+
+    def attempt(self, agent_id: str, held: Held, item: session_pb2.AttemptResult, took_s: float) -> None:
+        """An attempt was reported."""
+        ...
+
+    def direct(self, agent_id: str, hosted: Container[str], told: Iterable[session_pb2.DirectUsage]) -> None:
+        """An agent, which has these methods, tells of direct calls."""
+        ...
+
+
 class AttemptOutcomes:
     """The outcomes at all agents that have or had a session here.
 
@@ -41,7 +54,7 @@ class AttemptOutcomes:
         now: seconds since the epoch.
         clock: monotonic, in seconds.
         figures: where the times of attempts are counted.
-        used: told what each attempt has used (`UsageMeter.attempt`).
+        used: told what each attempt, and direct calls, have used.
     """
 
     def __init__(
@@ -53,7 +66,7 @@ class AttemptOutcomes:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         figures: StoreFigures | None = None,
-        used: Callable[[str, Held, session_pb2.AttemptResult, float], None] | None = None,
+        used: UsedListener | None = None,
     ) -> None:
         self._used = used
         self._figures = figures or StoreFigures()
@@ -96,6 +109,11 @@ class AttemptOutcomes:
         outcomes.restore(max(1, told.count), told.failures, told.code, left_s, self._clock())
         outcomes.told = told
 
+    def take_direct(self, session: AgentSession, told: Iterable[session_pb2.DirectUsage]) -> None:
+        """An agent tells what direct calls have used."""
+        if self._used is not None:
+            self._used.direct(session.owner.agent_id, session.method_set, told)
+
     # -- attempts -------------------------------------------------------------------------------------------------
 
     def take(self, session: AgentSession, results: Iterable[session_pb2.AttemptResult]) -> None:
@@ -112,7 +130,7 @@ class AttemptOutcomes:
             code = item.outcome.status.code
             _, method, since_s, traceparent, _, _ = held
             if self._used is not None:
-                self._used(agent_id, held, item, now_s - since_s if since_s else 0.0)
+                self._used.attempt(agent_id, held, item, now_s - since_s if since_s else 0.0)
             if not code and not item.crashed:
                 successes += 1
                 if since_s:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from weft.coordinator.sessions.assignments import Held
 from weft.coordinator.usage.usage_table import Totals, UsageTable, entry_of
+from weft.rpc.calls.call_context import MAX_ID_CHARS
 from weft.v1 import session_pb2
 
 
@@ -41,6 +42,23 @@ class UsageMeter:
             for totals in (of_method, of_agent, of_root):
                 if totals is not None:
                     totals.add_units(outcome.used)
+        if self.changed is not None:
+            self.changed()
+
+    def direct(self, agent_id: str, hosted: Container[str], told: Iterable[session_pb2.DirectUsage]) -> None:
+        """Count direct calls, as their agent tells of them.
+
+        Args:
+            hosted: the agent's methods. It may say anything: others are not counted.
+        """
+        table = self._table
+        for each in told:
+            if each.method not in hosted:
+                continue
+            entry_of(table.methods, each.method).add_direct(each)
+            entry_of(table.agents, agent_id).add_direct(each)
+            if each.root_id and len(each.root_id) <= MAX_ID_CHARS:
+                entry_of(table.roots, each.root_id).add_direct(each)
         if self.changed is not None:
             self.changed()
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from weft.rpc.times import duration, seconds
+from weft.rpc.times import MAX_DURATION_S, duration, seconds
 from weft.rpc.usage_units import BUILT_IN, MAX_UNITS, is_unit
-from weft.v1 import usage_pb2
+from weft.v1 import session_pb2, usage_pb2
 
 # Names of one kind that are counted apart; what is beyond is counted together, under the empty name.
 MAX_NAMES = 1000
 _LARGEST = 1e18
+# What a field of the contract holds.
+_MOST_COUNTED = 2**63
+_LONGEST_S = 3e11
 
 
 class Totals:
@@ -20,7 +23,7 @@ class Totals:
     __slots__ = (*BUILT_IN, "units")
 
     def __init__(self) -> None:
-        self.attempts = self.request_bytes = self.response_bytes = 0
+        self.attempts = self.request_bytes = self.response_bytes = self.direct_calls = 0
         self.active_s = self.slot_s = 0.0
         self.units: dict[str, float] = {}
 
@@ -31,6 +34,15 @@ class Totals:
         self.slot_s += slot_s
         self.request_bytes += request_bytes
         self.response_bytes += response_bytes
+
+    def add_direct(self, told: session_pb2.DirectUsage) -> None:
+        """Count direct calls, as their agent tells of them. It may say anything: amounts are bounded."""
+        self.direct_calls += min(told.calls, int(_LARGEST))
+        self.active_s += _bounded(seconds(told.active))
+        self.slot_s += _bounded(seconds(told.slot_time))
+        self.request_bytes += min(told.request_bytes, int(_LARGEST))
+        self.response_bytes += min(told.response_bytes, int(_LARGEST))
+        self.add_units(told.units)
 
     def add_units(self, units: Mapping[str, float]) -> None:
         """Count units. An agent may say anything: what is no amount is left out."""
@@ -52,17 +64,18 @@ class Totals:
     def message(self) -> usage_pb2.Usage:
         return usage_pb2.Usage(
             attempts=self.attempts,
-            active=duration(self.active_s),
-            slot_time=duration(self.slot_s),
-            request_bytes=self.request_bytes,
-            response_bytes=self.response_bytes,
+            active=duration(min(self.active_s, _LONGEST_S)),
+            slot_time=duration(min(self.slot_s, _LONGEST_S)),
+            request_bytes=min(self.request_bytes, _MOST_COUNTED),
+            response_bytes=min(self.response_bytes, _MOST_COUNTED),
             units=self.units,
+            direct_calls=min(self.direct_calls, _MOST_COUNTED),
         )
 
     @classmethod
     def of(cls, message: usage_pb2.Usage) -> Totals:
         made = cls()
-        made.attempts = message.attempts
+        made.attempts, made.direct_calls = message.attempts, message.direct_calls
         made.active_s, made.slot_s = seconds(message.active), seconds(message.slot_time)
         made.request_bytes, made.response_bytes = message.request_bytes, message.response_bytes
         made.add_units(message.units)
@@ -107,6 +120,10 @@ class UsageTable:
                 getattr(records[-1], kind).add(name=name, usage=totals.message())
                 count += 1
         return records
+
+
+def _bounded(amount_s: float) -> float:
+    return amount_s if 0.0 <= amount_s <= MAX_DURATION_S else 0.0
 
 
 def entry_of(entries: dict[str, Totals], name: str) -> Totals:

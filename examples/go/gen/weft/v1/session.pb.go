@@ -695,8 +695,11 @@ type AgentReport struct {
 	OverrunMethods []string `protobuf:"bytes,11,rep,name=overrun_methods,json=overrunMethods,proto3" json:"overrun_methods,omitempty"`
 	// Amounts of the agent's resources that the handlers in `stuck_slots` use, by `Assignment.consumes`.
 	StuckResources map[string]float64 `protobuf:"bytes,12,rep,name=stuck_resources,json=stuckResources,proto3" json:"stuck_resources,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What direct calls that have ended since the last report have used, at most 256 entries. Each use is in one report: what is in a report that
+	// does not arrive is not counted.
+	DirectUsage   []*DirectUsage `protobuf:"bytes,13,rep,name=direct_usage,json=directUsage,proto3" json:"direct_usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentReport) Reset() {
@@ -813,6 +816,122 @@ func (x *AgentReport) GetStuckResources() map[string]float64 {
 	return nil
 }
 
+func (x *AgentReport) GetDirectUsage() []*DirectUsage {
+	if x != nil {
+		return x.DirectUsage
+	}
+	return nil
+}
+
+// What direct calls of one method, in one tree of calls, have used.
+type DirectUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name of the method.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// Id of the task or call at the root of their tree, by the callers' "weft-root-id". Empty: they had none, or there were too many trees.
+	RootId string `protobuf:"bytes,2,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
+	// How many there were.
+	Calls uint64 `protobuf:"varint,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	// How long their handlers ran.
+	Active *durationpb.Duration `protobuf:"bytes,4,opt,name=active,proto3" json:"active,omitempty"`
+	// The same, times the slots that each took.
+	SlotTime *durationpb.Duration `protobuf:"bytes,5,opt,name=slot_time,json=slotTime,proto3" json:"slot_time,omitempty"`
+	// Of their requests, without those of streams.
+	RequestBytes uint64 `protobuf:"varint,6,opt,name=request_bytes,json=requestBytes,proto3" json:"request_bytes,omitempty"`
+	// Of their responses, without those of streams.
+	ResponseBytes uint64 `protobuf:"varint,7,opt,name=response_bytes,json=responseBytes,proto3" json:"response_bytes,omitempty"`
+	// Units that handlers have named, as in Outcome.
+	Units         map[string]float64 `protobuf:"bytes,8,rep,name=units,proto3" json:"units,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DirectUsage) Reset() {
+	*x = DirectUsage{}
+	mi := &file_weft_v1_session_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DirectUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DirectUsage) ProtoMessage() {}
+
+func (x *DirectUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_session_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DirectUsage.ProtoReflect.Descriptor instead.
+func (*DirectUsage) Descriptor() ([]byte, []int) {
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DirectUsage) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *DirectUsage) GetRootId() string {
+	if x != nil {
+		return x.RootId
+	}
+	return ""
+}
+
+func (x *DirectUsage) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *DirectUsage) GetActive() *durationpb.Duration {
+	if x != nil {
+		return x.Active
+	}
+	return nil
+}
+
+func (x *DirectUsage) GetSlotTime() *durationpb.Duration {
+	if x != nil {
+		return x.SlotTime
+	}
+	return nil
+}
+
+func (x *DirectUsage) GetRequestBytes() uint64 {
+	if x != nil {
+		return x.RequestBytes
+	}
+	return 0
+}
+
+func (x *DirectUsage) GetResponseBytes() uint64 {
+	if x != nil {
+		return x.ResponseBytes
+	}
+	return 0
+}
+
+func (x *DirectUsage) GetUnits() map[string]float64 {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
 // One response of a streaming handler.
 type Progress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -833,7 +952,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_weft_v1_session_proto_msgTypes[6]
+	mi := &file_weft_v1_session_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +964,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[6]
+	mi := &file_weft_v1_session_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +977,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Progress) GetTaskId() string {
@@ -918,7 +1037,7 @@ type AttemptResult struct {
 
 func (x *AttemptResult) Reset() {
 	*x = AttemptResult{}
-	mi := &file_weft_v1_session_proto_msgTypes[7]
+	mi := &file_weft_v1_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1049,7 @@ func (x *AttemptResult) String() string {
 func (*AttemptResult) ProtoMessage() {}
 
 func (x *AttemptResult) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[7]
+	mi := &file_weft_v1_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1062,7 @@ func (x *AttemptResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptResult.ProtoReflect.Descriptor instead.
 func (*AttemptResult) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AttemptResult) GetTaskId() string {
@@ -1001,7 +1120,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_weft_v1_session_proto_msgTypes[8]
+	mi := &file_weft_v1_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1132,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[8]
+	mi := &file_weft_v1_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1145,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Released) GetTaskId() string {
@@ -1080,7 +1199,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_weft_v1_session_proto_msgTypes[9]
+	mi := &file_weft_v1_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1211,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[9]
+	mi := &file_weft_v1_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1224,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Welcome) GetEpoch() uint64 {
@@ -1219,7 +1338,7 @@ type AttemptRef struct {
 
 func (x *AttemptRef) Reset() {
 	*x = AttemptRef{}
-	mi := &file_weft_v1_session_proto_msgTypes[10]
+	mi := &file_weft_v1_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1350,7 @@ func (x *AttemptRef) String() string {
 func (*AttemptRef) ProtoMessage() {}
 
 func (x *AttemptRef) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[10]
+	mi := &file_weft_v1_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1363,7 @@ func (x *AttemptRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptRef.ProtoReflect.Descriptor instead.
 func (*AttemptRef) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AttemptRef) GetTaskId() string {
@@ -1297,7 +1416,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_weft_v1_session_proto_msgTypes[11]
+	mi := &file_weft_v1_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1428,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[11]
+	mi := &file_weft_v1_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1441,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Assignment) GetTaskId() string {
@@ -1431,7 +1550,7 @@ type Rerun struct {
 
 func (x *Rerun) Reset() {
 	*x = Rerun{}
-	mi := &file_weft_v1_session_proto_msgTypes[12]
+	mi := &file_weft_v1_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1562,7 @@ func (x *Rerun) String() string {
 func (*Rerun) ProtoMessage() {}
 
 func (x *Rerun) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[12]
+	mi := &file_weft_v1_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1575,7 @@ func (x *Rerun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rerun.ProtoReflect.Descriptor instead.
 func (*Rerun) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Rerun) GetCause() RerunCause {
@@ -1500,7 +1619,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_weft_v1_session_proto_msgTypes[13]
+	mi := &file_weft_v1_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1631,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[13]
+	mi := &file_weft_v1_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1644,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Cancel) GetTaskId() string {
@@ -1578,7 +1697,7 @@ type ResultAck struct {
 
 func (x *ResultAck) Reset() {
 	*x = ResultAck{}
-	mi := &file_weft_v1_session_proto_msgTypes[14]
+	mi := &file_weft_v1_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1709,7 @@ func (x *ResultAck) String() string {
 func (*ResultAck) ProtoMessage() {}
 
 func (x *ResultAck) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[14]
+	mi := &file_weft_v1_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1722,7 @@ func (x *ResultAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultAck.ProtoReflect.Descriptor instead.
 func (*ResultAck) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResultAck) GetTaskId() string {
@@ -1642,7 +1761,7 @@ type ProgressAck struct {
 
 func (x *ProgressAck) Reset() {
 	*x = ProgressAck{}
-	mi := &file_weft_v1_session_proto_msgTypes[15]
+	mi := &file_weft_v1_session_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1773,7 @@ func (x *ProgressAck) String() string {
 func (*ProgressAck) ProtoMessage() {}
 
 func (x *ProgressAck) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[15]
+	mi := &file_weft_v1_session_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1786,7 @@ func (x *ProgressAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressAck.ProtoReflect.Descriptor instead.
 func (*ProgressAck) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProgressAck) GetTaskId() string {
@@ -1753,7 +1872,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bfinished\x18\x04 \x01(\bR\bfinished\":\n" +
 	"\bContract\x12.\n" +
-	"\x13file_descriptor_set\x18\x01 \x01(\fR\x11fileDescriptorSet\"\xba\x04\n" +
+	"\x13file_descriptor_set\x18\x01 \x01(\fR\x11fileDescriptorSet\"\xf3\x04\n" +
 	"\vAgentReport\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x1d\n" +
 	"\n" +
@@ -1770,8 +1889,22 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\roverrun_slots\x18\n" +
 	" \x01(\rR\foverrunSlots\x12'\n" +
 	"\x0foverrun_methods\x18\v \x03(\tR\x0eoverrunMethods\x12Q\n" +
-	"\x0fstuck_resources\x18\f \x03(\v2(.weft.v1.AgentReport.StuckResourcesEntryR\x0estuckResources\x1aA\n" +
+	"\x0fstuck_resources\x18\f \x03(\v2(.weft.v1.AgentReport.StuckResourcesEntryR\x0estuckResources\x127\n" +
+	"\fdirect_usage\x18\r \x03(\v2\x14.weft.v1.DirectUsageR\vdirectUsage\x1aA\n" +
 	"\x13StuckResourcesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xfc\x02\n" +
+	"\vDirectUsage\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x17\n" +
+	"\aroot_id\x18\x02 \x01(\tR\x06rootId\x12\x14\n" +
+	"\x05calls\x18\x03 \x01(\x04R\x05calls\x121\n" +
+	"\x06active\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06active\x126\n" +
+	"\tslot_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\bslotTime\x12#\n" +
+	"\rrequest_bytes\x18\x06 \x01(\x04R\frequestBytes\x12%\n" +
+	"\x0eresponse_bytes\x18\a \x01(\x04R\rresponseBytes\x125\n" +
+	"\x05units\x18\b \x03(\v2\x1f.weft.v1.DirectUsage.UnitsEntryR\x05units\x1a8\n" +
+	"\n" +
+	"UnitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x9b\x01\n" +
 	"\bProgress\x12\x17\n" +
@@ -1873,7 +2006,7 @@ func file_weft_v1_session_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_weft_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_weft_v1_session_proto_goTypes = []any{
 	(RerunCause)(0),               // 0: weft.v1.RerunCause
 	(*ConnectRequest)(nil),        // 1: weft.v1.ConnectRequest
@@ -1882,81 +2015,87 @@ var file_weft_v1_session_proto_goTypes = []any{
 	(*HeldAttempt)(nil),           // 4: weft.v1.HeldAttempt
 	(*Contract)(nil),              // 5: weft.v1.Contract
 	(*AgentReport)(nil),           // 6: weft.v1.AgentReport
-	(*Progress)(nil),              // 7: weft.v1.Progress
-	(*AttemptResult)(nil),         // 8: weft.v1.AttemptResult
-	(*Released)(nil),              // 9: weft.v1.Released
-	(*Welcome)(nil),               // 10: weft.v1.Welcome
-	(*AttemptRef)(nil),            // 11: weft.v1.AttemptRef
-	(*Assignment)(nil),            // 12: weft.v1.Assignment
-	(*Rerun)(nil),                 // 13: weft.v1.Rerun
-	(*Cancel)(nil),                // 14: weft.v1.Cancel
-	(*ResultAck)(nil),             // 15: weft.v1.ResultAck
-	(*ProgressAck)(nil),           // 16: weft.v1.ProgressAck
-	nil,                           // 17: weft.v1.Hello.LabelsEntry
-	nil,                           // 18: weft.v1.Hello.ResourcesEntry
-	nil,                           // 19: weft.v1.AgentReport.StuckResourcesEntry
-	nil,                           // 20: weft.v1.Assignment.ConsumesEntry
-	(*LogReply)(nil),              // 21: weft.v1.LogReply
-	(*CommandReply)(nil),          // 22: weft.v1.CommandReply
-	(DesiredState)(0),             // 23: weft.v1.DesiredState
-	(*LogRequest)(nil),            // 24: weft.v1.LogRequest
-	(*AgentCommand)(nil),          // 25: weft.v1.AgentCommand
-	(*HostedMethod)(nil),          // 26: weft.v1.HostedMethod
-	(*HostLoad)(nil),              // 27: weft.v1.HostLoad
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
-	(*Metadatum)(nil),             // 29: weft.v1.Metadatum
-	(*Outcome)(nil),               // 30: weft.v1.Outcome
-	(*StateWrite)(nil),            // 31: weft.v1.StateWrite
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*CallContext)(nil),           // 33: weft.v1.CallContext
-	(*KeyedState)(nil),            // 34: weft.v1.KeyedState
+	(*DirectUsage)(nil),           // 7: weft.v1.DirectUsage
+	(*Progress)(nil),              // 8: weft.v1.Progress
+	(*AttemptResult)(nil),         // 9: weft.v1.AttemptResult
+	(*Released)(nil),              // 10: weft.v1.Released
+	(*Welcome)(nil),               // 11: weft.v1.Welcome
+	(*AttemptRef)(nil),            // 12: weft.v1.AttemptRef
+	(*Assignment)(nil),            // 13: weft.v1.Assignment
+	(*Rerun)(nil),                 // 14: weft.v1.Rerun
+	(*Cancel)(nil),                // 15: weft.v1.Cancel
+	(*ResultAck)(nil),             // 16: weft.v1.ResultAck
+	(*ProgressAck)(nil),           // 17: weft.v1.ProgressAck
+	nil,                           // 18: weft.v1.Hello.LabelsEntry
+	nil,                           // 19: weft.v1.Hello.ResourcesEntry
+	nil,                           // 20: weft.v1.AgentReport.StuckResourcesEntry
+	nil,                           // 21: weft.v1.DirectUsage.UnitsEntry
+	nil,                           // 22: weft.v1.Assignment.ConsumesEntry
+	(*LogReply)(nil),              // 23: weft.v1.LogReply
+	(*CommandReply)(nil),          // 24: weft.v1.CommandReply
+	(DesiredState)(0),             // 25: weft.v1.DesiredState
+	(*LogRequest)(nil),            // 26: weft.v1.LogRequest
+	(*AgentCommand)(nil),          // 27: weft.v1.AgentCommand
+	(*HostedMethod)(nil),          // 28: weft.v1.HostedMethod
+	(*HostLoad)(nil),              // 29: weft.v1.HostLoad
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*Metadatum)(nil),             // 31: weft.v1.Metadatum
+	(*Outcome)(nil),               // 32: weft.v1.Outcome
+	(*StateWrite)(nil),            // 33: weft.v1.StateWrite
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*CallContext)(nil),           // 35: weft.v1.CallContext
+	(*KeyedState)(nil),            // 36: weft.v1.KeyedState
 }
 var file_weft_v1_session_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
 	5,  // 1: weft.v1.ConnectRequest.contract:type_name -> weft.v1.Contract
 	6,  // 2: weft.v1.ConnectRequest.state:type_name -> weft.v1.AgentReport
-	7,  // 3: weft.v1.ConnectRequest.progress:type_name -> weft.v1.Progress
-	8,  // 4: weft.v1.ConnectRequest.results:type_name -> weft.v1.AttemptResult
-	9,  // 5: weft.v1.ConnectRequest.released:type_name -> weft.v1.Released
-	21, // 6: weft.v1.ConnectRequest.log_replies:type_name -> weft.v1.LogReply
-	22, // 7: weft.v1.ConnectRequest.command_replies:type_name -> weft.v1.CommandReply
-	10, // 8: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
-	12, // 9: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
-	14, // 10: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
-	15, // 11: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
-	16, // 12: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
-	23, // 13: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
-	24, // 14: weft.v1.ConnectResponse.log_requests:type_name -> weft.v1.LogRequest
-	25, // 15: weft.v1.ConnectResponse.commands:type_name -> weft.v1.AgentCommand
-	17, // 16: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
-	18, // 17: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
-	26, // 18: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
+	8,  // 3: weft.v1.ConnectRequest.progress:type_name -> weft.v1.Progress
+	9,  // 4: weft.v1.ConnectRequest.results:type_name -> weft.v1.AttemptResult
+	10, // 5: weft.v1.ConnectRequest.released:type_name -> weft.v1.Released
+	23, // 6: weft.v1.ConnectRequest.log_replies:type_name -> weft.v1.LogReply
+	24, // 7: weft.v1.ConnectRequest.command_replies:type_name -> weft.v1.CommandReply
+	11, // 8: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
+	13, // 9: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
+	15, // 10: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
+	16, // 11: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
+	17, // 12: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
+	25, // 13: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
+	26, // 14: weft.v1.ConnectResponse.log_requests:type_name -> weft.v1.LogRequest
+	27, // 15: weft.v1.ConnectResponse.commands:type_name -> weft.v1.AgentCommand
+	18, // 16: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
+	19, // 17: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
+	28, // 18: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
 	4,  // 19: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
-	27, // 20: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
-	28, // 21: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
-	19, // 22: weft.v1.AgentReport.stuck_resources:type_name -> weft.v1.AgentReport.StuckResourcesEntry
-	29, // 23: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
-	30, // 24: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
-	31, // 25: weft.v1.AttemptResult.state:type_name -> weft.v1.StateWrite
-	28, // 26: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	28, // 27: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	11, // 28: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
-	11, // 29: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
-	23, // 30: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
-	32, // 31: weft.v1.Welcome.time:type_name -> google.protobuf.Timestamp
-	33, // 32: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	32, // 33: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	28, // 34: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	13, // 35: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
-	20, // 36: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
-	34, // 37: weft.v1.Assignment.state:type_name -> weft.v1.KeyedState
-	0,  // 38: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
-	28, // 39: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	29, // 20: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
+	30, // 21: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
+	20, // 22: weft.v1.AgentReport.stuck_resources:type_name -> weft.v1.AgentReport.StuckResourcesEntry
+	7,  // 23: weft.v1.AgentReport.direct_usage:type_name -> weft.v1.DirectUsage
+	30, // 24: weft.v1.DirectUsage.active:type_name -> google.protobuf.Duration
+	30, // 25: weft.v1.DirectUsage.slot_time:type_name -> google.protobuf.Duration
+	21, // 26: weft.v1.DirectUsage.units:type_name -> weft.v1.DirectUsage.UnitsEntry
+	31, // 27: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
+	32, // 28: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
+	33, // 29: weft.v1.AttemptResult.state:type_name -> weft.v1.StateWrite
+	30, // 30: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	30, // 31: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	12, // 32: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
+	12, // 33: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
+	25, // 34: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
+	34, // 35: weft.v1.Welcome.time:type_name -> google.protobuf.Timestamp
+	35, // 36: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	34, // 37: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	30, // 38: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	14, // 39: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
+	22, // 40: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
+	36, // 41: weft.v1.Assignment.state:type_name -> weft.v1.KeyedState
+	0,  // 42: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
+	30, // 43: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }
@@ -1975,7 +2114,7 @@ func file_weft_v1_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_session_proto_rawDesc), len(file_weft_v1_session_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,7 +1,8 @@
 // Usage: what tasks have used, by method, agent and root task, and budgets that bound it.
 //
 // Attempts of durable tasks are counted when their agents report them: the time that they ran, their slots, the bytes of their requests and
-// responses, and units that handlers name themselves, such as tokens. Direct calls are not counted.
+// responses, and units that handlers name themselves, such as tokens. Direct calls are counted by their agents, which tell it with their
+// heartbeats.
 //
 // Coordinators count by themselves and write what is new to the store every 10 seconds. What a coordinator has counted since is lost if it is
 // killed; until then the others do not know of it, so a budget may be exceeded by what is used within that time and by what runs already.
@@ -399,7 +400,9 @@ type Usage struct {
 	// Of their responses.
 	ResponseBytes uint64 `protobuf:"varint,5,opt,name=response_bytes,json=responseBytes,proto3" json:"response_bytes,omitempty"`
 	// Units that handlers have named, such as "tokens".
-	Units         map[string]float64 `protobuf:"bytes,6,rep,name=units,proto3" json:"units,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Units map[string]float64 `protobuf:"bytes,6,rep,name=units,proto3" json:"units,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// Direct calls. Their time, slots, bytes (but those of streams) and units are in the other fields.
+	DirectCalls   uint64 `protobuf:"varint,7,opt,name=direct_calls,json=directCalls,proto3" json:"direct_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +479,13 @@ func (x *Usage) GetUnits() map[string]float64 {
 	return nil
 }
 
+func (x *Usage) GetDirectCalls() uint64 {
+	if x != nil {
+		return x.DirectCalls
+	}
+	return 0
+}
+
 // A bound on what may be used.
 type Budget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -488,7 +498,8 @@ type Budget struct {
 	//	*Budget_Method
 	//	*Budget_RootTaskId
 	Scope isBudget_Scope `protobuf_oneof:"scope"`
-	// Of what: "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", or a unit that handlers name.
+	// Of what: "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", "direct_calls", or a unit that handlers name. Direct calls
+	// spend it too, and are not refused: no coordinator sees them.
 	Unit string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
 	// How much may be used; above 0.
 	Amount float64 `protobuf:"fixed64,5,opt,name=amount,proto3" json:"amount,omitempty"`
@@ -993,14 +1004,15 @@ const file_weft_v1_usage_proto_rawDesc = "" +
 	"\n" +
 	"UsageEntry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
-	"\x05usage\x18\x02 \x01(\v2\x0e.weft.v1.UsageR\x05usage\"\xc5\x02\n" +
+	"\x05usage\x18\x02 \x01(\v2\x0e.weft.v1.UsageR\x05usage\"\xe8\x02\n" +
 	"\x05Usage\x12\x1a\n" +
 	"\battempts\x18\x01 \x01(\x04R\battempts\x121\n" +
 	"\x06active\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06active\x126\n" +
 	"\tslot_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bslotTime\x12#\n" +
 	"\rrequest_bytes\x18\x04 \x01(\x04R\frequestBytes\x12%\n" +
 	"\x0eresponse_bytes\x18\x05 \x01(\x04R\rresponseBytes\x12/\n" +
-	"\x05units\x18\x06 \x03(\v2\x19.weft.v1.Usage.UnitsEntryR\x05units\x1a8\n" +
+	"\x05units\x18\x06 \x03(\v2\x19.weft.v1.Usage.UnitsEntryR\x05units\x12!\n" +
+	"\fdirect_calls\x18\a \x01(\x04R\vdirectCalls\x1a8\n" +
 	"\n" +
 	"UnitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

@@ -1,7 +1,8 @@
 // Usage: what tasks have used, by method, agent and root task, and budgets that bound it.
 //
 // Attempts of durable tasks are counted when their agents report them: the time that they ran, their slots, the bytes of their requests and
-// responses, and units that handlers name themselves, such as tokens. Direct calls are not counted.
+// responses, and units that handlers name themselves, such as tokens. Direct calls are counted by their agents, which tell it with their
+// heartbeats.
 //
 // Coordinators count by themselves and write what is new to the store every 10 seconds. What a coordinator has counted since is lost if it is
 // killed; until then the others do not know of it, so a budget may be exceeded by what is used within that time and by what runs already.
