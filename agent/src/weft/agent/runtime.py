@@ -107,7 +107,6 @@ class Runtime:
         # Contracts by digest: a coordinator asks for the contract that a Hello named.
         self._contracts: dict[str, bytes] = {}
         self._load = LoadReports(settings.id, self._slots, figures.ends)
-        self._direct_use = DirectUse()
         self._direct = self._make_direct_port()
         self._hello = self._identity()
         self._unavailable: frozenset[str] = frozenset()
@@ -135,10 +134,8 @@ class Runtime:
     def _make_direct_port(self) -> DirectPort:
         settings = self._settings
         bound = settings.max_message_bytes
-        figures = self._figures.calls
-        parts = DirectParts(
-            self._runners, self._slots, self._load, settings.id, bound, figures, self._direct_use
-        )
+        calls, use = self._figures.calls, DirectUse()
+        parts = DirectParts(self._runners, self._slots, self._load, settings.id, bound, calls, use)
         users = PortUsers(self._methods, parts, self._describe, lambda: self._session.channel)
         made = DirectPort(settings, self._instance_id, self._tls, users)
         self._figures.denied["agent"] = made.callers.edge.refused.counts
@@ -286,7 +283,7 @@ class Runtime:
             overrun_slots=self._overruns.slots,
             overrun_methods=self._overruns.methods,
             unavailable_services=sorted(self._unavailable),
-            direct_usage=self._direct_use.take(),
+            direct_usage=self._direct.use.take(),
         )
         self._host.add_detail(report.load, now_s)
         return report

@@ -47,7 +47,7 @@ class DirectPort:
     def __init__(self, settings: AgentSettings, instance_id: str, tls: ProcessTls, users: PortUsers) -> None:
         self._settings = settings
         self._tls = tls
-        self._users = users
+        self._users, self.use = users, users.parts.use
         self._server: DirectServer | None = None
         self._unavailable: frozenset[str] = frozenset()
         has_token = settings.shown_token != Path()

@@ -68,7 +68,7 @@ class AttemptOutcomes:
         figures: StoreFigures | None = None,
         used: UsedListener | None = None,
     ) -> None:
-        self._used = used
+        self.used = used
         self._figures = figures or StoreFigures()
         self._known = known
         self._timed = timed
@@ -109,11 +109,6 @@ class AttemptOutcomes:
         outcomes.restore(max(1, told.count), told.failures, told.code, left_s, self._clock())
         outcomes.told = told
 
-    def take_direct(self, session: AgentSession, told: Iterable[session_pb2.DirectUsage]) -> None:
-        """An agent tells what direct calls have used."""
-        if self._used is not None:
-            self._used.direct(session.owner.agent_id, session.method_set, told)
-
     # -- attempts -------------------------------------------------------------------------------------------------
 
     def take(self, session: AgentSession, results: Iterable[session_pb2.AttemptResult]) -> None:
@@ -129,8 +124,8 @@ class AttemptOutcomes:
                 continue
             code = item.outcome.status.code
             _, method, since_s, traceparent, _, _ = held
-            if self._used is not None:
-                self._used.attempt(agent_id, held, item, now_s - since_s if since_s else 0.0)
+            if self.used is not None:
+                self.used.attempt(agent_id, held, item, now_s - since_s if since_s else 0.0)
             if not code and not item.crashed:
                 successes += 1
                 if since_s:

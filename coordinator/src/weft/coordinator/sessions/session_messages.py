@@ -100,9 +100,9 @@ class SessionMessages:
 
     def _take_heartbeat(self, session: AgentSession, report: session_pb2.AgentReport) -> None:
         free_slots = session.free_slots
-        if report.direct_usage:
+        if report.direct_usage and self._outcomes.used is not None:
             # Also of a report that a later one has overtaken.
-            self._outcomes.take_direct(session, report.direct_usage)
+            self._outcomes.used.direct(session.owner.agent_id, session.method_set, report.direct_usage)
         changed = session.take_heartbeat(report)
         if changed:
             self._listener.session_changed(session)
