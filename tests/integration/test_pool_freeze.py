@@ -15,7 +15,7 @@ from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.pooled import PROBE, PooledMachine, pooled, stands
 from tests.support.processes import until
-from weft.client import AgentState, Mesh, Pool, PoolState, connect, methods
+from weft.client import AgentState, FailedPrecondition, Mesh, Pool, PoolState, PoolTemplate, connect, methods
 from weft.v1 import lifecycle_pb2
 
 pytestmark = pytest.mark.slow
@@ -125,3 +125,18 @@ async def test_what_still_runs_after_the_grace_runs_elsewhere(tmp_path: Path) ->
         await mesh.pools.delete("workers")
         await mesh.pools.delete("others")
         await here.wait_empty()
+
+
+async def test_a_provider_that_cannot_freeze_is_refused(tmp_path: Path) -> None:
+    async with pooled(tmp_path) as (_, (own,)):
+        await own.restart_coordinator(pool_providers="process,kubernetes", pool_target="10.0.0.1:7700")
+        async with connect(own.target) as mesh:
+            await mesh.pools.create("pods", PoolTemplate(provider="kubernetes", image="acme/worker"), size=0)
+            with pytest.raises(FailedPrecondition, match="cannot stand still") as refused:
+                await mesh.pools.pause("pods", freeze=True)
+            assert refused.value.reason_name == "POOL_CANNOT_FREEZE"
+            assert not (await mesh.pools.get("pods")).paused
+            assert (await mesh.pools.pause("pods", "a while")).paused
+            can = {each.name: each.can_freeze for each in await mesh.pools.providers()}
+            assert can == {"process": True, "kubernetes": False}
+            await mesh.pools.delete("pods")
