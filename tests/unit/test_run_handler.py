@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -260,3 +261,22 @@ def test_the_package_costs_nothing_until_it_is_used():
     code = "import sys, weft.testing; dir(weft.testing); print([m for m in sys.modules if m.startswith(('grpc', 'weft.agent'))])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_handler_has_a_state() -> None:
+    async def add(request: dict[str, Any]) -> dict[str, Any]:
+        state = current_task().state
+        state.set([*state.json([]), request["item"]])
+        if request.get("fail"):
+            raise RuntimeError("after set")
+        return {"count": len(state.json())}
+
+    for before, after in ((None, ["pear"]), (["fig"], ["fig", "pear"])):
+        outcome = await handler_outcome(add, {"item": "pear"}, task=HandlerTask(state=before))
+        assert outcome.responses == [{"count": len(after)}]
+        assert outcome.state is not None
+        assert outcome.state.json() == after
+    failed = await handler_outcome(add, {"item": "pear", "fail": True}, task=HandlerTask(state=[]))
+    assert (failed.error is not None, failed.state) == (True, None)
+    without = await handler_outcome(add, {"item": "pear"})
+    assert "this call has no state" in without.raised

@@ -14,8 +14,8 @@
 `Connected`, `Disconnected`
     what `on_connect` and `on_disconnect` functions may take.
 `current_task()`
-    inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`, and `mesh`, a
-    client of the agent's own mesh.
+    inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`, `state`, a `HeldState`, and
+    `mesh`, a client of the agent's own mesh.
 `log_fields()`, `task_log_processor`, `TaskLogFilter`
     task, attempt and trace on the lines of an application's own log; in the processes of `weft agent` they are there already.
 `HostedFunction`
@@ -45,6 +45,7 @@ from weft.agent.agent import Agent
 from weft.agent.errors import HookError, HostingError, ListenError, LoadError, ProgramError, SettingsError
 from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.handlers.handler_logs import TaskLogFilter, log_fields, task_log_processor
+from weft.agent.handlers.keyed_state import HeldState
 from weft.agent.hosting.hosted_function import HostedFunction
 from weft.agent.member_hooks import Connected, Disconnected
 from weft.agent.program.service_packages import ServicePackage
@@ -97,6 +98,7 @@ __all__ = [
     "FailedPrecondition",
     "FileSettings",
     "FixRequest",
+    "HeldState",
     "HookError",
     "HostedFunction",
     "HostingError",

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from weft.agent.handlers.keyed_state import HeldState
 from weft.agent.handlers.threads import Threads
 from weft.rpc.calls import metadata as weft_metadata
 from weft.rpc.calls.metadata import Pairs
@@ -49,6 +50,8 @@ class HandlerOutcome(Generic[Resp]):
     trailers: Pairs = ()
     # The handler's exception, for operators: type, text and traceback. Empty if it raised none.
     raised: str = ""
+    # The state as the handler left it, of a task that has one: a failed handler changes nothing. None: it did not look at it.
+    state: HeldState | None = None
 
 
 @overload
@@ -161,6 +164,7 @@ async def _outcome(
         weft_metadata.from_proto(outcome.headers),
         _trailers_of(outcome),
         summary(outcome.error) + "\n" + outcome.error.stack if outcome.error.type else "",
+        context.keyed_state if isinstance(context.keyed_state, HeldState) and error is None else None,
     )
 
 

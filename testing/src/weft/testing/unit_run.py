@@ -18,6 +18,7 @@ from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import AsyncContext, SyncContext
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S, HandlerRun
 from weft.agent.handlers.invoke import MalformedRequest
+from weft.agent.handlers.keyed_state import serialized
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.threads import Threads
@@ -34,9 +35,20 @@ Metadata = Iterable[tuple[str, str | bytes]]
 _LEAVE_S = UNWANTED_GRACE_S + 1.0
 
 
+class NoState:
+    """No lock of the task keeps a state."""
+
+
+NO_STATE = NoState()
+
+
 @dataclass(frozen=True, slots=True)
 class HandlerTask:
-    """The task that `current_task()` gives inside the handler."""
+    """The task that `current_task()` gives inside the handler.
+
+    `state` is what its lock keeps before: bytes, a message, or anything that `json.dumps` takes; None: nothing yet. Unset: no lock of it keeps
+    a state. `handler_outcome` gives the state after.
+    """
 
     id: str = "task-1"
     attempt: int = 1
@@ -45,6 +57,7 @@ class HandlerTask:
     root_id: str = ""
     parent_id: str = ""
     agent_id: str = "test-agent"
+    state: Any = NO_STATE
 
 
 class StreamedAsyncContext(AsyncContext):
@@ -165,6 +178,11 @@ def assignment_of(
             made.context.baggage = str(value)
         else:
             made.context.metadata.extend(weft_metadata.to_proto([(key, value)]))
+    if not isinstance(task.state, NoState):
+        made.state.name = "test"
+        if task.state is not None:
+            made.state.version = 1
+            made.state.value, made.state.type = serialized(task.state)
     if timeout_s is not None:
         made.time_left.CopyFrom(duration(timeout_s))
         made.deadline.CopyFrom(timestamp(time.time() + timeout_s))

@@ -132,7 +132,7 @@ class HeldState:
                 f"ttl_s is {ttl_s!r}; a state is kept for {LEAST_TTL_S:g} to {MAX_DURATION_S:g} s",
                 field="ttl_s",
             )
-        raw, kind = _serialized(value)
+        raw, kind = serialized(value)
         limit_bytes = self._user.state_limit_bytes
         if limit_bytes and len(raw) > limit_bytes:
             raise refusals.state_too_large(self.name, len(raw), limit_bytes)
@@ -219,7 +219,12 @@ def change_of(user: StateUser) -> keyed_state_pb2.StateWrite | None:
     return None if user.keyed_state is None else user.keyed_state.write()
 
 
-def _serialized(value: Any) -> tuple[bytes, str]:
+def serialized(value: Any) -> tuple[bytes, str]:
+    """A value as it is stored, and what it is.
+
+    Raises:
+        TypeError: it is neither bytes, nor a message, nor JSON.
+    """
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value), ""
     if isinstance(value, Message):
