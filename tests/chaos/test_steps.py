@@ -62,7 +62,7 @@ class Chain:
     async def start_agent(self, number: int) -> None:
         await self._meshes[0].agent(
             f"a{number}",
-            slots=10,
+            slots=2,
             program="tests.support.stepping:agent",
             target=self._targets,
             env={"WEFT_STEPS_LEDGER": str(self._ledger)},

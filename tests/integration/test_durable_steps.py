@@ -13,6 +13,7 @@ import pytest
 from google.protobuf import json_format, struct_pb2, wrappers_pb2
 
 from weft.agent import Agent, current_task
+from weft.agent.steps import attempt_steps
 from weft.client import RetryPolicy, TaskState, WaitReason, call_options
 from weft.client.task_steps import StepKind
 from weft.coordinator.calls.call_options import from_metadata
@@ -28,10 +29,10 @@ Handler = Callable[[dict[str, Any]], Any]
 class Work:
     """What the agents of a test do, and how often each has been done."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 4) -> None:
         self.done: Counter[str] = Counter()
         self.seen: list[Any] = []
-        self.agent = Agent("worker", slots=4)
+        self.agent = Agent("worker", slots=slots)
         self.handler: Any = None
 
         @self.agent.method("steps.v1.Work/Charge")
@@ -444,6 +445,34 @@ async def test_a_handler_that_does_something_else_keeps_its_slot(mesh: LocalMesh
     await mesh.clock.advance(601)
     assert await handle.result() == {"value": 1}
     assert work.done["order"] == 2
+
+
+@pytest.mark.parametrize("way", ["stub", "task", "thread"])
+async def test_parents_on_all_slots_give_them_to_their_children(
+    mesh: LocalMesh, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt_steps, "PATIENCE_S", 0.05)
+    work = Work(slots=1)
+    await mesh.add(work.agent)
+
+    async def handler(request: dict[str, Any]) -> dict[str, Any]:
+        if way == "task":
+            return await work.charge.call(current_task().mesh, {"card": "a"})
+        charge = stub_of(current_task().mesh.channel(), "steps.v1.Work/Charge")
+        return json_format.MessageToDict(
+            await charge(json_format.ParseDict({"card": "a"}, struct_pb2.Struct()))
+        )
+
+    def in_thread(request: dict[str, Any]) -> dict[str, Any]:
+        return work.charge.call(current_task().sync_mesh, {"card": "a"})
+
+    work.handler = in_thread if way == "thread" else handler
+    handle = await mesh.tasks.submit(work.plain if way == "thread" else work.order, {})
+    assert await handle.result() == {"receipt": "a"}
+    assert work.done["charge a"] == 1
+    first = (await mesh.tasks.get(handle.id)).attempts[0]
+    assert first.suspended
+    assert first.status.message == "call steps.v1.Work/Charge#1"
 
 
 async def test_the_example_takes_days_and_goes_on(mesh: LocalMesh) -> None:

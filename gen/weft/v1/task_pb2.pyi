@@ -164,12 +164,14 @@ class Outcome(_message.Message):
     def __init__(self, status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., response: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., trailers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., fallback: _Optional[str] = ..., used: _Optional[_Mapping[str, float]] = ..., suspension: _Optional[_Union[Suspension, _Mapping]] = ...) -> None: ...
 
 class Suspension(_message.Message):
-    __slots__ = ("wake_time", "signals")
+    __slots__ = ("wake_time", "signals", "calls")
     WAKE_TIME_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
     wake_time: _timestamp_pb2.Timestamp
     signals: int
-    def __init__(self, wake_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., signals: _Optional[int] = ...) -> None: ...
+    calls: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, wake_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., signals: _Optional[int] = ..., calls: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class HandlerError(_message.Message):
     __slots__ = ("type", "message", "stack")

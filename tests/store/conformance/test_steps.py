@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.rpc import code_pb2, status_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness, StoreFactory
@@ -46,9 +48,13 @@ async def signal(h: Harness, task_id: str, name: str, value: bytes = b"", signal
 
 
 async def suspend(
-    h: Harness, claimed: Claimed, wake_at: float | None = None, signals: int | None = None
+    h: Harness,
+    claimed: Claimed,
+    wake_at: float | None = None,
+    signals: int | None = None,
+    calls: Sequence[str] = (),
 ) -> Verdict:
-    until = task_pb2.Suspension(signals=signals)
+    until = task_pb2.Suspension(signals=signals, calls=calls)
     if wake_at is not None:
         until.wake_time.CopyFrom(timestamp(wake_at))
     outcome = task_pb2.Outcome(
@@ -60,7 +66,9 @@ async def suspend(
         claimed.attempt,
         code_pb2.ABORTED,
         outcome.SerializeToString(),
-        suspension=StepSuspension(wake_at, signals),
+        suspension=StepSuspension(
+            wake_at, signals, tuple(request_id_of(claimed.task_id, name) for name in calls)
+        ),
     )
     return (await h.store.complete([report]))[0]
 
@@ -295,6 +303,55 @@ async def test_a_waiting_task_is_cancelled_and_timed_out(h: Harness) -> None:
     h.clock.advance(21)
     await h.store.sweep(100)
     assert (await h.record(two)).state is State.FAILED
+
+
+async def call_of(h: Harness, parent_id: str, name: str) -> str:
+    return await h.submit(Submission(OTHER_METHOD, request_id=request_id_of(parent_id, name)))
+
+
+async def test_the_end_of_a_call_wakes_its_parent(h: Harness) -> None:
+    owner = await h.agent()
+    parent = await h.submit()
+    running = await h.claim_one(owner)
+    await call_of(h, parent, "one")
+    await call_of(h, parent, "two")
+    await suspend(h, running, calls=["one", "two"])
+    assert (await h.record(parent)).state is State.SCHEDULED
+    one, two = await h.claim(owner, 2, methods=[OTHER_METHOD])
+    await h.end(one, code_pb2.INTERNAL)
+    assert (await h.record(parent)).state is State.QUEUED
+    again = await h.claim_one(owner)
+    # One of them has ended already.
+    await suspend(h, again, calls=["one", "two"])
+    third = await h.claim_one(owner)
+    # The end of a call is nothing to a task that sleeps.
+    await suspend(h, third, h.store.now() + 60)
+    await h.end(two)
+    assert (await h.record(parent)).state is State.SCHEDULED
+
+
+async def test_a_call_that_is_not_known_has_ended(h: Harness) -> None:
+    owner = await h.agent()
+    await h.submit()
+    await suspend(h, await h.claim_one(owner), calls=["lost"])
+    assert (await h.claim_one(owner)).attempt == 2
+
+
+async def test_a_parent_that_waits_for_a_call_outlives_a_restart(store_factory: StoreFactory) -> None:
+    h = await store_factory.open()
+    owner = await h.agent()
+    parent = await h.submit()
+    running = await h.claim_one(owner)
+    child = await call_of(h, parent, "one")
+    await suspend(h, running, calls=["one"])
+    h = await store_factory.reopen(h, crash=True)
+    assert (await h.record(parent)).state is State.SCHEDULED
+    await h.cancel(child)
+    await h.record(child)
+    h = await store_factory.reopen(h, crash=True)
+    h.clock.advance(20)
+    await h.store.sweep(100)
+    assert (await h.record(parent)).state is State.QUEUED
 
 
 # -- remembered children ----------------------------------------------------------------------------------------------

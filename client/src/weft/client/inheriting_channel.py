@@ -47,12 +47,15 @@ class _OneRequest(_Callable):
         """A call of a handler that has steps, and perhaps one of them itself."""
         named = steps.name_of(self._name, metadata)
         metadata = (*(metadata or ()), *named) if named else metadata
-        if not self.repeated or not any(key == STEP_KEY for key, _ in metadata or ()):
+        name = next((value for key, value in metadata or () if key == STEP_KEY), None)
+        if not self.repeated or name is None:
             return self._call(request, timeout_s, metadata, how)
         from weft.client.remembered_call import RememberedCall
 
         return RememberedCall(
-            lambda left_s: self._call(request, left_s, metadata, how), call_context.timeout_s(timeout_s)
+            lambda left_s: self._call(request, left_s, metadata, how),
+            call_context.timeout_s(timeout_s),
+            lambda ended: steps.wait_call(str(name), ended),
         )
 
     def _call(self, request: Any, timeout: float | None, metadata: Any, how: dict[str, Any]) -> Any:

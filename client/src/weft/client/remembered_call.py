@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import grpc
@@ -31,10 +31,17 @@ class RememberedCall(aio.UnaryUnaryCall[Any, Any]):
     Args:
         make: makes the call, with so much time.
         timeout_s: for all of them together. None: no limit.
+        wait: waits for the future that it is given; may end the handler instead, which then runs again.
     """
 
-    def __init__(self, make: Callable[[float | None], Any], timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        make: Callable[[float | None], Any],
+        timeout_s: float | None,
+        wait: Callable[[asyncio.Future[None]], Awaitable[None]],
+    ) -> None:
         self._make = make
+        self._wait = wait
         self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
         self._inner = make(timeout_s)
         self._settled = asyncio.create_task(self._settle())
@@ -70,15 +77,22 @@ class RememberedCall(aio.UnaryUnaryCall[Any, Any]):
         return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
 
     def __await__(self) -> Generator[Any, None, Any]:
+        yield from self._end().__await__()
         try:
-            yield from asyncio.shield(self._settled).__await__()
             return (yield from self._inner.__await__())
         except asyncio.CancelledError:
             self.cancel()
             raise
 
     async def _end(self) -> Any:
-        await asyncio.shield(self._settled)
+        try:
+            await self._wait(self._settled)
+            if not self._settled.cancelled():
+                self._settled.result()
+        except BaseException:
+            # Cancelled; or the handler ends, and its task goes on with this one's answer.
+            self.cancel()
+            raise
         return self._inner
 
     # -- grpc.aio's interface -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
@@ -11,8 +12,10 @@ from weft.client.task_log import LogLine, MissingLog
 from weft.client.task_snapshot import Progress, Task, TaskState
 from weft.client.tasks_by_id import TasksById
 from weft.rpc import refusals
+from weft.rpc.calls import call_context
 from weft.rpc.errors import WeftError
 from weft.rpc.payloads.payload_options import CODED_PREFIX
+from weft.rpc.task_policy.option_checks import STEP_ID
 
 Resp = TypeVar("Resp")
 
@@ -65,7 +68,15 @@ class TaskHandle(Generic[Resp]):
         """
         if self._refusal is not None:
             raise self._refusal
-        return await self._tasks.ended(self.id, timeout_s)
+        steps = call_context.steps() if self.request_id.startswith(STEP_ID) else None
+        if steps is None:
+            return await self._tasks.ended(self.id, timeout_s)
+        waiting = asyncio.ensure_future(self._tasks.ended(self.id, timeout_s))
+        try:
+            await steps.wait_call(self.request_id.partition("/")[2], steps.follow(waiting))
+            return await waiting
+        finally:
+            waiting.cancel()
 
     async def snapshot(self) -> Task:
         """Read the present state of the task."""

@@ -37,6 +37,10 @@ T = TypeVar("T")
 SHORT_S = 1.0
 # A wait that has become this short is not worth another attempt.
 _LEAST_WAIT_S = 0.5
+# How long a handler that waits for calls alone keeps its slot.
+PATIENCE_S = 2.0
+# Calls that an attempt waits for, by their names.
+_MOST_CALLS = 100
 # How often a wait looks for its signal while something else of the handler goes on.
 _LOOK_S = 1.0
 _ANEW = (session_pb2.RERUN_CAUSE_FAILED, session_pb2.RERUN_CAUSE_REQUESTED)
@@ -65,6 +69,8 @@ class _Wait:
     # By the coordinators' clock; None: no limit.
     wake_time: Timestamp | None
     for_signal: bool
+    # The name of a remembered call.
+    call: str = ""
 
 
 class AttemptSteps:
@@ -180,6 +186,28 @@ class AttemptSteps:
         call.add_done_callback(lambda _: self._done())
         return call
 
+    async def wait_call(self, name: str, ended: asyncio.Future[Any]) -> None:
+        """Wait for the end of a remembered call. Ends the handler if it only waits, after a while: most calls are short."""
+        wait = _Wait(f"call {name}", None, for_signal=False, call=name)
+        # It was under way so far; now it is waited for.
+        self._busy -= 1
+        patient_until_s = time.monotonic() + PATIENCE_S
+        self._waits.add(wait)
+        try:
+            while not ended.done():
+                left_s = patient_until_s - time.monotonic()
+                if left_s <= 0.0 and not self._busy:
+                    self._suspend()
+                self._changed.clear()
+                changed = asyncio.ensure_future(self._changed.wait())
+                await asyncio.wait(
+                    {ended, changed}, timeout=max(left_s, _LEAST_WAIT_S), return_when="FIRST_COMPLETED"
+                )
+                changed.cancel()
+        finally:
+            self._waits.discard(wait)
+            self._busy += 1
+
     # -- waiting --------------------------------------------------------------------------------------------------
 
     async def _wait(self, wait: _Wait, found: Callable[[], Step | None]) -> Step | None:
@@ -216,6 +244,7 @@ class AttemptSteps:
         times = [wait.wake_time for wait in self._waits if wait.wake_time is not None]
         if times:
             suspension.wake_time.CopyFrom(min(times, key=_order))
+        suspension.calls.extend(sorted({wait.call for wait in self._waits if wait.call})[:_MOST_CALLS])
         if any(wait.for_signal for wait in self._waits):
             suspension.signals = self._book.signals
         self._call.suspension = suspension

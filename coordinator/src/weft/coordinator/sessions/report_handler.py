@@ -253,7 +253,7 @@ class ReportHandler:
             retry_after_s=None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S),
             crashed=item.crashed,
             final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
-            suspension=suspension_of(outcome) if outcome.HasField("suspension") else None,
+            suspension=suspension_of(outcome, item.task_id) if outcome.HasField("suspension") else None,
         )
 
     def _bound(self, outcome: task_pb2.Outcome) -> None:

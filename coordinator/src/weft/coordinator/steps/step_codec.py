@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from weft.coordinator.store.step_store import RecordKind, StepRecord, StepSuspension
+from weft.coordinator.store.remembered import request_id_of
+from weft.coordinator.store.step_store import MAX_CALLS, RecordKind, StepRecord, StepSuspension
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import step_pb2, task_pb2
 
@@ -30,10 +31,11 @@ def kind_of(number: int) -> RecordKind | None:
 _KINDS = frozenset(int(kind) for kind in RecordKind)
 
 
-def suspension_of(outcome: task_pb2.Outcome) -> StepSuspension:
-    """Until when a handler waits, by its outcome."""
+def suspension_of(outcome: task_pb2.Outcome, task_id: str) -> StepSuspension:
+    """Until when the handler of a task waits, by its outcome."""
     told = outcome.suspension
     return StepSuspension(
         seconds(told.wake_time) if told.HasField("wake_time") else None,
         told.signals if told.HasField("signals") else None,
+        tuple(request_id_of(task_id, name) for name in told.calls[:MAX_CALLS]),
     )

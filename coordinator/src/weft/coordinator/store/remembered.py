@@ -10,6 +10,11 @@ def request_id_of(parent_id: str, name: str) -> str:
     return f"{STEP_ID}{parent_id}/{name}"
 
 
+def name_of(request_id: str) -> str:
+    """The name of a remembered call with this request id."""
+    return request_id.partition("/")[2]
+
+
 def parent_of(request_id: str) -> str:
     """Id of the task whose handler made a call with this request id. Empty: it is no remembered call's."""
     return request_id[len(STEP_ID) :].partition("/")[0] if request_id.startswith(STEP_ID) else ""

@@ -28,6 +28,8 @@ PAGE_STEPS = 1000
 LONGEST_WAIT_S = MAX_DURATION_S
 # How much longer a remembered child task is kept each time that its parent is found unfinished.
 CHILD_KEPT_S = 600.0
+# Calls that one attempt may wait for.
+MAX_CALLS = 100
 SIGNALS = "signal/"
 
 
@@ -98,10 +100,12 @@ class StepRefusal(enum.Enum):
 
 
 class StepSuspension(NamedTuple):
-    """Until when a task waits. `wake_at` None: for `LONGEST_WAIT_S`. `signals`: it goes on as soon as it has more signals than this."""
+    """Until when a task waits. `wake_at` None: for `LONGEST_WAIT_S`. `signals`: it goes on as soon as it has more signals than this. `calls`: or
+    as soon as one of these tasks has ended, by their request ids; one that is not known has."""
 
     wake_at: float | None = None
     signals: int | None = None
+    calls: tuple[str, ...] = ()
 
     def ready_at(self, signals: int, now: float) -> float:
         """When the task goes on, if it has so many signals."""

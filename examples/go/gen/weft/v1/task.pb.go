@@ -787,7 +787,9 @@ type Suspension struct {
 	// At this time. Unset: in 366 days.
 	WakeTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=wake_time,json=wakeTime,proto3" json:"wake_time,omitempty"`
 	// Earlier if it has got more signals than this. Unset: signals do not wake it.
-	Signals       *uint32 `protobuf:"varint,2,opt,name=signals,proto3,oneof" json:"signals,omitempty"`
+	Signals *uint32 `protobuf:"varint,2,opt,name=signals,proto3,oneof" json:"signals,omitempty"`
+	// Earlier when one of these remembered calls of it has ended, by their names: at most 100.
+	Calls         []string `protobuf:"bytes,3,rep,name=calls,proto3" json:"calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -834,6 +836,13 @@ func (x *Suspension) GetSignals() uint32 {
 		return *x.Signals
 	}
 	return 0
+}
+
+func (x *Suspension) GetCalls() []string {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
 }
 
 // An exception that ended an attempt.
@@ -1435,11 +1444,12 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"suspension\x1a7\n" +
 	"\tUsedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"p\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x86\x01\n" +
 	"\n" +
 	"Suspension\x127\n" +
 	"\twake_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bwakeTime\x12\x1d\n" +
-	"\asignals\x18\x02 \x01(\rH\x00R\asignals\x88\x01\x01B\n" +
+	"\asignals\x18\x02 \x01(\rH\x00R\asignals\x88\x01\x01\x12\x14\n" +
+	"\x05calls\x18\x03 \x03(\tR\x05callsB\n" +
 	"\n" +
 	"\b_signals\"R\n" +
 	"\fHandlerError\x12\x12\n" +

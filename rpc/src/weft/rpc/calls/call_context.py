@@ -93,6 +93,14 @@ class CallSteps(Protocol):
         """Know that a call is under way; returns it."""
         ...
 
+    async def wait_call(self, name: str, ended: Any) -> None:
+        """Wait for the end of a remembered call that is followed, and end the handler if it only waits.
+
+        Args:
+            ended: a future of the loop.
+        """
+        ...
+
 
 _handled: ContextVar[HandledCall] = ContextVar("weft_handled_call")
 

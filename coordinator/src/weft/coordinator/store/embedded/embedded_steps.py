@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from weft.coordinator.store.embedded.core import ReaderPool
 from weft.coordinator.store.embedded.journal import Journal
-from weft.coordinator.store.embedded.suspending import wake
+from weft.coordinator.store.embedded.request_ids import RequestIds
+from weft.coordinator.store.embedded.suspending import wake, wake_for_call
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import StepState, UnfinishedTask
+from weft.coordinator.store.records import AttemptReport
+from weft.coordinator.store.remembered import parent_of
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.step_store import (
     MAX_STEPS,
@@ -27,8 +31,10 @@ from weft.coordinator.store.step_store import (
     StepRefusal,
 )
 from weft.coordinator.store.task_ids import parse_id
+from weft.rpc.task_policy.option_checks import STEP_ID
 
 _SELECT = "SELECT sequence, name, kind, value, attempt, recorded_at, wake_at FROM steps"
+_PREFIX_CHARS = len(STEP_ID)
 _INSERT = (
     "INSERT INTO steps (task_id, sequence, name, kind, value, attempt, recorded_at, wake_at, signal_id)"
     " VALUES (?, (SELECT coalesce(max(sequence), 0) + 1 FROM steps WHERE task_id = ?), ?, ?, ?, ?, ?, ?, ?)"
@@ -42,6 +48,7 @@ class EmbeddedSteps:
     _table: TaskTable
     _journal: Journal
     _readers: ReaderPool
+    _requests: RequestIds
     max_steps = MAX_STEPS
     max_steps_bytes = MAX_STEPS_BYTES
 
@@ -87,6 +94,25 @@ class EmbeddedSteps:
                 break
             found.append(step_of(row))
         return found
+
+    def settled_calls(self, report: AttemptReport, now: float) -> AttemptReport:
+        """A report of a handler that waits for calls: if one of them has ended, it goes on now."""
+        until = report.suspension
+        if until is None or not until.calls:
+            return report
+        known = self._requests.numbers(until.calls)
+        if all(known.get(request_id) in self._table.tasks for request_id in until.calls):
+            return report
+        return replace(report, suspension=until._replace(wake_at=now))
+
+    def wake_parents(self, ended: Sequence[UnfinishedTask]) -> None:
+        """Tasks have ended: their parents may wait for them."""
+        for task in ended:
+            # No function is called for most tasks.
+            if task.request_id[:_PREFIX_CHARS] == STEP_ID:
+                parent = self._unfinished(parent_of(task.request_id))
+                if parent is not None:
+                    wake_for_call(self._table, parent, task.request_id, self._clock())
 
     def _unfinished(self, task_id: str) -> UnfinishedTask | None:
         number = parse_id(task_id)

@@ -193,6 +193,7 @@ class EmbeddedStore(EmbeddedParts):
         if group.states:
             self._states.committed(group.states)
         self._table.committed(group, self._clock())
+        self.wake_parents(group.ended)
 
     def refused(self, tasks: Sequence[UnfinishedTask]) -> None:
         self._requests.settled(tasks)
@@ -315,7 +316,10 @@ class EmbeddedStore(EmbeddedParts):
 
     def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
         now = self._clock()  # at once: callers may wait for these ends
-        results = [self._attempts.report(report, now) for report in reports]
+        results = [
+            self._attempts.report(each if each.suspension is None else self.settled_calls(each, now), now)
+            for each in reports
+        ]
         return self._completed(reports, results, self._journal.settled())
 
     async def _completed(

@@ -32,8 +32,10 @@ from weft.coordinator.store.embedded.unfinished_task import (
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.history import suspension
 from weft.coordinator.store.records import Owner
+from weft.coordinator.store.remembered import request_id_of
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.step_store import RecordKind
+from weft.coordinator.store.task_ids import format_id, request_key
 
 # Tasks released at a time, so that a million tasks do not block the event loop.
 RELEASE_TASKS = 4096
@@ -100,6 +102,8 @@ def recover(
                 if waits_for_signals(task, steps.signals):
                     # The signal came in the last moment before the restart.
                     task.ready_at = min(task.ready_at, now)
+            if task.ready_at > now and _call_has_ended(connection, task):
+                task.ready_at = now
             scheduled = task.ready_at > now
             if not scheduled and attempts_may_run:
                 task.held_back = True
@@ -119,6 +123,22 @@ def recover(
         table.tasks[number].stream = StreamState(count, attempt, position, size_bytes)
     table.groups.recovered(now)
     return held_back
+
+
+def _call_has_ended(connection: sqlite3.Connection, task: UnfinishedTask) -> bool:
+    """Whether a remembered call that a task waits for has ended, perhaps in the last moment before the restart."""
+    until = suspension(task.history[-1]) if task.history else None
+    if until is None:
+        return False
+    for name in until.calls:
+        request_id = request_id_of(format_id(task.number), name)
+        unfinished = connection.execute(
+            "SELECT 1 FROM tasks t JOIN live l ON l.id = t.id WHERE t.request_key = ? AND t.request_id = ?",
+            (request_key(request_id), request_id),
+        ).fetchone()
+        if unfinished is None:
+            return True
+    return False
 
 
 def _recorded_steps(connection: sqlite3.Connection) -> dict[int, StepState]:

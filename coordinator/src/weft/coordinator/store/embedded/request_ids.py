@@ -37,6 +37,15 @@ class RequestIds:
                 known[request_id] = pending
         return known
 
+    def numbers(self, request_ids: Sequence[str]) -> dict[str, int]:
+        """The tasks that have these request ids."""
+        found = self._reader.requests([request_key(each) for each in request_ids])
+        known = {each.request_id: each.number for each in found}
+        for request_id in request_ids:
+            if (pending := self._pending.get(request_id)) is not None:
+                known[request_id] = pending.number
+        return known
+
     def admit(
         self, submission: Submission, number: int, known: dict[str, KnownRequest]
     ) -> KnownRequest | Enqueued | RequestIdReused:

@@ -6,6 +6,7 @@ from weft.coordinator.store import history
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import AttemptReport, Verdict
+from weft.coordinator.store.remembered import name_of
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_figures import TaskEvent
 
@@ -29,6 +30,14 @@ def waits_for_signals(task: UnfinishedTask, signals: int) -> bool:
     until = history.suspension(task.history[-1]) if task.history else None
     # Nothing waits for a signal whose last attempt ended otherwise.
     return until is not None and until.HasField("signals") and signals > until.signals
+
+
+def wake_for_call(table: TaskTable, task: UnfinishedTask, request_id: str, now: float) -> None:
+    """Queue a task whose remembered call has ended, if it waits for that."""
+    until = history.suspension(task.history[-1]) if task.history else None
+    if task.state is State.SCHEDULED and until is not None and name_of(request_id) in until.calls:
+        task.ready_at = now
+        table.promote(task)
 
 
 def wake(table: TaskTable, task: UnfinishedTask, signals: int, now: float) -> None:

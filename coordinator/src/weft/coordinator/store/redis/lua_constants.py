@@ -27,6 +27,7 @@ from weft.coordinator.store.run_limits import MAX_PARKED, LimitAction
 from weft.coordinator.store.state_store import REMOVED_AT_ONCE
 from weft.coordinator.store.step_store import CHILD_KEPT_S, LONGEST_WAIT_S
 from weft.coordinator.store.task_figures import END_OF_STATE, TaskEvent
+from weft.coordinator.store.task_ids import DIGEST_BYTES
 from weft.rpc.task_policy.option_checks import EVENT_ID
 
 # Events that a script reads together: each may have a large body.
@@ -74,6 +75,7 @@ def _values() -> Mapping[str, str]:
         "EVENT_STEP": EVENT_STEP,
         "REMOVED_AT_ONCE": REMOVED_AT_ONCE,
         "STEPS_READ": STEPS_READ,
+        "DIGEST_BYTES": DIGEST_BYTES,
         "LONGEST_WAIT_S": LONGEST_WAIT_S,
         "CHILD_KEPT_S": CHILD_KEPT_S,
         "TAG_UNIT": TAG_UNIT,

@@ -379,6 +379,7 @@ def _suspended(report: AttemptReport) -> Sequence[Any]:
         (
             False if until.wake_at is None else until.wake_at,
             False if until.signals is None else until.signals,
+            list(until.calls),
         ),
     )
 

@@ -2,7 +2,7 @@
 --
 -- request  {{agent, epoch, id, attempt, code, outcome, retry after or false, crashed, final, sample,
 --          trimmed outcome or false for a success, and of a success that has changed its state: the change as in states.lua; or of a handler
---          that only waits: {wake time or false, signals or false}}…}
+--          that only waits: {wake time or false, signals or false, {request ids of calls…}}}…}
 -- reads    t:, state:
 -- writes   t:, o:, state:, states, state_ends, and what `finish` and `retry` write
 -- result   for each: 0 stored, 1 retrying, 2 stale
@@ -50,8 +50,15 @@ local function report(item)
     if signals and (t.ps or 0) > signals then
       at = now
     end
-    -- The attempt that a signal wakes: no later one.
-    t.at, t.w = at, signals and t.a or nil
+    for _, request_id in ipairs(suspended[3]) do
+      local known = call('GET', key('q', request_id))
+      local child = known and load(string.sub(known, DIGEST_BYTES + 1))
+      if not child or child.s >= SUCCEEDED then
+        at = now
+      end
+    end
+    -- The attempt that a signal wakes, or the end of a call: no later one.
+    t.at, t.w, t.wc = at, signals and t.a or nil, #suspended[3] > 0 and t.a or nil
     leave(id, t)
     enter(id, t, at > now and SCHEDULED or QUEUED)
     arm(id, t)

@@ -158,6 +158,16 @@ local function finish(id, t, state, named, outcome)
   call('ZADD', all('expiry'), score(t.ex), id)
   due_at(t.ex)
   tell(id, t)
+  -- A remembered call (remembered.py): its parent may wait for it.
+  local parent = t.r and string.match(t.r, '^step:(%x+)/')
+  local p = parent and load(parent)
+  if p and p.s == SCHEDULED and p.wc == p.a then
+    p.at = now
+    leave(parent, p)
+    enter(parent, p, QUEUED)
+    arm(parent, p)
+    tell(parent, p)
+  end
 end
 
 local function finish_cancelled(id, t)
@@ -338,22 +348,6 @@ local function end_reported(id, t, code, final, sample, least_s, named, outcome,
   note(EVENT_RETRIED, t.q)
   retry(id, t, now + wait_s)
   return false
-end
-
--- The name of the outcome of a task whose time limit has passed, with what it did until then (encoding.py). `text`: what
--- ready tasks of its queue wait for.
-local function limit_name(limit, t, text)
-  local parts
-  if t.s == RUNNING then
-    parts = {'running', t.a, option(t, MAX_ATTEMPTS), now - t.st, t.oa}
-  elseif t.pk then
-    parts = {'parked', now - ready_at(t), t.pk}
-  elseif t.s == QUEUED then
-    parts = {'queued', now - ready_at(t), text}
-  else
-    parts = {'scheduled', t.f or 0, option(t, MAX_ATTEMPTS), ready_at(t) - now}
-  end
-  return 'time_limit:' .. limit .. '\n' .. table.concat(parts, '\n')
 end
 
 -- Apply the limits of one task that have passed. False: nothing but a promotion was due.

@@ -76,3 +76,19 @@ local function arm(id, t)
     t.due = due
   end
 end
+
+-- The name of the outcome of a task whose time limit has passed, with what it did until then (encoding.py). `text`: what
+-- ready tasks of its queue wait for.
+local function limit_name(limit, t, text)
+  local parts
+  if t.s == RUNNING then
+    parts = {'running', t.a, option(t, MAX_ATTEMPTS), now - t.st, t.oa}
+  elseif t.pk then
+    parts = {'parked', now - ready_at(t), t.pk}
+  elseif t.s == QUEUED then
+    parts = {'queued', now - ready_at(t), text}
+  else
+    parts = {'scheduled', t.f or 0, option(t, MAX_ATTEMPTS), ready_at(t) - now}
+  end
+  return 'time_limit:' .. limit .. '\n' .. table.concat(parts, '\n')
+end
