@@ -192,6 +192,7 @@ async def test_a_killed_agent_takes_its_hard_sessions_along(fleet: MeshHarness, 
     assert await called(mesh, firm) in AGENTS
 
 
+@pytest.mark.slow
 async def test_calls_go_on_while_no_coordinator_answers(fleet: MeshHarness) -> None:
     async with connect(fleet.target) as mesh:
         soft, firm = key(), hard(key())

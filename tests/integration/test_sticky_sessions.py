@@ -96,11 +96,11 @@ async def agents_of(mesh: Mesh, session: StickySession | str, count: int) -> Cou
 async def test_a_conversation_stays_on_one_agent_and_others_are_balanced(mesh: Mesh) -> None:
     name = key()
     one, others = await asyncio.gather(
-        agents_of(mesh, name, 300),
+        agents_of(mesh, name, 1000),
         agents_of_each(mesh, [f"{name}-{number}" for number in range(60)]),
     )
     assert len(one) == 1
-    assert sum(one.values()) == 300
+    assert sum(one.values()) == 1000
     assert set(others.values()) == set(AGENTS)
     # Again: nothing is chosen anew.
     assert await agents_of_each(mesh, list(others)) == others
@@ -280,6 +280,7 @@ async def test_waiting_tasks_of_a_soft_session_move_along(fleet: MeshHarness, me
         await each.ended(20)
 
 
+@pytest.mark.slow
 async def test_a_full_agent_keeps_a_hard_session_and_loses_a_soft_one(mesh: Mesh) -> None:
     soft, firm = key(), hard(key())
     at = (await ran(mesh, soft)).agent_id

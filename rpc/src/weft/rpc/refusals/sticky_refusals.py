@@ -10,7 +10,7 @@ def sticky_session_lost(key: str, service: str, agent_id: str, what: str) -> Abo
     """The process that had a hard session is gone. `what`: what became of the agent, such as "has left"."""
     return Aborted(
         f"the sticky session {key!r} of {service} is lost: its agent {agent_id} {what}, and what it remembered is gone; end the session"
-        f" (weft sessions end {service} KEY) or take another key, and begin anew",
+        f" (weft sessions end {service} KEY --session-mode hard) or take another key, and begin anew",
         reason=pb.ERROR_REASON_STICKY_SESSION_LOST,
         metadata={"session": key, "service": service, "agent": agent_id},
     )
