@@ -80,9 +80,9 @@ async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number:
 
 
 async def test_agents_have_the_ports_after_the_coordinators() -> None:
-    made = up_command._Up("a:b", 2, [], (), "127.0.0.1:9464")
+    made = up_command._Up(["a:b"], 2, [], (), "127.0.0.1:9464")
     assert [made._scraped(number)[1] for number in range(3)] == [f"127.0.0.1:946{last}" for last in (4, 5, 6)]
-    assert up_command._Up("a:b", 2, [], (), None)._scraped(1) == []
+    assert up_command._Up(["a:b"], 2, [], (), None)._scraped(1) == []
 
 
 async def test_up_with_an_agent_that_is_none(tmp_path: Path, started: list[Process]) -> None:
@@ -91,6 +91,15 @@ async def test_up_with_an_agent_that_is_none(tmp_path: Path, started: list[Proce
     assert "there is no module 'nowhere'" in process.output()
     assert "agent-1 has exited with status 2" in process.output()
     assert "Traceback" not in process.output()
+
+
+async def test_up_with_a_service_alone(tmp_path: Path, started: list[Process]) -> None:
+    process = up(started, tmp_path, "--with", "hardware", "-n", "1")
+    target = await serving(process)
+    assert "corpus.v1" not in process.output()
+    done = await weft("call", "HardwareService/GetSnapshot", '{"measure_over": "0.1s"}', target=target)
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["snapshot"]["host"]["agentId"] == "agent-1"
 
 
 async def test_up_hosts_the_example_by_itself(tmp_path: Path, started: list[Process]) -> None:

@@ -116,7 +116,7 @@ def load_service(name: str) -> ServicePackage[FileSettings]:
         near = similar_names(name, known)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise LoadError(
-            f"there is no service {name!r}{hint}; installed: {', '.join(sorted(known)) or 'none'}"
+            f"there is no service {name!r}; installed: {', '.join(sorted(known)) or 'none'}{hint}"
         )
     entry = known[name]
     try:

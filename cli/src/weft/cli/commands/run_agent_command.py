@@ -12,6 +12,7 @@ import typer
 from weft.cli.command_line import inputs
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.operators_options import Channelz, Metrics
+from weft.cli.command_line.service_options import Services, service_names
 from weft.cli.command_line.shared_options import TARGET_FORM, checked_target, pairs
 from weft.cli.process import parent_death
 from weft.cli.process.loading import loading
@@ -36,14 +37,7 @@ def agent(
             metavar="MODULE:OBJECT", help="The program: a weft.agent.Agent, such as acme.worker:agent."
         ),
     ] = None,
-    services: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with",
-            metavar="NAME,…",
-            help="Host installed services, such as hardware, beside the program or alone; repeatable.",
-        ),
-    ] = None,
+    services: Services = None,
     app: Annotated[
         str | None,
         typer.Option(
@@ -154,7 +148,7 @@ def agent(
     }
     if program is not None and any(beside_app.values()):
         raise typer.BadParameter("give either MODULE:OBJECT, or --app and its options")
-    names = [name.strip() for text in services or () for name in text.split(",") if name.strip()]
+    names = service_names(services)
     if names and any(beside_app.values()):
         raise typer.BadParameter("a sidecar hosts its app alone: run a second agent", param_hint="--with")
     if program is None and reload:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weft.cli.command_line.examples import examples
+from weft.cli.command_line.service_options import Services, service_names
 from weft.cli.command_line.shared_options import DEFAULT_TARGET
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, status_of_child
@@ -33,6 +34,8 @@ DRAIN_GRACE_S = 5.0
 # The time from SIGTERM until a child is killed.
 _STOP_S = 12.0
 _START_S = 20.0
+# Time for contracts to be accepted, once agents are connected: one with rules takes a second or two.
+_ACCEPT_S = 30.0
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 _LINE_BYTES = 1024 * 1024
 _OF_ONE = {
@@ -46,15 +49,17 @@ _OF_ONE = {
     "weft up",
     "weft up worker:agent --agents 3 --reload",
     "weft up acme.worker:agent --store redis://127.0.0.1:6379/0",
+    "weft up --with hardware --agents 1",
 )
 def up(
     program: Annotated[
         str | None,
         typer.Argument(
             metavar="MODULE:OBJECT",
-            help="The agents' program, such as acme.worker:agent. [default: the example]",
+            help="The agents' program, such as acme.worker:agent. [default: the example, unless there is --with]",
         ),
     ] = None,
+    services: Services = None,
     agents: Annotated[int, typer.Option("--agents", "-n", metavar="N", min=0, help="Number of agents.")] = 2,
     listen: Annotated[
         str | None,
@@ -90,14 +95,16 @@ def up(
     # The output is a log: if it cannot be written, the processes go on.
     make_steady()
     paths: Sequence[Path] = ()
-    if program is None:
+    names = service_names(services)
+    if program is None and not names:
         from weft.cli.demo.corpus import import_paths
 
         program, paths = EXAMPLE, import_paths()
+    hosted = [*([] if program is None else [program]), *(["--with", ",".join(names)] if names else [])]
     flags = [] if slots is None else ["--slots", str(slots)]
     flags += ["--reload"] if reload else []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Up(program, agents, flags, paths, metrics).run(listen, store))
+        runner.run(_Up(hosted, agents, flags, paths, metrics).run(listen, store))
 
 
 class _Child:
@@ -154,14 +161,15 @@ class _Up:
 
     def __init__(
         self,
-        program: str,
+        hosted: Sequence[str],
         count: int,
         flags: Sequence[str],
         paths: Sequence[Path],
         metrics: str | None,
     ) -> None:
         self._metrics = metrics
-        self._program = program
+        # What each agent hosts, as arguments of `weft agent`.
+        self._hosted = hosted
         self._names = [f"agent-{number}" for number in range(1, count + 1)]
         self._flags = flags
         self._env = dict(os.environ)
@@ -213,7 +221,7 @@ class _Up:
             await asyncio.sleep(0.02)
         for number, name in enumerate(self._names, 1):
             args = ["--target", target, "--id", name, "--drain-grace-s", str(DRAIN_GRACE_S), *self._flags]
-            await self._spawn(name, "agent", self._program, *args, *self._scraped(number))
+            await self._spawn(name, "agent", *self._hosted, *args, *self._scraped(number))
         return await self._announce(target)
 
     def _scraped(self, number: int) -> list[str]:
@@ -226,17 +234,21 @@ class _Up:
         return ["--metrics", place]
 
     async def _announce(self, target: str) -> _Child | None:
-        """Wait until the agents are connected, and print their methods. Returns a child that has exited meanwhile."""
+        """Wait until the agents are connected and their contracts accepted, and print their methods. Returns a child that has exited meanwhile."""
         from weft.client import connect
 
+        # Operators may have paused agents or methods: they are announced all the same, later.
+        patient_until = time.monotonic() + _ACCEPT_S
         async with connect(target, tls=_tls_of_files()) as mesh:
             while not self._stop.is_set():
                 gone = self._gone()
                 if gone is not None:
                     return gone
                 connected = {agent.id: agent for agent in await mesh.fleet.agents() if agent.connected_at}
-                if connected.keys() >= set(self._names):
-                    methods = sorted({method for agent in connected.values() for method in agent.methods})
+                methods = sorted({method for agent in connected.values() for method in agent.methods})
+                served = {queue.method for queue in await mesh.fleet.queues() if queue.agents}
+                ready = served.issuperset(methods) or time.monotonic() > patient_until
+                if connected.keys() >= set(self._names) and ready:
                     remark(f"serving on {target}; Ctrl-C stops all")
                     for method in methods:
                         remark(
