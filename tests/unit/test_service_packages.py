@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from scripts import layout
 from weft.agent import Agent, LoadError, ProgramError, SettingsError
 from weft.agent.program.loader import load
 from weft.agent.program.service_packages import (
@@ -111,3 +114,16 @@ def test_a_service_that_the_program_hosts_already() -> None:
 def test_the_module_of_a_service_has_an_agent() -> None:
     made = load("weft.services.hardware:agent")
     assert {each.partition("/")[0] for each in made.methods} == {"weft.services.hardware.v1.HardwareService"}
+
+
+@pytest.mark.parametrize(
+    ("path", "used"), [("tests/support/gen", "buf.validate.validate_pb2"), ("", "weft.rules.validate_pb2")]
+)
+def test_the_rules_are_those_of_the_program_or_else_wefts_own(path: str, used: str) -> None:
+    """Two versions of one file cannot be in a process: a program that has generated it keeps its own."""
+    code = "import sys, weft.services.hardware.v1.hardware_pb2; print([each for each in sys.modules if 'validate_pb2' in each])"
+    where = os.environ | {"PYTHONPATH": str(layout.ROOT / path) if path else ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=where, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == str([used])
