@@ -237,7 +237,7 @@ class _Up:
         """Wait until the agents are connected and their contracts accepted, and print their methods. Returns a child that has exited meanwhile."""
         from weft.client import connect
 
-        # Operators may have paused agents or methods: they are announced all the same, later.
+        # A contract may be refused: the log says so, and what runs is announced all the same.
         patient_until = time.monotonic() + _ACCEPT_S
         async with connect(target, tls=_tls_of_files()) as mesh:
             while not self._stop.is_set():
@@ -246,9 +246,11 @@ class _Up:
                     return gone
                 connected = {agent.id: agent for agent in await mesh.fleet.agents() if agent.connected_at}
                 methods = sorted({method for agent in connected.values() for method in agent.methods})
-                served = {queue.method for queue in await mesh.fleet.queues() if queue.agents}
-                ready = served.issuperset(methods) or time.monotonic() > patient_until
-                if connected.keys() >= set(self._names) and ready:
+                all_there = connected.keys() >= set(self._names)
+                if all_there and (
+                    time.monotonic() > patient_until
+                    or {method.name for method in await mesh.methods.list()}.issuperset(methods)
+                ):
                     remark(f"serving on {target}; Ctrl-C stops all")
                     for method in methods:
                         remark(
