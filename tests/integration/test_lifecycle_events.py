@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from probe.v1.probe_pb2 import ProbeRequest
-from tests.support.lightweight import LightAgent, Request
+from probe.v1.probe_pb2 import Payload, ProbeRequest
+from tests.support.lightweight import ECHO, LightAgent, Request
 from tests.support.mesh import MeshHarness
+from weft.agent import Agent
 from weft.client import Event, Mesh, TaskHandle, TaskState, connect
 from weft.v1 import lifecycle_pb2, session_pb2
 
@@ -176,3 +177,63 @@ async def test_each_change_is_one_event_at_two_coordinators(pair: tuple[MeshHarn
         assert len(joined) == len(set(joined)) == 2
         lost = [each async for each in client.events.list(lifecycle_pb2.AgentLost)]
         assert len(lost) == 1
+
+
+async def test_what_happens_becomes_tasks(mesh: MeshHarness) -> None:
+    """Durable subscriptions of lifecycle topics; also two that watch the ends of tasks, which make no tasks of each other's ends."""
+    await mesh.coordinator(heartbeat_interval_s=0.2, reconnect_grace_s=0.5)
+    ended: list[tuple[str, str]] = []
+    lost: list[str] = []
+    watcher = Agent("watcher", target=mesh.target)
+
+    @watcher.method("probe.v1.Watcher/Ended")
+    async def note_end(event: lifecycle_pb2.TaskEnded) -> Payload:
+        ended.append(("Ended", event.task_id))
+        return Payload()
+
+    @watcher.method("probe.v1.Watcher/EndedToo")
+    async def note_end_too(event: lifecycle_pb2.TaskEnded) -> Payload:
+        ended.append(("EndedToo", event.task_id))
+        return Payload()
+
+    @watcher.method("probe.v1.Watcher/Lost")
+    async def note_loss(event: lifecycle_pb2.AgentLost) -> Payload:
+        lost.append(event.member.agent_id)
+        return Payload()
+
+    running = asyncio.create_task(watcher.serve())
+    async with connect(mesh.target) as client:
+        await mesh.wait_serving("probe.v1.Watcher")
+        for name in ("Ended", "EndedToo"):
+            await client.subscriptions.create(name, lifecycle_pb2.TaskEnded, f"probe.v1.Watcher/{name}")
+        await client.subscriptions.create("Lost", lifecycle_pb2.AgentLost, "probe.v1.Watcher/Lost")
+        # The next coordinator goes on with them.
+        await mesh.restart_coordinator()
+        async with LightAgent(mesh.own_channel(), "a1"):
+            await mesh.wait_serving()
+            handles = [await client.tasks.submit(ECHO, Payload(data=b"x")) for _ in range(3)]
+            async with asyncio.timeout(T):
+                for handle in handles:
+                    await handle.result()
+        two = LightAgent(mesh.own_channel(), "a2")
+        await two.open()
+        await two.close(goodbye=False)
+
+        async def seen() -> bool:
+            return len(ended) >= 8 and bool(lost)
+
+        await mesh.eventually(seen, "all of it became tasks")
+        # The ends of these tasks were published, and made none: 3 of a1, and 9 of the watcher.
+
+        async def passed() -> bool:
+            subscriptions = [await client.subscriptions.get(name) for name in ("Ended", "EndedToo")]
+            return all(each.cursor >= 12 for each in subscriptions)
+
+        await mesh.eventually(passed, "they have looked at their own ends")
+        wanted = {(name, each.id) for name in ("Ended", "EndedToo") for each in handles}
+        assert wanted <= set(ended)
+        # The end of the task that noted the loss is one more, for each.
+        assert len(ended) == len(wanted) + 2
+        assert lost == ["a2"]
+    watcher.stop()
+    await running

@@ -28,10 +28,11 @@ from weft.coordinator.store.table_store import RowPut
 from weft.rpc.errors import AlreadyExists, InvalidArgument, RetryLater, TooLarge, WeftError
 from weft.rpc.process.logs import get_logger
 from weft.rpc.times import seconds, timestamp
-from weft.v1 import coordinator_pb2, event_pb2
+from weft.v1 import coordinator_pb2, event_pb2, lifecycle_pb2
 
 log = get_logger(__name__)
 
+_TASK_ENDED = lifecycle_pb2.TaskEnded.DESCRIPTOR.full_name
 # Events of one portion.
 PORTION = 256
 # Another coordinator takes over so long after the last portion.
@@ -235,12 +236,15 @@ class DeliveryPass:
         if self._makers is not None:
             for name in judged(subscription):
                 await self._makers.check(subscription.maker, name)
-        matching = self._filter(delivery)
+        matching, watchers = self._filter(delivery), self._watchers(spec.topic)
         submissions: list[Submission] = []
         for row in rows:
             if matching is not None and not matching.matches(row.body):
                 continue
-            request = self._request(subscription, event_of(spec.topic, row))
+            event = event_of(spec.topic, row)
+            if watchers and lifecycle_pb2.TaskEnded.FromString(event.payload).method in watchers:
+                continue
+            request = self._request(subscription, event)
             if request is None:
                 continue
             try:
@@ -275,6 +279,13 @@ class DeliveryPass:
         if self.of_hook is not None and subscription.name.startswith(OF_HOOK):
             return self.of_hook(subscription, event)
         return task_request(subscription, event)
+
+    def _watchers(self, topic: str) -> set[str]:
+        """The methods whose tasks are made of the ends of tasks. Their own ends make none: that would never end."""
+        if topic != _TASK_ENDED:
+            return set()
+        specs = (each.subscription.spec for each in self._deliveries.values())
+        return {spec.delivery.method for spec in specs if spec.topic == topic}
 
     def _filter(self, delivery: _Delivery) -> EventFilter | None:
         """The compiled filter, by the present contracts.
