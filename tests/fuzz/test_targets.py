@@ -54,6 +54,7 @@ _REASONS = {
         "weft/coordinator/store/embedded/recovery",
         "weft/coordinator/namespaces/store_events",
         "weft/coordinator/events/consumer",
+        "weft/coordinator/events/delivery_pass",
         "weft/coordinator/events/event_codec",
         "weft/coordinator/lifecycle/task_ends",
         "weft/coordinator/pools/pool_part",

@@ -10,7 +10,7 @@ one takes over some seconds after its last portion. That saves work only: two at
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -65,6 +65,14 @@ class _Delivery:
 OfHook: TypeAlias = (
     "Callable[[event_pb2.Subscription, event_pb2.Event], coordinator_pb2.SubmitTaskRequest | None]"
 )
+
+
+def _watchers(topic: str, deliveries: Iterable[_Delivery]) -> set[str]:
+    """The methods whose tasks are made of the ends of tasks. Their own ends make none: that would never end."""
+    if topic != _TASK_ENDED:
+        return set()
+    specs = (each.subscription.spec for each in deliveries)
+    return {spec.delivery.method for spec in specs if spec.topic == topic}
 
 
 class DeliveryPass:
@@ -236,7 +244,7 @@ class DeliveryPass:
         if self._makers is not None:
             for name in judged(subscription):
                 await self._makers.check(subscription.maker, name)
-        matching, watchers = self._filter(delivery), self._watchers(spec.topic)
+        matching, watchers = self._filter(delivery), _watchers(spec.topic, self._deliveries.values())
         submissions: list[Submission] = []
         for row in rows:
             if matching is not None and not matching.matches(row.body):
@@ -279,13 +287,6 @@ class DeliveryPass:
         if self.of_hook is not None and subscription.name.startswith(OF_HOOK):
             return self.of_hook(subscription, event)
         return task_request(subscription, event)
-
-    def _watchers(self, topic: str) -> set[str]:
-        """The methods whose tasks are made of the ends of tasks. Their own ends make none: that would never end."""
-        if topic != _TASK_ENDED:
-            return set()
-        specs = (each.subscription.spec for each in self._deliveries.values())
-        return {spec.delivery.method for spec in specs if spec.topic == topic}
 
     def _filter(self, delivery: _Delivery) -> EventFilter | None:
         """The compiled filter, by the present contracts.
