@@ -367,7 +367,10 @@ async def test_a_sleeping_handler_gives_its_slot_back(mesh: LocalMesh, work: Wor
         await handle.result()
     assert (work.done["order"], work.done["before"], work.done["after"]) == (12, 6, 6)
     ended = await mesh.tasks.get(handles[0].id)
-    assert [attempt.number for attempt in ended.attempts] == [1, 2]
+    assert [(attempt.number, attempt.suspended, attempt.choice) for attempt in ended.attempts] == [
+        (1, True, ""),
+        (2, False, ""),
+    ]
     assert ended.crashes == 0
 
 

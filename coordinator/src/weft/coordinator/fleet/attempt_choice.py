@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.coordinator.fleet.agent_standing import TOLD, AgentStanding, agents
+from weft.coordinator.store.history import suspension
 from weft.coordinator.store.records import AttemptRecord
 
 
@@ -13,7 +14,7 @@ def retry_choices(attempts: Sequence[AttemptRecord]) -> list[str]:
     choices = [""] * len(attempts)
     for at in range(1, len(attempts)):
         before, attempt = attempts[at - 1], attempts[at]
-        if before.released or before.ended_at is None:
+        if before.released or before.ended_at is None or suspension(before) is not None:
             continue
         happened = f"attempt {before.number} {'was lost' if before.crashed else 'failed'}"
         if attempt.agent_id != before.agent_id:
