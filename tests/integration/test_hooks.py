@@ -20,10 +20,14 @@ from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.lightweight import CALL, LightAgent
 from tests.support.namespaced import Sites, sites_on
 from tests.support.refusals import check, refused
+from tests.support.token_door import shown, token_door
 from weft.coordinator.hooks import hook_http
 from weft.coordinator.hooks.hook_signatures import standard_signature
+from weft.rpc.identity.caller import AGENT, OPERATOR
+from weft.rpc.network.channel import Route, client_options, dial
+from weft.rpc.security.token_source import token_source
 from weft.v1 import coordinator_pb2 as api
-from weft.v1 import event_pb2, event_pb2_grpc, hook_pb2, hook_pb2_grpc
+from weft.v1 import event_pb2, event_pb2_grpc, hook_pb2, hook_pb2_grpc, security_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 from weft.v1.errors_pb2 import ErrorReason
 
@@ -416,3 +420,39 @@ async def test_connections_beyond_the_bound_are_closed(
         while served.connections >= hook_http.MAX_CONNECTIONS:
             await asyncio.sleep(0.01)
     assert (await post(http, sites, "/hooks/bounded", body, signed(body)))[0] == 200
+
+
+# -- who made it -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_hook_of_a_revoked_operator_takes_nothing_more(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with token_door(tmp_path, hooks="127.0.0.1:0") as door:
+        made = await door.create(OPERATOR, name="maker")
+        agent = await door.create(AGENT, name="worker")
+        channel = dial(
+            door.coordinator.address,
+            client_options(own_connection=True),
+            Route(token=token_source(agent.text)),
+        )
+        async with LightAgent(channel, "a1", methods=(CALL,)):
+            stub = hook_pb2_grpc.HookServiceStub(door.channel)
+            incoming = hook_pb2.IncomingHook(kind="HOOK_KIND_GENERIC", **TASK)
+            asked = hook_pb2.CreateHookRequest(name="made", spec={"incoming": incoming}, secret=SECRET)
+            await stub.CreateHook(asked, metadata=shown(made.text), timeout=10)
+            body = b'{"action": "opened"}'
+            url = f"http://{door.coordinator.hooks_address}/hooks/made"
+            async with http.post(url, data=body, headers=signed(body)) as response:
+                assert response.status == 200
+            await door.stub.RevokeToken(
+                security_pb2.RevokeTokenRequest(id=made.token.id),
+                metadata=shown(door.operator),
+                timeout=10,
+            )
+            body = b'{"action": "closed"}'
+            async with http.post(url, data=body, headers=signed(body)) as response:
+                told = await response.json()
+            assert (response.status, told["reason"]) == (503, "HOOK_UNAVAILABLE")
+            assert "revoked" in told["error"]
+        await channel.close()

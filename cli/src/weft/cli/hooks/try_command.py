@@ -73,9 +73,17 @@ def try_request(
     if as_json:
         line(
             json_text(
-                {"matched": found.matched, "target": found.target, "key": found.key, "message": message}
+                {
+                    "matched": found.matched,
+                    "target": found.target,
+                    "key": found.key,
+                    "message": message,
+                    "task_id": found.task_id,
+                }
             )
         )
+    elif found.task_id:
+        line(f"taken: {message['status']}")
     elif found.matched:
         line(f"{found.target} {json_text(message)}" + (f" key {found.key}" if found.key else ""))
     if not found.matched:

@@ -10,6 +10,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib import import_module
 from typing import Any, TypeAlias
 
 from weft.coordinator.sessions.sessions import Sessions
@@ -117,6 +118,8 @@ class HookWorker:
             await asyncio.sleep(RETRY_S)
 
     async def _serve(self) -> None:
+        # It takes a second, in which the event loop does other work.
+        await asyncio.to_thread(import_module, "weft.coordinator.hooks.hook_client")
         hello = session_pb2.Hello(
             agent_id=self._agent_id,
             instance_id=self._instance_id,

@@ -235,6 +235,9 @@ const (
 	ErrorReason_ERROR_REASON_HOOK_REQUEST_STALE ErrorReason = 121
 	// UNAVAILABLE: the hook does nothing at the moment; the message says why. Metadata: hook.
 	ErrorReason_ERROR_REASON_HOOK_UNAVAILABLE ErrorReason = 122
+	// FAILED_PRECONDITION: an outgoing hook may not send there: coordinators do not allow the host or the network, or the URL is not by TLS.
+	// Metadata: host.
+	ErrorReason_ERROR_REASON_HOOK_ADDRESS_REFUSED ErrorReason = 123
 	// UNIMPLEMENTED: the agent takes no commands, or does not know this one: it is older, or no agent of weft's own. Metadata: agent_id.
 	ErrorReason_ERROR_REASON_COMMAND_UNKNOWN ErrorReason = 148
 	// FAILED_PRECONDITION: the agent cannot carry this command out; the message says why. Metadata: agent_id.
@@ -376,6 +379,7 @@ var (
 		120: "ERROR_REASON_HOOK_SIGNATURE_INVALID",
 		121: "ERROR_REASON_HOOK_REQUEST_STALE",
 		122: "ERROR_REASON_HOOK_UNAVAILABLE",
+		123: "ERROR_REASON_HOOK_ADDRESS_REFUSED",
 		148: "ERROR_REASON_COMMAND_UNKNOWN",
 		149: "ERROR_REASON_COMMAND_REFUSED",
 		150: "ERROR_REASON_COMMAND_NOT_ANSWERED",
@@ -489,6 +493,7 @@ var (
 		"ERROR_REASON_HOOK_SIGNATURE_INVALID":    120,
 		"ERROR_REASON_HOOK_REQUEST_STALE":        121,
 		"ERROR_REASON_HOOK_UNAVAILABLE":          122,
+		"ERROR_REASON_HOOK_ADDRESS_REFUSED":      123,
 		"ERROR_REASON_COMMAND_UNKNOWN":           148,
 		"ERROR_REASON_COMMAND_REFUSED":           149,
 		"ERROR_REASON_COMMAND_NOT_ANSWERED":      150,
@@ -544,7 +549,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xdd\x1d\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\x84\x1e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -636,7 +641,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x18ERROR_REASON_HOOK_EXISTS\x10w\x12'\n" +
 	"#ERROR_REASON_HOOK_SIGNATURE_INVALID\x10x\x12#\n" +
 	"\x1fERROR_REASON_HOOK_REQUEST_STALE\x10y\x12!\n" +
-	"\x1dERROR_REASON_HOOK_UNAVAILABLE\x10z\x12!\n" +
+	"\x1dERROR_REASON_HOOK_UNAVAILABLE\x10z\x12%\n" +
+	"!ERROR_REASON_HOOK_ADDRESS_REFUSED\x10{\x12!\n" +
 	"\x1cERROR_REASON_COMMAND_UNKNOWN\x10\x94\x01\x12!\n" +
 	"\x1cERROR_REASON_COMMAND_REFUSED\x10\x95\x01\x12&\n" +
 	"!ERROR_REASON_COMMAND_NOT_ANSWERED\x10\x96\x01\x12%\n" +

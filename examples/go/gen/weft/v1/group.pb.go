@@ -206,6 +206,8 @@ type Group struct {
 	CallbackError string `protobuf:"bytes,9,opt,name=callback_error,json=callbackError,proto3" json:"callback_error,omitempty"`
 	// The callback's task is being submitted since then.
 	CallbackPendingTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=callback_pending_time,json=callbackPendingTime,proto3" json:"callback_pending_time,omitempty"`
+	// Its end is to be told as an event (weft.v1.GroupEnded), and has not been yet.
+	EndUntold bool `protobuf:"varint,12,opt,name=end_untold,json=endUntold,proto3" json:"end_untold,omitempty"`
 	// Who set the callback. It is refused if that caller may not call its method any more when the group ends.
 	CallbackMaker *Maker `protobuf:"bytes,11,opt,name=callback_maker,json=callbackMaker,proto3" json:"callback_maker,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -310,6 +312,13 @@ func (x *Group) GetCallbackPendingTime() *timestamppb.Timestamp {
 		return x.CallbackPendingTime
 	}
 	return nil
+}
+
+func (x *Group) GetEndUntold() bool {
+	if x != nil {
+		return x.EndUntold
+	}
+	return false
 }
 
 func (x *Group) GetCallbackMaker() *Maker {
@@ -1041,7 +1050,7 @@ const file_weft_v1_group_proto_rawDesc = "" +
 	"\arunning\x18\x03 \x01(\x04R\arunning\x12\x1c\n" +
 	"\tsucceeded\x18\x04 \x01(\x04R\tsucceeded\x12\x16\n" +
 	"\x06failed\x18\x05 \x01(\x04R\x06failed\x12\x1c\n" +
-	"\tcancelled\x18\x06 \x01(\x04R\tcancelled\"\x96\x04\n" +
+	"\tcancelled\x18\x06 \x01(\x04R\tcancelled\"\xb5\x04\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12,\n" +
@@ -1055,7 +1064,9 @@ const file_weft_v1_group_proto_rawDesc = "" +
 	"\x10callback_task_id\x18\b \x01(\tR\x0ecallbackTaskId\x12%\n" +
 	"\x0ecallback_error\x18\t \x01(\tR\rcallbackError\x12N\n" +
 	"\x15callback_pending_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x13callbackPendingTime\x125\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x13callbackPendingTime\x12\x1d\n" +
+	"\n" +
+	"end_untold\x18\f \x01(\bR\tendUntold\x125\n" +
 	"\x0ecallback_maker\x18\v \x01(\v2\x0e.weft.v1.MakerR\rcallbackMaker\"\\\n" +
 	"\x12CreateGroupRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +

@@ -464,6 +464,80 @@ func (x *CoordinatorStopping) GetCoordinatorId() string {
 	return ""
 }
 
+// A group has ended: it is closed, and has no unfinished task. Its key is the group's name. Every end is told of a group that is closed while somebody
+// follows this topic.
+type GroupEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The group.
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// Another one for each group of the name.
+	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Its tasks by state.
+	Counts *GroupCounts `protobuf:"bytes,3,opt,name=counts,proto3" json:"counts,omitempty"`
+	// When it ended.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupEnded) Reset() {
+	*x = GroupEnded{}
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupEnded) ProtoMessage() {}
+
+func (x *GroupEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupEnded.ProtoReflect.Descriptor instead.
+func (*GroupEnded) Descriptor() ([]byte, []int) {
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GroupEnded) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GroupEnded) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *GroupEnded) GetCounts() *GroupCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *GroupEnded) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 // A task has ended. An event of it is missing if its coordinator dies in that moment: what must not miss an end waits for the task
 // (WaitTasks) or its group. Its key is the task's id.
 type TaskEnded struct {
@@ -494,7 +568,7 @@ type TaskEnded struct {
 
 func (x *TaskEnded) Reset() {
 	*x = TaskEnded{}
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[7]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +580,7 @@ func (x *TaskEnded) String() string {
 func (*TaskEnded) ProtoMessage() {}
 
 func (x *TaskEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[7]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +593,7 @@ func (x *TaskEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEnded.ProtoReflect.Descriptor instead.
 func (*TaskEnded) Descriptor() ([]byte, []int) {
-	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TaskEnded) GetTaskId() string {
@@ -611,7 +685,7 @@ type PoolScaled struct {
 
 func (x *PoolScaled) Reset() {
 	*x = PoolScaled{}
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[8]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +697,7 @@ func (x *PoolScaled) String() string {
 func (*PoolScaled) ProtoMessage() {}
 
 func (x *PoolScaled) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[8]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +710,7 @@ func (x *PoolScaled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolScaled.ProtoReflect.Descriptor instead.
 func (*PoolScaled) Descriptor() ([]byte, []int) {
-	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PoolScaled) GetPool() string {
@@ -691,7 +765,7 @@ type Alert struct {
 
 func (x *Alert) Reset() {
 	*x = Alert{}
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[9]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +777,7 @@ func (x *Alert) String() string {
 func (*Alert) ProtoMessage() {}
 
 func (x *Alert) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[9]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +790,7 @@ func (x *Alert) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alert.ProtoReflect.Descriptor instead.
 func (*Alert) Descriptor() ([]byte, []int) {
-	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Alert) GetKind() AlertKind {
@@ -759,7 +833,7 @@ type AlertFired struct {
 
 func (x *AlertFired) Reset() {
 	*x = AlertFired{}
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[10]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +845,7 @@ func (x *AlertFired) String() string {
 func (*AlertFired) ProtoMessage() {}
 
 func (x *AlertFired) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[10]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +858,7 @@ func (x *AlertFired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlertFired.ProtoReflect.Descriptor instead.
 func (*AlertFired) Descriptor() ([]byte, []int) {
-	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AlertFired) GetAlert() *Alert {
@@ -807,7 +881,7 @@ type AlertResolved struct {
 
 func (x *AlertResolved) Reset() {
 	*x = AlertResolved{}
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[11]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +893,7 @@ func (x *AlertResolved) String() string {
 func (*AlertResolved) ProtoMessage() {}
 
 func (x *AlertResolved) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_lifecycle_proto_msgTypes[11]
+	mi := &file_weft_v1_lifecycle_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +906,7 @@ func (x *AlertResolved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlertResolved.ProtoReflect.Descriptor instead.
 func (*AlertResolved) Descriptor() ([]byte, []int) {
-	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_lifecycle_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AlertResolved) GetAlert() *Alert {
@@ -853,7 +927,7 @@ var File_weft_v1_lifecycle_proto protoreflect.FileDescriptor
 
 const file_weft_v1_lifecycle_proto_rawDesc = "" +
 	"\n" +
-	"\x17weft/v1/lifecycle.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12weft/v1/task.proto\"\xe4\x01\n" +
+	"\x17weft/v1/lifecycle.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13weft/v1/group.proto\x1a\x12weft/v1/task.proto\"\xe4\x01\n" +
 	"\x06Member\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -876,7 +950,13 @@ const file_weft_v1_lifecycle_proto_rawDesc = "" +
 	"\tAgentLeft\x12'\n" +
 	"\x06member\x18\x01 \x01(\v2\x0f.weft.v1.MemberR\x06member\"<\n" +
 	"\x13CoordinatorStopping\x12%\n" +
-	"\x0ecoordinator_id\x18\x01 \x01(\tR\rcoordinatorId\"\xf4\x02\n" +
+	"\x0ecoordinator_id\x18\x01 \x01(\tR\rcoordinatorId\"\x99\x01\n" +
+	"\n" +
+	"GroupEnded\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\tR\x03uid\x12,\n" +
+	"\x06counts\x18\x03 \x01(\v2\x14.weft.v1.GroupCountsR\x06counts\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\xf4\x02\n" +
 	"\tTaskEnded\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
@@ -931,7 +1011,7 @@ func file_weft_v1_lifecycle_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_lifecycle_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_weft_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_weft_v1_lifecycle_proto_goTypes = []any{
 	(AlertKind)(0),                // 0: weft.v1.AlertKind
 	(*Member)(nil),                // 1: weft.v1.Member
@@ -941,36 +1021,40 @@ var file_weft_v1_lifecycle_proto_goTypes = []any{
 	(*AgentLost)(nil),             // 5: weft.v1.AgentLost
 	(*AgentLeft)(nil),             // 6: weft.v1.AgentLeft
 	(*CoordinatorStopping)(nil),   // 7: weft.v1.CoordinatorStopping
-	(*TaskEnded)(nil),             // 8: weft.v1.TaskEnded
-	(*PoolScaled)(nil),            // 9: weft.v1.PoolScaled
-	(*Alert)(nil),                 // 10: weft.v1.Alert
-	(*AlertFired)(nil),            // 11: weft.v1.AlertFired
-	(*AlertResolved)(nil),         // 12: weft.v1.AlertResolved
-	nil,                           // 13: weft.v1.Member.LabelsEntry
-	(TaskState)(0),                // 14: weft.v1.TaskState
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*GroupEnded)(nil),            // 8: weft.v1.GroupEnded
+	(*TaskEnded)(nil),             // 9: weft.v1.TaskEnded
+	(*PoolScaled)(nil),            // 10: weft.v1.PoolScaled
+	(*Alert)(nil),                 // 11: weft.v1.Alert
+	(*AlertFired)(nil),            // 12: weft.v1.AlertFired
+	(*AlertResolved)(nil),         // 13: weft.v1.AlertResolved
+	nil,                           // 14: weft.v1.Member.LabelsEntry
+	(*GroupCounts)(nil),           // 15: weft.v1.GroupCounts
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(TaskState)(0),                // 17: weft.v1.TaskState
 }
 var file_weft_v1_lifecycle_proto_depIdxs = []int32{
-	13, // 0: weft.v1.Member.labels:type_name -> weft.v1.Member.LabelsEntry
+	14, // 0: weft.v1.Member.labels:type_name -> weft.v1.Member.LabelsEntry
 	1,  // 1: weft.v1.AgentJoined.member:type_name -> weft.v1.Member
 	1,  // 2: weft.v1.AgentDraining.member:type_name -> weft.v1.Member
 	1,  // 3: weft.v1.AgentSuspect.member:type_name -> weft.v1.Member
 	1,  // 4: weft.v1.AgentLost.member:type_name -> weft.v1.Member
 	1,  // 5: weft.v1.AgentLeft.member:type_name -> weft.v1.Member
-	14, // 6: weft.v1.TaskEnded.state:type_name -> weft.v1.TaskState
-	15, // 7: weft.v1.TaskEnded.create_time:type_name -> google.protobuf.Timestamp
-	15, // 8: weft.v1.TaskEnded.start_time:type_name -> google.protobuf.Timestamp
-	15, // 9: weft.v1.TaskEnded.end_time:type_name -> google.protobuf.Timestamp
-	0,  // 10: weft.v1.Alert.kind:type_name -> weft.v1.AlertKind
-	15, // 11: weft.v1.Alert.fire_time:type_name -> google.protobuf.Timestamp
-	10, // 12: weft.v1.AlertFired.alert:type_name -> weft.v1.Alert
-	10, // 13: weft.v1.AlertResolved.alert:type_name -> weft.v1.Alert
-	15, // 14: weft.v1.AlertResolved.resolve_time:type_name -> google.protobuf.Timestamp
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	15, // 6: weft.v1.GroupEnded.counts:type_name -> weft.v1.GroupCounts
+	16, // 7: weft.v1.GroupEnded.end_time:type_name -> google.protobuf.Timestamp
+	17, // 8: weft.v1.TaskEnded.state:type_name -> weft.v1.TaskState
+	16, // 9: weft.v1.TaskEnded.create_time:type_name -> google.protobuf.Timestamp
+	16, // 10: weft.v1.TaskEnded.start_time:type_name -> google.protobuf.Timestamp
+	16, // 11: weft.v1.TaskEnded.end_time:type_name -> google.protobuf.Timestamp
+	0,  // 12: weft.v1.Alert.kind:type_name -> weft.v1.AlertKind
+	16, // 13: weft.v1.Alert.fire_time:type_name -> google.protobuf.Timestamp
+	11, // 14: weft.v1.AlertFired.alert:type_name -> weft.v1.Alert
+	11, // 15: weft.v1.AlertResolved.alert:type_name -> weft.v1.Alert
+	16, // 16: weft.v1.AlertResolved.resolve_time:type_name -> google.protobuf.Timestamp
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_lifecycle_proto_init() }
@@ -978,6 +1062,7 @@ func file_weft_v1_lifecycle_proto_init() {
 	if File_weft_v1_lifecycle_proto != nil {
 		return
 	}
+	file_weft_v1_group_proto_init()
 	file_weft_v1_task_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -985,7 +1070,7 @@ func file_weft_v1_lifecycle_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_lifecycle_proto_rawDesc), len(file_weft_v1_lifecycle_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
