@@ -261,7 +261,8 @@ class RedisStore(
                 report.final,
                 self._rng.random(),
                 attempts.trimmed(report.code, report.outcome) if report.code else False,
-                *(() if report.state is None else (packable_change(report.state),)),
+                # The last item of a success is its change, of others how long they are suspended.
+                *(() if report.state is None or report.code else (packable_change(report.state),)),
                 *_suspended(report),
             )
             for report in reports
