@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hmac
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -17,12 +18,15 @@ import pytest
 import pytest_asyncio
 
 from probe.v1.probe_pb2 import ProbeRequest
+from tests.support.certificates import TestAuthority
 from tests.support.lightweight import CALL, LightAgent
 from tests.support.namespaced import Sites, sites_on
 from tests.support.refusals import check, refused
 from tests.support.token_door import shown, token_door
 from weft.coordinator.hooks import hook_http
 from weft.coordinator.hooks.hook_signatures import standard_signature
+from weft.coordinator.server import Coordinator
+from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.identity.caller import AGENT, OPERATOR
 from weft.rpc.network.channel import Route, client_options, dial
 from weft.rpc.security.token_source import token_source
@@ -456,3 +460,47 @@ async def test_a_hook_of_a_revoked_operator_takes_nothing_more(
             assert (response.status, told["reason"]) == (503, "HOOK_UNAVAILABLE")
             assert "revoked" in told["error"]
         await channel.close()
+
+
+# -- by TLS ------------------------------------------------------------------------------------------------------------------
+
+
+async def test_by_tls_without_certificates_of_callers_and_with_a_renewed_one(tmp_path: Path) -> None:
+    """Senders have no certificate of the mesh; the port follows the files of its own."""
+    authority = TestAuthority(tmp_path)
+    own = authority.tls("coordinator")
+    given = {"tls_ca": own.ca, "tls_cert": own.cert, "tls_key": own.key, "tls_client_ca": own.client_ca}
+    settings: Any = {name: str(value) for name, value in given.items()}
+    context = ssl.create_default_context(cafile=str(own.ca))
+    context.check_hostname = False
+    coordinator = Coordinator(
+        CoordinatorSettings(
+            listen="127.0.0.1:0", store=str(tmp_path / "weft.db"), hooks="https://127.0.0.1:0", **settings
+        )
+    )
+    await coordinator.start()
+    try:
+        host, _, port = coordinator.hooks_address.rpartition(":")
+
+        async def shown_certificate() -> bytes:
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+            writer.write(b"POST /hooks/none HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
+            found: bytes = writer.get_extra_info("ssl_object").getpeercert(True)
+            writer.close()
+            return found
+
+        first = await shown_certificate()
+        renewed = authority.tls("renewed")
+        for old, new in ((own.key, renewed.key), (own.cert, renewed.cert)):
+            Path(old).write_bytes(Path(new).read_bytes())
+        async with asyncio.timeout(20):
+            while await shown_certificate() == first:
+                await asyncio.sleep(0.1)
+        # A plain request gets no answer.
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert not (await reader.read()).startswith(b"HTTP")
+        writer.close()
+    finally:
+        await coordinator.stop(0.0)
