@@ -9,8 +9,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,9 @@ import pytest
 from probe.v1.probe_pb2 import Payload
 from tests.chaos.harness.ticks import TICK, TickCounts, Ticks, judged
 from tests.support.clocks import clock_off
+from tests.support.deployments import Deployment, embedded, redis
 from tests.support.lightweight import ECHO, LightAgent
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
 from weft.rpc.times import duration, timestamp
 from weft.v1 import coordinator_pb2, schedule_pb2, task_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
@@ -28,26 +27,6 @@ from weft.v1.schedule_pb2_grpc import ScheduleServiceStub
 
 SCHEDULES = 12
 OFF_S = 3600.0
-
-Deployment = Callable[[Path], AbstractAsyncContextManager[list[MeshHarness]]]
-
-
-@asynccontextmanager
-async def embedded(folder: Path) -> AsyncIterator[list[MeshHarness]]:
-    async with MeshHarness(folder) as mesh:
-        await mesh.coordinator()
-        yield [mesh]
-
-
-@asynccontextmanager
-async def redis(folder: Path) -> AsyncIterator[list[MeshHarness]]:
-    """Two coordinators."""
-    other = folder / "other"
-    other.mkdir()
-    async with RedisServer(folder) as server, MeshHarness(folder) as here, MeshHarness(other) as there:
-        here.store = there.store = server.url
-        await asyncio.gather(here.coordinator(), there.coordinator())
-        yield [here, there]
 
 
 class Door:

@@ -20,7 +20,7 @@ import pytest
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
-from tests.chaos.test_schedules import Deployment, embedded, redis
+from tests.support.deployments import Deployment, embedded, redis
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from weft.client import Aborted, Mesh, NotFound, RetryLater, StickySession, call_options, connect, methods
 from weft.rpc.errors import DeadlineExceeded, WeftError, from_call

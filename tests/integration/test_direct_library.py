@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
 from tests.support.beside import free_address
+from tests.support.direct import known
 from tests.support.mesh import MeshHarness
 from weft.client import Mesh, MeshClosed, call_options, connect
 from weft.rpc.errors import InvalidArgument, from_call
@@ -47,15 +48,6 @@ async def start(mesh: MeshHarness, *agents: str) -> None:
 
 def stub(client: Mesh, policy: str = "least_connections") -> probe_pb2_grpc.ProbeServiceStub:
     return probe_pb2_grpc.ProbeServiceStub(client.channel(direct=True, policy=policy))
-
-
-async def known(client: Mesh, *agents: str) -> None:
-    """Wait until these are connected, and no others."""
-    async with asyncio.timeout(WAIT_S):
-        while {c.agent_id for c in client.direct().balancer.explain(CALL).candidates if c.connected} != set(
-            agents
-        ):
-            await asyncio.sleep(0.01)
 
 
 async def reached(mesh: MeshHarness, *agents: str) -> None:

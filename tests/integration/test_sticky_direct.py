@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
-from tests.integration.test_direct_library import known
-from tests.integration.test_sticky_sessions import AGENTS, PROBE, SETTINGS, hard, key, ran, session_at
 from tests.support.command import weft
+from tests.support.direct import known
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.refusals import check, refused
+from tests.support.sticky import AGENTS, PROBE, SETTINGS, hard, key, ran, session_at
 from tests.support.tasks import PLAIN
 from weft.client import Aborted, DesiredState, Mesh, StickySession, Unavailable, call_options, connect
 from weft.client.sync import connect as connect_sync

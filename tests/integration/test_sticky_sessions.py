@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -22,6 +20,7 @@ from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.redis_server import RedisServer
 from tests.support.refusals import check, refused
 from tests.support.shared_redis import two_coordinators
+from tests.support.sticky import AGENTS, PROBE, SETTINGS, hard, key, ran, session_at
 from weft.client import (
     Aborted,
     DesiredState,
@@ -30,30 +29,14 @@ from weft.client import (
     Mesh,
     NotFound,
     StickySession,
-    Task,
     TaskState,
     call_options,
     connect,
-    methods,
 )
 from weft.client.sync import connect as connect_sync
 from weft.v1 import errors_pb2, fleet_pb2, task_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PROBE = methods(probe_pb2_grpc.ProbeServiceStub)
-AGENTS = ["a1", "a2", "a3"]
-SETTINGS = {"session_grace_s": 0.5, "heartbeat_interval_s": 0.3, "reconnect_grace_s": 0.5}
-_number = itertools.count()
-
-
-def key() -> str:
-    """A new session's key."""
-    return f"conversation-{next(_number)}"
-
-
-def hard(name: str) -> StickySession:
-    return StickySession(name, "hard")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["embedded", "redis"])
@@ -75,12 +58,6 @@ async def fleet(
 async def mesh(fleet: MeshHarness) -> AsyncIterator[Mesh]:
     async with connect(fleet.target) as mesh:
         yield mesh
-
-
-async def ran(mesh: Mesh, session: StickySession | str, **options: Any) -> Task:
-    """A task of a session, when it has ended."""
-    handle = await mesh.tasks.submit(PROBE.Call, ProbeRequest(text="x"), session=session, **options)
-    return await handle.ended(20)
 
 
 async def agents_of(mesh: Mesh, session: StickySession | str, count: int) -> Counter[str]:
@@ -301,15 +278,6 @@ async def started(fleet: MeshHarness, task_id: str) -> None:
         return (await tasks.look(fleet, task_id)).state == task_pb2.TASK_STATE_RUNNING
 
     await fleet.eventually(runs, f"{task_id} runs")
-
-
-async def session_at(mesh: Mesh, agent_id: str, *, firm: bool) -> StickySession:
-    """A session that an agent has."""
-    for _ in range(200):
-        session = StickySession(key(), "hard" if firm else "soft")
-        if (await ran(mesh, session)).agent_id == agent_id:
-            return session
-    raise AssertionError(f"{agent_id} gets no session")
 
 
 async def test_a_killed_agent_takes_its_hard_sessions_along(fleet: MeshHarness, mesh: Mesh) -> None:

@@ -15,6 +15,7 @@ from probe.v1 import probe_pb2, probe_pb2_grpc
 from tests.support.probe import IsolatedProbeService, ProbeService, begin, call_sync, note, reply
 from tests.support.processes import until
 from weft.agent import Agent
+from weft.client import Mesh
 
 # Nobody listens there.
 NO_COORDINATOR = "127.0.0.1:1"
@@ -88,3 +89,13 @@ def used_slots(agent: Agent) -> int:
     runtime = agent._runtime
     assert runtime is not None
     return runtime._slots.direct
+
+
+async def known(client: Mesh, *agents: str) -> None:
+    """Wait until these agents are connected for direct calls of the probe service, and no others."""
+
+    def connected() -> set[str]:
+        candidates = client.direct().balancer.explain("probe.v1.ProbeService/Call").candidates
+        return {each.agent_id for each in candidates if each.connected}
+
+    await until(lambda: connected() == set(agents), f"{agents} are connected", timeout_s=WAIT_S)

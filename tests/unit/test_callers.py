@@ -27,13 +27,14 @@ from weft.v1 import access_pb2, errors_pb2
 
 FILES = docs_reference.descriptors()
 for _name in FILES:
-    if _name.startswith("weft/"):
+    if _name.startswith("weft/v1/"):
         # Its descriptors.
         importlib.import_module(_name.removesuffix(".proto").replace("/", ".") + "_pb2")
 RPCS = sorted(
     f"/{file.package}.{service.name}/{method.name}"
     for name, file in FILES.items()
-    if name.startswith("weft/")
+    # Services of others, weft's ready ones among them, are hosted: they have no roles.
+    if name.startswith("weft/v1/")
     for service in file.service
     for method in service.method
 )
