@@ -89,8 +89,10 @@ class CallTasks:
             # It waits in the queue of its session's agent.
             await self._submission_service.place(submission)
         await self.waiting.join(submission, left_s)
+        # A remembered one is durable at once: its caller would make it again, and it would run a second time.
+        remembered = bool(parent_of(submission.request_id))
         results = await self._submission_service.store(
-            [submission], acknowledged=False, submitter=submitter_of(context)
+            [submission], acknowledged=remembered, submitter=submitter_of(context)
         )
         return accepted(results[0], submission.request_id)
 
