@@ -23,10 +23,10 @@ from weft.agent.steps import step_values
 from weft.agent.steps.step_book import SIGNALS, Step, StepBook, check_name
 from weft.agent.steps.suspended import Suspended
 from weft.rpc.calls.metadata import DIRECT, MODE_KEY, STEP_ANEW_KEY, STEP_KEY
-from weft.rpc.errors import RetryLater
+from weft.rpc.errors import FailedPrecondition, RetryLater
 from weft.rpc.payloads.payload_coder import RESPONSE
 from weft.rpc.times import MAX_DURATION_S, duration, seconds
-from weft.v1 import session_pb2, step_pb2, task_pb2
+from weft.v1 import errors_pb2, session_pb2, step_pb2, task_pb2
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -41,6 +41,9 @@ _LEAST_WAIT_S = 0.5
 PATIENCE_S = 2.0
 # Calls that an attempt waits for, by their names.
 _MOST_CALLS = 100
+# How long an attempt may be unknown to a coordinator that has just started, and how often it is asked.
+_ADOPTED_S = 15.0
+_AGAIN_S = 0.2
 # How often a wait looks for its signal while something else of the handler goes on.
 _LOOK_S = 1.0
 _ANEW = (session_pb2.RERUN_CAUSE_FAILED, session_pb2.RERUN_CAUSE_REQUESTED)
@@ -310,7 +313,7 @@ class AttemptSteps:
             value=value,
             delay=None if delay_s is None else duration(delay_s),
         )
-        answer = await _until_answered(lambda: api_of(self._mesh()).call(RECORD_STEP, request))
+        answer = await _until_adopted(lambda: api_of(self._mesh()).call(RECORD_STEP, request))
         if answer.HasField("time_left"):
             self._time = seconds(answer.step.wake_time) - seconds(answer.time_left), time.monotonic()
         self._book.add(answer.step)
@@ -341,6 +344,19 @@ class TakenStep:
 
 def _order(moment: Timestamp) -> tuple[int, int]:
     return moment.seconds, moment.nanos
+
+
+async def _until_adopted(ask: Callable[[], Awaitable[T]]) -> T:
+    """As `_until_answered`, and ask again for a while if the attempt is not known: after a restart, a coordinator knows it when the agent's
+    session is open again. An attempt that is lost then is cancelled."""
+    patient_until_s = time.monotonic() + _ADOPTED_S
+    while True:
+        try:
+            return await _until_answered(ask)
+        except FailedPrecondition as error:
+            if error.reason != errors_pb2.ERROR_REASON_ATTEMPT_OVER or time.monotonic() > patient_until_s:
+                raise
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def _until_answered(ask: Callable[[], Awaitable[T]]) -> T:
