@@ -11,40 +11,19 @@ import os
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.support.deployments import Deployment, embedded, redis
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
 from tests.support.stepping import KINDS, METHOD
 from weft.client import Mesh, TaskState, connect
 from weft.rpc.errors import RetryLater, WeftError
 
 AGENTS = 3
 END_S = 90.0
-
-Deployment = Callable[[Path], AbstractAsyncContextManager[list[MeshHarness]]]
-
-
-@asynccontextmanager
-async def embedded(folder: Path) -> AsyncIterator[list[MeshHarness]]:
-    async with MeshHarness(folder) as mesh:
-        await mesh.coordinator()
-        yield [mesh]
-
-
-@asynccontextmanager
-async def redis(folder: Path) -> AsyncIterator[list[MeshHarness]]:
-    """Two coordinators."""
-    other = folder / "other"
-    other.mkdir()
-    async with RedisServer(folder) as server, MeshHarness(folder) as here, MeshHarness(other) as there:
-        here.store = there.store = server.url
-        await asyncio.gather(here.coordinator(), there.coordinator())
-        yield [here, there]
 
 
 class Chain:
@@ -84,7 +63,7 @@ class Chain:
     async def run(self, duration_s: float) -> None:
         await asyncio.gather(*map(self.start_agent, range(AGENTS)))
         async with connect(self._targets, patience_s=END_S) as mesh:
-            await self._meshes[0].wait_serving("steps.v1.Chain")
+            await asyncio.gather(*(each.wait_serving("steps.v1.Chain") for each in self._meshes))
             handles = [
                 await mesh.tasks.submit(METHOD, request_of(self._steps), request_id=f"chain-{n}")
                 for n in range(self._tasks)
