@@ -30,8 +30,9 @@ class HookServiceStub(object):
     "/hooks/NAME", and in another namespace under "/namespaces/NAMESPACE/hooks/NAME". Each request becomes one task or one event.
 
     A request is answered with 200 when its task or event is durable, and only if its signature is right. A repeat of the same delivery within
-    three days finds the same task again; one of an event, within a day. A request of a kind with a signed time is refused if that time is
-    farther away than the hook's tolerance.
+    three days finds the same task again; one of an event, within a day. An event is published twice if its coordinator is killed just after the
+    publication and the repeat comes more than two minutes later. A request of a kind with a signed time is refused if that time is farther away than
+    the hook's tolerance.
 
     An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
     task of coordinators themselves (`weft.hooks.v1.HookDelivery/Deliver`), which is tried again with growing pauses. At least once; every time
@@ -93,8 +94,9 @@ class HookServiceServicer(object):
     "/hooks/NAME", and in another namespace under "/namespaces/NAMESPACE/hooks/NAME". Each request becomes one task or one event.
 
     A request is answered with 200 when its task or event is durable, and only if its signature is right. A repeat of the same delivery within
-    three days finds the same task again; one of an event, within a day. A request of a kind with a signed time is refused if that time is
-    farther away than the hook's tolerance.
+    three days finds the same task again; one of an event, within a day. An event is published twice if its coordinator is killed just after the
+    publication and the repeat comes more than two minutes later. A request of a kind with a signed time is refused if that time is farther away than
+    the hook's tolerance.
 
     An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
     task of coordinators themselves (`weft.hooks.v1.HookDelivery/Deliver`), which is tried again with growing pauses. At least once; every time
@@ -150,7 +152,7 @@ class HookServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RotateHookSecret(self, request, context):
-        """Gives a hook another secret. The earlier one is still right for some time, so that the other system can be changed meanwhile.
+        """Gives a hook another secret. The earlier one stays valid for some time, so that the other system can be changed meanwhile.
 
         Guarantee: durable when acknowledged. A hook keeps four secrets: an earlier one than these ends at once. Errors: INVALID_ARGUMENT
         (INVALID_FIELD: the secret or the time).
@@ -169,8 +171,8 @@ class HookServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TestHook(self, request, context):
-        """Says what a request would become. Nothing is submitted, no signature is needed, and no count changes. By an outgoing hook: sends an event that
-        says only that it is a try, by a task whose end can be waited for.
+        """Of an incoming hook: says what a request would become. Nothing is submitted, no signature is needed, and no count changes. Of an outgoing
+        hook: sends an event that says only that it is a try, by a task whose end can be waited for.
 
         Guarantee: the same rules as for a request by HTTP. Errors: INVALID_ARGUMENT (PAYLOAD_MALFORMED, RULES_VIOLATED: the request does not
         fit the target; INVALID_FIELD), NOT_FOUND (METHOD_UNKNOWN, EVENT_TYPE_UNKNOWN), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE).
@@ -230,8 +232,9 @@ class HookService(object):
     "/hooks/NAME", and in another namespace under "/namespaces/NAMESPACE/hooks/NAME". Each request becomes one task or one event.
 
     A request is answered with 200 when its task or event is durable, and only if its signature is right. A repeat of the same delivery within
-    three days finds the same task again; one of an event, within a day. A request of a kind with a signed time is refused if that time is
-    farther away than the hook's tolerance.
+    three days finds the same task again; one of an event, within a day. An event is published twice if its coordinator is killed just after the
+    publication and the repeat comes more than two minutes later. A request of a kind with a signed time is refused if that time is farther away than
+    the hook's tolerance.
 
     An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
     task of coordinators themselves (`weft.hooks.v1.HookDelivery/Deliver`), which is tried again with growing pauses. At least once; every time

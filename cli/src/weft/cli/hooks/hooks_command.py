@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from weft.client.webhook_snapshot import HookKind
 
 _HELP = with_examples(
-    "Webhooks: signed requests of other systems become tasks or events (weft coordinator --hooks HOST:PORT); ends of tasks, and events, are sent to"
+    "Webhooks: signed requests of other systems become tasks or events (weft coordinator --hooks HOST:PORT); ends of tasks and groups, and events, are sent to"
     " others.",
     'weft hooks add github deploys Deploy/Start --template \'{"ref": "${body.ref}"}\'',
     "weft hooks list",

@@ -41,10 +41,10 @@ def try_request(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Show what a request would become, without a signature.
+    """Show what a request would become, or send a try.
 
-    Nothing is submitted. An outgoing hook sends a try, and the command waits for its answer. Exit status 1 if the hook's filter does not match, the
-    request does not fit, or the try is not taken.
+    Of an incoming hook, nothing is submitted, and no signature is needed. An outgoing hook sends a try, and the command waits for its answer.
+    Exit status 1 if the hook's filter does not match, the request does not fit, or the try is not taken.
     """
     from weft.cli.process.command_runner import run
 

@@ -289,7 +289,7 @@ const (
 	WaitReason_WAIT_REASON_LOCK WaitReason = 8
 	// Agents that serve it have not enough left of a resource that it consumes.
 	WaitReason_WAIT_REASON_RESOURCE WaitReason = 9
-	// Its handler has given its slot back: it sleeps, or waits for a signal.
+	// Its handler has given its slot back: it sleeps, or waits for a signal or for its remembered calls.
 	WaitReason_WAIT_REASON_SUSPENDED WaitReason = 12
 )
 

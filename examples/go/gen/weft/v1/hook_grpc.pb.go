@@ -38,8 +38,9 @@ const (
 // "/hooks/NAME", and in another namespace under "/namespaces/NAMESPACE/hooks/NAME". Each request becomes one task or one event.
 //
 // A request is answered with 200 when its task or event is durable, and only if its signature is right. A repeat of the same delivery within
-// three days finds the same task again; one of an event, within a day. A request of a kind with a signed time is refused if that time is
-// farther away than the hook's tolerance.
+// three days finds the same task again; one of an event, within a day. An event is published twice if its coordinator is killed just after the
+// publication and the repeat comes more than two minutes later. A request of a kind with a signed time is refused if that time is farther away than
+// the hook's tolerance.
 //
 // An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
 // task of coordinators themselves (`weft.hooks.v1.HookDelivery/Deliver`), which is tried again with growing pauses. At least once; every time
@@ -73,7 +74,7 @@ type HookServiceClient interface {
 	// Guarantee: durable when acknowledged; may be repeated. Errors: as CreateHook; INVALID_ARGUMENT (INVALID_FIELD: another kind or
 	// direction than before: create another hook).
 	UpdateHook(ctx context.Context, in *UpdateHookRequest, opts ...grpc.CallOption) (*UpdateHookResponse, error)
-	// Gives a hook another secret. The earlier one is still right for some time, so that the other system can be changed meanwhile.
+	// Gives a hook another secret. The earlier one stays valid for some time, so that the other system can be changed meanwhile.
 	//
 	// Guarantee: durable when acknowledged. A hook keeps four secrets: an earlier one than these ends at once. Errors: INVALID_ARGUMENT
 	// (INVALID_FIELD: the secret or the time).
@@ -82,8 +83,8 @@ type HookServiceClient interface {
 	//
 	// Guarantee: durable when acknowledged.
 	DeleteHook(ctx context.Context, in *DeleteHookRequest, opts ...grpc.CallOption) (*DeleteHookResponse, error)
-	// Says what a request would become. Nothing is submitted, no signature is needed, and no count changes. By an outgoing hook: sends an event that
-	// says only that it is a try, by a task whose end can be waited for.
+	// Of an incoming hook: says what a request would become. Nothing is submitted, no signature is needed, and no count changes. Of an outgoing
+	// hook: sends an event that says only that it is a try, by a task whose end can be waited for.
 	//
 	// Guarantee: the same rules as for a request by HTTP. Errors: INVALID_ARGUMENT (PAYLOAD_MALFORMED, RULES_VIOLATED: the request does not
 	// fit the target; INVALID_FIELD), NOT_FOUND (METHOD_UNKNOWN, EVENT_TYPE_UNKNOWN), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE).
@@ -176,8 +177,9 @@ func (c *hookServiceClient) TestHook(ctx context.Context, in *TestHookRequest, o
 // "/hooks/NAME", and in another namespace under "/namespaces/NAMESPACE/hooks/NAME". Each request becomes one task or one event.
 //
 // A request is answered with 200 when its task or event is durable, and only if its signature is right. A repeat of the same delivery within
-// three days finds the same task again; one of an event, within a day. A request of a kind with a signed time is refused if that time is
-// farther away than the hook's tolerance.
+// three days finds the same task again; one of an event, within a day. An event is published twice if its coordinator is killed just after the
+// publication and the repeat comes more than two minutes later. A request of a kind with a signed time is refused if that time is farther away than
+// the hook's tolerance.
 //
 // An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
 // task of coordinators themselves (`weft.hooks.v1.HookDelivery/Deliver`), which is tried again with growing pauses. At least once; every time
@@ -211,7 +213,7 @@ type HookServiceServer interface {
 	// Guarantee: durable when acknowledged; may be repeated. Errors: as CreateHook; INVALID_ARGUMENT (INVALID_FIELD: another kind or
 	// direction than before: create another hook).
 	UpdateHook(context.Context, *UpdateHookRequest) (*UpdateHookResponse, error)
-	// Gives a hook another secret. The earlier one is still right for some time, so that the other system can be changed meanwhile.
+	// Gives a hook another secret. The earlier one stays valid for some time, so that the other system can be changed meanwhile.
 	//
 	// Guarantee: durable when acknowledged. A hook keeps four secrets: an earlier one than these ends at once. Errors: INVALID_ARGUMENT
 	// (INVALID_FIELD: the secret or the time).
@@ -220,8 +222,8 @@ type HookServiceServer interface {
 	//
 	// Guarantee: durable when acknowledged.
 	DeleteHook(context.Context, *DeleteHookRequest) (*DeleteHookResponse, error)
-	// Says what a request would become. Nothing is submitted, no signature is needed, and no count changes. By an outgoing hook: sends an event that
-	// says only that it is a try, by a task whose end can be waited for.
+	// Of an incoming hook: says what a request would become. Nothing is submitted, no signature is needed, and no count changes. Of an outgoing
+	// hook: sends an event that says only that it is a try, by a task whose end can be waited for.
 	//
 	// Guarantee: the same rules as for a request by HTTP. Errors: INVALID_ARGUMENT (PAYLOAD_MALFORMED, RULES_VIOLATED: the request does not
 	// fit the target; INVALID_FIELD), NOT_FOUND (METHOD_UNKNOWN, EVENT_TYPE_UNKNOWN), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE).

@@ -499,7 +499,7 @@ type Budget struct {
 	//	*Budget_RootTaskId
 	Scope isBudget_Scope `protobuf_oneof:"scope"`
 	// Of what: "attempts", "active_s", "slot_s", "request_bytes", "response_bytes", "direct_calls", or a unit that handlers name. Direct calls
-	// spend it too, and are not refused: no coordinator sees them.
+	// spend it too, but a spent budget does not refuse them: most of them do not pass a coordinator.
 	Unit string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
 	// How much may be used; above 0.
 	Amount float64 `protobuf:"fixed64,5,opt,name=amount,proto3" json:"amount,omitempty"`
