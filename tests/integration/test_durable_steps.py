@@ -207,7 +207,7 @@ async def test_calls_of_stubs_are_remembered(mesh: LocalMesh, work: Work) -> Non
 def test_a_call_with_a_steps_name_needs_a_parent_and_no_id_of_its_own() -> None:
     for metadata, why in (
         ([("weft-step", "x")], "needs weft-parent-id"),
-        ([("weft-step", "x"), ("weft-parent-id", "p"), ("weft-request-id", "r")], "leave out one of both"),
+        ([("weft-step", "x"), ("weft-parent-id", "p"), ("weft-request-id", "r")], "leave out one, since"),
         ([("weft-step", "a b"), ("weft-parent-id", "p")], "without spaces"),
     ):
         with pytest.raises(InvalidArgument, match=why):

@@ -142,7 +142,7 @@ def _check_signing(incoming: hook_pb2.IncomingHook) -> None:
     if incoming.kind != hook_pb2.HOOK_KIND_GENERIC:
         if incoming.HasField("signing"):
             raise refusals.invalid_field(
-                f"{field} is for generic hooks alone: the other kinds know how they are signed", field=field
+                f"{field} is for generic hooks alone: other kinds have a fixed way to sign", field=field
             )
         return
     for name in ("header", "time_header", "id_header"):

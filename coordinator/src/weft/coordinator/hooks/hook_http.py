@@ -131,7 +131,9 @@ class HookHttp:
             async with asyncio.timeout(ANSWER_S):
                 taken = await self._hooks.take(*place, read)
         except TimeoutError:
-            return _told(503, "it takes too long: send it again", {"Retry-After": str(RETRY_S)})
+            return _told(
+                503, "the answer takes too long: send the request again", {"Retry-After": str(RETRY_S)}
+            )
         except WeftError as error:
             if isinstance(error, Unauthenticated):
                 self._refused.add(error, request.path, f"http:{request.remote}:0")

@@ -211,7 +211,9 @@ class HookIntake:
         except (Unauthenticated, PermissionDenied) as error:
             # Not of the sender: it has signed rightly.
             raise refusals.hook_unavailable(
-                hook.name, f"may not do this any more for who made it: {error.message}", retry_after_s=60.0
+                hook.name,
+                f"acts for its maker, who may not do this any more: {error.message}",
+                retry_after_s=60.0,
             ) from None
 
     async def _submit(self, hook: hook_pb2.Hook, delivery: str, signed: Signed, made: Made) -> Taken:

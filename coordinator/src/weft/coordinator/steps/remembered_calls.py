@@ -56,7 +56,7 @@ def remember(submission: Submission, context: task_pb2.CallContext, *, generated
         )
     if submission.request_id and not generated_id:
         raise refusals.invalid_field(
-            "a call with weft-step has a request id made of its parent and its name: leave out one of both",
+            "a call has both weft-step and weft-request-id: leave out one, since a step's request id is made of its parent and name",
             field="request_id",
         )
     submission.request_id = request_id_of(context.parent_id, context.step)
