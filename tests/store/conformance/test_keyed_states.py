@@ -204,6 +204,10 @@ async def test_states_end(h: Harness) -> None:
     await end(h, again, change(again, b"new"))
     h.clock.advance(1000.0)
     assert await value(h, "short") == b"new"
+    # Also when a later change removes those that have ended.
+    await h.store.put_state("other", StateWrite(None, b"o", ttl_s=5.0))
+    assert await value(h, "short") == b"new"
+    assert await value(h, "long") is None
 
 
 async def test_an_operator_changes_what_nobody_holds(h: Harness) -> None:
@@ -278,6 +282,19 @@ async def test_there_are_not_too_many(h: Harness) -> None:
     await h.submit(with_state("three"))
 
 
+async def test_states_that_have_ended_make_room(h: Harness) -> None:
+    h.store.max_states = 2  # type: ignore[attr-defined]
+    for name in ("one", "two"):
+        await h.store.put_state(name, StateWrite(None, b"x", ttl_s=5.0))
+    assert await h.store.enqueue([with_state("three")]) == [TooManyStates("three", 2)]
+    h.clock.advance(10.0)
+    await h.submit(with_state("three"))
+    # Changes without a time remove nothing.
+    for name in ("four", "five"):
+        assert isinstance(await h.store.put_state(name, StateWrite(None, b"x")), StoredState)
+    assert await h.store.put_state("six", StateWrite(None, b"x")) == TooManyStates("six", 2)
+
+
 async def test_a_fallback_has_the_state_of_its_own_lock(h: Harness) -> None:
     owner = await h.agent()
     given = Submission(METHOD, locks=CART)
@@ -296,6 +313,26 @@ async def test_a_fallback_has_the_state_of_its_own_lock(h: Harness) -> None:
     assert await end(h, fallen, change(fallen, b"kept")) is Verdict.STORED
     assert await value(h) is None
     assert await value(h, "other") == b"kept"
+
+
+async def test_a_retried_task_has_the_state_of_its_first_lock_again(h: Harness) -> None:
+    owner = await h.agent()
+    given = Submission(METHOD, locks=CART)
+    given.alternatives = (
+        Alternative(METHOD, locks=CART),
+        Alternative(OTHER_METHOD, locks=(LockClaim("other", state=True),)),
+    )
+    begin_at(given, 0)
+    task_id = await h.submit(given)
+    for _ in range(2):
+        (claimed,) = await h.claim_all(owner)
+        await end(h, claimed, None, code_pb2.INTERNAL)
+    assert await h.state(task_id) is State.FAILED
+    await h.store.retry(task_id)
+    (again,) = await h.claim_all(owner)
+    assert (again.method, again.state) == (METHOD, StoredState("cart:42"))
+    assert await end(h, again, change(again, b"kept")) is Verdict.STORED
+    assert (await value(h), await value(h, "other")) == (b"kept", None)
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stop", "crash"])

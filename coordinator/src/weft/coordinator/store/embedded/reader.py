@@ -235,8 +235,12 @@ class Reader:
                 found.append(state)
         return StatePage(found)
 
-    def count_states(self) -> int:
-        (count,) = self._connection.execute("SELECT count(*) FROM states").fetchone()
+    def count_states(self, now: float) -> int:
+        """How many states have not ended. Reads indexes alone."""
+        (count,) = self._connection.execute(
+            "SELECT (SELECT count(*) FROM states) - (SELECT count(*) FROM states WHERE expires_at <= ?)",
+            (now,),
+        ).fetchone()
         return int(count)
 
     def due_rows(self, kind: str, now: float, limit: int) -> tuple[list[TableRow], float | None]:

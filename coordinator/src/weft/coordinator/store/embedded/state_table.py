@@ -49,7 +49,7 @@ class StateTable:
     def is_full(self, name: str, now: float, most: int) -> bool:
         """Whether this state would be one too many. Those that have ended are counted for some seconds more."""
         if self._count is None or (self._count >= most and now >= self._count_again_at):
-            self._count, self._count_again_at = self._reader.count_states(), now + _COUNT_AGAIN_S
+            self._count, self._count_again_at = self._reader.count_states(now), now + _COUNT_AGAIN_S
         return self._count >= most and not self.get(name, now).version
 
     def committed(self, states: Mapping[str, StoredState]) -> None:

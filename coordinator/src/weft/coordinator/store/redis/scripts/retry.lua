@@ -23,6 +23,7 @@ if before == FAILED or before == CANCELLED then
   if t.fo then
     local first = t.fb[1]
     t.q, t.x, t.ss, t.g, t.l, t.fo = first[1], first[2], first[3] or nil, first[4] or nil, first[5] or nil, nil
+    t.ks = first[6] or nil
   end
   if t.oa then
     -- No session has epoch 0: nobody holds the attempt.

@@ -40,6 +40,11 @@ local function keyed_states()
     local version = math.max((before and before[1] or 0) + 1, math.floor(now * 1e6))
     local state = {version, value, change[3], now, ends or false, task_id}
     local raw = cmsgpack.pack(state)
+    local had_end = before and before[5]
+    if not before then
+      -- One that is listed has ended, and its end may be there still.
+      had_end = call('ZADD', all('states'), 0, name) == 0
+    end
     if ends then
       call('SET', key('state', name), raw, 'PX', math.ceil(ttl_s * 1000))
       -- Those that have ended make room for those that will.
@@ -51,19 +56,17 @@ local function keyed_states()
       call('ZADD', all('state_ends'), score(ends), name)
     else
       call('SET', key('state', name), raw)
-      if before and before[5] then
+      if had_end then
         call('ZREM', all('state_ends'), name)
       end
-    end
-    if not before then
-      call('ZADD', all('states'), 0, name)
     end
     return state
   end
 
-  -- Whether this state would be one too many.
+  -- Whether this state would be one too many. Those that have ended do not count: some are there until a later change removes them.
   function self.is_full(name, most)
-    return call('ZCARD', all('states')) >= most and call('EXISTS', key('state', name)) == 0
+    return call('ZCARD', all('states')) >= most and not self.get(name)
+      and call('ZCARD', all('states')) - call('ZCOUNT', all('state_ends'), '-inf', score(now)) >= most
   end
 
   keyed = self
