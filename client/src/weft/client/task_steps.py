@@ -27,6 +27,19 @@ class StepKind(StrEnum):
     WAIT = "wait"
     TIMEOUT = "timeout"
     SIGNAL = "signal"
+    # A kind of a later version of weft.
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def of(cls, number: int) -> StepKind:
+        """A kind by its number in the contract."""
+        known = _KINDS.get(number)
+        return cls.UNKNOWN if known is None else cls(known)
+
+
+_KINDS = {
+    number: name.removeprefix("STEP_KIND_").lower() for name, number in step_pb2.StepKind.items() if number
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,7 @@ class RecordedStep:
         return cls(
             step.sequence,
             step.name,
-            StepKind(step_pb2.StepKind.Name(step.kind).removeprefix("STEP_KIND_").lower()),
+            StepKind.of(step.kind),
             step.attempt,
             step.record_time.ToDatetime(UTC),
             step.wake_time.ToDatetime(UTC) if step.HasField("wake_time") else None,
