@@ -14,10 +14,10 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.report_handler import ReportHandler
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
-from weft.coordinator.store.records import Claimed, ProgressItem, ProgressVerdict
+from weft.coordinator.store.records import Claimed, ProgressItem, ProgressVerdict, TaskRecord
 from weft.coordinator.store.rules import State
 from weft.rpc.errors import Unavailable
-from weft.v1 import session_pb2
+from weft.v1 import session_pb2, task_pb2
 
 
 class RefusingProgress(EmbeddedStore):
@@ -64,20 +64,24 @@ class Reporting:
         )
         await self._take(session_pb2.ConnectRequest(progress=[item]))
 
-    async def send_result(self) -> None:
-        result = session_pb2.AttemptResult(task_id=self._claimed.task_id, attempt=self._claimed.attempt)
+    async def send_result(self, outcome: task_pb2.Outcome | None = None) -> None:
+        ref = self._claimed
+        result = session_pb2.AttemptResult(task_id=ref.task_id, attempt=ref.attempt, outcome=outcome)
         await self._take(session_pb2.ConnectRequest(results=[result]))
 
     async def _take(self, message: session_pb2.ConnectRequest) -> None:
         await self._desk.take(self.session, message, self._stale)
 
+    async def record(self) -> TaskRecord:
+        (record,) = await self._store.get([self._claimed.task_id])
+        assert record is not None
+        return record
+
     async def settled(self) -> tuple[State, int]:
         """The task's state and its stored responses, once the desk has nothing under way."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.wait_for(asyncio.gather(*others), 10)
-        (record,) = await self._store.get([self._claimed.task_id])
-        assert record is not None
-        return record.state, len(await self._store.read_progress(self._claimed.task_id, 0, 10))
+        return (await self.record()).state, len(await self._store.read_progress(self._claimed.task_id, 0, 10))
 
 
 async def test_an_end_waits_for_progress_that_cannot_be_stored_yet(store: RefusingProgress) -> None:
@@ -108,3 +112,15 @@ async def test_what_comes_after_the_session_ended_is_not_stored(store: RefusingP
     store.away = False
     await agent.send_result()
     assert await agent.settled() == (State.RUNNING, 0)
+
+
+async def test_a_history_keeps_bounded_suspensions(store: RefusingProgress) -> None:
+    agent = await Reporting.begin(store)
+    outcome = task_pb2.Outcome()
+    outcome.status.code = 10
+    outcome.suspension.calls.extend("x" * 10_000 for _ in range(200))
+    await agent.send_result(outcome)
+    # Calls that are not known have ended.
+    assert await agent.settled() == (State.QUEUED, 0)
+    (past,) = (await agent.record()).history
+    assert len(past.outcome) < 30_000

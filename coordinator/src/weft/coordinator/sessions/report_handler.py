@@ -17,7 +17,7 @@ from weft.coordinator import codec
 from weft.coordinator.keyed_states.keyed_state_codec import held_change
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
-from weft.coordinator.steps.step_codec import suspension_of
+from weft.coordinator.steps import step_codec
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, AttemptReport, ProgressItem, ProgressVerdict, Verdict
 from weft.coordinator.store.state_store import STATE_BYTES
@@ -242,6 +242,8 @@ class ReportHandler:
         if not 0 < code <= code_pb2.UNAUTHENTICATED:
             # Not a code of gRPC.
             code = outcome.status.code = code_pb2.UNKNOWN
+        if outcome.HasField("suspension"):
+            step_codec.bound(outcome.suspension)
         info = errors.error_info(outcome.status)
         wait_s = errors.retry_after_s(outcome.status)
         return AttemptReport(
@@ -253,7 +255,9 @@ class ReportHandler:
             retry_after_s=None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S),
             crashed=item.crashed,
             final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
-            suspension=suspension_of(outcome, item.task_id) if outcome.HasField("suspension") else None,
+            suspension=step_codec.suspension_of(outcome, item.task_id)
+            if outcome.HasField("suspension")
+            else None,
         )
 
     def _bound(self, outcome: task_pb2.Outcome) -> None:

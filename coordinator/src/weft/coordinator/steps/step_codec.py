@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.coordinator.steps.remembered_calls import MAX_NAME_CHARS
 from weft.coordinator.store.remembered import request_id_of
 from weft.coordinator.store.step_store import MAX_CALLS, RecordKind, StepRecord, StepSuspension
 from weft.rpc.times import seconds, timestamp
@@ -31,11 +32,19 @@ def kind_of(number: int) -> RecordKind | None:
 _KINDS = frozenset(int(kind) for kind in RecordKind)
 
 
+def bound(until: task_pb2.Suspension) -> None:
+    """Cut a suspension from an agent to the bounds of the contract, in place: the task's history keeps it."""
+    del until.calls[MAX_CALLS:]
+    for at, name in enumerate(until.calls):
+        # No call has a longer name: it counts as ended either way.
+        until.calls[at] = name[: MAX_NAME_CHARS + 1]
+
+
 def suspension_of(outcome: task_pb2.Outcome, task_id: str) -> StepSuspension:
     """Until when the handler of a task waits, by its outcome."""
     told = outcome.suspension
     return StepSuspension(
         seconds(told.wake_time) if told.HasField("wake_time") else None,
         told.signals if told.HasField("signals") else None,
-        tuple(request_id_of(task_id, name) for name in told.calls[:MAX_CALLS]),
+        tuple(request_id_of(task_id, name) for name in told.calls),
     )
