@@ -180,6 +180,28 @@ async def test_a_session_ends_when_no_call_comes(h: Harness) -> None:
     assert (await site.of("again", hard=True)).agent_id != first.agent_id
 
 
+async def test_a_used_session_lasts_though_the_store_was_away(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> list[object]:
+        raise Unavailable("away")
+
+    site = Site(h.store)
+    first = await site.of("used", hard=True, ttl_s=20.0)
+    h.clock.advance(8.0)
+    await site.of("used", hard=True, ttl_s=20.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(h.store, "get_rows", away)
+        with pytest.raises(Unavailable):
+            await site.sessions.table.keep_house()
+    await site.sessions.table.keep_house()
+    h.clock.advance(14.0)
+    await site.sessions.table.keep_house()
+    site.know(*(agent(f"b{number}") for number in range(9)))
+    assert await site.of("used", hard=True, ttl_s=20.0) == first
+    assert site.sessions.changes["begun"] == 1
+
+
 def sticky_key(value: bytes) -> str:
     return sticky_pb2.StickySessionRecord.FromString(value).session.key
 

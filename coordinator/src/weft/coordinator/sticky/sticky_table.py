@@ -203,7 +203,12 @@ class StickyTable:
         """Move the ends of used sessions, tell of moves, delete those that have ended. Costs nothing if there is nothing to do."""
         if self._used:
             used, self._used = self._used, {}
-            await self._extend(used)
+            try:
+                await self._extend(used)
+            except BaseException:
+                # Nothing else would move their ends: the next pass does.
+                self._used = used | self._used
+                raise
         await self._tell_moved()
         if self._look_at is not None and self._store.now() >= self._look_at:
             self._look_at = None
