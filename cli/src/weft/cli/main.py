@@ -53,7 +53,7 @@ class _Commands(LazyGroup):
         ),
         "tasks": CommandEntry(
             "weft.cli.commands.tasks_command:app",
-            "List, show, watch, cancel and retry tasks, and show their logs.",
+            "List, show, watch, signal, cancel and retry tasks, and show their logs.",
             _LOOK,
         ),
         "agents": CommandEntry(
@@ -88,11 +88,13 @@ class _Commands(LazyGroup):
             _LOOK,
         ),
         "events": CommandEntry(
-            "weft.cli.events.events_command:app", "Publish, follow and list events.", _LOOK
+            "weft.cli.events.events_command:app",
+            "Publish, follow, consume and list events; make tasks of them.",
+            _LOOK,
         ),
         "hooks": CommandEntry(
             "weft.cli.hooks.hooks_command:app",
-            "Add, list, show, try, pause, rotate and remove webhooks of other systems.",
+            "Take webhooks of other systems, and send webhooks to them.",
             _LOOK,
         ),
         "pools": CommandEntry(
@@ -121,7 +123,9 @@ class _Commands(LazyGroup):
             "Read and change the states that locks keep for their tasks.",
             _LOOK,
         ),
-        "usage": CommandEntry("weft.cli.commands.usage_command:usage", "Show what tasks have used.", _LOOK),
+        "usage": CommandEntry(
+            "weft.cli.commands.usage_command:usage", "Show what tasks and direct calls have used.", _LOOK
+        ),
         "budgets": CommandEntry(
             "weft.cli.commands.usage_command:budgets",
             "Set, list and delete bounds on what tasks may use.",

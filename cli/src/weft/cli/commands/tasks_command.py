@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
 _HELP = with_examples(
-    "List, show, watch, cancel and retry tasks, and show their logs.",
+    "List, show, watch, signal, cancel and retry tasks, and show their logs.",
     "weft tasks list --state RUNNING",
     "weft tasks get 19859be730a6f94a",
 )

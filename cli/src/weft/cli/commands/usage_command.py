@@ -55,7 +55,7 @@ def usage(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Show what tasks have used: attempts, the time that they ran, slot time, bytes, and units that handlers name, such as tokens.
+    """Show what tasks and direct calls have used: attempts, the time that they ran, slot time, bytes, and units that handlers name, such as tokens.
 
     Over all coordinators. Hours are kept for 8 days, days for 400.
     """

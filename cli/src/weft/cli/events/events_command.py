@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from weft.rpc.contracts.contract_reader import ResolvedMessage
 
 _HELP = with_examples(
-    "Publish events, follow and list them: messages that go to all who subscribe.",
+    "Publish, follow, consume and list events (messages that go to all who subscribe), and make tasks of them.",
     'weft events publish acme.shop.v1.OrderPlaced \'{"order_id": "o-1"}\'',
     "weft events tail acme.shop.v1.OrderPlaced",
 )
