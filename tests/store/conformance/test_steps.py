@@ -262,6 +262,26 @@ async def test_a_signal_before_the_end_of_the_attempt_is_not_lost(h: Harness) ->
     assert (await h.claim_one(owner)).attempt == 2
 
 
+async def test_a_retried_task_still_has_its_signals_and_its_bound(h: Harness) -> None:
+    assert isinstance(h.store, EmbeddedSteps | RedisSteps)
+    h.store.max_steps = 4
+    task_id = await h.submit()
+    owner = await h.agent()
+    first = await h.claim_one(owner)
+    await record(h, first, NewStep("one", RecordKind.VALUE, b"1"))
+    for _ in range(2):
+        await signal(h, task_id, "go")
+    await h.end(first, code_pb2.INTERNAL)
+    assert await h.state(task_id) is State.FAILED
+    await h.store.retry(task_id)
+    await suspend(h, await h.claim_one(owner), signals=2)
+    await signal(h, task_id, "go")
+    third = await h.claim_one(owner)
+    assert third.attempt == 3
+    step = NewStep("two", RecordKind.VALUE, b"2")
+    assert await h.store.record_step(fence(third), step) is StepRefusal.LIMIT
+
+
 async def test_a_waiting_task_outlives_a_restart(store_factory: StoreFactory) -> None:
     h = await store_factory.open()
     task_id = await h.submit()

@@ -20,6 +20,7 @@ from weft.coordinator.store.records import AttemptReport, ProgressRow, Submissio
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.state_store import PAGE_BYTES as STATE_PAGE_BYTES
 from weft.coordinator.store.state_store import StatePage, StoredState
+from weft.coordinator.store.step_store import RecordKind
 from weft.coordinator.store.table_store import PAGE_BYTES, RowPage, TableRow
 from weft.coordinator.store.task_ids import format_id, parse_id
 from weft.rpc.network.channel import BATCH_BYTES
@@ -107,6 +108,14 @@ class Reader:
             " WHERE task_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
             (number, after, limit),
         ).fetchall()
+
+    def step_counts(self, number: int) -> tuple[int, int, int]:
+        """Recorded steps of a task: how many, the bytes of their values, and how many of them are signals."""
+        counts: tuple[int, int, int] = self._connection.execute(
+            "SELECT count(*), coalesce(sum(length(value)), 0), coalesce(sum(kind = ?), 0) FROM steps WHERE task_id = ?",
+            (RecordKind.SIGNAL, number),
+        ).fetchone()
+        return counts
 
     def body_sizes(self, numbers: Sequence[int]) -> dict[int, int]:
         """Sizes of tasks' payloads and contexts, without reading these."""

@@ -14,6 +14,7 @@ from weft.coordinator.store.embedded.unfinished_task import (
     Cancellation,
     PastAttempts,
     Saved,
+    StepState,
     StreamState,
     TaskLimits,
     UnfinishedTask,
@@ -176,6 +177,9 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
     )
     if record.progress_count:
         task.stream = StreamState(record.progress_count)
+    counts = core.readers.inline.step_counts(number)
+    if counts[0]:
+        task.steps = StepState(*counts)
     if submission.group:
         group_id = core.readers.inline.group_of(number)
         group = None if group_id is None else table.groups.by_id.get(group_id)
