@@ -24,7 +24,10 @@ from tests.support.namespaced import Sites, sites_on
 from tests.support.refusals import check, refused
 from tests.support.token_door import shown, token_door
 from weft.coordinator.hooks import hook_http
+from weft.coordinator.hooks.hook_http import HookHttp
+from weft.coordinator.hooks.hook_part import HookPart
 from weft.coordinator.hooks.hook_signatures import standard_signature
+from weft.coordinator.hooks.hook_table import HookTable
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.identity.caller import AGENT, OPERATOR
@@ -171,6 +174,55 @@ async def test_what_is_not_signed_learns_nothing_and_does_nothing(
     assert "signed" in counts.last_error
 
 
+async def test_a_hook_that_sends_takes_nothing(sites: Sites, http: aiohttp.ClientSession) -> None:
+    table = HookTable(sites.coordinators[0].default._store)
+    outgoing = hook_pb2.OutgoingHook(url="https://example.com/", task_ends={})
+    hook = hook_pb2.Hook(name="sends", uid="1", spec={"outgoing": outgoing})
+    await table.create(hook_pb2.StoredHook(hook=hook))
+    assert await post(http, sites, "/hooks/sends", b"{}", signed(b"{}")) == (
+        404,
+        {"error": "there is nothing here"},
+    )
+    await table.delete("sends")
+
+
+async def test_what_keeps_a_hook_from_checking_is_told_to_operators_alone(
+    sites: Sites, http: aiohttp.ClientSession
+) -> None:
+    await create(sites, "sealed")
+    table = HookTable(sites.coordinators[0].default._store)
+
+    def spoil(stored: hook_pb2.StoredHook) -> bool:
+        stored.secrets[0].sealed = b"by another passphrase"
+        return True
+
+    await table.change("sealed", spoil)
+    status, document = await post(http, sites, "/hooks/sealed", b"{}", {})
+    assert (status, document["error"]) == (503, "the hook 'sealed' cannot check signatures now")
+    assert "WEFT_HOOK_PASSPHRASE" in (await counts_of(sites, "sealed")).last_error
+
+
+async def test_counts_of_a_deleted_hook_are_not_kept(sites: Sites) -> None:
+    made = await create(sites, "short")
+    await stub_of(sites).DeleteHook(hook_pb2.DeleteHookRequest(name="short"), timeout=10)
+    mesh = sites.coordinators[0].default
+    (counts,) = [part.counts for part in mesh._parts if isinstance(part, HookPart)]
+    counts.add("short", made.hook.uid, "accepted")
+    await counts.write()
+    assert await mesh._store.get_rows("hook-counts", ["short"]) == [None]
+
+
+async def test_headers_that_are_no_text(sites: Sites) -> None:
+    await create(sites, "odd")
+    body = b'{"action": "opened"}'
+    head = f"POST /hooks/odd HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    proof = f"X-Signature: {signed(body)['X-Signature']}\r\nX-Sender: Jos".encode()
+    answer = await raw(sites, head.encode() + proof + b"\xe9\r\n\r\n" + body)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    task_id = json.loads(answer.partition(b"\r\n\r\n")[2])["task_id"]
+    assert (await request_of(sites, task_id)).text == "opened by Jos\ufffd"
+
+
 async def test_bodies_that_do_not_fit(sites: Sites, http: aiohttp.ClientSession) -> None:
     await create(sites, "strict")
     for body, part in ((b"{", "no JSON"), (b'{"action": 1, "sleep": "never"}', "sleep"), (b"\xff", "UTF-8")):
@@ -246,6 +298,29 @@ async def test_a_request_becomes_one_event(sites: Sites, http: aiohttp.ClientSes
     (event,) = [each for each in listed.events if each.sequence == first["sequence"]]
     assert (event.key, event.attributes["hook"]) == ("ordered", "events")
     assert ProbeRequest.FromString(event.payload).text == "ordered"
+
+
+async def test_an_event_is_known_for_a_day_though_its_sender_signs_each_repeat_anew(
+    sites: Sites, http: aiohttp.ClientSession
+) -> None:
+    """Without the note, the topic would know its id for two minutes only."""
+    secret = "whsec_" + base64.b64encode(b"a key of sixteen").decode()
+    await create(
+        sites, "again", "STANDARD", secret=secret, event={"topic": TOPIC}, template='{"text": "${delivery}"}'
+    )
+    at, found = int(time.time()), []
+    for sent_at in (at - 60, at):
+        headers = {
+            "webhook-id": "msg_1",
+            "webhook-timestamp": str(sent_at),
+            "webhook-signature": standard_signature(secret, "msg_1", sent_at, b"{}"),
+        }
+        found.append((await post(http, sites, "/hooks/again", b"{}", headers))[1])
+    assert found[1] == {**found[0], "existed": True}
+    notes = await sites.coordinators[0].default._store.list_rows("hook-delivery", limit=1000)
+    (note,) = [each for each in notes.rows if int(each.value) == found[0]["sequence"]]
+    assert note.due_at is not None
+    assert note.due_at > at + 86000
 
 
 async def test_secrets_are_rotated_with_an_overlap(sites: Sites, http: aiohttp.ClientSession) -> None:
@@ -402,6 +477,22 @@ async def test_slow_requests_are_cut_off(sites: Sites, monkeypatch: pytest.Monke
     assert await raw(sites, b"POST /hooks/deploys HTTP/1.1\r\nHost: ") == b""
     slow = b"POST /hooks/deploys HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc"
     assert (await raw(sites, slow)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_connections_count_before_they_speak(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in a handshake of TLS, which may never end."""
+    served = sites.coordinators[0]._hooks.http
+    assert served is not None
+    at_once = HookHttp(served._hooks, served._refused)
+    monkeypatch.setattr(hook_http, "MAX_CONNECTIONS", 2)
+    assert [type(at_once.connection()).__name__ for _ in range(3)] == [
+        "_Connection",
+        "_Connection",
+        "_NoRoom",
+    ]
+    at_once._begins = dict.fromkeys(at_once._begins, 0.0)
+    assert type(at_once.connection()).__name__ == "_Connection"
+    await at_once.stop(0.0)
 
 
 async def test_connections_beyond_the_bound_are_closed(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from weft.coordinator.hooks.hook_request import HookRequest, together
-from weft.coordinator.hooks.hook_signatures import Signed, standard_signature, verified
+from weft.coordinator.hooks.hook_signatures import Signed, delivery_id, standard_signature, verified
 from weft.rpc.errors import Unauthenticated
 from weft.v1 import hook_pb2 as pb
 
@@ -172,3 +172,16 @@ def test_generic(encoding: Any, digest: str) -> None:
 def test_without_a_signature_or_a_secret(kind: Any) -> None:
     refused("HOOK_SIGNATURE_INVALID", kind, b"{}", {}, KEY)
     refused("HOOK_SIGNATURE_INVALID", kind, b"", {})
+
+
+def test_ids_that_are_no_text() -> None:
+    """Bytes of a header that are no UTF-8, and halves of characters in a signed body, still make a delivery's id."""
+    assert len({delivery_id(each) for each in ("id ?", "id \udcff", "id \ud800")}) == 3
+    at, secret = int(NOW), "whsec_" + base64.b64encode(b"a key of sixteen").decode()
+    headers = {
+        "webhook-id": "a?",
+        "webhook-timestamp": str(at),
+        "webhook-signature": standard_signature(secret, "a?", at, b"{}"),
+    }
+    assert check(STANDARD, b"{}", headers, secret).identity == "id a?"
+    refused("HOOK_SIGNATURE_INVALID", STANDARD, b"{}", {**headers, "webhook-id": "a\udcff"}, secret)

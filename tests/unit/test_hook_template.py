@@ -97,6 +97,7 @@ def request(body: bytes, kind: str = "application/json") -> HookRequest:
 def test_bodies() -> None:
     form = "application/x-www-form-urlencoded"
     assert body_of(request(b'\xef\xbb\xbf{"a": 1}')) == {"a": 1}
+    assert body_of(request(b'{"a": "\\ud83d\\ude00"}')) == {"a": "\U0001f600"}
     assert body_of(request(b"a=1&b=%C3%A4&c=", form)) == {"a": "1", "b": "ä", "c": ""}
     assert body_of(request(b"payload=%7B%22a%22%3A1%7D", form)) == {"a": 1}
     # A number that no integer of 64 bits is; protobuf's JSON takes the text.
@@ -117,6 +118,7 @@ def test_bodies() -> None:
         b"[" * 101 + b"]" * 101,
         b'{"a": ' + b"1" * 5000,
         b"text",
+        b'{"a": "\\ud800"}',
     ],
 )
 def test_wrong_bodies(body: bytes) -> None:

@@ -59,6 +59,8 @@ PLACE = UrlPlace("example.com", 443, secure=True)
         "fd00:ec2::254",  # metadata by IPv6
         "ff02::1",
         "2001:db8::1",
+        "3fff::1",
+        "5f00::1",
     ],
 )
 def test_addresses_that_are_not_public(address: str) -> None:

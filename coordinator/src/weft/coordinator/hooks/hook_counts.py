@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from weft.coordinator.hooks.hook_codec import COUNTS_KIND
+from weft.coordinator.hooks.hook_codec import COUNTS_KIND, KIND
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.table_store import RowPut
+from weft.coordinator.store.table_store import RowPut, TableRow
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import hook_pb2
 
@@ -74,17 +74,20 @@ class HookCounts:
     async def write(self) -> None:
         """Add what waits to the store's counts. What another coordinator changes meanwhile waits for the next time."""
         names = list(self._waiting)[:_MOST_WRITTEN]
-        rows = await self._store.get_rows(COUNTS_KIND, names)
-        taken = {name: self._waiting.pop(name) for name in names}
+        hooks = await self._store.get_rows(KIND, names)
+        rows = dict(zip(names, await self._store.get_rows(COUNTS_KIND, names), strict=True))
+        waited = [(name, hook, self._waiting.pop(name)) for name, hook in zip(names, hooks, strict=True)]
+        # Those of a hook that is deleted meanwhile would stay for ever, or take the place of those of another with its name.
+        taken = {name: counts for name, hook, counts in waited if _is_of(counts, hook)}
         puts = [
             RowPut(
                 COUNTS_KIND,
                 name,
-                _sum(None if row is None else row.value, taken[name]).SerializeToString(),
+                _sum(None if (row := rows[name]) is None else row.value, counts).SerializeToString(),
                 None,
                 0 if row is None else row.revision,
             )
-            for name, row in zip(names, rows, strict=True)
+            for name, counts in taken.items()
         ]
         try:
             results = await self._store.put_rows(puts)
@@ -93,8 +96,8 @@ class HookCounts:
             raise
         self._put_back(
             {
-                name: taken[name]
-                for name, result in zip(names, results, strict=True)
+                name: counts
+                for (name, counts), result in zip(taken.items(), results, strict=True)
                 if not isinstance(result, int)
             }
         )
@@ -106,6 +109,11 @@ class HookCounts:
                 self._waiting[name] = each
             elif newer.uid == each.uid:
                 self._waiting[name] = _sum(each.SerializeToString(), newer)
+
+
+def _is_of(counts: hook_pb2.StoredHookCounts, hook: TableRow | None) -> bool:
+    """Whether counts are those of the hook in a row."""
+    return hook is not None and hook_pb2.StoredHook.FromString(hook.value).hook.uid == counts.uid
 
 
 def _sum(stored: bytes | None, added: hook_pb2.StoredHookCounts) -> hook_pb2.StoredHookCounts:

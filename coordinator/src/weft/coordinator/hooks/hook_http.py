@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
@@ -33,6 +34,8 @@ from weft.rpc.process.logs import get_logger
 log = get_logger(__name__)
 
 MAX_CONNECTIONS = 128
+# For the handshake of TLS.
+HANDSHAKE_S = 10.0
 # For a request's headers, and again for its body. A connection that is silent between two requests is closed after this time, too.
 READ_S = 15.0
 # For an answer: a namespace may have to be opened first.
@@ -42,6 +45,7 @@ MAX_HEADERS = 100
 RETRY_S = 5
 _UNKNOWN = ("HOOK_NOT_FOUND", "NAMESPACE_NOT_FOUND")
 _NOTHING_HERE = "there is nothing here"
+_NOT_NOW = "it cannot be taken now: send it again"
 
 
 class HookTaker(Protocol):
@@ -71,6 +75,8 @@ class HookHttp:
         self._hooks = hooks
         self._refused = refused
         self._server = web.Server(self._answer)
+        # Connections that are accepted, and do not speak yet (TLS), and until when they may.
+        self._begins: dict[_Connection, float] = {}
 
     @property
     def connections(self) -> int:
@@ -79,11 +85,15 @@ class HookHttp:
 
     def connection(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
-        if self.connections >= MAX_CONNECTIONS:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        # Nobody tells of a handshake that fails.
+        self._begins = {each: until for each, until in self._begins.items() if until > now}
+        if self.connections + len(self._begins) >= MAX_CONNECTIONS:
             return _NoRoom()
-        return _Connection(
+        made = _Connection(
             self._server,
-            loop=asyncio.get_running_loop(),
+            loop=loop,
             logger=_SILENT,
             access_log=_SILENT,
             keepalive_timeout=READ_S,
@@ -94,6 +104,12 @@ class HookHttp:
             # A small body could become a large one.
             auto_decompress=False,
         )
+        made.begun = self._begun
+        self._begins[made] = now + HANDSHAKE_S
+        return made
+
+    def _begun(self, connection: _Connection) -> None:
+        self._begins.pop(connection, None)
 
     async def stop(self, grace_s: float) -> None:
         """End all connections; requests under way may end."""
@@ -147,6 +163,8 @@ def _refusal(error: WeftError) -> _Answer:
     if isinstance(error, NotFound) and error.reason_name in _UNKNOWN:
         return _told(404, _NOTHING_HERE)
     status, headers = 503, {"Retry-After": str(max(1, round(error.retry_after_s or RETRY_S)))}
+    # What the store says is not for strangers.
+    message = _NOT_NOW if error.reason_name == "STORE_UNAVAILABLE" else error.message
     if isinstance(error, Unauthenticated):
         status, headers = 401, {}
     elif isinstance(error, TooLarge):
@@ -157,7 +175,7 @@ def _refusal(error: WeftError) -> _Answer:
         status = 429
     elif isinstance(error, Internal):
         status = 500
-    return _Answer(status, {"error": error.message, "reason": error.reason_name}, headers)
+    return _Answer(status, {"error": message, "reason": error.reason_name}, headers)
 
 
 def _told(status: int, text: str, headers: dict[str, str] | None = None) -> _Answer:
@@ -206,7 +224,13 @@ _SILENT = logging.Logger("weft.hooks.http", logging.CRITICAL + 1)  # noqa: LOG00
 class _Connection(web.RequestHandler):
     """A connection whose faults are answered without a word of what is behind it."""
 
-    __slots__ = ()
+    __slots__ = ("begun",)
+    # Told of its beginning.
+    begun: Callable[[_Connection], None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.begun(self)
+        super().connection_made(transport)
 
     def handle_error(
         self,

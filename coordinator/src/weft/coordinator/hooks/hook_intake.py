@@ -23,7 +23,7 @@ from weft.coordinator.hooks import hook_counts
 from weft.coordinator.hooks.hook_codec import target_of, tolerance_s
 from weft.coordinator.hooks.hook_counts import HookCounts
 from weft.coordinator.hooks.hook_filter import HookFilter, filter_of
-from weft.coordinator.hooks.hook_request import HookRequest, body_of
+from weft.coordinator.hooks.hook_request import HookRequest, body_of, readable
 from weft.coordinator.hooks.hook_secrets import HookSecrets, right_now
 from weft.coordinator.hooks.hook_signatures import Signed, delivery_id, verified
 from weft.coordinator.hooks.hook_table import HookTable
@@ -41,6 +41,7 @@ from weft.rpc.errors import (
     PermissionDenied,
     TooLarge,
     Unauthenticated,
+    Unavailable,
     WeftError,
 )
 from weft.rpc.task_policy.option_checks import HOOK_ID
@@ -118,13 +119,15 @@ class HookIntake:
             WeftError: it cannot be taken now.
         """
         found = await self._table.find(name)
-        if found is None:
+        if found is None or not found[0].hook.spec.HasField("incoming"):
+            # One that sends takes nothing.
             self._counts.unknown()
             raise refusals.hook_not_found(name)
         stored, revision = found
         uid = stored.hook.uid
+        opened = await self._opened(stored)
         try:
-            taken = await self._taken(stored, revision, request)
+            taken = await self._taken(stored, revision, request, opened)
         except Unauthenticated as error:
             self._counts.add(name, uid, hook_counts.UNSIGNED, error.message)
             raise
@@ -134,11 +137,25 @@ class HookIntake:
         self._counts.add(name, uid, taken.outcome)
         return taken
 
-    async def _taken(self, stored: hook_pb2.StoredHook, revision: int, request: HookRequest) -> Taken:
+    async def _opened(self, stored: hook_pb2.StoredHook) -> list[str]:
+        """The hook's secrets.
+
+        Raises:
+            Unavailable: HOOK_UNAVAILABLE.
+        """
+        name, known = stored.hook.name, right_now(stored, self._store.now())
+        try:
+            # A key that is made of a passphrase takes a while.
+            return await asyncio.to_thread(lambda: [self._secrets.opened(each, name) for each in known])
+        except Unavailable as error:
+            self._counts.add(name, stored.hook.uid, hook_counts.FAILED, error.message)
+            # The sender may be anybody: why is for operators alone.
+            raise refusals.hook_unavailable(name, "cannot check signatures now", retry_after_s=60.0) from None
+
+    async def _taken(
+        self, stored: hook_pb2.StoredHook, revision: int, request: HookRequest, opened: list[str]
+    ) -> Taken:
         name, incoming = stored.hook.name, stored.hook.spec.incoming
-        known = right_now(stored, self._store.now())
-        # A key that is made of a passphrase takes a while.
-        opened = await asyncio.to_thread(lambda: [self._secrets.opened(each, name) for each in known])
         signed = verified(request, incoming, opened, self._store.now(), tolerance_s(incoming))
         if stored.hook.paused:
             reason = f": {stored.hook.pause_reason}" if stored.hook.pause_reason else ""
@@ -186,7 +203,7 @@ class HookIntake:
             NotFound: METHOD_UNKNOWN, EVENT_TYPE_UNKNOWN.
         """
         body = body_of(request)
-        headers = {name: value for name, value in request.headers.items() if name not in _PROOFS}
+        headers = {name: readable(value) for name, value in request.headers.items() if name not in _PROOFS}
         if compiled.matching is not None and not compiled.matching.matches(body, headers, request.query):
             return None
         values = {"body": body, "headers": headers, "query": request.query, "delivery": delivery}
@@ -248,11 +265,18 @@ class HookIntake:
             if isinstance(results, TooManyTopics):
                 raise refusals.overloaded(f"there are {results.limit} topics, the most that are allowed")
             sequence, existed = results[0].sequence, results[0].existed
-            # A delivery with a signed time is refused later anyhow.
-            kept_s = KEPT_S if signed.sent_s is None else 2 * tolerance_s(hook.spec.incoming) + 60.0
-            await self.seen.note(hook.uid, delivery, sequence, kept_s)
+            await self.seen.note(hook.uid, delivery, sequence, _kept_s(hook, signed))
         outcome = hook_counts.REPEATED if existed else hook_counts.ACCEPTED
         return Taken(outcome, {"topic": topic, "sequence": sequence, "existed": existed})
+
+
+def _kept_s(hook: hook_pb2.Hook, signed: Signed) -> float:
+    """How long an event's delivery is known."""
+    if signed.sent_s is None:
+        return KEPT_S
+    # As long as its signed time may be taken. A sender that repeats signs anew: unless that makes it another delivery, it is known longer.
+    least_s = 2 * tolerance_s(hook.spec.incoming) + 60.0
+    return least_s if signed.is_content else max(KEPT_S, least_s)
 
 
 def task_request(

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 HTTPS = "https://"
-HANDSHAKE_S = 10.0
 
 
 class HookPort:
@@ -51,7 +50,7 @@ class HookPort:
         if not self._asked:
             return
         require("http")
-        from weft.coordinator.hooks.hook_http import HookHttp
+        from weft.coordinator.hooks.hook_http import HANDSHAKE_S, HookHttp
 
         self.http = http = HookHttp(self._hooks, self._refused)
         host, _, port = self._asked.rpartition(":")

@@ -17,6 +17,7 @@ MAX_FORM_FIELDS = 1000
 _FORM = "application/x-www-form-urlencoded"
 _INT64_DIGITS = 19
 _INT64 = range(-(2**63), 2**63)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _CHARSET = re.compile(r";\s*charset=\"?([\w.:-]+)", re.IGNORECASE)
 
 
@@ -40,6 +41,11 @@ def together(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
         key = name.lower()
         found[key] = f"{found[key]}, {value}" if key in found else value
     return found
+
+
+def readable(header: str) -> str:
+    """A header's value as text. HTTP servers read bytes that are no UTF-8 as surrogates, which nothing else takes."""
+    return header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def body_of(request: HookRequest) -> Any:
@@ -81,6 +87,8 @@ def _json(text: str) -> Any:
     except RecursionError:
         raise _malformed("nested too deeply") from None
     _check_depth(value)
+    if _SURROGATE.search(text):
+        _check_texts(value)
     return value
 
 
@@ -107,6 +115,14 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise _malformed("nested too deeply")
+
+
+def _check_texts(value: Any) -> None:
+    """Refuse texts with half a character, which no message can have."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _malformed("no JSON: a text in it has half a character (a lone surrogate)") from None
 
 
 def _malformed(why: str) -> Exception:

@@ -27,6 +27,7 @@ STANDARD_PREFIX = "whsec_"
 # Signatures that one request may show: senders show several while they change their secret.
 _MOST_SHOWN = 8
 _MAX_ID_CHARS = 256
+_CONTENT = "content "
 _SECONDS = re.compile(r"[0-9]{1,12}")
 
 
@@ -35,6 +36,11 @@ class Signed(NamedTuple):
 
     identity: str
     sent_s: float | None
+
+    @property
+    def is_content(self) -> bool:
+        """All that is signed is the identity, a signed time too."""
+        return self.identity.startswith(_CONTENT)
 
 
 Verify = Callable[[HookRequest, Sequence[str], hook_pb2.HookSigning], Signed]
@@ -63,7 +69,8 @@ def verified(
 
 def delivery_id(identity: str) -> str:
     """An identity as a part of ids."""
-    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+    # What is signed may be no text.
+    return hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def standard_key(secret: str) -> bytes:
@@ -131,7 +138,7 @@ def _stripe_id(body: bytes) -> str:
 def _standard(request: HookRequest, secrets: Sequence[str], _signing: hook_pb2.HookSigning) -> Signed:
     headers = request.headers
     message_id, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    content = f"{message_id}.{time}.".encode(errors="replace") + request.body
+    content = _sent(f"{message_id}.{time}.") + request.body
     shown = [each[3:] for each in headers.get("webhook-signature", "").split() if each.startswith("v1,")]
 
     def made(secret: str) -> str:
@@ -163,7 +170,7 @@ def _generic(request: HookRequest, secrets: Sequence[str], signing: hook_pb2.Hoo
     sent_s = _time(time) if signing.time_header else None
     if given and "{id}" in form:
         return Signed(f"id {given}", sent_s)
-    return Signed(f"content {_digest(content)}", sent_s)
+    return Signed(f"{_CONTENT}{_digest(content)}", sent_s)
 
 
 def content_form(signing: hook_pb2.HookSigning) -> str:

@@ -10,8 +10,11 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeAlias
+
+from google.rpc import code_pb2, status_pb2
 
 from weft.coordinator.sessions.sessions import Sessions
 from weft.hooks.v1 import delivery_pb2
@@ -65,7 +68,7 @@ class HookWorker:
         self._keeping: asyncio.Task[None] | None = None
         self._serving: asyncio.Task[None] | None = None
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
-        self._running: dict[_Ref, asyncio.Task[None]] = {}
+        self._running: dict[_Ref, asyncio.Task[task_pb2.Outcome]] = {}
         self.ready = asyncio.Event()
 
     @property
@@ -159,6 +162,8 @@ class HookWorker:
             ref = assignment.task_id, assignment.attempt
             task = asyncio.get_running_loop().create_task(self._run(assignment), name="hook delivery")
             self._running[ref] = task
+            # Also of one that is cancelled before it begins.
+            task.add_done_callback(partial(self._ended, ref, self._requests))
         for cancel in response.cancels:
             if (running := self._running.get((cancel.task_id, cancel.attempt))) is not None:
                 running.cancel()
@@ -170,18 +175,19 @@ class HookWorker:
             self._requests.put_nowait(Request(state=session_pb2.AgentReport(sequence=sequence)))
             await asyncio.sleep(interval_s)
 
-    async def _run(self, assignment: session_pb2.Assignment) -> None:
-        ref = assignment.task_id, assignment.attempt
-        requests, outcome = self._requests, task_pb2.Outcome()
+    async def _run(self, assignment: session_pb2.Assignment) -> task_pb2.Outcome:
         try:
             async with asyncio.timeout(_left_s(assignment)):
-                outcome = await self._deliver(assignment)
-        except (asyncio.CancelledError, TimeoutError) as error:
-            # Of the task, or of the worker: then nobody takes this.
-            outcome.status.code = 1 if isinstance(error, asyncio.CancelledError) else 4
-            outcome.status.message = "the delivery was ended"
-        finally:
-            self._running.pop(ref, None)
+                return await self._deliver(assignment)
+        except TimeoutError:
+            return _broken_off(code_pb2.DEADLINE_EXCEEDED)
+
+    def _ended(
+        self, ref: _Ref, requests: asyncio.Queue[Request], task: asyncio.Task[task_pb2.Outcome]
+    ) -> None:
+        self._running.pop(ref, None)
+        # Of the task, or of the worker: then nobody takes this.
+        outcome = _broken_off(code_pb2.CANCELLED) if task.cancelled() else task.result()
         result = session_pb2.AttemptResult(task_id=ref[0], attempt=ref[1], outcome=outcome)
         requests.put_nowait(Request(results=[result]))
 
@@ -194,6 +200,10 @@ class _Inside:
 
     async def write(self, response: Response) -> None:
         self._take(response)
+
+
+def _broken_off(code: int) -> task_pb2.Outcome:
+    return task_pb2.Outcome(status=status_pb2.Status(code=code, message="the delivery was ended"))
 
 
 def _left_s(assignment: session_pb2.Assignment) -> float | None:

@@ -7,6 +7,7 @@ The subscription follows its hook: whichever coordinator sees that the hook has 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from google.protobuf.message import DecodeError
@@ -41,6 +42,7 @@ class OutgoingHooks:
         # By name. None: not read yet.
         self._hooks: Mapping[str, hook_pb2.StoredHook] | None = None
         self._stale = True
+        self._settling = asyncio.Lock()
 
     @property
     def any(self) -> bool:
@@ -59,14 +61,16 @@ class OutgoingHooks:
         Raises:
             Unavailable: the store cannot be read or written.
         """
-        if not self._stale:
-            return
-        self._stale = False
-        try:
-            await self._settle()
-        except BaseException:
-            self._stale = True
-            raise
+        # One after another: one that has read earlier would end the subscriptions of newer hooks.
+        async with self._settling:
+            if not self._stale:
+                return
+            self._stale = False
+            try:
+                await self._settle()
+            except BaseException:
+                self._stale = True
+                raise
 
     async def _settle(self) -> None:
         hooks: dict[str, hook_pb2.StoredHook] = {}

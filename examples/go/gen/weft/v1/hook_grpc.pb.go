@@ -38,9 +38,9 @@ const (
 // "/hooks/NAME", and in another namespace under "/namespaces/NAMESPACE/hooks/NAME". Each request becomes one task or one event.
 //
 // A request is answered with 200 when its task or event is durable, and only if its signature is right. A repeat of the same delivery within
-// three days finds the same task again; one of an event, within a day, or, if its time is signed, within twice the tolerance and a minute.
-// An event is published twice if its sender signs a repeat anew after that, or if the coordinator is killed just after the publication and the
-// repeat comes more than two minutes later. A request of a kind with a signed time is refused if that time is farther away than
+// three days finds the same task again; one of an event, within a day. An event is published twice if a repeat comes
+// more than two minutes later and the delivery could not be noted: the coordinator was killed just after the publication, or more than 100,000
+// deliveries became events in that day. A request of a kind with a signed time is refused if that time is farther away than
 // the hook's tolerance.
 //
 // An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
@@ -178,9 +178,9 @@ func (c *hookServiceClient) TestHook(ctx context.Context, in *TestHookRequest, o
 // "/hooks/NAME", and in another namespace under "/namespaces/NAMESPACE/hooks/NAME". Each request becomes one task or one event.
 //
 // A request is answered with 200 when its task or event is durable, and only if its signature is right. A repeat of the same delivery within
-// three days finds the same task again; one of an event, within a day, or, if its time is signed, within twice the tolerance and a minute.
-// An event is published twice if its sender signs a repeat anew after that, or if the coordinator is killed just after the publication and the
-// repeat comes more than two minutes later. A request of a kind with a signed time is refused if that time is farther away than
+// three days finds the same task again; one of an event, within a day. An event is published twice if a repeat comes
+// more than two minutes later and the delivery could not be noted: the coordinator was killed just after the publication, or more than 100,000
+// deliveries became events in that day. A request of a kind with a signed time is refused if that time is farther away than
 // the hook's tolerance.
 //
 // An *outgoing hook* sends events to a URL, signed by the rules of Standard Webhooks: the ends of tasks or groups, or events of a topic. Each is a durable
