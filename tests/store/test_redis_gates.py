@@ -528,9 +528,12 @@ async def test_an_attempt_that_did_not_hear_of_a_limit_counts(here: Harness, the
     await here.claim_one(a)
 
 
-async def test_a_store_without_gates_is_taken_over(here: Harness, server: RedisServer) -> None:
+@pytest.mark.parametrize("layout", [3, 4, 5])
+async def test_a_store_without_gates_or_states_is_taken_over(
+    here: Harness, server: RedisServer, layout: int
+) -> None:
     async with server.client() as client:
-        await client.set(f"{{{PREFIX}}}:layout", 3)
+        await client.set(f"{{{PREFIX}}}:layout", layout)
         again = await _open(server, here.clock)
         assert await client.get(f"{{{PREFIX}}}:layout") == str(LAYOUT)
     await again.store.close()

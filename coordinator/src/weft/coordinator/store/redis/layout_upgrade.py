@@ -17,8 +17,9 @@ _COMPLETE = 3
 async def upgrade(link: RedisLink, layout: int) -> None:
     """Add what layouts 1 and 2 did not have. No coordinator of an earlier version may run meanwhile.
 
-    Layouts 3 and 4 lack nothing. Layout 4 tells earlier versions, which know nothing of run limits and locks and would start
-    tasks over them, to stay away; layout 5 those that know nothing of groups and would not count their tasks.
+    Layouts 3 to 5 lack nothing. Layout 4 tells earlier versions, which know nothing of run limits and locks and would start
+    tasks over them, to stay away; layout 5 those that know nothing of groups and would not count their tasks; layout 6 those that know
+    nothing of keyed states and steps, and would lose a state's change and forget a task without its steps.
 
     After an interruption it starts again from the beginning. Two coordinators may do it at once.
 

@@ -127,8 +127,8 @@ from __future__ import annotations
 
 # Layout 1 did not record which queues hold tasks, which agents have changed, and how large values are. Layouts 1 and 2 left
 # out options that were the default (upgrade.lua). Layout 3 had no run limits, locks and fairness keys, layout 4 no
-# groups and fallbacks.
-LAYOUT = 5
+# groups and fallbacks, layout 5 no keyed states, steps and suspended tasks.
+LAYOUT = 6
 
 
 class RedisKeys:
