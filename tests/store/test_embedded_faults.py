@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import pytest
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, reason_of
 from tests.support.small_disk import SmallDisk, small_disk
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
-from weft.coordinator.store.records import AttemptReport, Enqueued, Submission, Verdict
+from weft.coordinator.store.records import AttemptReport, Claimed, Enqueued, Submission, Verdict
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.run_limits import LimitAction, LockClaim, RunLimitRule
+from weft.coordinator.store.state_store import StateWrite
 from weft.rpc.errors import Unavailable
 
 # -- a full disk ------------------------------------------------------------------------------------------------------
@@ -134,6 +135,40 @@ async def test_a_refused_task_leaves_its_gates(h: Harness, disk: SmallDisk) -> N
     await until_writable(h)
     task_id = await h.submit(keyed)
     assert (await h.claim_one(owner)).task_id == task_id
+
+
+@pytest.mark.parametrize("value", [b"two", None])
+async def test_a_refused_task_leaves_the_state_to_the_one_before(
+    h: Harness, disk: SmallDisk, value: bytes | None
+) -> None:
+    owner = await h.agent()
+    keeps = Submission(METHOD, locks=(LockClaim("cart:42", state=True),))
+
+    def end(claimed: Claimed, value: bytes | None) -> Awaitable[Sequence[Verdict]]:
+        assert claimed.state is not None
+        state = StateWrite(claimed.state.version, value)
+        return h.store.complete([AttemptReport(owner, claimed.task_id, 1, 0, b"", state=state)])
+
+    await h.submit(keeps)
+    first = await h.claim_one(owner)
+    disk.fill()
+    submitting = asyncio.create_task(h.submit(replace(keeps, payload=bytes(200_000))))
+    await asyncio.sleep(0)
+    # All in one group, of which only the first task's part can be written later.
+    one = end(first, b"one")
+    second = await h.claim_one(owner)
+    two = end(second, value)
+    with pytest.raises(Unavailable):
+        await submitting
+    # The store still knows what is to be written.
+    assert isinstance(h.store, EmbeddedStore)
+    assert h.store._states.get("cart:42", h.clock()).value == b"one"
+    disk.free()
+    assert [*await one, *await two] == [Verdict.STORED, Verdict.STALE]
+    await until_writable(h)
+    found = await h.store.get_state("cart:42")
+    assert found is not None
+    assert found.value == b"one"
 
 
 async def test_a_refused_task_is_called_off_at_its_agent(h: Harness, disk: SmallDisk) -> None:

@@ -39,12 +39,12 @@ class StoredState:
     updated_at: float = 0.0
     # None: never.
     expires_at: float | None = None
-    # The task that changed it last; empty: an operator did.
+    # The task that changed it last, or deleted it; empty: an operator did.
     task_id: str = ""
 
     def at(self, now: float) -> StoredState:
-        """The state now: one that has ended is none."""
-        ended = self.expires_at is not None and self.expires_at <= now
+        """The state now: one that is deleted or has ended is none."""
+        ended = not self.version or (self.expires_at is not None and self.expires_at <= now)
         return StoredState(self.name) if ended else self
 
 
@@ -112,7 +112,7 @@ class StateStore(Protocol):
 def written(before: StoredState, write: StateWrite, now: float, task_id: str) -> StoredState:
     """A state after a change; of version 0: it is deleted."""
     if write.value is None:
-        return StoredState(before.name)
+        return StoredState(before.name, task_id=task_id)
     return replace(
         before,
         version=next_version(before.version, now),

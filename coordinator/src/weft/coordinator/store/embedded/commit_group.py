@@ -47,6 +47,7 @@ class CommitGroup:
         "new",
         "progress",
         "reopened",
+        "replaced",
         "retries",
         "rows",
         "size_bytes",
@@ -74,6 +75,8 @@ class CommitGroup:
         self.statements: list[tuple[str, Sequence[Any]]] = []
         # By name, as they are after the group; of version 0: deleted.
         self.states: dict[str, StoredState] = {}
+        # What other tasks have left before those, in order: what stays if the later task is refused.
+        self.replaced: list[StoredState] = []
         self.jobs: list[tuple[Job, asyncio.Future[Any]]] = []
         # Told of a failed write at once: their tasks are refused.
         self.submitters: list[asyncio.Future[None]] = []
@@ -121,7 +124,11 @@ class CommitGroup:
         self.rows += 1
 
     def add_state(self, state: StoredState) -> None:
-        self.rows += state.name not in self.states
+        before = self.states.get(state.name)
+        if before is None:
+            self.rows += 1
+        elif before.task_id != state.task_id:
+            self.replaced.append(before)
         self.states[state.name] = state
         self.size_bytes += len(state.value)
 
@@ -178,7 +185,9 @@ class CommitGroup:
             rest.streamed += [item for item in group.streamed if item[0].number not in gone]
             rest.statements += group.statements
             rest.states |= {
-                name: state for name, state in group.states.items() if parse_id(state.task_id) not in gone
+                each.name: each
+                for each in (*group.replaced, *group.states.values())
+                if parse_id(each.task_id) not in gone
             }
             rest.waiters += group.waiters
             rest.size_bytes += group.size_bytes

@@ -63,6 +63,7 @@ from weft.coordinator.store.records import (
     Verdict,
 )
 from weft.coordinator.store.rules import ANY_AGENT, QueueKey, State
+from weft.coordinator.store.state_store import StoredState
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.store_refusals import tell_not_stored
@@ -195,9 +196,9 @@ class EmbeddedStore(EmbeddedParts):
         self._table.committed(group, self._clock())
         self.wake_parents(group.ended)
 
-    def refused(self, tasks: Sequence[UnfinishedTask]) -> None:
+    def refused(self, tasks: Sequence[UnfinishedTask], states: Mapping[str, StoredState]) -> None:
         self._requests.settled(tasks)
-        self._states.refused({format_id(task.number) for task in tasks})
+        self._states.refused(states)
         self._table.refused(tasks)
 
     def recovered(self) -> None:

@@ -17,6 +17,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
@@ -46,8 +47,8 @@ class JournalEvents(Protocol):
     def committed(self, group: CommitGroup) -> None:
         """The group is durable; its waiting callers have not run yet."""
 
-    def refused(self, tasks: list[UnfinishedTask]) -> None:
-        """These tasks could not be stored."""
+    def refused(self, tasks: list[UnfinishedTask], states: Mapping[str, StoredState]) -> None:
+        """These tasks could not be stored. `states`: all that is still to be written of states."""
 
     def recovered(self) -> None:
         """Writing works again."""
@@ -279,7 +280,7 @@ class Journal:
         self.writable = False
         later = self._open
         self._open, refused = group.without_tasks(later)
-        self._events.refused(refused)
+        self._events.refused(refused, self._open.states)
         for failed in (group, later):
             for waiter in failed.submitters:
                 _fail(waiter, self._unavailable())

@@ -6,7 +6,7 @@ what else the move writes, in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import Reader
@@ -58,8 +58,6 @@ class StateTable:
             if self._unwritten.get(name) is state:
                 del self._unwritten[name]
 
-    def refused(self, task_ids: Collection[str]) -> None:
-        """These tasks could not be stored, nor what they have changed: the states are as the file has them."""
-        for name, state in list(self._unwritten.items()):
-            if state.task_id in task_ids:
-                del self._unwritten[name]
+    def refused(self, left: Mapping[str, StoredState]) -> None:
+        """Some tasks could not be stored, nor what they have changed. `left`: all that is still to be written."""
+        self._unwritten = dict(left)
