@@ -112,6 +112,7 @@ def test_stripe() -> None:
     refused(wrong, STRIPE, body, changed, "s")
     twice = {"Stripe-Signature": stripe(body, int(NOW), "s")["Stripe-Signature"] + f",t={int(NOW)}"}
     refused(wrong, STRIPE, body, twice, "s")
+    refused(wrong, STRIPE, body, {"Stripe-Signature": "t=\udcff,v1=ab"}, "s")
     refused("HOOK_REQUEST_STALE", STRIPE, body, stripe(body, int(NOW) - 400, "s"), "s")
     refused("HOOK_REQUEST_STALE", STRIPE, body, stripe(body, int(NOW) + 400, "s"), "s")
 

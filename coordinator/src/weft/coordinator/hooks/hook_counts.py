@@ -76,7 +76,12 @@ class HookCounts:
         names = list(self._waiting)[:_MOST_WRITTEN]
         hooks = await self._store.get_rows(KIND, names)
         rows = dict(zip(names, await self._store.get_rows(COUNTS_KIND, names), strict=True))
-        waited = [(name, hook, self._waiting.pop(name)) for name, hook in zip(names, hooks, strict=True)]
+        # Without those that another writing has taken: the last one may be beside one of housekeeping.
+        waited = [
+            (name, hook, self._waiting.pop(name))
+            for name, hook in zip(names, hooks, strict=True)
+            if name in self._waiting
+        ]
         # Those of a hook that is deleted meanwhile would stay for ever, or take the place of those of another with its name.
         taken = {name: counts for name, hook, counts in waited if _is_of(counts, hook)}
         puts = [

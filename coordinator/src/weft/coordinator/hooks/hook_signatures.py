@@ -119,7 +119,7 @@ def _stripe(request: HookRequest, secrets: Sequence[str], _signing: hook_pb2.Hoo
     times = [value for name, _, value in parts if name == "t"]
     if len(times) != 1:
         raise _unsigned()
-    content = times[0].encode() + b"." + request.body
+    content = _sent(times[0]) + b"." + request.body
     shown = [value for name, _, value in parts if name == "v1"]
     _check(secrets, shown, lambda secret: _hex(secret, content))
     return Signed(_stripe_id(request.body), _time(times[0]))

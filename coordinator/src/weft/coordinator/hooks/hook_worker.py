@@ -66,6 +66,7 @@ class HookWorker:
         self._deliver = deliver
         self._contract = file_descriptor_set([delivery_pb2.DESCRIPTOR])
         self._keeping: asyncio.Task[None] | None = None
+        self._stopped = False
         self._serving: asyncio.Task[None] | None = None
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._running: dict[_Ref, asyncio.Task[task_pb2.Outcome]] = {}
@@ -77,11 +78,13 @@ class HookWorker:
         return self._keeping is not None
 
     def start(self) -> None:
-        if self._keeping is None:
+        """Take deliveries from now on; does nothing once it was stopped."""
+        if self._keeping is None and not self._stopped:
             self._keeping = asyncio.get_running_loop().create_task(self._keep(), name="hook worker")
 
     async def stop(self) -> None:
         """Give back what it has, and leave. Bounded in time."""
+        self._stopped = True
         keeping, self._keeping = self._keeping, None
         if keeping is None:
             return
@@ -111,7 +114,8 @@ class HookWorker:
             except WeftError as error:
                 log.warning("hook.worker_ended", error=error.message)
             except asyncio.CancelledError:
-                if not self._serving.done():
+                own = asyncio.current_task()
+                if own is None or own.cancelling():
                     raise
             except Exception:
                 log.exception("hook.worker_failed")

@@ -42,7 +42,6 @@ class OutgoingPart(MeshPart):
         self._worker = HookWorker(tools.sessions, tools.coordinator_id, deliveries.outcome)
         # Whether this coordinator sends at all.
         self._sends = bool(tools.settings.hook_hosts) and not missing_packages("http")
-        self._stopped = False
 
     # -- for the service ----------------------------------------------------------------------------------------------
 
@@ -108,7 +107,7 @@ class OutgoingPart(MeshPart):
 
     def _look(self) -> None:
         """Start the worker, if there is something for it."""
-        if not self._sends or self._stopped or self._worker.running:
+        if not self._sends or self._worker.running:
             return
         # Deliveries of a removed hook end as failed, rather than wait for ever.
         if self.hooks.any or any(key.method == DELIVER for key in self._tools.store.ready_depths()):
@@ -122,7 +121,6 @@ class OutgoingPart(MeshPart):
         self._look()
 
     async def stop(self, why: WeftError | None) -> None:  # noqa: ARG002  # nobody waits here
-        self._stopped = True
         await self._worker.stop()
 
     async def methods(self) -> set[str]:
