@@ -175,7 +175,8 @@ async def test_memory_of_a_waiting_task(tmp_path: Path, named: bool) -> None:
     await store.close()
     each = (after - before) / tasks
     print(f"{each:.0f} bytes a waiting task")
-    assert each <= 520
+    # 522 with a request id: 8 of them are the slot for recorded steps.
+    assert each <= 525
 
 
 QUEUE = """
