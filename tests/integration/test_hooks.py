@@ -533,6 +533,7 @@ async def test_a_hook_of_a_revoked_operator_takes_nothing_more(
             Route(token=token_source(agent.text)),
         )
         async with LightAgent(channel, "a1", methods=(CALL,)):
+            await door.wait_serving()
             stub = hook_pb2_grpc.HookServiceStub(door.channel)
             incoming = hook_pb2.IncomingHook(kind="HOOK_KIND_GENERIC", **TASK)
             asked = hook_pb2.CreateHookRequest(name="made", spec={"incoming": incoming}, secret=SECRET)

@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool
 from grpc._cython import cygrpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from weft.coordinator.fleet.service_health import OWN_SERVICES
 from weft.coordinator.server import Coordinator
@@ -58,6 +60,17 @@ class Door:
             request, metadata=shown(self.operator)
         )
         return made
+
+    async def wait_serving(self, service: str = "probe.v1.ProbeService") -> None:
+        """Until some agent can take calls of a hosted service."""
+        stub, request = HealthStub(self.channel), HealthCheckRequest(service=service)
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    answer = await stub.Check(request, metadata=shown(self.operator), timeout=10)
+                    if answer.status == HealthCheckResponse.SERVING:
+                        return
+                await asyncio.sleep(0.02)
 
     async def call(self, path: str, pairs: Pairs, timeout_s: float = 20.0) -> WeftError | None:
         """The error of a call with an empty request. None: it succeeded."""

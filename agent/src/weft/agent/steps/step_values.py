@@ -8,6 +8,8 @@ from typing import Any
 from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
+from weft.rpc.errors import unpacked
+
 _BYTES, _MESSAGE = b"\x00", b"\x01"
 
 
@@ -54,10 +56,11 @@ def _message(serialized: bytes) -> Message:
     try:
         packed = any_pb2.Any.FromString(serialized)
         descriptor = descriptor_pool.Default().FindMessageTypeByName(packed.TypeName())
-        message = message_factory.GetMessageClass(descriptor)()
-        packed.Unpack(message)
+        message = unpacked(packed, message_factory.GetMessageClass(descriptor))
     except (DecodeError, KeyError) as error:
         raise ValueError(
             f"a remembered message cannot be read: import its ..._pb2 module ({error})"
         ) from None
+    if message is None:
+        raise ValueError("a remembered message is not of the type that it names")
     return message
