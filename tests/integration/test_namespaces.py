@@ -162,8 +162,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "RecordStep": {"attempt": 1, "kind": 1},
     "Report": {"epoch": 1, "message": {"goodbye": True}},
 }
-# In the right namespace they may answer as for nothing: a filter, a report of a session that is over, a task without a state.
-ALIKE = {"Report", "SaveKeyedState", "GetStats", "ListResources", "ListQueues"}
+# In the right namespace they may answer as for nothing: a filter, a report of a session that is over, a task without a state, an agent that takes
+# no direct calls.
+ALIKE = {"FindStickySession", "Report", "SaveKeyedState", "GetStats", "ListResources", "ListQueues"}
 
 
 @functools.cache
