@@ -163,8 +163,17 @@ BESIDE: dict[str, dict[str, Any]] = {
     "Report": {"epoch": 1, "message": {"goodbye": True}},
 }
 # In the right namespace they may answer as for nothing: a filter, a report of a session that is over, a task without a state, an agent that takes
-# no direct calls.
-ALIKE = {"FindStickySession", "Report", "SaveKeyedState", "GetStats", "ListResources", "ListQueues"}
+# no direct calls, a state that need not be there.
+ALIKE = {
+    "DeleteKeyedState",
+    "FindStickySession",
+    "Report",
+    "SaveKeyedState",
+    "SetKeyedState",
+    "GetStats",
+    "ListResources",
+    "ListQueues",
+}
 
 
 @functools.cache
@@ -204,7 +213,7 @@ def _texts(kind: Any) -> list[FieldDescriptor]:
 
 
 def rpcs() -> list[tuple[str, Any]]:
-    """The RPCs of each mesh that take one request with an id in it, those that delete last."""
+    """The RPCs of each mesh that take one request with an id in it, those that delete or end last."""
     found = []
     for service in sorted(services_of_each_mesh()):
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
@@ -213,7 +222,7 @@ def rpcs() -> list[tuple[str, Any]]:
                 method
             ):
                 found.append((method.name, method))
-    return sorted(found, key=lambda each: (each[0].startswith(("Delete", "Cancel")), each[0]))
+    return sorted(found, key=lambda each: (each[0].startswith(("Delete", "Cancel", "End")), each[0]))
 
 
 def _id_fields(method: Any) -> list[FieldDescriptor]:
