@@ -1383,6 +1383,29 @@ public final class Options {
      * <code>.weft.v1.OnEvent on_event = 18 [json_name = "onEvent"];</code>
      */
     weft.v1.Options.OnEventOrBuilder getOnEventOrBuilder();
+
+    /**
+     * <pre>
+     * The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+     * earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+     * number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+     * </pre>
+     *
+     * <code>optional bool durable_children = 19 [json_name = "durableChildren"];</code>
+     * @return Whether the durableChildren field is set.
+     */
+    boolean hasDurableChildren();
+    /**
+     * <pre>
+     * The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+     * earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+     * number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+     * </pre>
+     *
+     * <code>optional bool durable_children = 19 [json_name = "durableChildren"];</code>
+     * @return The durableChildren.
+     */
+    boolean getDurableChildren();
   }
   /**
    * <pre>
@@ -2228,6 +2251,37 @@ public final class Options {
       return onEvent_ == null ? weft.v1.Options.OnEvent.getDefaultInstance() : onEvent_;
     }
 
+    public static final int DURABLE_CHILDREN_FIELD_NUMBER = 19;
+    private boolean durableChildren_ = false;
+    /**
+     * <pre>
+     * The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+     * earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+     * number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+     * </pre>
+     *
+     * <code>optional bool durable_children = 19 [json_name = "durableChildren"];</code>
+     * @return Whether the durableChildren field is set.
+     */
+    @java.lang.Override
+    public boolean hasDurableChildren() {
+      return ((bitField0_ & 0x00000400) != 0);
+    }
+    /**
+     * <pre>
+     * The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+     * earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+     * number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+     * </pre>
+     *
+     * <code>optional bool durable_children = 19 [json_name = "durableChildren"];</code>
+     * @return The durableChildren.
+     */
+    @java.lang.Override
+    public boolean getDurableChildren() {
+      return durableChildren_;
+    }
+
     private byte memoizedIsInitialized = -1;
     @java.lang.Override
     public final boolean isInitialized() {
@@ -2298,6 +2352,9 @@ public final class Options {
       }
       if (((bitField0_ & 0x00000200) != 0)) {
         output.writeMessage(18, getOnEvent());
+      }
+      if (((bitField0_ & 0x00000400) != 0)) {
+        output.writeBool(19, durableChildren_);
       }
       getUnknownFields().writeTo(output);
     }
@@ -2383,6 +2440,10 @@ public final class Options {
         size += com.google.protobuf.CodedOutputStream
           .computeMessageSize(18, getOnEvent());
       }
+      if (((bitField0_ & 0x00000400) != 0)) {
+        size += com.google.protobuf.CodedOutputStream
+          .computeBoolSize(19, durableChildren_);
+      }
       size += getUnknownFields().getSerializedSize();
       memoizedSize = size;
       return size;
@@ -2463,6 +2524,11 @@ public final class Options {
         if (!getOnEvent()
             .equals(other.getOnEvent())) return false;
       }
+      if (hasDurableChildren() != other.hasDurableChildren()) return false;
+      if (hasDurableChildren()) {
+        if (getDurableChildren()
+            != other.getDurableChildren()) return false;
+      }
       if (!getUnknownFields().equals(other.getUnknownFields())) return false;
       return true;
     }
@@ -2537,6 +2603,11 @@ public final class Options {
       if (hasOnEvent()) {
         hash = (37 * hash) + ON_EVENT_FIELD_NUMBER;
         hash = (53 * hash) + getOnEvent().hashCode();
+      }
+      if (hasDurableChildren()) {
+        hash = (37 * hash) + DURABLE_CHILDREN_FIELD_NUMBER;
+        hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+            getDurableChildren());
       }
       hash = (29 * hash) + getUnknownFields().hashCode();
       memoizedHashCode = hash;
@@ -2776,6 +2847,7 @@ public final class Options {
           onEventBuilder_.dispose();
           onEventBuilder_ = null;
         }
+        durableChildren_ = false;
         return this;
       }
 
@@ -2904,6 +2976,10 @@ public final class Options {
               ? onEvent_
               : onEventBuilder_.build();
           to_bitField0_ |= 0x00000200;
+        }
+        if (((from_bitField0_ & 0x00040000) != 0)) {
+          result.durableChildren_ = durableChildren_;
+          to_bitField0_ |= 0x00000400;
         }
         result.bitField0_ |= to_bitField0_;
       }
@@ -3058,6 +3134,9 @@ public final class Options {
         if (other.hasOnEvent()) {
           mergeOnEvent(other.getOnEvent());
         }
+        if (other.hasDurableChildren()) {
+          setDurableChildren(other.getDurableChildren());
+        }
         this.mergeUnknownFields(other.getUnknownFields());
         onChanged();
         return this;
@@ -3208,6 +3287,11 @@ public final class Options {
                 bitField0_ |= 0x00020000;
                 break;
               } // case 146
+              case 152: {
+                durableChildren_ = input.readBool();
+                bitField0_ |= 0x00040000;
+                break;
+              } // case 152
               default: {
                 if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                   done = true; // was an endgroup tag
@@ -5745,6 +5829,70 @@ public final class Options {
         }
         return onEventBuilder_;
       }
+
+      private boolean durableChildren_ ;
+      /**
+       * <pre>
+       * The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+       * earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+       * number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+       * </pre>
+       *
+       * <code>optional bool durable_children = 19 [json_name = "durableChildren"];</code>
+       * @return Whether the durableChildren field is set.
+       */
+      @java.lang.Override
+      public boolean hasDurableChildren() {
+        return ((bitField0_ & 0x00040000) != 0);
+      }
+      /**
+       * <pre>
+       * The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+       * earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+       * number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+       * </pre>
+       *
+       * <code>optional bool durable_children = 19 [json_name = "durableChildren"];</code>
+       * @return The durableChildren.
+       */
+      @java.lang.Override
+      public boolean getDurableChildren() {
+        return durableChildren_;
+      }
+      /**
+       * <pre>
+       * The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+       * earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+       * number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+       * </pre>
+       *
+       * <code>optional bool durable_children = 19 [json_name = "durableChildren"];</code>
+       * @param value The durableChildren to set.
+       * @return This builder for chaining.
+       */
+      public Builder setDurableChildren(boolean value) {
+
+        durableChildren_ = value;
+        bitField0_ |= 0x00040000;
+        onChanged();
+        return this;
+      }
+      /**
+       * <pre>
+       * The calls that its handler makes of durable methods are remembered: another attempt at the task gets the answers of those that an
+       * earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
+       * number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
+       * </pre>
+       *
+       * <code>optional bool durable_children = 19 [json_name = "durableChildren"];</code>
+       * @return This builder for chaining.
+       */
+      public Builder clearDurableChildren() {
+        bitField0_ = (bitField0_ & ~0x00040000);
+        durableChildren_ = false;
+        onChanged();
+        return this;
+      }
       @java.lang.Override
       public final Builder setUnknownFields(
           final com.google.protobuf.UnknownFieldSet unknownFields) {
@@ -7482,6 +7630,17 @@ public final class Options {
      * @return The shared.
      */
     boolean getShared();
+
+    /**
+     * <pre>
+     * It keeps a state, which the handler of its holder reads and changes (weft/v1/keyed_state.proto). Only one lock of a task keeps one, and
+     * that is not shared.
+     * </pre>
+     *
+     * <code>bool state = 4 [json_name = "state"];</code>
+     * @return The state.
+     */
+    boolean getState();
   }
   /**
    * <pre>
@@ -7633,6 +7792,22 @@ public final class Options {
       return shared_;
     }
 
+    public static final int STATE_FIELD_NUMBER = 4;
+    private boolean state_ = false;
+    /**
+     * <pre>
+     * It keeps a state, which the handler of its holder reads and changes (weft/v1/keyed_state.proto). Only one lock of a task keeps one, and
+     * that is not shared.
+     * </pre>
+     *
+     * <code>bool state = 4 [json_name = "state"];</code>
+     * @return The state.
+     */
+    @java.lang.Override
+    public boolean getState() {
+      return state_;
+    }
+
     private byte memoizedIsInitialized = -1;
     @java.lang.Override
     public final boolean isInitialized() {
@@ -7656,6 +7831,9 @@ public final class Options {
       if (shared_ != false) {
         output.writeBool(3, shared_);
       }
+      if (state_ != false) {
+        output.writeBool(4, state_);
+      }
       getUnknownFields().writeTo(output);
     }
 
@@ -7674,6 +7852,10 @@ public final class Options {
       if (shared_ != false) {
         size += com.google.protobuf.CodedOutputStream
           .computeBoolSize(3, shared_);
+      }
+      if (state_ != false) {
+        size += com.google.protobuf.CodedOutputStream
+          .computeBoolSize(4, state_);
       }
       size += getUnknownFields().getSerializedSize();
       memoizedSize = size;
@@ -7696,6 +7878,8 @@ public final class Options {
           .equals(other.getKey())) return false;
       if (getShared()
           != other.getShared()) return false;
+      if (getState()
+          != other.getState()) return false;
       if (!getUnknownFields().equals(other.getUnknownFields())) return false;
       return true;
     }
@@ -7714,6 +7898,9 @@ public final class Options {
       hash = (37 * hash) + SHARED_FIELD_NUMBER;
       hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
           getShared());
+      hash = (37 * hash) + STATE_FIELD_NUMBER;
+      hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+          getState());
       hash = (29 * hash) + getUnknownFields().hashCode();
       memoizedHashCode = hash;
       return hash;
@@ -7852,6 +8039,7 @@ public final class Options {
         name_ = "";
         key_ = "";
         shared_ = false;
+        state_ = false;
         return this;
       }
 
@@ -7893,6 +8081,9 @@ public final class Options {
         }
         if (((from_bitField0_ & 0x00000004) != 0)) {
           result.shared_ = shared_;
+        }
+        if (((from_bitField0_ & 0x00000008) != 0)) {
+          result.state_ = state_;
         }
       }
 
@@ -7953,6 +8144,9 @@ public final class Options {
         if (other.getShared() != false) {
           setShared(other.getShared());
         }
+        if (other.getState() != false) {
+          setState(other.getState());
+        }
         this.mergeUnknownFields(other.getUnknownFields());
         onChanged();
         return this;
@@ -7994,6 +8188,11 @@ public final class Options {
                 bitField0_ |= 0x00000004;
                 break;
               } // case 24
+              case 32: {
+                state_ = input.readBool();
+                bitField0_ |= 0x00000008;
+                break;
+              } // case 32
               default: {
                 if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                   done = true; // was an endgroup tag
@@ -8235,6 +8434,53 @@ public final class Options {
       public Builder clearShared() {
         bitField0_ = (bitField0_ & ~0x00000004);
         shared_ = false;
+        onChanged();
+        return this;
+      }
+
+      private boolean state_ ;
+      /**
+       * <pre>
+       * It keeps a state, which the handler of its holder reads and changes (weft/v1/keyed_state.proto). Only one lock of a task keeps one, and
+       * that is not shared.
+       * </pre>
+       *
+       * <code>bool state = 4 [json_name = "state"];</code>
+       * @return The state.
+       */
+      @java.lang.Override
+      public boolean getState() {
+        return state_;
+      }
+      /**
+       * <pre>
+       * It keeps a state, which the handler of its holder reads and changes (weft/v1/keyed_state.proto). Only one lock of a task keeps one, and
+       * that is not shared.
+       * </pre>
+       *
+       * <code>bool state = 4 [json_name = "state"];</code>
+       * @param value The state to set.
+       * @return This builder for chaining.
+       */
+      public Builder setState(boolean value) {
+
+        state_ = value;
+        bitField0_ |= 0x00000008;
+        onChanged();
+        return this;
+      }
+      /**
+       * <pre>
+       * It keeps a state, which the handler of its holder reads and changes (weft/v1/keyed_state.proto). Only one lock of a task keeps one, and
+       * that is not shared.
+       * </pre>
+       *
+       * <code>bool state = 4 [json_name = "state"];</code>
+       * @return This builder for chaining.
+       */
+      public Builder clearState() {
+        bitField0_ = (bitField0_ & ~0x00000008);
+        state_ = false;
         onChanged();
         return this;
       }
@@ -12965,7 +13211,7 @@ java.lang.String defaultValue) {
       "\n\025weft/v1/options.proto\022\007weft.v1\032 google" +
       "/protobuf/descriptor.proto\032\036google/proto" +
       "buf/duration.proto\"%\n\013FieldPolicy\022\026\n\006sec" +
-      "ret\030\001 \001(\010R\006secret\"\374\006\n\nTaskPolicy\022*\n\005retr" +
+      "ret\030\001 \001(\010R\006secret\"\301\007\n\nTaskPolicy\022*\n\005retr" +
       "y\030\001 \001(\0132\024.weft.v1.RetryPolicyR\005retry\022+\n\006" +
       "limits\030\002 \001(\0132\023.weft.v1.TimeLimitsR\006limit" +
       "s\022\037\n\010priority\030\003 \001(\rH\000R\010priority\210\001\001\022\033\n\tsl" +
@@ -12985,49 +13231,52 @@ java.lang.String defaultValue) {
       "k\030\017 \001(\tR\010fallback\022\034\n\007no_wait\030\020 \001(\010H\001R\006no" +
       "Wait\210\001\001\022$\n\013check_rules\030\021 \001(\010H\002R\ncheckRul" +
       "es\210\001\001\022+\n\010on_event\030\022 \001(\0132\020.weft.v1.OnEven" +
-      "tR\007onEvent\032;\n\rConsumesEntry\022\020\n\003key\030\001 \001(\t" +
-      "R\003key\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B\013\n\t_prio" +
-      "rityB\n\n\010_no_waitB\016\n\014_check_rules\"!\n\007OnEv" +
-      "ent\022\026\n\006filter\030\001 \001(\tR\006filter\"\245\001\n\010RunLimit" +
-      "\022\020\n\003key\030\001 \001(\tR\003key\022\037\n\013max_running\030\002 \001(\rR" +
-      "\nmaxRunning\022#\n\016max_rate_per_s\030\003 \001(\001R\013max" +
-      "RatePerS\022\024\n\005burst\030\004 \001(\rR\005burst\022+\n\010at_lim" +
-      "it\030\005 \001(\0162\020.weft.v1.AtLimitR\007atLimit\"D\n\004L" +
-      "ock\022\022\n\004name\030\001 \001(\tR\004name\022\020\n\003key\030\002 \001(\tR\003ke" +
-      "y\022\026\n\006shared\030\003 \001(\010R\006shared\":\n\013CachePolicy" +
-      "\022+\n\003ttl\030\001 \001(\0132\031.google.protobuf.Duration" +
-      "R\003ttl\"\276\002\n\013RetryPolicy\022!\n\014max_attempts\030\001 " +
-      "\001(\rR\013maxAttempts\022B\n\017initial_backoff\030\002 \001(" +
-      "\0132\031.google.protobuf.DurationR\016initialBac" +
-      "koff\022:\n\013max_backoff\030\003 \001(\0132\031.google.proto" +
-      "buf.DurationR\nmaxBackoff\022-\n\022backoff_mult" +
-      "iplier\030\004 \001(\001R\021backoffMultiplier\022\'\n\017retry" +
-      "able_codes\030\005 \003(\005R\016retryableCodes\022$\n\013max_" +
-      "crashes\030\006 \001(\rH\000R\nmaxCrashes\210\001\001B\016\n\014_max_c" +
-      "rashes\"\333\001\n\nTimeLimits\022E\n\021schedule_to_sta" +
-      "rt\030\001 \001(\0132\031.google.protobuf.DurationR\017sch" +
-      "eduleToStart\022?\n\016start_to_close\030\002 \001(\0132\031.g" +
-      "oogle.protobuf.DurationR\014startToClose\022E\n" +
-      "\021schedule_to_close\030\003 \001(\0132\031.google.protob" +
-      "uf.DurationR\017scheduleToClose\"\206\002\n\014Require" +
-      "ments\0229\n\006labels\030\001 \003(\0132!.weft.v1.Requirem" +
-      "ents.LabelsEntryR\006labels\022B\n\tresources\030\002 " +
-      "\003(\0132$.weft.v1.Requirements.ResourcesEntr" +
-      "yR\tresources\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\t" +
-      "R\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\032<\n\016Resou" +
-      "rcesEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001" +
-      "(\001R\005value:\0028\001*R\n\010CallMode\022\031\n\025CALL_MODE_U" +
-      "NSPECIFIED\020\000\022\025\n\021CALL_MODE_DURABLE\020\001\022\024\n\020C" +
-      "ALL_MODE_DIRECT\020\002*\204\001\n\007AtLimit\022\030\n\024AT_LIMI" +
-      "T_UNSPECIFIED\020\000\022\022\n\016AT_LIMIT_QUEUE\020\001\022\023\n\017A" +
-      "T_LIMIT_REFUSE\020\002\022\032\n\026AT_LIMIT_CANCEL_NEWE" +
-      "ST\020\003\022\032\n\026AT_LIMIT_CANCEL_OLDEST\020\004:I\n\004task" +
-      "\022\036.google.protobuf.MethodOptions\030\230\214\003 \001(\013" +
-      "2\023.weft.v1.TaskPolicyR\004task:L\n\005tasks\022\037.g" +
-      "oogle.protobuf.ServiceOptions\030\230\214\003 \001(\0132\023." +
-      "weft.v1.TaskPolicyR\005tasks:K\n\005field\022\035.goo" +
-      "gle.protobuf.FieldOptions\030\230\214\003 \001(\0132\024.weft" +
-      ".v1.FieldPolicyR\005fieldb\006proto3"
+      "tR\007onEvent\022.\n\020durable_children\030\023 \001(\010H\003R\017" +
+      "durableChildren\210\001\001\032;\n\rConsumesEntry\022\020\n\003k" +
+      "ey\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B" +
+      "\013\n\t_priorityB\n\n\010_no_waitB\016\n\014_check_rules" +
+      "B\023\n\021_durable_children\"!\n\007OnEvent\022\026\n\006filt" +
+      "er\030\001 \001(\tR\006filter\"\245\001\n\010RunLimit\022\020\n\003key\030\001 \001" +
+      "(\tR\003key\022\037\n\013max_running\030\002 \001(\rR\nmaxRunning" +
+      "\022#\n\016max_rate_per_s\030\003 \001(\001R\013maxRatePerS\022\024\n" +
+      "\005burst\030\004 \001(\rR\005burst\022+\n\010at_limit\030\005 \001(\0162\020." +
+      "weft.v1.AtLimitR\007atLimit\"Z\n\004Lock\022\022\n\004name" +
+      "\030\001 \001(\tR\004name\022\020\n\003key\030\002 \001(\tR\003key\022\026\n\006shared" +
+      "\030\003 \001(\010R\006shared\022\024\n\005state\030\004 \001(\010R\005state\":\n\013" +
+      "CachePolicy\022+\n\003ttl\030\001 \001(\0132\031.google.protob" +
+      "uf.DurationR\003ttl\"\276\002\n\013RetryPolicy\022!\n\014max_" +
+      "attempts\030\001 \001(\rR\013maxAttempts\022B\n\017initial_b" +
+      "ackoff\030\002 \001(\0132\031.google.protobuf.DurationR" +
+      "\016initialBackoff\022:\n\013max_backoff\030\003 \001(\0132\031.g" +
+      "oogle.protobuf.DurationR\nmaxBackoff\022-\n\022b" +
+      "ackoff_multiplier\030\004 \001(\001R\021backoffMultipli" +
+      "er\022\'\n\017retryable_codes\030\005 \003(\005R\016retryableCo" +
+      "des\022$\n\013max_crashes\030\006 \001(\rH\000R\nmaxCrashes\210\001" +
+      "\001B\016\n\014_max_crashes\"\333\001\n\nTimeLimits\022E\n\021sche" +
+      "dule_to_start\030\001 \001(\0132\031.google.protobuf.Du" +
+      "rationR\017scheduleToStart\022?\n\016start_to_clos" +
+      "e\030\002 \001(\0132\031.google.protobuf.DurationR\014star" +
+      "tToClose\022E\n\021schedule_to_close\030\003 \001(\0132\031.go" +
+      "ogle.protobuf.DurationR\017scheduleToClose\"" +
+      "\206\002\n\014Requirements\0229\n\006labels\030\001 \003(\0132!.weft." +
+      "v1.Requirements.LabelsEntryR\006labels\022B\n\tr" +
+      "esources\030\002 \003(\0132$.weft.v1.Requirements.Re" +
+      "sourcesEntryR\tresources\0329\n\013LabelsEntry\022\020" +
+      "\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\002" +
+      "8\001\032<\n\016ResourcesEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024" +
+      "\n\005value\030\002 \001(\001R\005value:\0028\001*R\n\010CallMode\022\031\n\025" +
+      "CALL_MODE_UNSPECIFIED\020\000\022\025\n\021CALL_MODE_DUR" +
+      "ABLE\020\001\022\024\n\020CALL_MODE_DIRECT\020\002*\204\001\n\007AtLimit" +
+      "\022\030\n\024AT_LIMIT_UNSPECIFIED\020\000\022\022\n\016AT_LIMIT_Q" +
+      "UEUE\020\001\022\023\n\017AT_LIMIT_REFUSE\020\002\022\032\n\026AT_LIMIT_" +
+      "CANCEL_NEWEST\020\003\022\032\n\026AT_LIMIT_CANCEL_OLDES" +
+      "T\020\004:I\n\004task\022\036.google.protobuf.MethodOpti" +
+      "ons\030\230\214\003 \001(\0132\023.weft.v1.TaskPolicyR\004task:L" +
+      "\n\005tasks\022\037.google.protobuf.ServiceOptions" +
+      "\030\230\214\003 \001(\0132\023.weft.v1.TaskPolicyR\005tasks:K\n\005" +
+      "field\022\035.google.protobuf.FieldOptions\030\230\214\003" +
+      " \001(\0132\024.weft.v1.FieldPolicyR\005fieldb\006proto" +
+      "3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -13046,7 +13295,7 @@ java.lang.String defaultValue) {
     internal_static_weft_v1_TaskPolicy_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_TaskPolicy_descriptor,
-        new java.lang.String[] { "Retry", "Limits", "Priority", "SlotCost", "ResultTtl", "FailureTtl", "Requirements", "Mode", "IdempotencyKey", "FairnessKey", "RunLimits", "Locks", "Consumes", "Cache", "Fallback", "NoWait", "CheckRules", "OnEvent", });
+        new java.lang.String[] { "Retry", "Limits", "Priority", "SlotCost", "ResultTtl", "FailureTtl", "Requirements", "Mode", "IdempotencyKey", "FairnessKey", "RunLimits", "Locks", "Consumes", "Cache", "Fallback", "NoWait", "CheckRules", "OnEvent", "DurableChildren", });
     internal_static_weft_v1_TaskPolicy_ConsumesEntry_descriptor =
       internal_static_weft_v1_TaskPolicy_descriptor.getNestedTypes().get(0);
     internal_static_weft_v1_TaskPolicy_ConsumesEntry_fieldAccessorTable = new
@@ -13070,7 +13319,7 @@ java.lang.String defaultValue) {
     internal_static_weft_v1_Lock_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_Lock_descriptor,
-        new java.lang.String[] { "Name", "Key", "Shared", });
+        new java.lang.String[] { "Name", "Key", "Shared", "State", });
     internal_static_weft_v1_CachePolicy_descriptor =
       getDescriptor().getMessageTypes().get(5);
     internal_static_weft_v1_CachePolicy_fieldAccessorTable = new
