@@ -243,7 +243,9 @@ async def test_a_join_tokens_end_is_not_that_of_its_agents(mesh: JoinedMesh) -> 
             while time.monotonic() - began_s < SOON_S:
                 await client.channel().unary_unary(LIST_AGENTS)(b"")
                 await asyncio.sleep(0.05)
-        assert from_call(ended.value).reason_name == "TOKEN_EXPIRED"
+        # The client's certificate ends with its token: a connection that is made anew just then is refused before its token is read.
+        refused = from_call(ended.value)
+        assert refused.reason_name == "TOKEN_EXPIRED" or ended.value.code() is grpc.StatusCode.UNAVAILABLE
         assert agent.connected
         # Nobody joins with it any more.
         with pytest.raises(WeftError, match="expired"):
