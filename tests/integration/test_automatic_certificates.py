@@ -233,7 +233,8 @@ async def test_an_agents_certificate_is_bound_to_its_id_and_token(mesh: JoinedMe
 
 
 async def test_a_join_tokens_end_is_not_that_of_its_agents(mesh: JoinedMesh) -> None:
-    short = {"seconds": 1}
+    # A certificate ends with a whole second, before its token: of one second, nothing may be left to connect in.
+    short = {"seconds": 3}
     _, joins = await mesh.token(AGENT, max_uses=5, ttl=short)
     _, plain = await mesh.token(CLIENT, ttl=short)
     async with mesh.connect(plain) as client, serving(mesh, "w-1", joins) as agent:
@@ -243,9 +244,7 @@ async def test_a_join_tokens_end_is_not_that_of_its_agents(mesh: JoinedMesh) -> 
             while time.monotonic() - began_s < SOON_S:
                 await client.channel().unary_unary(LIST_AGENTS)(b"")
                 await asyncio.sleep(0.05)
-        # The client's certificate ends with its token: a connection that is made anew just then is refused before its token is read.
-        refused = from_call(ended.value)
-        assert refused.reason_name == "TOKEN_EXPIRED" or ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert from_call(ended.value).reason_name == "TOKEN_EXPIRED"
         assert agent.connected
         # Nobody joins with it any more.
         with pytest.raises(WeftError, match="expired"):

@@ -69,8 +69,9 @@ async def test_a_snapshot_then_each_change_at_once(mesh: MeshHarness) -> None:
         await agent.open()
         await watching.until(lambda agents: "a1" in agents, "it is there")
         first = watching.agents["a1"]
-        assert (first.state, first.slots) == (ACTIVE, 3)
-        assert dict(first.labels).items() >= {"zone": "eu", "agent.id": "a1"}.items()
+        labels = dict(first.labels)
+        assert len(labels.pop("agent.contract")) == 12
+        assert (first.state, first.slots, labels) == (ACTIVE, 3, {"zone": "eu", "agent.id": "a1"})
         assert [method.name for method in first.methods] == [ECHO, CALL]
 
         def report(sequence: int, **fields: object) -> Callable[[], object]:
