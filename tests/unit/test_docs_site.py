@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Error
 
 from scripts import docs_reference, docs_site
 from tests.support.each_command import leaves
@@ -35,6 +38,17 @@ def test_each_reason_and_each_rpc_is_explained(generated: dict[str, str]) -> Non
             for method in service.method:
                 rpc = f"#### {method.name}\n\n```protobuf\nrpc {method.name}("
                 assert rpc in generated[f"reference/{page}.md"], service.name
+
+
+def test_examples_are_of_their_language() -> None:
+    """Sphinx warns of what its lexers cannot read, and the site is built without warnings."""
+    pages = [docs_site.ROOT / "README.md", *sorted(docs_site.DOCS.rglob("*.md"))]
+    for page in pages:
+        for fence in re.finditer(r"^ *```(\w+)\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
+            unread = [
+                text for kind, text in get_lexer_by_name(fence[1]).get_tokens(fence[2]) if kind is Error
+            ]
+            assert not unread, f"{page}: {fence[2]}"
 
 
 def test_links_out_of_docs_lead_to_pages() -> None:
