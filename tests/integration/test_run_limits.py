@@ -217,10 +217,14 @@ async def test_the_deadline_of_a_call_says_what_it_waited_for(mesh: MeshHarness)
         mesh, "a1", contract=probe_contract({"Echo": {"locks": [{"name": "l", "key": "data"}]}})
     ):
         (first,) = await submit(mesh, ask("k"))
-        with pytest.raises(grpc.aio.AioRpcError) as late:
-            await mesh.probe().Echo(Payload(data=b"k"), timeout=2)
-        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert f"the lock 'l:6b', held by task {first} on agent a1" in (late.value.details() or "")
+        # The answer is sent 20 ms before the deadline: on a busy machine a call's own timer may come first.
+        for _ in range(5):
+            with pytest.raises(grpc.aio.AioRpcError) as late:
+                await mesh.probe().Echo(Payload(data=b"k"), timeout=0.6)
+            assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            if f"the lock 'l:6b', held by task {first} on agent a1" in (late.value.details() or ""):
+                return
+        pytest.fail(f"five calls were not told in time what they waited for: {late.value.details()}")
 
 
 async def test_refused_at_the_limit_through_every_door(doors: tuple[MeshHarness, MeshHarness]) -> None:
