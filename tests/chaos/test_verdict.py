@@ -14,6 +14,8 @@ from tests.chaos.harness.deployment import Part
 from tests.chaos.harness.faults import Blow
 from tests.chaos.harness.gate_verdict import overrun_gates
 from tests.chaos.harness.items import RUNNING, RUNNING_PER_KEY, Item, Recorded
+from tests.chaos.harness.topic import Taken
+from tests.chaos.harness.topic import judged as judged_events
 from tests.support.ledger import Fact
 from weft.rpc.times import timestamp
 from weft.v1 import group_pb2, task_pb2
@@ -250,3 +252,45 @@ def test_a_group_and_its_callback(
 def test_cached_results(answers: list[sharing.Answer], made: list[task_pb2.Task], wrong: str) -> None:
     found = sharing.judged(answers, made)
     assert (wrong in " ".join(found)) if wrong else found == []
+
+
+def taken(**changes: list[str]) -> Taken:
+    """All of four events, taken rightly by all, but for the changes."""
+    every = ["a/0", "b/0", "a/1", "b/1"]
+    right = {
+        "stored": every,
+        "followed": every,
+        "consumed": [*every, "a/1"],
+        "started": ["b/0", "b/1", *every],
+    }
+    return Taken(acknowledged={"a/0", "b/1"}, **{**right, **changes})
+
+
+def all_took(texts: list[str]) -> Taken:
+    return taken(stored=texts, followed=texts, consumed=texts, started=texts)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (taken(), []),
+        # What was not acknowledged need not be there.
+        (all_took(["a/0", "b/1"]), []),
+        (
+            all_took(["a/0"]),
+            ["b/1 is lost by the topic"],
+        ),
+        (taken(consumed=["a/0", "b/0", "a/1"]), ["b/1 is lost by consumers"]),
+        (taken(started=["a/0", "b/0", "b/1"]), ["a/1 is lost by tasks"]),
+        (taken(followed=["a/0", "b/0", "a/1"]), ["b/1 is lost by the follower"]),
+        (taken(followed=["a/0", "b/0", "a/1", "a/1", "b/1"]), ["the follower has an event twice"]),
+        (taken(stored=["a/0", "b/0", "a/1", "a/1", "b/1"]), ["the topic has an event twice"]),
+        (taken(consumed=["a/1", "a/0", "b/0", "b/1"]), ["a/0 came after a/1 to consumers"]),
+        (taken(started=["a/0", "b/1", "a/1", "b/0"]), ["b/0 came after b/1 to tasks"]),
+        (taken(started=["a/0", "b/0", "a/1", "b/1", "c/0"]), ["c/0 is not of the topic, at tasks"]),
+    ],
+)
+def test_events(made: Taken, told: list[str]) -> None:
+    found = judged_events(made)
+    assert len(found) == len(told), found
+    assert all(text in each for each, text in zip(found, told, strict=True))

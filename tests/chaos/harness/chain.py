@@ -12,6 +12,8 @@ CACHED = f"{SERVICE}/Cached"
 CACHE_S = 1.0
 # The callback of groups.
 GATHERED = f"{SERVICE}/Gathered"
+# Events become tasks of this one.
+DELIVERED = f"{SERVICE}/Delivered"
 
 
 def second_ledger(path: str) -> str:

@@ -86,6 +86,10 @@ class Fleet:
             self._channels.append(grpc.aio.insecure_channel(dialled(order), options=options))
         self._next_channel = itertools.cycle(self._channels)
 
+    @property
+    def target(self) -> str:
+        return ",".join(mesh.target for mesh in self.coordinators.values())
+
     def channel(self) -> grpc.aio.Channel:
         return next(self._next_channel)
 

@@ -13,7 +13,16 @@ from tests.support import probe
 # isort: split
 from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from probe.v1.probe_pb2_grpc import add_ProbeServiceServicer_to_server
-from tests.chaos.harness.chain import CACHE_S, CACHED, FALLEN, FIRST, GATHERED, SECOND, second_ledger
+from tests.chaos.harness.chain import (
+    CACHE_S,
+    CACHED,
+    DELIVERED,
+    FALLEN,
+    FIRST,
+    GATHERED,
+    SECOND,
+    second_ledger,
+)
 from weft.agent import Agent
 from weft.client import RetryPolicy
 
@@ -51,4 +60,9 @@ async def cached(request: ProbeRequest, context: Any) -> ProbeReply:
 
 @agent.method(GATHERED, retry=_RETRY)
 async def gathered(request: ProbeRequest, context: Any) -> ProbeReply:
+    return await _service.Call(request, context)
+
+
+@agent.method(DELIVERED, retry=_RETRY)
+async def delivered(request: ProbeRequest, context: Any) -> ProbeReply:
     return await _service.Call(request, context)

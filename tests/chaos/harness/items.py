@@ -31,6 +31,8 @@ class Shape:
     # As many groups are made at a time, and as many callers ask a method with a cache.
     groups: int = 0
     sharers: int = 0
+    # Events of as many keys are published, and taken in three ways.
+    event_keys: int = 0
     # Tasks have fairness keys, some have locks or use resources, and `Call` has run limits.
     gated: bool = False
 
@@ -61,6 +63,10 @@ GATED = Shape(
     groups=3,
     sharers=3,
     gated=True,
+)
+# Few tasks, and events: as many kills as possible hit these.
+EVENTFUL = Shape(
+    open_tasks=40, batch_tasks=10, sleeps_s=(0.02,), slots=8, prefetch=0, callers=1, event_keys=6
 )
 # The run limits of `Call`: running attempts in all, and of each fairness key.
 RUNNING, RUNNING_PER_KEY = 8, 3

@@ -40,6 +40,11 @@ _MOST_WAITED = 1000
 class Door(Protocol):
     """The way into a mesh."""
 
+    @property
+    def target(self) -> str:
+        """All coordinators, as clients dial them."""
+        ...
+
     def api(self) -> CoordinatorServiceStub: ...
 
     def probe(self) -> ProbeServiceStub: ...
@@ -262,7 +267,7 @@ class Load:
             self._lose_result(item, "had ended and has not any more")
 
     async def look_for_strangers(self) -> None:
-        """The mesh knows the acknowledged tasks, and no others but those of schedules, groups and caches."""
+        """The mesh knows the acknowledged tasks, and no others but those of schedules, groups, caches and events."""
         request = coordinator_pb2.ListTasksRequest(page_size=1000)
         while True:
             page = await self._door.api().ListTasks(request, timeout=20, wait_for_ready=True)

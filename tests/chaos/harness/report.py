@@ -54,6 +54,7 @@ class Row:
                     or each.lost_ticks
                     or each.group_faults
                     or each.cache_faults
+                    or each.event_faults
                 )
             )
             for each in self.outcomes
@@ -87,6 +88,8 @@ class Row:
             "group_faults": sum(each.group_faults for each in self.outcomes),
             "cached": sum(each.cached for each in self.outcomes),
             "cache_faults": sum(each.cache_faults for each in self.outcomes),
+            "events": sum(each.events for each in self.outcomes),
+            "event_faults": sum(each.event_faults for each in self.outcomes),
             "overruns": sum(each.overruns for each in self.outcomes),
             "promised": not self.unpromised,
         }

@@ -20,6 +20,7 @@ from tests.chaos.harness.load import Load
 from tests.chaos.harness.scenarios import WARM_UP_S, Scenario
 from tests.chaos.harness.sharing import Sharing
 from tests.chaos.harness.ticks import TickCounts, Ticks
+from tests.chaos.harness.topic import Topic
 from tests.support import tasks
 from tests.support.ledger import Fact, Ledger
 
@@ -55,6 +56,9 @@ class Outcome:
     group_faults: int
     cached: int
     cache_faults: int
+    # Events that the topic has, and what was wrong with them.
+    events: int
+    event_faults: int
     # Attempts that ran over a run limit or a lock.
     overruns: int
     # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.
@@ -70,6 +74,7 @@ class Beside:
 
     gatherings: Gatherings
     sharing: Sharing
+    topic: Topic
 
 
 async def run(
@@ -106,7 +111,9 @@ async def _run(
             deployment, random.Random(f"groups {seed}"), scenario.shape, deployment.ledger.path
         ),
         sharing=Sharing(deployment, random.Random(f"caches {seed}"), scenario.shape, deployment.ledger.path),
+        topic=Topic(deployment, random.Random(f"events {seed}"), scenario.shape, deployment.ledger.path),
     )
+    await beside.topic.begin()
     if scenario.shape.gated:
         await load.set_limits()
     loading = asyncio.create_task(_run_all(load, beside))
@@ -121,7 +128,7 @@ async def _run(
         steady = await _recovery(deployment, blows, began_at_s) if scenario.timed else None
         # A victim that is still away would be so when the run is judged: its late results must have come.
         await asyncio.gather(*map(deployment.until_active, deployment.agent_ids))
-        for each in (load, beside.gatherings, beside.sharing):
+        for each in (load, beside.gatherings, beside.sharing, beside.topic):
             each.stop()
         await loading
     finally:
@@ -132,7 +139,7 @@ async def _run(
     await deployment.restart_truth()
     await load.read_again()
     await load.look_for_strangers()
-    shared = await beside.gatherings.faults(), await beside.sharing.faults()
+    shared = await beside.gatherings.faults(), await beside.sharing.faults(), await beside.topic.faults()
     outcome = _judge(seed, load, beside, deployment, blows, refused, steady)
     outcome = _with_shared(outcome, beside, *shared)
     return _with_ticks(outcome, await ticks.counts()) if scenario.shape.schedules else outcome
@@ -140,7 +147,7 @@ async def _run(
 
 async def _run_all(load: Load, beside: Beside) -> None:
     async with asyncio.TaskGroup() as group:
-        for each in (load, beside.gatherings, beside.sharing):
+        for each in (load, beside.gatherings, beside.sharing, beside.topic):
             group.create_task(each.run())
 
 
@@ -223,13 +230,19 @@ def _judge(
         group_faults=0,
         cached=0,
         cache_faults=0,
+        events=0,
+        event_faults=0,
         overruns=len(overrun),
         notes=[*load.notes, *unexplained, *accepted, *misdated, *overrun],
     )
 
 
 def _with_shared(
-    outcome: Outcome, beside: Beside, group_faults: Sequence[str], cache_faults: Sequence[str]
+    outcome: Outcome,
+    beside: Beside,
+    group_faults: Sequence[str],
+    cache_faults: Sequence[str],
+    event_faults: Sequence[str],
 ) -> Outcome:
     return replace(
         outcome,
@@ -237,7 +250,9 @@ def _with_shared(
         group_faults=len(group_faults),
         cached=beside.sharing.stored,
         cache_faults=len(cache_faults),
-        notes=[*outcome.notes, *group_faults, *cache_faults],
+        events=len(beside.topic.taken.stored),
+        event_faults=len(event_faults),
+        notes=[*outcome.notes, *group_faults, *cache_faults, *event_faults],
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tests.chaos.harness import faults, redis_faults
 from tests.chaos.harness.deployment import Part
 from tests.chaos.harness.faults import Fault
-from tests.chaos.harness.items import DENSE, GATED, STEADY, Shape
+from tests.chaos.harness.items import DENSE, EVENTFUL, GATED, STEADY, Shape
 
 # The load's throughput is measured before the first blow.
 WARM_UP_S = 1.5
@@ -112,5 +112,19 @@ _REDIS_STORM = storm(
 _SENTINEL_STORM = storm(
     agents_killed=2, agents_paused=1, coordinators_killed=2, links_silent=1, primary_lost=1
 )
-EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM, gated(_STORM))
-REDIS: Sequence[Scenario] = (*_SINGLE, _CLOCKS, _REDIS_STORM, gated(_REDIS_STORM), _SENTINEL_STORM)
+_EVENTS = Scenario(
+    "events",
+    (faults.COORDINATOR_KILLED, faults.COORDINATOR_KILLED, faults.AGENT_KILLED),
+    shape=EVENTFUL,
+    timed=False,
+)
+_REDIS_EVENTS = replace(_EVENTS, faults=(*_EVENTS.faults, redis_faults.REDIS_KILLED))
+EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM, gated(_STORM), _EVENTS)
+REDIS: Sequence[Scenario] = (
+    *_SINGLE,
+    _CLOCKS,
+    _REDIS_STORM,
+    gated(_REDIS_STORM),
+    _SENTINEL_STORM,
+    _REDIS_EVENTS,
+)
