@@ -33,6 +33,7 @@ PACKAGES = (
     "protos",
     "rpc",
     "rules",
+    "services/arbiter",
     "services/hardware",
     "testing",
     "v1",
