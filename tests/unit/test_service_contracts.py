@@ -34,7 +34,8 @@ def services_of(name: str) -> list[ServiceDescriptor]:
 
 def fields_within(message: Descriptor, seen: set[str]) -> Iterator[FieldDescriptor]:
     """The fields of a request and of its inner messages, without those of protobuf's own."""
-    if message.full_name in seen or message.full_name.startswith("google."):
+    if message.full_name in seen or message.full_name.startswith("google.") or message.GetOptions().map_entry:
+        # The rules of a map are those of its field.
         return
     seen.add(message.full_name)
     for field in message.fields:
