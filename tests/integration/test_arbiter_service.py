@@ -122,7 +122,7 @@ async def test_the_life_of_a_reservation(stub: Any) -> None:
     request.amount = 4
     await refused(stub.Reserve(request, timeout=10), grpc.StatusCode.ALREADY_EXISTS)
 
-    named = {"resource": "licence", "reservation_id": "life"}
+    named: Any = {"resource": "licence", "reservation_id": "life"}
     check = arbiter_pb2.CheckReservationRequest(**named, holder="ada")
     assert "it begins in" in await refused(
         stub.CheckReservation(check, timeout=10), grpc.StatusCode.FAILED_PRECONDITION

@@ -91,7 +91,11 @@ def test_wefts_own_services_keep_their_names() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "says"),
     [
-        ("outsid", LoadError, r"there is no service 'outsid'; installed: .*broken, .*; did you mean outside\?"),
+        (
+            "outsid",
+            LoadError,
+            r"there is no service 'outsid'; installed: .*broken, .*; did you mean outside\?",
+        ),
         ("", LoadError, "there is no service ''; installed: .*broken, "),
         ("text", LoadError, r"\(outside_service:text\) is a str, not a weft.agent.ServicePackage"),
         ("missing", ProgramError, "cannot be imported: ModuleNotFoundError: No module named 'no_such"),
