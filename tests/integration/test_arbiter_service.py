@@ -248,6 +248,11 @@ async def test_node_calls_it_without_weft(hosting: MeshHarness) -> None:
     places = [str(ROOT / each) for each in ("protos", "third_party/protovalidate", "third_party/googleapis")]
     words = [hosting.target, "weft/services/arbiter/v1/arbiter.proto", SERVICE, "ListReservations"]
     named = ["env", f"NODE_PATH={modules}", "node", str(ROOT / "tests" / "support" / "any_call.js"), *words]
-    answer = json.loads(run([*named, '{"resource": "node"}', *places], ROOT))
-    assert answer["capacity"] == 1
-    assert len(answer["reservations"]) == 20
+
+    def call(request: str) -> Any:
+        return json.loads(run([*named, request, *places], ROOT))
+
+    assert call('{"resource": "node"}')["capacity"] == 1
+    refused = call('{"resource": "no such name"}')
+    assert refused["code"] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "resource" in refused["details"]

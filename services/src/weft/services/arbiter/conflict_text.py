@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from weft.services.arbiter import book_rules as rules
 from weft.services.arbiter.v1 import arbiter_pb2
@@ -42,4 +43,4 @@ def conflict_text(
 
 
 def _clock(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Timestamp(seconds=int(at_s)).ToJsonString()
