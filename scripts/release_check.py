@@ -35,6 +35,7 @@ PACKAGES = (
     "rules",
     "services/arbiter",
     "services/hardware",
+    "services/models",
     "testing",
     "v1",
 )

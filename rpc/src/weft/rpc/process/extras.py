@@ -17,6 +17,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "cloudevents": ("cloudevents",),
     # Its views of containers and pods need more, and say so.
     "hardware": ("psutil", "pynvml"),
+    "models": ("httpx2", "openai"),
     "payloads": ("cryptography", "fsspec"),
     "security": ("cryptography", "jwt"),
 }

@@ -91,6 +91,12 @@ def leave_out(name: str, unwanted: Callable[[BaseException | None], bool]) -> No
         logger.addFilter(_LeavingOut(unwanted))
 
 
+def only_warnings(*names: str) -> None:
+    """Let libraries log warnings and errors alone, whatever the level of this process: to be called after their import, which may set their own."""
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 class _LeavingOut(logging.Filter):
     def __init__(self, unwanted: Callable[[BaseException | None], bool]) -> None:
         super().__init__()

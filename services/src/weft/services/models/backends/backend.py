@@ -1,0 +1,73 @@
+"""What every backend of models can do: the Protocol, and the values that it speaks in.
+
+    settings ─► Backend ◄─ chain ◄─ ModelService
+                  │ pieces of an answer, or a ModelError
+                  ▼
+            a server of models
+
+A backend knows its server's API and nothing else: it does not retry, time or count. Whatever its server does, only `ModelError`s leave it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from weft.services.models.v1 import models_pb2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Used:
+    """What a backend says that an answer has used, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """What comes next of an answer.
+
+    Args:
+        finish_reason: why it ends; unspecified: it does not end here. An answer without one is not whole.
+        used: None: the backend has not told so far.
+    """
+
+    content: str = ""
+    thinking: str = ""
+    tool_calls: Sequence[models_pb2.ToolCall] = ()
+    finish_reason: models_pb2.FinishReason = models_pb2.FINISH_REASON_UNSPECIFIED
+    used: Used | None = None
+
+
+class Backend(Protocol):
+    """A server of models.
+
+    Args:
+        name: in the settings.
+        kind: as in an address of the settings.
+    """
+
+    name: str
+    kind: str
+
+    def chat(self, model: str, request: models_pb2.ChatRequest) -> AsyncIterator[Piece]:
+        """Answer a conversation. Closing the iterator ends the request.
+
+        Raises:
+            ModelError: the server fails.
+        """
+        ...
+
+    async def models(self) -> list[models_pb2.Model]:
+        """Its models, by name.
+
+        Raises:
+            ModelError: the server fails.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End its connections."""
+        ...
