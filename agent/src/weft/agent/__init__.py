@@ -22,6 +22,8 @@
     what `@agent.method` makes of a function: still the function, and a handle with `submit`, `call` and `map`.
 `MethodOptions`, `RetryPolicy`, `RunLimit`, `Lock`
     how calls of a method run: `@agent.method(name, retry=RetryPolicy(max_attempts=3), start_to_close_s=30)`.
+`Sandbox`
+    what an isolated handler may use and see: `@agent.method(name, isolate=Sandbox(memory_mb=512))`.
 `ServicePackage`, `FileSettings`
     a service that other agents host by its name (`weft agent --with NAME`), and the base of its settings.
 `AgentSettings`
@@ -30,7 +32,7 @@
     certificates: `Agent(tls=Tls(ca="ca.pem", cert="worker.pem", key="worker-key.pem"))`.
 `Payloads`, `PayloadCodec`
     how coded calls are read and answered: `Agent(payloads=Payloads(keys_file="payload-keys"))`.
-`HookError`, `HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SettingsError`
+`HookError`, `HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SandboxError`, `SettingsError`
     what can be wrong with the program itself; all are `WeftError`s.
 `WeftError` and its subclasses
     the errors of calls, the same as in `weft.client`: a handler's module imports everything from here.
@@ -42,13 +44,22 @@ from weft.rpc.process.extras import require
 require("agent")
 
 from weft.agent.agent import Agent
-from weft.agent.errors import HookError, HostingError, ListenError, LoadError, ProgramError, SettingsError
+from weft.agent.errors import (
+    HookError,
+    HostingError,
+    ListenError,
+    LoadError,
+    ProgramError,
+    SandboxError,
+    SettingsError,
+)
 from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.handlers.handler_logs import TaskLogFilter, log_fields, task_log_processor
 from weft.agent.handlers.keyed_state import HeldState
 from weft.agent.hosting.hosted_function import HostedFunction
 from weft.agent.member_hooks import Connected, Disconnected
 from weft.agent.program.service_packages import ServicePackage
+from weft.agent.sandboxing.sandbox import Sandbox
 from weft.agent.settings import AgentSettings
 from weft.rpc.errors import (
     Aborted,
@@ -120,6 +131,8 @@ __all__ = [
     "RetryPolicy",
     "RunLimit",
     "RunningTask",
+    "Sandbox",
+    "SandboxError",
     "ServicePackage",
     "SettingsError",
     "TaskLogFilter",

@@ -16,6 +16,7 @@ from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, check_h
 from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.hosting.method_rules import with_rules
 from weft.agent.runtime import Runtime
+from weft.agent.sandboxing.sandbox import Sandbox
 from weft.rpc.task_policy.method_options import MethodOptions
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -40,7 +41,7 @@ class AgentParts:
         add_servicer_to_server: AddServicer,
         servicer: object,
         *,
-        isolate: bool = False,
+        isolate: bool | Sandbox = False,
         slot_cost: int = 1,
         options: Mapping[str, MethodOptions] | None = None,
     ) -> None:
@@ -50,7 +51,8 @@ class AgentParts:
             add_servicer_to_server: the generated function `add_XServicer_to_server`.
             servicer: the servicer, unchanged: sync or async methods, unary and server-streaming.
             isolate: run each call in a process of its own. If it must end and does not, it is killed, with all
-                processes that the handler has started. The servicer is pickled once; each process has a copy.
+                processes that the handler has started. The servicer is pickled once; each process has a copy. A `Sandbox`: it runs in
+                one of these, too.
             slot_cost: slots that one call takes, unless `options` say it; at least as many as the .proto says.
             options: how calls run, by the method's name: `{"Greet": {"retry": RetryPolicy(max_attempts=3)}}`. "*" stands
                 for all methods, below their own options. What the .proto says comes first.
@@ -63,7 +65,9 @@ class AgentParts:
             options or {},
         )
 
-    def method(self, name: str, *, isolate: bool = False, **options: Unpack[MethodOptions]) -> HostFunction:
+    def method(
+        self, name: str, *, isolate: bool | Sandbox = False, **options: Unpack[MethodOptions]
+    ) -> HostFunction:
         """Host a function as the method `name`, such as "acme.v1.Analyst/Analyze".
 
         The function takes the request, and the context too if it wants it. Its annotations are protobuf messages; or
@@ -77,7 +81,8 @@ class AgentParts:
         and `.map` run it through a mesh, where an agent hosts it.
 
         Args:
-            isolate: run each call in a process of its own; the function must be importable.
+            isolate: run each call in a process of its own; the function must be importable. A `Sandbox`: it runs in one of these, too, where it
+                sees little of the machine and can use so much of it.
             options: how calls run, such as `retry=RetryPolicy(max_attempts=3)` or `start_to_close_s=30`; see
                 `MethodOptions`. What the .proto says, if there is one, comes first.
 
@@ -96,7 +101,7 @@ class AgentParts:
         event: type[Message],
         *,
         filter: str = "",  # noqa: A002  # as events have it
-        isolate: bool = False,
+        isolate: bool | Sandbox = False,
         **options: Unpack[MethodOptions],
     ) -> HostFunction:
         """Host a function that gets the events of a type: each event is a durable task of it, which is retried as others are.

@@ -35,3 +35,7 @@ class HookError(FailedPrecondition):
 
 class ListenError(InvalidArgument):
     """The direct server cannot listen on its address."""
+
+
+class SandboxError(FailedPrecondition):
+    """A sandbox cannot be made on this machine; the message says what is missing."""

@@ -1,40 +1,41 @@
 """A pool of processes for isolated handlers. They can be killed, are kept warm, and run one task at a time each.
 
-A process is started by spawn, imports the handlers' modules once, and then waits on a pipe. A thread of the agent
+A process is started by spawn, or in a sandbox, imports the handlers' modules once, and then waits on a pipe. A thread of the agent
 feeds one task into it and reads until its outcome, or until the pipe breaks: then the process has died. The other way
 round, a process whose pipe breaks has lost its agent and exits.
 
     agent -> process   ("run", assignment, seconds left or None, agent id, size limit, that of a state)   ("cancel", reason)
                        ("stacks",)  ("log_level", level)
-    process -> agent   ("ready",)  ("failed", text)  ("log", level, event, fields)  ("headers", pairs)  ("progress", payload)
+    process -> agent, without pickles: see process_messages
+                       ("ready",)  ("failed", text)  ("log", level, event, fields)  ("headers", pairs)  ("progress", payload)
                        ("stacks", dump)  ("state", change)  ("done", outcome)
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from weft.agent.errors import HostingError
-from weft.agent.handlers import isolated_process, outcomes
+from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import SyncContext
+from weft.agent.handlers.isolated_children import IsolatedChild, SandboxedChild, SpawnedChild
 from weft.agent.handlers.keyed_state import StateLeft
 from weft.agent.handlers.mesh_clients import MeshClients
+from weft.agent.handlers.process_messages import BESIDE_BYTES, BadMessage, receive
 from weft.agent.handlers.stack_dump import IsolatedDump
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import FunctionSource, ServicerSource
 from weft.agent.hosting.payload_checks import MessageRefused
-from weft.agent.process import process_group, search_path
 from weft.agent.process.failure_log import log_raised
+from weft.agent.sandboxing.sandbox import Sandbox
 from weft.rpc.calls import metadata
 from weft.rpc.process import logs
 from weft.rpc.telemetry import traces
@@ -47,23 +48,31 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
 
 
+class _Kind:
+    """The processes of one sandbox, or of none: those that wait for a task, and what they are made with."""
+
+    def __init__(self, sandbox: Sandbox | None, sources: Sequence[ServicerSource | FunctionSource]) -> None:
+        self.sandbox = sandbox
+        self.idle: list[_Process] = []
+        try:
+            self.sources = pickle.dumps(list(sources))
+        except Exception as error:
+            raise HostingError(
+                f"isolate=True needs handlers that another process can import: {error}"
+            ) from error
+
+
 class _Process:
     """One process and its pipe."""
 
-    def __init__(self, sources: bytes, clients: MeshClients) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self.pipe: Connection[Any, Any]
-        self.pipe, theirs = spawn.Pipe()
-        # A daemon: the exit of this process never waits for it. It may still have children, see `main`.
-        self._process = spawn.Process(
-            target=isolated_process.main,
-            args=(theirs, sources, clients, search_path.added(), logs.threshold(), traces.exported_as()),
-            name="weft-isolated",
-            daemon=True,
+    def __init__(self, kind: _Kind, clients: MeshClients) -> None:
+        self.kind = kind
+        self._child: IsolatedChild = (
+            SpawnedChild(kind.sources, clients)
+            if kind.sandbox is None
+            else SandboxedChild(kind.sandbox, kind.sources, clients)
         )
-        self._process.start()
-        # This end belongs to the child alone: else the broken pipe would never be noticed.
-        theirs.close()
+        self.pipe = self._child.pipe
         self._lock = threading.Lock()
         self._ending = threading.Lock()
         self._reaped = False
@@ -74,26 +83,28 @@ class _Process:
         Raises:
             HostingError: it could not import the handlers, or did not start in time.
         """
-        with contextlib.suppress(EOFError, OSError):
+        with contextlib.suppress(EOFError, OSError, BadMessage):
             while self.pipe.poll(START_TIMEOUT_S):
-                match self.pipe.recv():
+                match receive(self.pipe, BESIDE_BYTES):
                     case ("ready",):
                         return
                     case ("failed", text):
                         self.kill()
+                        self.reap()
                         raise HostingError(f"an isolated process could not load the handlers:\n{text}")
                     case ("log", level, event, fields):
                         _relay(level, event, fields)
-        code = self._process.exitcode
+        words = self._child.words()
         self.kill()
+        code = self.reap()
         raise HostingError(
-            f"an isolated process did not start (exit code {code}); a script that runs an agent must do so under "
+            f"an isolated process did not start (exit code {code}){words and f': {words}'}; a script that runs an agent must do so under "
             "`if __name__ == '__main__':`"
         )
 
     @property
     def pid(self) -> int:
-        return self._process.pid or 0
+        return self._child.pid
 
     def send(self, message: tuple[Any, ...]) -> None:
         with self._lock:
@@ -103,17 +114,16 @@ class _Process:
         """Kill it and all processes that its handlers have started. Harmless if it is gone."""
         with self._ending:
             if not self._reaped:
-                process_group.kill(self._process.pid or 0)
-                self._process.kill()
+                self._child.kill()
 
     def reap(self) -> int | None:
         """Wait for a process that has been killed or has died. Returns its exit code."""
         with self._ending:
             # From now on the system may give its number to another process.
             self._reaped = True
-        self._process.join(STOP_TIMEOUT_S)
+        self._child.join(STOP_TIMEOUT_S)
         self.pipe.close()
-        return self._process.exitcode
+        return self._child.exit_code
 
 
 class _Job:
@@ -130,40 +140,40 @@ class IsolatedPool:
     """The processes. Called from threads; never from the event loop, except `kill`.
 
     Args:
+        sources: of the handlers in each sandbox; None: in no sandbox. A sandbox gets no other handlers.
         clients: the agent's clients. Each process makes its own after them.
     """
 
     def __init__(
-        self, sources: Sequence[ServicerSource | FunctionSource], clients: MeshClients, threads: Threads
+        self,
+        sources: Mapping[Sandbox | None, Sequence[ServicerSource | FunctionSource]],
+        clients: MeshClients,
+        threads: Threads,
     ) -> None:
         self._threads = threads
         self._clients = clients
-        try:
-            self._sources = pickle.dumps(list(sources))
-        except Exception as error:
-            raise HostingError(
-                f"isolate=True needs handlers that another process can import: {error}"
-            ) from error
+        self._kinds = {sandbox: _Kind(sandbox, own) for sandbox, own in sources.items()}
         self._lock = threading.Lock()
         # Held while a process is started in advance: a task that needs a process waits for this one.
         self._warming = threading.Lock()
-        self._idle: list[_Process] = []
         self._jobs: dict[SyncContext, _Job] = {}
         self._closed = False
 
     def warm(self) -> None:
-        """Start a process for the next task, unless one is ready. Called at the agent's start, so that mistakes show at
+        """Start a process of each kind for the next task, unless one is ready. Called at the agent's start, so that mistakes show at
         once.
 
         Raises:
             HostingError: it could not import the handlers.
         """
-        with self._warming:
-            if self._closed or self._idle:
-                return
-            process = _Process(self._sources, self._clients)
-            process.wait_ready()
-            self._put_back(process)
+        for kind in self._kinds.values():
+            with self._warming:
+                if self._closed:
+                    return
+                if not kind.idle:
+                    process = _Process(kind, self._clients)
+                    process.wait_ready()
+                    self._put_back(process)
 
     def _warm_again(self) -> None:
         try:
@@ -172,7 +182,11 @@ class IsolatedPool:
             _log.error("isolated.start_failed", error=error.message)
 
     def run(
-        self, context: SyncContext, send: Callable[[bytes], bool], limit_bytes: int
+        self,
+        context: SyncContext,
+        send: Callable[[bytes], bool],
+        limit_bytes: int,
+        sandbox: Sandbox | None = None,
     ) -> tuple[task_pb2.Outcome, bool]:
         """Run a task's handler; gives the outcome, and whether its process died."""
         job = _Job()
@@ -180,7 +194,7 @@ class IsolatedPool:
             self._jobs[context] = job
         process: _Process | None = None
         try:
-            process = self._take()
+            process = self._take(self._kinds[sandbox])
             with self._lock:
                 job.process = process
                 killed = job.killed
@@ -231,7 +245,7 @@ class IsolatedPool:
             if context.cancel_signal:
                 process.send(("cancel", context.cancel_reason))
             while True:
-                match process.pipe.recv():
+                match receive(process.pipe, limit_bytes + context.state_limit_bytes):
                     case ("done", data):
                         return task_pb2.Outcome.FromString(data)
                     case ("state", data):
@@ -284,7 +298,7 @@ class IsolatedPool:
     def set_log_level(self, level: int) -> None:
         """Let the processes log from this level on."""
         with self._lock:
-            processes = self._idle + [job.process for job in self._jobs.values() if job.process is not None]
+            processes = self._all()
         for process in processes:
             with contextlib.suppress(OSError):
                 process.send(("log_level", level))
@@ -303,27 +317,33 @@ class IsolatedPool:
         """Kill every process."""
         with self._lock:
             self._closed = True
-            processes = self._idle + [job.process for job in self._jobs.values() if job.process is not None]
+            processes = self._all()
             for job in self._jobs.values():
                 job.killed = True
-            idle, self._idle = self._idle, []
+            idle = [process for kind in self._kinds.values() for process in kind.idle]
+            for kind in self._kinds.values():
+                kind.idle = []
         for process in processes:
             process.kill()
         for process in idle:
             process.reap()
 
-    def _take(self) -> _Process:
+    def _all(self) -> list[_Process]:
+        idle = [process for kind in self._kinds.values() for process in kind.idle]
+        return idle + [job.process for job in self._jobs.values() if job.process is not None]
+
+    def _take(self, kind: _Kind) -> _Process:
         with self._warming, self._lock:
-            process = self._idle.pop() if self._idle else None
+            process = kind.idle.pop() if kind.idle else None
         if process is None:
-            process = _Process(self._sources, self._clients)
+            process = _Process(kind, self._clients)
             process.wait_ready()
         return process
 
     def _put_back(self, process: _Process) -> None:
         with self._lock:
             if not self._closed:
-                self._idle.append(process)
+                process.kind.idle.append(process)
                 return
         process.kill()
         process.reap()

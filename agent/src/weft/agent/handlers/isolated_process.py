@@ -28,6 +28,7 @@ from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, Sy
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
 from weft.agent.handlers.keyed_state import change_of
 from weft.agent.handlers.mesh_clients import MeshClients
+from weft.agent.handlers.process_messages import encode
 from weft.agent.handlers.stack_dump import StackDumper
 from weft.agent.handlers.used_units import put_units
 from weft.agent.hosting.hosted_methods import HostedMethod
@@ -115,8 +116,9 @@ class _IsolatedProcess:
         self._task: asyncio.Task[None] | None = None
 
     def send(self, message: tuple[Any, ...]) -> None:
+        data = encode(message)
         with self._lock:
-            self._pipe.send(message)
+            self._pipe.send_bytes(data)
 
     def _send_headers(self, pairs: metadata.Pairs) -> None:
         headers = task_pb2.Outcome(headers=metadata.to_proto(pairs))

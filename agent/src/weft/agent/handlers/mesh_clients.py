@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from weft.agent.errors import SandboxError
 from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.tls import Tls
@@ -74,12 +75,19 @@ class MeshClients:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.current_thread()
         self._making = threading.RLock()
+        self._has_network = True
         self._mesh: Mesh | None = None
         self._sync_mesh: SyncMesh | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         # An isolated process makes clients of its own.
-        return _make, (self._targets, self._how())
+        return _make, (self._targets, self._how(), self._has_network)
+
+    def without_network(self) -> MeshClients:
+        """Clients of a process that reaches nobody: they have no token, keys or addresses, and say so at their use."""
+        made = MeshClients((), use_proxy=False, max_message_bytes=self._max_message_bytes)
+        made._has_network = False
+        return made
 
     def enter(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Make these the clients in the current contextvars context and its children.
@@ -98,6 +106,7 @@ class MeshClients:
             if self._mesh is None:
                 from weft.client import connect
 
+                self._need_network()
                 self._mesh = connect(self._targets, **self._how())
             return self._mesh
 
@@ -115,6 +124,7 @@ class MeshClients:
             raise WrongThread(
                 "sync_mesh is for plain `def` handlers, in threads: an `async def` one has `mesh`"
             )
+        self._need_network()
         with self._making:
             if self._sync_mesh is not None:
                 return self._sync_mesh
@@ -140,6 +150,12 @@ class MeshClients:
         from weft.client.step_access import behind
 
         return behind(self.sync_mesh)[1]
+
+    def _need_network(self) -> None:
+        if not self._has_network:
+            raise SandboxError(
+                "the sandbox of this handler has no network, so it cannot call the mesh: give it isolate=Sandbox(network=True)"
+            )
 
     def _how(self) -> _How:
         return {
@@ -167,8 +183,8 @@ class MeshClients:
             _log.warning("mesh_client.close_failed", error=repr(error))
 
 
-def _make(targets: Sequence[str], how: _How) -> MeshClients:
-    return MeshClients(
+def _make(targets: Sequence[str], how: _How, has_network: bool) -> MeshClients:
+    made = MeshClients(
         targets,
         use_proxy=how["use_proxy"],
         max_message_bytes=how["max_message_bytes"],
@@ -177,6 +193,7 @@ def _make(targets: Sequence[str], how: _How) -> MeshClients:
         payloads=how["payloads"] or None,
         namespace=how["namespace"],
     )
+    return made if has_network else made.without_network()
 
 
 _clients: ContextVar[MeshClients] = ContextVar("weft_mesh_clients")

@@ -208,7 +208,7 @@ class IsolatedRunner(ThreadRunner):
         self, run: HandlerRun, send: Callable[[bytes], bool], limit_bytes: int, *, direct: bool
     ) -> tuple[task_pb2.Outcome, bool]:
         if run.hosted.checks is None:
-            return self._pool.run(run.context, send, limit_bytes)
+            return self._pool.run(run.context, send, limit_bytes, run.hosted.sandbox)
         return self._checked(run, run.hosted.checks, send, limit_bytes, direct=direct)
 
     def _checked(
@@ -228,7 +228,7 @@ class IsolatedRunner(ThreadRunner):
 
         if direct:
             checks.check_request(run.context.assignment.payload)
-        outcome, crashed = self._pool.run(run.context, send, limit_bytes)
+        outcome, crashed = self._pool.run(run.context, send, limit_bytes, run.hosted.sandbox)
         if not outcome.status.code and not run.hosted.response_streaming:
             checks.check_response(outcome.response)
         return outcome, crashed

@@ -23,7 +23,14 @@ from weft.agent.hosting.function_messages import (
     validated,
 )
 from weft.agent.hosting.hosted_function import plain_function
-from weft.agent.hosting.hosted_methods import FunctionSource, HostedMethod, check_importable, is_async
+from weft.agent.hosting.hosted_methods import (
+    FunctionSource,
+    HostedMethod,
+    check_importable,
+    is_async,
+    sandbox_of,
+)
+from weft.agent.sandboxing.sandbox import Sandbox
 from weft.rpc import refusals
 
 if TYPE_CHECKING:
@@ -52,7 +59,7 @@ class _Signature(typing.NamedTuple):
 
 
 def function_method(
-    name: str, function: Callable[..., Any], *, isolate: bool = False, slot_cost: int = 1
+    name: str, function: Callable[..., Any], *, isolate: bool | Sandbox = False, slot_cost: int = 1
 ) -> HostedMethod:
     """A function as a hosted method; its descriptor stays open when no generated module has one.
 
@@ -81,6 +88,7 @@ def function_method(
         is_async=is_async(function),
         slot_cost=slot_cost,
         isolated=FunctionSource(name, function) if isolate else None,
+        sandbox=sandbox_of(isolate),
         file=None if descriptor is None else descriptor.file,
         types=(descriptor_of(signature.request), descriptor_of(signature.response)),
     )

@@ -20,6 +20,7 @@ from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescrip
 
 from weft.agent.errors import HostingError
 from weft.agent.hosting.payload_checks import PayloadChecks
+from weft.agent.sandboxing.sandbox import Sandbox
 from weft.rpc.contracts.names import is_reserved
 from weft.v1 import options_pb2
 
@@ -70,6 +71,8 @@ class HostedMethod:
     policy: options_pb2.TaskPolicy | None = None
     # The program says that running a call twice does no harm.
     idempotent: bool = False
+    # What its process is in; None: in no sandbox.
+    sandbox: Sandbox | None = None
     # The checks of its messages by the rules of its contract; None: there are none.
     checks: PayloadChecks | None = None
 
@@ -123,7 +126,7 @@ def check_runnable(methods: Collection[HostedMethod], slots: int) -> None:
 
 
 def servicer_methods(
-    add: AddServicer, servicer: Any, *, isolate: bool = False, slot_cost: int = 1
+    add: AddServicer, servicer: Any, *, isolate: bool | Sandbox = False, slot_cost: int = 1
 ) -> list[HostedMethod]:
     """The methods that a servicer implements, without the methods of the generated base class.
 
@@ -140,7 +143,7 @@ def servicer_methods(
             f"{_name_of(add)} registered no service: pass the generated add_...Servicer_to_server function"
         )
     hosted = [
-        _from_handler(handler, method, source, slot_cost)
+        _from_handler(handler, method, source, slot_cost, sandbox_of(isolate))
         for generic in recorder.handlers
         for method, handler in _handlers(generic)
         if not _left_to_base(_behavior(handler))
@@ -187,6 +190,7 @@ def _from_handler(
     method: MethodDescriptor,
     source: ServicerSource | None,
     slot_cost: int,
+    sandbox: Sandbox | None,
 ) -> HostedMethod:
     behavior = _behavior(handler)
     return HostedMethod(
@@ -199,9 +203,23 @@ def _from_handler(
         is_async=is_async(behavior),
         slot_cost=slot_cost,
         isolated=source,
+        sandbox=sandbox,
         file=method.containing_service.file,
         types=(method.input_type, method.output_type),
     )
+
+
+def sandbox_of(isolate: bool | Sandbox) -> Sandbox | None:
+    """The sandbox that a handler was given.
+
+    Raises:
+        HostingError: `isolate` is something else.
+    """
+    if isinstance(isolate, Sandbox):
+        return isolate
+    if not isinstance(isolate, bool):
+        raise HostingError(f"isolate={isolate!r}: it is True, False or a Sandbox")
+    return None
 
 
 def is_async(behavior: Callable[..., Any]) -> bool:

@@ -12,7 +12,7 @@ import signal
 
 def lead() -> None:
     """Make this process the leader of a session, and so of a group, of its own. Terminals do not reach it."""
-    if hasattr(os, "setsid"):
+    if hasattr(os, "setsid") and os.getsid(0) != os.getpid():
         os.setsid()
 
 
