@@ -24,6 +24,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "opentelemetry": ("weft/rpc/telemetry",),
     "protovalidate": ("weft/rpc/contracts/payload_rules",),
     "psutil": (
+        "weft/agent/sandboxing/limit_watch",
         "weft/agent/session/host_details",
         "weft/agent/session/host_figures",
         "weft/agent/session/host_metering",

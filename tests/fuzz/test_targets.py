@@ -83,6 +83,7 @@ _REASONS = {
         "weft/agent/direct/direct_server",
         "weft/agent/handlers/isolate",
         "weft/agent/handlers/isolated_process",
+        "weft/agent/sandboxing/sandbox_process",
         "weft/agent/handlers/handler_context",
         "weft/agent/hosting/hosted_policies",
         "weft/agent/handlers/current_call",

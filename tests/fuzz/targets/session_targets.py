@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from tests.fuzz.target import target
+from weft.agent.handlers import process_messages
 from weft.agent.hosting import function_messages
 from weft.coordinator.sessions import hello
 from weft.coordinator.sessions.agent_session import AgentSession
@@ -164,3 +165,18 @@ def channelz_question(data: bytes) -> None:
 def function_call(data: bytes) -> None:
     """The arguments of a function, which are a Struct."""
     assert isinstance(function_messages._dict_of(data), dict)
+
+
+@functools.cache
+def _process_messages() -> list[bytes]:
+    return [
+        process_messages.encode(each) for each in (("ready",), ("log", 20, "a.b", {"x": 1}), ("done", b"\n"))
+    ]
+
+
+@target(
+    "weft/agent/handlers/process_messages", seeds=_process_messages, raises=(process_messages.BadMessage,)
+)
+def isolated_message(data: bytes) -> None:
+    message = process_messages.decode(data)
+    assert isinstance(message, tuple)

@@ -20,19 +20,18 @@ from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
 from weft.agent.gauges import Gauges
 from weft.agent.handlers.blocked_loop import BlockedLoopWatch
-from weft.agent.handlers.isolate import IsolatedPool
+from weft.agent.handlers.isolate import IsolatedPool, sources_by_sandbox
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.stack_dump import StackDumper
 from weft.agent.handlers.threads import Threads
 from weft.agent.hooks import HookRun, Hooks
-from weft.agent.hosting.hosted_methods import FunctionSource, HostedMethod, ServicerSource
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.hosted_policies import contract_of
 from weft.agent.member_hooks import Connected, Disconnected, MemberNews
 from weft.agent.process import forks, own_sockets
 from weft.agent.process.stopping_signals import stop_on_signals
-from weft.agent.sandboxing.sandbox import Sandbox
 from weft.agent.session.agent_identity import described, hello_now, identity_of
 from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.connector import SessionConnector
@@ -127,15 +126,8 @@ class Runtime:
 
     def _make_pool(self, methods: Mapping[str, HostedMethod]) -> IsolatedPool | None:
         """The processes of isolated handlers; None: there are no such handlers."""
-        # A servicer's methods have one source.
-        sources: dict[Sandbox | None, dict[int, ServicerSource | FunctionSource]] = {}
-        for method in methods.values():
-            if method.isolated is not None:
-                sources.setdefault(method.sandbox, {})[id(method.isolated)] = method.isolated
-        if not sources:
-            return None
-        unique = {sandbox: list(own.values()) for sandbox, own in sources.items()}
-        return IsolatedPool(unique, self.clients, self._threads)
+        sources = sources_by_sandbox(methods.values())
+        return IsolatedPool(sources, self.clients, self._threads) if sources else None
 
     def _make_direct_port(self) -> DirectPort:
         settings = self._settings

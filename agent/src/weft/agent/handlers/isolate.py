@@ -17,7 +17,7 @@ import contextlib
 import pickle
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -32,7 +32,7 @@ from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.process_messages import BESIDE_BYTES, BadMessage, receive
 from weft.agent.handlers.stack_dump import IsolatedDump
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosting.hosted_methods import FunctionSource, ServicerSource
+from weft.agent.hosting.hosted_methods import FunctionSource, HostedMethod, ServicerSource
 from weft.agent.hosting.payload_checks import MessageRefused
 from weft.agent.process.failure_log import log_raised
 from weft.agent.sandboxing.sandbox import Sandbox
@@ -368,3 +368,14 @@ def _send_headers(context: SyncContext, sent: task_pb2.Outcome) -> None:
 
 def _relay(level: int, event: str, fields: dict[str, Any]) -> None:
     _log.log(level, event, **fields)
+
+
+def sources_by_sandbox(
+    methods: Iterable[HostedMethod],
+) -> dict[Sandbox | None, list[ServicerSource | FunctionSource]]:
+    """The sources of isolated methods, each once: a servicer's methods have one."""
+    found: dict[Sandbox | None, dict[int, ServicerSource | FunctionSource]] = {}
+    for method in methods:
+        if method.isolated is not None:
+            found.setdefault(method.sandbox, {})[id(method.isolated)] = method.isolated
+    return {sandbox: list(own.values()) for sandbox, own in found.items()}

@@ -6,15 +6,12 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import psutil
 
-from weft.agent.sandboxing.sandbox import OWN_PROCESSES
+from weft.agent.sandboxing.sandbox import OWN_PROCESSES, Sandbox
 from weft.rpc.process import logs
-
-if TYPE_CHECKING:
-    from weft.agent.sandboxing.sandbox_process import SandboxProcess
 
 _log = logs.get_logger("weft.agent")
 
@@ -22,15 +19,24 @@ INTERVAL_S = 0.2
 _MEBIBYTE = 1 << 20
 
 
+class Watched(Protocol):
+    """A sandbox that is watched."""
+
+    process_id: int
+    sandbox: Sandbox
+
+    def kill(self, why: str = "") -> None: ...
+
+
 class LimitWatch:
     """One thread for all sandboxes of this process; none while there are none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watched: set[SandboxProcess] = set()
+        self._watched: set[Watched] = set()
         self._running_in = 0
 
-    def join(self, process: SandboxProcess) -> None:
+    def join(self, process: Watched) -> None:
         """Watch a sandbox until it leaves."""
         with self._lock:
             self._watched.add(process)
@@ -39,7 +45,7 @@ class LimitWatch:
                 self._running_in = os.getpid()
                 threading.Thread(target=self._run, name="sandbox-limits", daemon=True).start()
 
-    def leave(self, process: SandboxProcess) -> None:
+    def leave(self, process: Watched) -> None:
         """Watch it no longer. Harmless if it is not watched."""
         with self._lock:
             self._watched.discard(process)
@@ -58,7 +64,7 @@ class LimitWatch:
                     each.kill(why)
 
 
-def over_limit(process: SandboxProcess) -> str | None:
+def over_limit(process: Watched) -> str | None:
     """What a sandbox uses more of than it may; None: nothing, or it has ended."""
     with contextlib.suppress(psutil.Error, OSError):
         first = psutil.Process(process.process_id)
