@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 CHECKS := check-pyright check-mypy check-rest
-.PHONY: help demo test test-lowest check $(CHECKS) bench bench-events chaos soak fuzz release-check gen settings docs lock format clean
+.PHONY: help demo test test-lowest check $(CHECKS) bench chaos soak fuzz release-check gen settings docs lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,14 +64,11 @@ test: $(STAMP) ## the tests (ARGS='-m slow' for the long ones)
 test-lowest: $(LOWEST)/.installed ## the unit and store tests on the lowest versions that pyproject.toml allows
 	@$(LOWEST)/bin/python -m pytest -m "not slow" -n $(JOBS) $(DIST) tests/unit tests/store $(OF_TOOLS:%=--ignore %) $(ARGS)
 
-bench: $(STAMP) ## throughput and latency (ARGS='--quick --json')
+bench: $(STAMP) ## throughput and latency of calls and events (ARGS='--quick --json', '--only events')
 	@$(BIN)/weft bench $(ARGS)
 
 chaos: $(STAMP) ## faults under load, and what they cost (ARGS='--quick --json', '--store redis-fast --fault NAME --seed N')
 	@$(BIN)/python -m tests.chaos $(ARGS)
-
-bench-events: $(STAMP) ## events to live subscribers, and replayed (ARGS="--store redis://…")
-	@$(BIN)/python bench/events.py $(ARGS)
 
 overload: $(STAMP) ## three times the work for a minute, then each attack for 20 s, with their figures
 	@TEST_OVERLOAD_S=60 TEST_ATTACK_S=20 $(BIN)/python -m pytest -m slow -s --timeout 600 tests/integration/test_overload.py tests/integration/test_attacks.py tests/integration/test_token_attacks.py tests/integration/test_greedy_callers.py $(ARGS)

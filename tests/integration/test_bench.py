@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT, environment
-from weft.cli.bench import durable_subjects
+from weft.cli.bench import redis_process
 
 AGREED = {
     "raw_unary_p50_ms",
@@ -25,7 +25,13 @@ AGREED = {
         for durability in ("process", "full")
         for figure in ("tasks_per_s", "p50_ms", "p99_ms")
     ),
+    *(
+        f"events_embedded_{figure}"
+        for figure in ("per_s", "delivered_per_s", "late_p50_ms", "replayed_per_s", "memory_mib")
+    ),
 }
+# Events that subscribers have not had: none, where the machine keeps up.
+MISSED = "_missed"
 
 
 def bench(folder: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
@@ -35,7 +41,7 @@ def bench(folder: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedP
         env=environment({"TMPDIR": str(folder), "PATH": path}),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=160,
         check=False,
     )
 
@@ -53,9 +59,10 @@ def test_quick_json(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert set(figures) >= AGREED
-    assert all(value > 0 for value in figures.values())
-    # The agreed bound is 50 s on two idle cores. Other tests may be running: what it takes of the cores counts.
-    assert used_s() - before < 100
+    assert all(value > 0 for key, value in figures.items() if not key.endswith(MISSED))
+    assert figures["events_embedded_replayed"] >= 50_000
+    # The agreed bound is 75 s on two idle cores. Other tests may be running: what it takes of the cores counts.
+    assert used_s() - before < 150
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,7 +86,7 @@ def test_a_group_that_fails_takes_no_figures_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ["redis", "msgpack"])
 def test_without_the_extra_redis_is_left_out(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr(durable_subjects, "redis_server", lambda: "/usr/bin/redis-server")
-    missing = durable_subjects.redis_missing()
+    monkeypatch.setattr(redis_process, "redis_server", lambda: "/usr/bin/redis-server")
+    missing = redis_process.redis_missing()
     assert missing is not None
     assert module in missing

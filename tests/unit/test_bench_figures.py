@@ -6,6 +6,7 @@ import pytest
 
 from weft.cli.bench.bench_command import figures
 from weft.cli.bench.bench_subject import BenchSubject
+from weft.cli.bench.event_sample import EventSample
 from weft.cli.bench.measure import Sample, quantile_of
 
 
@@ -48,4 +49,35 @@ def test_flat_keys() -> None:
         "embedded_process_p50_ms": 1.0,
         "embedded_process_p99_ms": 4.0,
         "embedded_process_p50_ratio": 2.0,
+    }
+
+
+def test_keys_of_events() -> None:
+    sample = EventSample(
+        prefix="events_redis",
+        title="Redis",
+        published_per_s=9999.6,
+        delivered_per_s=999_960.4,
+        late_p50_ms=100.04,
+        late_p99_ms=250.06,
+        missed=0,
+        slow_missed=17,
+        replayed=50_000,
+        replayed_per_s=33_333.3,
+        memory_mib=99.96,
+        cpu_us={"coordinator": 40.04, "subscribers": 59.96},
+    )
+    assert figures([], [sample]) == {
+        "events_redis_per_s": 10_000,
+        "events_redis_delivered_per_s": 999_960,
+        "events_redis_late_p50_ms": 100.0,
+        "events_redis_late_p99_ms": 250.1,
+        "events_redis_missed": 0,
+        "events_redis_slow_missed": 17,
+        "events_redis_replayed": 50_000,
+        "events_redis_replayed_per_s": 33_333,
+        "events_redis_memory_mib": 100.0,
+        "events_redis_two_cores_per_s": 20_000,
+        "events_redis_coordinator_cpu_us_per_event": 40.0,
+        "events_redis_subscribers_cpu_us_per_event": 60.0,
     }

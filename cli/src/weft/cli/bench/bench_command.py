@@ -11,63 +11,99 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from weft.cli.bench.bench_subject import BenchSubject
+from weft.cli.bench.event_sample import EventSample, print_events
 from weft.cli.bench.measure import QUICK, THOROUGH, Effort, Sample, measure
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import Json
 from weft.cli.process.children import Children, run
 from weft.cli.terminal import output, tables
+from weft.cli.terminal.failure import Failure
 from weft.rpc.security.tls import VARIABLES
 
 _Scenario = Callable[[Children, str], AbstractAsyncContextManager[Sequence[BenchSubject]]]
+_KINDS = ("calls", "events")
 _UNITS = {"per_s": "calls/s", "tasks_per_s": "tasks/s"}
+
+
+class _Found(NamedTuple):
+    """What was measured."""
+
+    samples: list[Sample]
+    events: list[EventSample]
 
 
 @examples(
     "weft bench --quick",
     "weft bench --json",
+    "weft bench --only events",
 )
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Measure for less than a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure for about a minute.")] = False,
+    only: Annotated[
+        str, typer.Option(metavar="|".join(_KINDS), help="Measure these alone. [default: both]")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Measure direct and durable calls beside plain gRPC calls: throughput of many calls at once, and latency of single calls.
+    """Measure direct and durable calls beside plain gRPC calls, and events: to many live subscribers, and replayed.
 
-    All processes run on this machine: a plain server; an agent and two sidecars for direct calls; a coordinator and two agents
-    for each store and durability; and Redis, if redis-server is installed. With WEFT_TLS_*, coordinators, agents and their callers
+    Of calls: the throughput of many at once, and the latency of single ones. All processes run on this machine: a plain server; an agent
+    and two sidecars for direct calls; a coordinator and two agents for each store and durability; 100 subscribers of events; and Redis, if
+    redis-server is installed. With WEFT_TLS_*, coordinators, agents and their callers
     use TLS: a certificate for 127.0.0.1 serves all of them.
     """
+    if only not in {"", *_KINDS}:
+        raise Failure(f"--only is {only!r}; it must be {' or '.join(_KINDS)}", status=2)
     with (
         tempfile.TemporaryDirectory(prefix="weft-bench-") as name,
         Children(Path(name), passed_on=VARIABLES.values()) as children,
     ):
-        samples: list[Sample] = []
+        found = _Found([], [])
         try:
-            run(_measure(children, QUICK if quick else THOROUGH, samples))
+            run(_measure(children, found, only, quick=quick))
         except Exception:
             # Print the figures that were measured before the failure.
-            if samples:
-                _report(samples, as_json=as_json)
+            if found.samples or found.events:
+                _report(found, as_json=as_json)
             raise
-    _report(samples, as_json=as_json)
+    _report(found, as_json=as_json)
 
 
-def _report(samples: Sequence[Sample], *, as_json: bool) -> None:
+def _report(found: _Found, *, as_json: bool) -> None:
     if as_json:
-        output.line(output.json_text(figures(samples)))
+        output.line(output.json_text(figures(found.samples, found.events)))
         return
     output.line(machine())
-    _print(samples)
+    if found.samples:
+        _print(found.samples)
+    if found.events:
+        print_events(found.events)
 
 
-async def _measure(children: Children, effort: Effort, samples: list[Sample]) -> None:
+async def _measure(children: Children, found: _Found, only: str, *, quick: bool) -> None:
+    """Measure kind by kind. `found` has what was measured, also if the rest fails."""
+    from weft.cli.bench.redis_process import redis_missing
+
+    missing = redis_missing()
+    if missing is not None:
+        output.remark(f"the Redis store is not measured: {missing}")
+    if only != "events":
+        effort = QUICK if quick else THOROUGH
+        await _measure_calls(children, effort, found.samples, with_redis=missing is None)
+    if only != "calls":
+        await _measure_events(children, found.events, quick=quick, with_redis=missing is None)
+
+
+async def _measure_calls(
+    children: Children, effort: Effort, samples: list[Sample], *, with_redis: bool
+) -> None:
     """Measure group by group. `samples` has the samples of finished groups, also if a later group fails."""
     from weft.cli.bench.direct_subjects import direct
-    from weft.cli.bench.durable_subjects import embedded, redis, redis_missing
+    from weft.cli.bench.durable_subjects import embedded, redis
     from weft.cli.bench.raw_subject import plain_server, raw_unary
 
     # One group at a time, each with its own plain call: other groups' processes would disturb it.
@@ -75,11 +111,8 @@ async def _measure(children: Children, effort: Effort, samples: list[Sample]) ->
         [direct],
         [partial(embedded, durability="process"), partial(embedded, durability="full")],
     ]
-    missing = redis_missing()
-    if missing is None:
+    if with_redis:
         groups.append([redis])
-    else:
-        output.remark(f"the Redis store is not measured: {missing}")
     for number, scenarios in enumerate(groups):
         folder = children.folder / str(number)
         folder.mkdir()
@@ -94,8 +127,31 @@ async def _measure(children: Children, effort: Effort, samples: list[Sample]) ->
         samples += found[1:] if samples else found
 
 
-def figures(samples: Sequence[Sample]) -> dict[str, float]:
-    """The JSON line: latency and rate of each subject, and their ratios to those of the first subject, the plain call."""
+async def _measure_events(
+    children: Children, events: list[EventSample], *, quick: bool, with_redis: bool
+) -> None:
+    """Measure store by store. `events` has the samples of finished ones, also if a later one fails."""
+    from weft.cli.bench.event_bench import QUICK_EVENTS, THOROUGH_EVENTS, embedded_events, redis_events
+
+    effort = QUICK_EVENTS if quick else THOROUGH_EVENTS
+    for store, measured in (("embedded", embedded_events), ("redis", redis_events)):
+        if store == "redis" and not with_redis:
+            continue
+        folder = children.folder / f"events-{store}"
+        folder.mkdir()
+        output.remark(f"measuring events, {store}")
+        with Children(folder, passed_on=VARIABLES.values()) as own:
+            events.append(await measured(own, effort))
+
+
+def figures(samples: Sequence[Sample], events: Sequence[EventSample] = ()) -> dict[str, float]:
+    """The JSON line: latency and rate of each subject, and their ratios to those of the first subject, the plain call; and of events."""
+    return {**_of_calls(samples), **{key: value for each in events for key, value in each.figures().items()}}
+
+
+def _of_calls(samples: Sequence[Sample]) -> dict[str, float]:
+    if not samples:
+        return {}
     raw = samples[0]
     found = {
         f"{raw.subject.prefix}_p50_ms": round(raw.latency_ms(0.5), 3),

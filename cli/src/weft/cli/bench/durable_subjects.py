@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -12,7 +10,8 @@ from itertools import repeat
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from weft.cli.bench.bench_subject import METHOD, PAYLOAD, RULED_METHOD, BenchSubject, stock_caller
-from weft.cli.process.children import Child, Children, until
+from weft.cli.bench.redis_process import RedisProcess
+from weft.cli.process.children import Child, Children
 from weft.cli.terminal.failure import Failure
 from weft.client import Mesh, Method, connect
 from weft.rpc.security.tls import chosen
@@ -35,39 +34,13 @@ async def embedded(
         yield subjects
 
 
-def redis_server() -> str | None:
-    """The path of the Redis server program, or None if it is not installed."""
-    return shutil.which("redis-server") or shutil.which("valkey-server")
-
-
-def redis_missing() -> str | None:
-    """Why this installation cannot measure the Redis store, or None if it can."""
-    for module in ("redis", "msgpack"):
-        if importlib.util.find_spec(module) is None:
-            return f"the Python package {module} is not installed (it is in weft's extra 'coordinator')"
-    return "redis-server is not installed" if redis_server() is None else None
-
-
 @asynccontextmanager
 async def redis(children: Children, _plain: str) -> AsyncIterator[Sequence[BenchSubject]]:
     """Durable calls on a Redis that syncs its log every second."""
-    folder = children.folder / "redis"
-    folder.mkdir()
-    socket = folder / "redis.sock"
-    program = redis_server()
-    assert program is not None
-    server = children.program(
-        "redis",
-        program,
-        *("--port", "0", "--unixsocket", str(socket), "--dir", str(folder)),
-        *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
-    )
-    await until(socket.exists, [server], "redis-server to listen")
+    server = await RedisProcess.start(children)
     title = "durable call, Redis, everysec"
     methods = {METHOD: ("redis", title)}
-    async with _durable(
-        children, "redis", methods, f"unix://{socket}", "fast", {"redis": server}
-    ) as subjects:
+    async with _durable(children, "redis", methods, server.url, "fast", {"redis": server.child}) as subjects:
         yield subjects
 
 

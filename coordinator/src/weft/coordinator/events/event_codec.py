@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from weft.coordinator.events.event_types import EventType, EventTypes, is_own
@@ -34,6 +35,8 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,32}")
 # The tag of `events` in a response.
 _EVENTS_TAG = b"\x0a"
+# The tag of `sequence` in an `Event`.
+_SEQUENCE_TAG = b"\x10"
 
 
 def check_topic(topic: str, field: str = "topic") -> str:
@@ -110,7 +113,8 @@ def _new_row(
         )
     if key and len(key.encode()) > MAX_KEY_BYTES:
         raise refusals.invalid_field(f"{field}.key has more than {MAX_KEY_BYTES} bytes", field=f"{field}.key")
-    attributes = dict(event.attributes)
+    # Most have none, and an empty map is not for nothing either.
+    attributes = dict(event.attributes) if event.attributes else None
     if attributes:
         _check_attributes(attributes, f"{field}.attributes")
     kind.check(payload, field)
@@ -136,10 +140,10 @@ def row_of(
     topic: str, payload: bytes, event_id: str = "", key: str = "", attributes: dict[str, str] | None = None
 ) -> NewEventRow:
     """An event as the store keeps it."""
-    body = event_pb2.Event(
-        id=event_id or secrets.token_hex(16), key=key, payload=payload, attributes=attributes or {}
-    ).SerializeToString()
-    return NewEventRow(topic, body, event_id)
+    event = event_pb2.Event(id=event_id or secrets.token_hex(16), key=key, payload=payload)
+    if attributes:
+        event.attributes.update(attributes)
+    return NewEventRow(topic, event.SerializeToString(), event_id)
 
 
 def _check_attributes(attributes: Mapping[str, str], field: str) -> None:
@@ -173,8 +177,14 @@ def sent(topic: str, row: EventRow) -> SentEvent:
 
 def serialized(topic: str, row: EventRow) -> bytes:
     """A stored event as a serialized `Event`."""
-    head = event_pb2.Event(topic=topic, sequence=row.sequence, publish_time=timestamp(row.at))
-    return head.SerializeToString() + row.body
+    return b"".join((_head(topic, row.at), _SEQUENCE_TAG, _varint(row.sequence), row.body))
+
+
+# Events that were stored together have one time.
+@lru_cache(maxsize=64)
+def _head(topic: str, at: float) -> bytes:
+    """Topic and time of an `Event`, serialized."""
+    return event_pb2.Event(topic=topic, publish_time=timestamp(at)).SerializeToString()
 
 
 def event_of(topic: str, row: EventRow) -> event_pb2.Event:
