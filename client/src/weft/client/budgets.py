@@ -10,6 +10,7 @@ from typing import Literal
 from weft.client.api import Api
 from weft.client.methods import Method
 from weft.rpc import refusals
+from weft.rpc.enum_names import enum_name
 from weft.v1 import usage_pb2 as pb
 
 _SERVICE = "weft.v1.UsageService"
@@ -50,8 +51,8 @@ class Budget:
             spent=proto.spent,
             method=proto.method,
             root_task_id=proto.root_task_id,
-            period=_word(pb.BudgetPeriod.Name(proto.period), "BUDGET_PERIOD_"),  # type: ignore[arg-type]
-            action=_word(pb.BudgetAction.Name(proto.action), "BUDGET_ACTION_"),  # type: ignore[arg-type]
+            period=enum_name(pb.BudgetPeriod, proto.period, "BUDGET_PERIOD_").lower(),  # type: ignore[arg-type]
+            action=enum_name(pb.BudgetAction, proto.action, "BUDGET_ACTION_").lower(),  # type: ignore[arg-type]
             renews=proto.renew_time.ToDatetime(tzinfo=UTC) if proto.HasField("renew_time") else None,
             paused_methods=tuple(proto.paused_methods),
         )

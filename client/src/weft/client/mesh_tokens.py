@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from weft.client.api import Api
 from weft.client.methods import Method
 from weft.rpc import refusals
+from weft.rpc.enum_names import enum_name
 from weft.rpc.times import duration
 from weft.v1 import access_pb2
 from weft.v1 import security_pb2 as pb
@@ -78,7 +79,7 @@ class Token:
         return cls(
             id=proto.id,
             name=proto.name,
-            role=access_pb2.Role.Name(proto.role).removeprefix("ROLE_").lower(),
+            role=enum_name(access_pb2.Role, proto.role, "ROLE_").lower(),
             scope=TokenScope(**{name: tuple(getattr(scope, name)) for name in TokenScope._fields}),
             comment=proto.comment,
             created_by=proto.created_by,

@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from weft.client.api import Api
 from weft.client.methods import Method
 from weft.rpc import refusals
+from weft.rpc.enum_names import enum_name
 from weft.rpc.task_policy.method_options import MethodOptions, places, to_policy
 from weft.v1 import fleet_pb2, method_pb2, options_pb2
 
@@ -44,7 +45,7 @@ class MethodView:
     def of(cls, proto: method_pb2.Method) -> MethodView:
         return cls(
             name=proto.name,
-            kind=fleet_pb2.MethodKind.Name(proto.kind).removeprefix("METHOD_KIND_"),
+            kind=enum_name(fleet_pb2.MethodKind, proto.kind, "METHOD_KIND_"),
             request_type=proto.request_type,
             response_type=proto.response_type,
             agents=proto.agents,

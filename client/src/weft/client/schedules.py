@@ -238,7 +238,7 @@ def _spec(method: str, payload: bytes, timing: Timing, options: ScheduleOptions)
         payload=payload,
         # Of a schedule that a handler creates, the tasks are not that handler's calls.
         options=task_options(given, inherits=False),  # type: ignore[arg-type]
-        overlap=None if overlap is None else pb.OverlapPolicy.Name(overlap),
+        overlap=None if overlap is None else overlap.value,
         jitter=None if jitter_s is None else duration(jitter_s),
         catch_up_window=None if window_s is None else duration(window_s),
         start_time=None if start_at is None else timestamp(aware(start_at, "start_at").timestamp()),

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from weft.client.task_snapshot import moment
 from weft.rpc import refusals
+from weft.rpc.enum_names import enum_name
 from weft.v1 import hook_pb2 as pb
 from weft.v1 import lifecycle_pb2
 
@@ -102,7 +103,7 @@ class Webhook:
     @classmethod
     def of(cls, found: pb.Hook) -> Webhook:
         incoming, counts, sends = found.spec.incoming, found.counts, found.spec.HasField("outgoing")
-        kind = pb.HookKind.Name(incoming.kind).removeprefix("HOOK_KIND_").lower()
+        kind = enum_name(pb.HookKind, incoming.kind, "HOOK_KIND_").lower()
         return cls(
             name=found.name,
             kind="outgoing" if sends else kind,

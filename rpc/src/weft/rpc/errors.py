@@ -38,6 +38,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from weft.rpc.enum_names import enum_name
 from weft.rpc.raised import summary
 from weft.v1 import errors_pb2, task_pb2
 
@@ -60,7 +61,7 @@ def status_code(number: int) -> grpc.StatusCode:
 
 def reason_name(reason: int) -> str:
     """The name that goes into `ErrorInfo.reason`: `ErrorReason` without its prefix."""
-    return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+    return enum_name(errors_pb2.ErrorReason, reason, "ERROR_REASON_")
 
 
 class FieldViolation(NamedTuple):

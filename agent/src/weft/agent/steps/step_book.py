@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from weft.rpc.enum_names import enum_name
 from weft.rpc.refusals import step_changed
 from weft.v1 import step_pb2
 
@@ -74,7 +75,7 @@ class StepBook:
         """
         found = self._records.get(name)
         if found is not None and found.kind != kind:
-            recorded = step_pb2.StepKind.Name(found.kind).removeprefix("STEP_KIND_").lower()
-            asked = step_pb2.StepKind.Name(kind).removeprefix("STEP_KIND_").lower()
+            recorded = enum_name(step_pb2.StepKind, found.kind, "STEP_KIND_").lower()
+            asked = enum_name(step_pb2.StepKind, kind, "STEP_KIND_").lower()
             raise step_changed(name, f"is recorded as a {recorded}, and the handler asks for a {asked}")
         return found

@@ -14,6 +14,7 @@ from weft.cli.conformance.example_agent import METADATA_KEY
 from weft.cli.conformance.protocol_rules import RuleBroken
 from weft.cli.conformance.scripted_coordinator import Response, Result, ScriptedSession, assignment, cancel
 from weft.conformance.v1 import conformance_pb2
+from weft.rpc.enum_names import enum_name
 from weft.v1 import session_pb2, task_pb2
 
 # A field that no message of the protocol has; a later version might.
@@ -188,8 +189,7 @@ async def _call(
 
 
 def _name(result: Result) -> str:
-    code = result.outcome.status.code
-    return code_pb2.Code.Name(code) if code in code_pb2.Code.values() else str(code)
+    return enum_name(code_pb2.Code, result.outcome.status.code)
 
 
 CHECKS = {

@@ -164,11 +164,12 @@ def _kind(name: str) -> int:
 
 
 def _name(kind: int) -> str:
+    from weft.rpc.enum_names import enum_name
     from weft.v1 import state_pb2
 
     if kind == state_pb2.STATE_KIND_UNSPECIFIED:
         return "unknown"
-    return state_pb2.StateKind.Name(kind).removeprefix("STATE_KIND_").lower()
+    return enum_name(state_pb2.StateKind, kind, "STATE_KIND_").lower()
 
 
 async def _export(

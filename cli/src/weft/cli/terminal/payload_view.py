@@ -8,6 +8,7 @@ from google.rpc import code_pb2
 
 from weft.rpc.contracts.json_rendering import json_value, unread_bytes
 from weft.rpc.contracts.secret_fields import SecretFields
+from weft.rpc.enum_names import enum_name
 from weft.rpc.errors import DataLoss, InvalidArgument
 from weft.rpc.payloads.envelope import is_coded, opened
 from weft.v1.payload_pb2 import CodedFailure
@@ -60,9 +61,8 @@ class PayloadView:
 
     def status(self, status: status_pb2.Status) -> dict[str, Any]:
         """A failure: code name, message, and details as JSON."""
-        known = status.code in code_pb2.Code.values()
         return {
-            "code": code_pb2.Code.Name(status.code) if known else str(status.code),
+            "code": enum_name(code_pb2.Code, status.code),
             "message": status.message,
             "details": [self.detail(packed) for packed in status.details],
         }

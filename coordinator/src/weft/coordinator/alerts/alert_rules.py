@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from weft.coordinator.store.rules import QueueKey
+from weft.rpc.enum_names import enum_name
 from weft.v1 import fleet_pb2, lifecycle_pb2, pool_pb2, usage_pb2
 
 Kind = lifecycle_pb2.AlertKind
@@ -51,8 +52,7 @@ class Condition(NamedTuple):
 
 def name_of(kind: lifecycle_pb2.AlertKind, subject: str) -> str:
     """What tells an alert from all others: the key of its events."""
-    known = kind in Kind.values()
-    return f"{Kind.Name(kind).removeprefix('ALERT_KIND_') if known else kind} {subject}"
+    return f"{enum_name(Kind, kind, 'ALERT_KIND_')} {subject}"
 
 
 def of_queues(queues: Iterable[WaitingQueue], old_s: float) -> Iterator[Condition]:

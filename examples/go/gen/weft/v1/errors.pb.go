@@ -130,13 +130,13 @@ const (
 	ErrorReason_ERROR_REASON_GROUP_NOT_FOUND ErrorReason = 42
 	// FAILED_PRECONDITION: the group of a task is closed: it takes no more tasks. Nothing was stored. Metadata: group.
 	ErrorReason_ERROR_REASON_GROUP_CLOSED ErrorReason = 43
+	// INTERNAL: the handler's response breaks rules of its contract (`buf.validate`). Details and metadata as of RULES_VIOLATED.
+	// Never retried.
+	ErrorReason_ERROR_REASON_RESULT_RULES_VIOLATED ErrorReason = 45
 	// ALREADY_EXISTS: the group has another callback, or has ended without one. Metadata: group.
 	ErrorReason_ERROR_REASON_GROUP_EXISTS ErrorReason = 46
 	// FAILED_PRECONDITION: the group has unfinished tasks, or its callback is being submitted. Metadata: group.
 	ErrorReason_ERROR_REASON_GROUP_UNFINISHED ErrorReason = 47
-	// INTERNAL: the handler's response breaks rules of its contract (`buf.validate`). Details and metadata as of RULES_VIOLATED.
-	// Never retried.
-	ErrorReason_ERROR_REASON_RESULT_RULES_VIOLATED ErrorReason = 45
 	// UNAUTHENTICATED: callers must show a token here, and this one shows none.
 	ErrorReason_ERROR_REASON_TOKEN_MISSING ErrorReason = 58
 	// UNAUTHENTICATED: the token is not one of this mesh, or is damaged, or the call has several.
@@ -156,9 +156,11 @@ const (
 	ErrorReason_ERROR_REASON_TOKEN_NOT_FOUND ErrorReason = 65
 	// FAILED_PRECONDITION: made by weft's libraries, never sent: the connection is not safe for a token.
 	ErrorReason_ERROR_REASON_TOKEN_UNSAFE ErrorReason = 66
-	// PERMISSION_DENIED: the policy file of the mesh does not let this caller call the method. Nothing is said of what exists. Metadata:
-	// subject and method.
-	ErrorReason_ERROR_REASON_POLICY_DENIED ErrorReason = 80
+	// UNAUTHENTICATED: the ticket has ended, is for another process, or is damaged: get another one.
+	ErrorReason_ERROR_REASON_TICKET_INVALID ErrorReason = 70
+	// UNAVAILABLE: this agent cannot find out now who calls, since it has no coordinator to ask. Nothing was run; another agent may take
+	// the call.
+	ErrorReason_ERROR_REASON_CALLERS_UNKNOWN ErrorReason = 71
 	// NOT_FOUND: there is no namespace of this name. Metadata: namespace.
 	ErrorReason_ERROR_REASON_NAMESPACE_NOT_FOUND ErrorReason = 75
 	// ALREADY_EXISTS: there is a namespace of this name. Metadata: namespace.
@@ -168,6 +170,9 @@ const (
 	ErrorReason_ERROR_REASON_NAMESPACE_IN_USE ErrorReason = 77
 	// FAILED_PRECONDITION: a namespace of this name is being deleted. Metadata: namespace.
 	ErrorReason_ERROR_REASON_NAMESPACE_DELETING ErrorReason = 78
+	// PERMISSION_DENIED: the policy file of the mesh does not let this caller call the method. Nothing is said of what exists. Metadata:
+	// subject and method.
+	ErrorReason_ERROR_REASON_POLICY_DENIED ErrorReason = 80
 	// UNAUTHENTICATED: the JSON web token is not one of an issuer that the mesh's policy trusts, is not valid here or now, or its claims
 	// grant nothing. The message says which.
 	ErrorReason_ERROR_REASON_JWT_INVALID ErrorReason = 81
@@ -175,16 +180,6 @@ const (
 	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 82
 	// FAILED_PRECONDITION: this coordinator keeps no audit.
 	ErrorReason_ERROR_REASON_AUDIT_OFF ErrorReason = 83
-	// NOT_FOUND: this coordinator has no kind of provisioning of this name. Metadata: kind, and kinds, those that it has.
-	ErrorReason_ERROR_REASON_PROVISION_KIND_NOT_FOUND ErrorReason = 100
-	// FAILED_PRECONDITION: a kind of provisioning, of a package that is installed beside weft, has failed. No token was made. Metadata: kind,
-	// package.
-	ErrorReason_ERROR_REASON_PROVISION_KIND_FAILED ErrorReason = 101
-	// UNAUTHENTICATED: the ticket has ended, is for another process, or is damaged: get another one.
-	ErrorReason_ERROR_REASON_TICKET_INVALID ErrorReason = 70
-	// UNAVAILABLE: this agent cannot find out now who calls, since it has no coordinator to ask. Nothing was run; another agent may take
-	// the call.
-	ErrorReason_ERROR_REASON_CALLERS_UNKNOWN ErrorReason = 71
 	// UNAVAILABLE: made by weft's libraries, never sent: no join port answers, or none with the right certificate.
 	ErrorReason_ERROR_REASON_NOT_JOINED ErrorReason = 85
 	// FAILED_PRECONDITION: made by weft's libraries, never sent: the authority at the join port is not the one of the pin.
@@ -203,17 +198,24 @@ const (
 	ErrorReason_ERROR_REASON_REQUEST_UNREADABLE ErrorReason = 92
 	// UNAVAILABLE: the store of payloads cannot be read or written. Metadata: method.
 	ErrorReason_ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE ErrorReason = 93
-	// RESOURCE_EXHAUSTED: the caller has reached one of its limits (`CallerLimits`). Try again after the time in RetryInfo. Metadata: limit (the field's
-	// name), value and subject, the caller's.
-	ErrorReason_ERROR_REASON_CALLER_LIMIT ErrorReason = 144
-	// RESOURCE_EXHAUSTED: all callers of a namespace together have reached one of its limits, which the policy file sets. Try again after the time in
-	// RetryInfo. Metadata: limit, value and namespace.
-	ErrorReason_ERROR_REASON_NAMESPACE_LIMIT ErrorReason = 145
+	// NOT_FOUND: this coordinator has no kind of provisioning of this name. Metadata: kind, and kinds, those that it has.
+	ErrorReason_ERROR_REASON_PROVISION_KIND_NOT_FOUND ErrorReason = 100
+	// FAILED_PRECONDITION: a kind of provisioning, of a package that is installed beside weft, has failed. No token was made. Metadata: kind,
+	// package.
+	ErrorReason_ERROR_REASON_PROVISION_KIND_FAILED ErrorReason = 101
 	// NOT_FOUND: no contract that an agent has registered has a message type of this name. Metadata: topic.
 	ErrorReason_ERROR_REASON_EVENT_TYPE_UNKNOWN ErrorReason = 102
 	// FAILED_PRECONDITION: the cursor is ahead of the topic: it is of another mesh, or the store has lost events. Metadata: topic, and last,
 	// the topic's last sequence.
 	ErrorReason_ERROR_REASON_CURSOR_AHEAD ErrorReason = 103
+	// INVALID_ARGUMENT: the filter does not compile for its message type, is not a condition, or could cost too much. The message says where.
+	ErrorReason_ERROR_REASON_FILTER_INVALID ErrorReason = 104
+	// FAILED_PRECONDITION: this coordinator cannot evaluate filters, because a package is not installed.
+	ErrorReason_ERROR_REASON_FILTER_UNAVAILABLE ErrorReason = 105
+	// NOT_FOUND: no subscription has this name. Metadata: name.
+	ErrorReason_ERROR_REASON_SUBSCRIPTION_NOT_FOUND ErrorReason = 106
+	// ALREADY_EXISTS: a subscription of this name has another spec. Metadata: name.
+	ErrorReason_ERROR_REASON_SUBSCRIPTION_EXISTS ErrorReason = 107
 	// NOT_FOUND: no pool has this name. Metadata: pool.
 	ErrorReason_ERROR_REASON_POOL_NOT_FOUND ErrorReason = 110
 	// ALREADY_EXISTS: a pool of this name has another spec, or is being deleted. Metadata: pool.
@@ -238,6 +240,33 @@ const (
 	// FAILED_PRECONDITION: an outgoing hook may not send there: coordinators do not allow the host or the network, or the URL is not by TLS.
 	// Metadata: host.
 	ErrorReason_ERROR_REASON_HOOK_ADDRESS_REFUSED ErrorReason = 123
+	// RESOURCE_EXHAUSTED: a budget is spent. Metadata: budget, its name, unit, amount, and renews,
+	// when it begins anew, if it does.
+	ErrorReason_ERROR_REASON_BUDGET_SPENT ErrorReason = 128
+	// NOT_FOUND: there is no budget of this name. Metadata: budget.
+	ErrorReason_ERROR_REASON_BUDGET_NOT_FOUND ErrorReason = 129
+	// FAILED_PRECONDITION: the provider of the pool cannot let its members stand still. Metadata: pool, provider.
+	ErrorReason_ERROR_REASON_POOL_CANNOT_FREEZE ErrorReason = 130
+	// ABORTED: the process that had a hard sticky session is gone, and what it remembered of it. End the session (EndStickySession), or take another
+	// key, and begin anew. Metadata: session, its key, service and agent.
+	ErrorReason_ERROR_REASON_STICKY_SESSION_LOST ErrorReason = 134
+	// RESOURCE_EXHAUSTED: there are as many sticky sessions as may be, so that a hard one cannot begin. A soft call goes on without a record. Metadata: limit.
+	ErrorReason_ERROR_REASON_TOO_MANY_STICKY_SESSIONS ErrorReason = 135
+	// NOT_FOUND: no sticky session has this key in this service and mode. Metadata: session and service.
+	ErrorReason_ERROR_REASON_STICKY_SESSION_NOT_FOUND ErrorReason = 136
+	// RESOURCE_EXHAUSTED: a state is larger than the coordinator keeps. Metadata: state or task_id, size_bytes and limit_bytes.
+	ErrorReason_ERROR_REASON_STATE_TOO_LARGE ErrorReason = 137
+	// NOT_FOUND: there is no state of this name. Metadata: state.
+	ErrorReason_ERROR_REASON_STATE_NOT_FOUND ErrorReason = 138
+	// ABORTED: a running task holds the lock that keeps the state, the state has another version than expected, or the attempt that writes it
+	// is not the current one of its task. Metadata: state or task_id.
+	ErrorReason_ERROR_REASON_STATE_CONFLICT ErrorReason = 139
+	// RESOURCE_EXHAUSTED: the caller has reached one of its limits (`CallerLimits`). Try again after the time in RetryInfo. Metadata: limit (the field's
+	// name), value and subject, the caller's.
+	ErrorReason_ERROR_REASON_CALLER_LIMIT ErrorReason = 144
+	// RESOURCE_EXHAUSTED: all callers of a namespace together have reached one of its limits, which the policy file sets. Try again after the time in
+	// RetryInfo. Metadata: limit, value and namespace.
+	ErrorReason_ERROR_REASON_NAMESPACE_LIMIT ErrorReason = 145
 	// UNIMPLEMENTED: the agent takes no commands, or does not know this one: it is older, or no agent of weft's own. Metadata: agent_id.
 	ErrorReason_ERROR_REASON_COMMAND_UNKNOWN ErrorReason = 148
 	// FAILED_PRECONDITION: the agent cannot carry this command out; the message says why. Metadata: agent_id.
@@ -246,35 +275,6 @@ const (
 	ErrorReason_ERROR_REASON_COMMAND_NOT_ANSWERED ErrorReason = 150
 	// UNAVAILABLE: the agent is not connected, or its connection was lost before its answer to a command. Metadata: agent_id.
 	ErrorReason_ERROR_REASON_AGENT_NOT_CONNECTED ErrorReason = 151
-	// RESOURCE_EXHAUSTED: a budget is spent. Metadata: budget, its name, unit, amount, and renews,
-	// when it begins anew, if it does.
-	ErrorReason_ERROR_REASON_BUDGET_SPENT ErrorReason = 128
-	// NOT_FOUND: there is no budget of this name. Metadata: budget.
-	ErrorReason_ERROR_REASON_BUDGET_NOT_FOUND ErrorReason = 129
-	// FAILED_PRECONDITION: the provider of the pool cannot let its members stand still. Metadata: pool, provider.
-	ErrorReason_ERROR_REASON_POOL_CANNOT_FREEZE ErrorReason = 130
-	// RESOURCE_EXHAUSTED: a state is larger than the coordinator keeps. Metadata: state or task_id, size_bytes and limit_bytes.
-	ErrorReason_ERROR_REASON_STATE_TOO_LARGE ErrorReason = 137
-	// NOT_FOUND: there is no state of this name. Metadata: state.
-	ErrorReason_ERROR_REASON_STATE_NOT_FOUND ErrorReason = 138
-	// ABORTED: a running task holds the lock that keeps the state, the state has another version than expected, or the attempt that writes it
-	// is not the current one of its task. Metadata: state or task_id.
-	ErrorReason_ERROR_REASON_STATE_CONFLICT ErrorReason = 139
-	// INVALID_ARGUMENT: the filter does not compile for its message type, is not a condition, or could cost too much. The message says where.
-	ErrorReason_ERROR_REASON_FILTER_INVALID ErrorReason = 104
-	// FAILED_PRECONDITION: this coordinator cannot evaluate filters, because a package is not installed.
-	ErrorReason_ERROR_REASON_FILTER_UNAVAILABLE ErrorReason = 105
-	// NOT_FOUND: no subscription has this name. Metadata: name.
-	ErrorReason_ERROR_REASON_SUBSCRIPTION_NOT_FOUND ErrorReason = 106
-	// ALREADY_EXISTS: a subscription of this name has another spec. Metadata: name.
-	ErrorReason_ERROR_REASON_SUBSCRIPTION_EXISTS ErrorReason = 107
-	// ABORTED: the process that had a hard sticky session is gone, and what it remembered of it. End the session (EndStickySession), or take another
-	// key, and begin anew. Metadata: session, its key, service and agent.
-	ErrorReason_ERROR_REASON_STICKY_SESSION_LOST ErrorReason = 134
-	// RESOURCE_EXHAUSTED: there are as many sticky sessions as may be, so that a hard one cannot begin. A soft call goes on without a record. Metadata: limit.
-	ErrorReason_ERROR_REASON_TOO_MANY_STICKY_SESSIONS ErrorReason = 135
-	// NOT_FOUND: no sticky session has this key in this service and mode. Metadata: session and service.
-	ErrorReason_ERROR_REASON_STICKY_SESSION_NOT_FOUND ErrorReason = 136
 	// FAILED_PRECONDITION: a handler runs again and does something else under a name, or at a place, where its task has a record: its code has
 	// changed, or it does not do the same each time. Metadata: step, the name.
 	ErrorReason_ERROR_REASON_STEP_CHANGED ErrorReason = 156
@@ -333,9 +333,9 @@ var (
 		41:  "ERROR_REASON_SCHEDULE_EXISTS",
 		42:  "ERROR_REASON_GROUP_NOT_FOUND",
 		43:  "ERROR_REASON_GROUP_CLOSED",
+		45:  "ERROR_REASON_RESULT_RULES_VIOLATED",
 		46:  "ERROR_REASON_GROUP_EXISTS",
 		47:  "ERROR_REASON_GROUP_UNFINISHED",
-		45:  "ERROR_REASON_RESULT_RULES_VIOLATED",
 		58:  "ERROR_REASON_TOKEN_MISSING",
 		59:  "ERROR_REASON_TOKEN_INVALID",
 		60:  "ERROR_REASON_TOKEN_EXPIRED",
@@ -345,18 +345,16 @@ var (
 		64:  "ERROR_REASON_TOKEN_USED_UP",
 		65:  "ERROR_REASON_TOKEN_NOT_FOUND",
 		66:  "ERROR_REASON_TOKEN_UNSAFE",
-		80:  "ERROR_REASON_POLICY_DENIED",
+		70:  "ERROR_REASON_TICKET_INVALID",
+		71:  "ERROR_REASON_CALLERS_UNKNOWN",
 		75:  "ERROR_REASON_NAMESPACE_NOT_FOUND",
 		76:  "ERROR_REASON_NAMESPACE_EXISTS",
 		77:  "ERROR_REASON_NAMESPACE_IN_USE",
 		78:  "ERROR_REASON_NAMESPACE_DELETING",
+		80:  "ERROR_REASON_POLICY_DENIED",
 		81:  "ERROR_REASON_JWT_INVALID",
 		82:  "ERROR_REASON_ISSUER_UNAVAILABLE",
 		83:  "ERROR_REASON_AUDIT_OFF",
-		100: "ERROR_REASON_PROVISION_KIND_NOT_FOUND",
-		101: "ERROR_REASON_PROVISION_KIND_FAILED",
-		70:  "ERROR_REASON_TICKET_INVALID",
-		71:  "ERROR_REASON_CALLERS_UNKNOWN",
 		85:  "ERROR_REASON_NOT_JOINED",
 		86:  "ERROR_REASON_PIN_MISMATCH",
 		87:  "ERROR_REASON_CERTIFICATE_UNKNOWN",
@@ -365,10 +363,14 @@ var (
 		91:  "ERROR_REASON_PAYLOAD_CORRUPT",
 		92:  "ERROR_REASON_REQUEST_UNREADABLE",
 		93:  "ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE",
-		144: "ERROR_REASON_CALLER_LIMIT",
-		145: "ERROR_REASON_NAMESPACE_LIMIT",
+		100: "ERROR_REASON_PROVISION_KIND_NOT_FOUND",
+		101: "ERROR_REASON_PROVISION_KIND_FAILED",
 		102: "ERROR_REASON_EVENT_TYPE_UNKNOWN",
 		103: "ERROR_REASON_CURSOR_AHEAD",
+		104: "ERROR_REASON_FILTER_INVALID",
+		105: "ERROR_REASON_FILTER_UNAVAILABLE",
+		106: "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
+		107: "ERROR_REASON_SUBSCRIPTION_EXISTS",
 		110: "ERROR_REASON_POOL_NOT_FOUND",
 		111: "ERROR_REASON_POOL_EXISTS",
 		112: "ERROR_REASON_POOL_PROVIDER_UNKNOWN",
@@ -380,23 +382,21 @@ var (
 		121: "ERROR_REASON_HOOK_REQUEST_STALE",
 		122: "ERROR_REASON_HOOK_UNAVAILABLE",
 		123: "ERROR_REASON_HOOK_ADDRESS_REFUSED",
+		128: "ERROR_REASON_BUDGET_SPENT",
+		129: "ERROR_REASON_BUDGET_NOT_FOUND",
+		130: "ERROR_REASON_POOL_CANNOT_FREEZE",
+		134: "ERROR_REASON_STICKY_SESSION_LOST",
+		135: "ERROR_REASON_TOO_MANY_STICKY_SESSIONS",
+		136: "ERROR_REASON_STICKY_SESSION_NOT_FOUND",
+		137: "ERROR_REASON_STATE_TOO_LARGE",
+		138: "ERROR_REASON_STATE_NOT_FOUND",
+		139: "ERROR_REASON_STATE_CONFLICT",
+		144: "ERROR_REASON_CALLER_LIMIT",
+		145: "ERROR_REASON_NAMESPACE_LIMIT",
 		148: "ERROR_REASON_COMMAND_UNKNOWN",
 		149: "ERROR_REASON_COMMAND_REFUSED",
 		150: "ERROR_REASON_COMMAND_NOT_ANSWERED",
 		151: "ERROR_REASON_AGENT_NOT_CONNECTED",
-		128: "ERROR_REASON_BUDGET_SPENT",
-		129: "ERROR_REASON_BUDGET_NOT_FOUND",
-		130: "ERROR_REASON_POOL_CANNOT_FREEZE",
-		137: "ERROR_REASON_STATE_TOO_LARGE",
-		138: "ERROR_REASON_STATE_NOT_FOUND",
-		139: "ERROR_REASON_STATE_CONFLICT",
-		104: "ERROR_REASON_FILTER_INVALID",
-		105: "ERROR_REASON_FILTER_UNAVAILABLE",
-		106: "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
-		107: "ERROR_REASON_SUBSCRIPTION_EXISTS",
-		134: "ERROR_REASON_STICKY_SESSION_LOST",
-		135: "ERROR_REASON_TOO_MANY_STICKY_SESSIONS",
-		136: "ERROR_REASON_STICKY_SESSION_NOT_FOUND",
 		156: "ERROR_REASON_STEP_CHANGED",
 		157: "ERROR_REASON_ATTEMPT_OVER",
 		158: "ERROR_REASON_STEP_LIMIT",
@@ -447,9 +447,9 @@ var (
 		"ERROR_REASON_SCHEDULE_EXISTS":           41,
 		"ERROR_REASON_GROUP_NOT_FOUND":           42,
 		"ERROR_REASON_GROUP_CLOSED":              43,
+		"ERROR_REASON_RESULT_RULES_VIOLATED":     45,
 		"ERROR_REASON_GROUP_EXISTS":              46,
 		"ERROR_REASON_GROUP_UNFINISHED":          47,
-		"ERROR_REASON_RESULT_RULES_VIOLATED":     45,
 		"ERROR_REASON_TOKEN_MISSING":             58,
 		"ERROR_REASON_TOKEN_INVALID":             59,
 		"ERROR_REASON_TOKEN_EXPIRED":             60,
@@ -459,18 +459,16 @@ var (
 		"ERROR_REASON_TOKEN_USED_UP":             64,
 		"ERROR_REASON_TOKEN_NOT_FOUND":           65,
 		"ERROR_REASON_TOKEN_UNSAFE":              66,
-		"ERROR_REASON_POLICY_DENIED":             80,
+		"ERROR_REASON_TICKET_INVALID":            70,
+		"ERROR_REASON_CALLERS_UNKNOWN":           71,
 		"ERROR_REASON_NAMESPACE_NOT_FOUND":       75,
 		"ERROR_REASON_NAMESPACE_EXISTS":          76,
 		"ERROR_REASON_NAMESPACE_IN_USE":          77,
 		"ERROR_REASON_NAMESPACE_DELETING":        78,
+		"ERROR_REASON_POLICY_DENIED":             80,
 		"ERROR_REASON_JWT_INVALID":               81,
 		"ERROR_REASON_ISSUER_UNAVAILABLE":        82,
 		"ERROR_REASON_AUDIT_OFF":                 83,
-		"ERROR_REASON_PROVISION_KIND_NOT_FOUND":  100,
-		"ERROR_REASON_PROVISION_KIND_FAILED":     101,
-		"ERROR_REASON_TICKET_INVALID":            70,
-		"ERROR_REASON_CALLERS_UNKNOWN":           71,
 		"ERROR_REASON_NOT_JOINED":                85,
 		"ERROR_REASON_PIN_MISMATCH":              86,
 		"ERROR_REASON_CERTIFICATE_UNKNOWN":       87,
@@ -479,10 +477,14 @@ var (
 		"ERROR_REASON_PAYLOAD_CORRUPT":           91,
 		"ERROR_REASON_REQUEST_UNREADABLE":        92,
 		"ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE": 93,
-		"ERROR_REASON_CALLER_LIMIT":              144,
-		"ERROR_REASON_NAMESPACE_LIMIT":           145,
+		"ERROR_REASON_PROVISION_KIND_NOT_FOUND":  100,
+		"ERROR_REASON_PROVISION_KIND_FAILED":     101,
 		"ERROR_REASON_EVENT_TYPE_UNKNOWN":        102,
 		"ERROR_REASON_CURSOR_AHEAD":              103,
+		"ERROR_REASON_FILTER_INVALID":            104,
+		"ERROR_REASON_FILTER_UNAVAILABLE":        105,
+		"ERROR_REASON_SUBSCRIPTION_NOT_FOUND":    106,
+		"ERROR_REASON_SUBSCRIPTION_EXISTS":       107,
 		"ERROR_REASON_POOL_NOT_FOUND":            110,
 		"ERROR_REASON_POOL_EXISTS":               111,
 		"ERROR_REASON_POOL_PROVIDER_UNKNOWN":     112,
@@ -494,23 +496,21 @@ var (
 		"ERROR_REASON_HOOK_REQUEST_STALE":        121,
 		"ERROR_REASON_HOOK_UNAVAILABLE":          122,
 		"ERROR_REASON_HOOK_ADDRESS_REFUSED":      123,
+		"ERROR_REASON_BUDGET_SPENT":              128,
+		"ERROR_REASON_BUDGET_NOT_FOUND":          129,
+		"ERROR_REASON_POOL_CANNOT_FREEZE":        130,
+		"ERROR_REASON_STICKY_SESSION_LOST":       134,
+		"ERROR_REASON_TOO_MANY_STICKY_SESSIONS":  135,
+		"ERROR_REASON_STICKY_SESSION_NOT_FOUND":  136,
+		"ERROR_REASON_STATE_TOO_LARGE":           137,
+		"ERROR_REASON_STATE_NOT_FOUND":           138,
+		"ERROR_REASON_STATE_CONFLICT":            139,
+		"ERROR_REASON_CALLER_LIMIT":              144,
+		"ERROR_REASON_NAMESPACE_LIMIT":           145,
 		"ERROR_REASON_COMMAND_UNKNOWN":           148,
 		"ERROR_REASON_COMMAND_REFUSED":           149,
 		"ERROR_REASON_COMMAND_NOT_ANSWERED":      150,
 		"ERROR_REASON_AGENT_NOT_CONNECTED":       151,
-		"ERROR_REASON_BUDGET_SPENT":              128,
-		"ERROR_REASON_BUDGET_NOT_FOUND":          129,
-		"ERROR_REASON_POOL_CANNOT_FREEZE":        130,
-		"ERROR_REASON_STATE_TOO_LARGE":           137,
-		"ERROR_REASON_STATE_NOT_FOUND":           138,
-		"ERROR_REASON_STATE_CONFLICT":            139,
-		"ERROR_REASON_FILTER_INVALID":            104,
-		"ERROR_REASON_FILTER_UNAVAILABLE":        105,
-		"ERROR_REASON_SUBSCRIPTION_NOT_FOUND":    106,
-		"ERROR_REASON_SUBSCRIPTION_EXISTS":       107,
-		"ERROR_REASON_STICKY_SESSION_LOST":       134,
-		"ERROR_REASON_TOO_MANY_STICKY_SESSIONS":  135,
-		"ERROR_REASON_STICKY_SESSION_NOT_FOUND":  136,
 		"ERROR_REASON_STEP_CHANGED":              156,
 		"ERROR_REASON_ATTEMPT_OVER":              157,
 		"ERROR_REASON_STEP_LIMIT":                158,
@@ -595,10 +595,10 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_SCHEDULE_NOT_FOUND\x10(\x12 \n" +
 	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10)\x12 \n" +
 	"\x1cERROR_REASON_GROUP_NOT_FOUND\x10*\x12\x1d\n" +
-	"\x19ERROR_REASON_GROUP_CLOSED\x10+\x12\x1d\n" +
+	"\x19ERROR_REASON_GROUP_CLOSED\x10+\x12&\n" +
+	"\"ERROR_REASON_RESULT_RULES_VIOLATED\x10-\x12\x1d\n" +
 	"\x19ERROR_REASON_GROUP_EXISTS\x10.\x12!\n" +
-	"\x1dERROR_REASON_GROUP_UNFINISHED\x10/\x12&\n" +
-	"\"ERROR_REASON_RESULT_RULES_VIOLATED\x10-\x12\x1e\n" +
+	"\x1dERROR_REASON_GROUP_UNFINISHED\x10/\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_MISSING\x10:\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_INVALID\x10;\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_EXPIRED\x10<\x12\x1e\n" +
@@ -607,19 +607,17 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x19ERROR_REASON_OUT_OF_SCOPE\x10?\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_USED_UP\x10@\x12 \n" +
 	"\x1cERROR_REASON_TOKEN_NOT_FOUND\x10A\x12\x1d\n" +
-	"\x19ERROR_REASON_TOKEN_UNSAFE\x10B\x12\x1e\n" +
-	"\x1aERROR_REASON_POLICY_DENIED\x10P\x12$\n" +
+	"\x19ERROR_REASON_TOKEN_UNSAFE\x10B\x12\x1f\n" +
+	"\x1bERROR_REASON_TICKET_INVALID\x10F\x12 \n" +
+	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10G\x12$\n" +
 	" ERROR_REASON_NAMESPACE_NOT_FOUND\x10K\x12!\n" +
 	"\x1dERROR_REASON_NAMESPACE_EXISTS\x10L\x12!\n" +
 	"\x1dERROR_REASON_NAMESPACE_IN_USE\x10M\x12#\n" +
-	"\x1fERROR_REASON_NAMESPACE_DELETING\x10N\x12\x1c\n" +
+	"\x1fERROR_REASON_NAMESPACE_DELETING\x10N\x12\x1e\n" +
+	"\x1aERROR_REASON_POLICY_DENIED\x10P\x12\x1c\n" +
 	"\x18ERROR_REASON_JWT_INVALID\x10Q\x12#\n" +
 	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10R\x12\x1a\n" +
-	"\x16ERROR_REASON_AUDIT_OFF\x10S\x12)\n" +
-	"%ERROR_REASON_PROVISION_KIND_NOT_FOUND\x10d\x12&\n" +
-	"\"ERROR_REASON_PROVISION_KIND_FAILED\x10e\x12\x1f\n" +
-	"\x1bERROR_REASON_TICKET_INVALID\x10F\x12 \n" +
-	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10G\x12\x1b\n" +
+	"\x16ERROR_REASON_AUDIT_OFF\x10S\x12\x1b\n" +
 	"\x17ERROR_REASON_NOT_JOINED\x10U\x12\x1d\n" +
 	"\x19ERROR_REASON_PIN_MISMATCH\x10V\x12$\n" +
 	" ERROR_REASON_CERTIFICATE_UNKNOWN\x10W\x12\x1d\n" +
@@ -627,11 +625,15 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1aERROR_REASON_PAYLOAD_CODED\x10Z\x12 \n" +
 	"\x1cERROR_REASON_PAYLOAD_CORRUPT\x10[\x12#\n" +
 	"\x1fERROR_REASON_REQUEST_UNREADABLE\x10\\\x12*\n" +
-	"&ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE\x10]\x12\x1e\n" +
-	"\x19ERROR_REASON_CALLER_LIMIT\x10\x90\x01\x12!\n" +
-	"\x1cERROR_REASON_NAMESPACE_LIMIT\x10\x91\x01\x12#\n" +
+	"&ERROR_REASON_PAYLOAD_STORE_UNAVAILABLE\x10]\x12)\n" +
+	"%ERROR_REASON_PROVISION_KIND_NOT_FOUND\x10d\x12&\n" +
+	"\"ERROR_REASON_PROVISION_KIND_FAILED\x10e\x12#\n" +
 	"\x1fERROR_REASON_EVENT_TYPE_UNKNOWN\x10f\x12\x1d\n" +
 	"\x19ERROR_REASON_CURSOR_AHEAD\x10g\x12\x1f\n" +
+	"\x1bERROR_REASON_FILTER_INVALID\x10h\x12#\n" +
+	"\x1fERROR_REASON_FILTER_UNAVAILABLE\x10i\x12'\n" +
+	"#ERROR_REASON_SUBSCRIPTION_NOT_FOUND\x10j\x12$\n" +
+	" ERROR_REASON_SUBSCRIPTION_EXISTS\x10k\x12\x1f\n" +
 	"\x1bERROR_REASON_POOL_NOT_FOUND\x10n\x12\x1c\n" +
 	"\x18ERROR_REASON_POOL_EXISTS\x10o\x12&\n" +
 	"\"ERROR_REASON_POOL_PROVIDER_UNKNOWN\x10p\x12\x1e\n" +
@@ -642,24 +644,22 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"#ERROR_REASON_HOOK_SIGNATURE_INVALID\x10x\x12#\n" +
 	"\x1fERROR_REASON_HOOK_REQUEST_STALE\x10y\x12!\n" +
 	"\x1dERROR_REASON_HOOK_UNAVAILABLE\x10z\x12%\n" +
-	"!ERROR_REASON_HOOK_ADDRESS_REFUSED\x10{\x12!\n" +
+	"!ERROR_REASON_HOOK_ADDRESS_REFUSED\x10{\x12\x1e\n" +
+	"\x19ERROR_REASON_BUDGET_SPENT\x10\x80\x01\x12\"\n" +
+	"\x1dERROR_REASON_BUDGET_NOT_FOUND\x10\x81\x01\x12$\n" +
+	"\x1fERROR_REASON_POOL_CANNOT_FREEZE\x10\x82\x01\x12%\n" +
+	" ERROR_REASON_STICKY_SESSION_LOST\x10\x86\x01\x12*\n" +
+	"%ERROR_REASON_TOO_MANY_STICKY_SESSIONS\x10\x87\x01\x12*\n" +
+	"%ERROR_REASON_STICKY_SESSION_NOT_FOUND\x10\x88\x01\x12!\n" +
+	"\x1cERROR_REASON_STATE_TOO_LARGE\x10\x89\x01\x12!\n" +
+	"\x1cERROR_REASON_STATE_NOT_FOUND\x10\x8a\x01\x12 \n" +
+	"\x1bERROR_REASON_STATE_CONFLICT\x10\x8b\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_CALLER_LIMIT\x10\x90\x01\x12!\n" +
+	"\x1cERROR_REASON_NAMESPACE_LIMIT\x10\x91\x01\x12!\n" +
 	"\x1cERROR_REASON_COMMAND_UNKNOWN\x10\x94\x01\x12!\n" +
 	"\x1cERROR_REASON_COMMAND_REFUSED\x10\x95\x01\x12&\n" +
 	"!ERROR_REASON_COMMAND_NOT_ANSWERED\x10\x96\x01\x12%\n" +
 	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01\x12\x1e\n" +
-	"\x19ERROR_REASON_BUDGET_SPENT\x10\x80\x01\x12\"\n" +
-	"\x1dERROR_REASON_BUDGET_NOT_FOUND\x10\x81\x01\x12$\n" +
-	"\x1fERROR_REASON_POOL_CANNOT_FREEZE\x10\x82\x01\x12!\n" +
-	"\x1cERROR_REASON_STATE_TOO_LARGE\x10\x89\x01\x12!\n" +
-	"\x1cERROR_REASON_STATE_NOT_FOUND\x10\x8a\x01\x12 \n" +
-	"\x1bERROR_REASON_STATE_CONFLICT\x10\x8b\x01\x12\x1f\n" +
-	"\x1bERROR_REASON_FILTER_INVALID\x10h\x12#\n" +
-	"\x1fERROR_REASON_FILTER_UNAVAILABLE\x10i\x12'\n" +
-	"#ERROR_REASON_SUBSCRIPTION_NOT_FOUND\x10j\x12$\n" +
-	" ERROR_REASON_SUBSCRIPTION_EXISTS\x10k\x12%\n" +
-	" ERROR_REASON_STICKY_SESSION_LOST\x10\x86\x01\x12*\n" +
-	"%ERROR_REASON_TOO_MANY_STICKY_SESSIONS\x10\x87\x01\x12*\n" +
-	"%ERROR_REASON_STICKY_SESSION_NOT_FOUND\x10\x88\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_STEP_CHANGED\x10\x9c\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_ATTEMPT_OVER\x10\x9d\x01\x12\x1c\n" +
 	"\x17ERROR_REASON_STEP_LIMIT\x10\x9e\x01\x12\"\n" +

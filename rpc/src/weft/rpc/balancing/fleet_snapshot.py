@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator
 
 from weft.rpc import errors, refusals
+from weft.rpc.enum_names import enum_name
 from weft.v1 import fleet_pb2
 
 # One process at one address. A restart changes the instance id: the new process must not inherit the old one's measurements.
@@ -61,7 +62,7 @@ def why_not(agent: fleet_pb2.Agent, method: str) -> str:
     if not agent.advertised_address:
         return "takes no direct calls"
     if agent.state != fleet_pb2.AGENT_STATE_ACTIVE:
-        return f"is {fleet_pb2.AgentState.Name(agent.state).removeprefix('AGENT_STATE_')}"
+        return f"is {enum_name(fleet_pb2.AgentState, agent.state, 'AGENT_STATE_')}"
     if agent.direct_state == fleet_pb2.DIRECT_STATE_UNREACHABLE:
         return f"cannot be reached: {agent.direct_problem or agent.advertised_address}"
     return "" if method in hosted_methods(agent) else "takes no calls of it now"

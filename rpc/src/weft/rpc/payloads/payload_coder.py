@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from weft.rpc import refusals
+from weft.rpc.enum_names import enum_name
 from weft.rpc.errors import WeftError
 from weft.rpc.payloads import compression
 from weft.rpc.payloads.envelope import Envelope, head_of, is_coded, opened
@@ -147,7 +148,7 @@ class PayloadCoder:
         envelope = opened(payload)
         header = envelope.header
         if header.method not in methods or header.kind != kind:
-            name = payload_pb2.PayloadKind.Name(kind).rpartition("_")[2].lower()
+            name = enum_name(payload_pb2.PayloadKind, kind).rpartition("_")[2].lower()
             raise _corrupt(
                 header, f"it is no {name} of {' or '.join(sorted(methods))}, but of {header.method[:200]}"
             )

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from weft.rpc import refusals
 from weft.rpc.contracts.descriptors import DURABLE_KINDS, method_kind, method_name
 from weft.rpc.contracts.policy_options import FOR_DIRECT
+from weft.rpc.enum_names import enum_name
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.task_policy.key_paths import compile_key
 from weft.rpc.task_policy.option_checks import (
@@ -134,7 +135,7 @@ def _check_run_limit(limit: options_pb2.RunLimit, request: Descriptor) -> None:
     _check_enum(options_pb2.AtLimit, limit.at_limit, f"{option}.at_limit")
     at_limit = limit.at_limit or options_pb2.AT_LIMIT_QUEUE
     if at_limit != options_pb2.AT_LIMIT_QUEUE and not limit.max_running:
-        name = options_pb2.AtLimit.Name(at_limit)
+        name = enum_name(options_pb2.AtLimit, at_limit)
         raise _refused(
             option, f"{where}has at_limit {name}, which counts unfinished tasks: it needs max_running"
         )
