@@ -61,6 +61,7 @@ _REASONS = {
         "weft/coordinator/hooks/hook_counts",
         "weft/coordinator/sticky/sticky_codec",
         "weft/coordinator/told_options",
+        "weft/coordinator/usage/usage_service",
         "weft/coordinator/hooks/hook_delivery",
         "weft/coordinator/hooks/outgoing_hooks",
     ),
@@ -93,6 +94,7 @@ _REASONS = {
         "weft/rpc/telemetry/event_export",
     ),
     "one small message, whose DecodeError is caught at the call": (
+        "weft/agent/direct/direct_contexts",
         "weft/agent/direct/orca_service",
         "weft/agent/sidecar/app_health",
         "weft/cli/commands/health_command",

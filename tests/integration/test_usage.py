@@ -179,12 +179,13 @@ async def check_pauses(sites: Sites, other: int) -> None:
     await eventually(is_paused)
     task = (await stub.SubmitTask(api.SubmitTaskRequest(method=CALL, payload=PAYLOAD), timeout=10)).task
     usage = UsageServiceStub(sites.channel(at=other))
-    (daily,) = [
-        each
-        for each in (await usage.ListBudgets(usage_pb2.ListBudgetsRequest(), timeout=10)).budgets
-        if each.name == "daily"
-    ]
-    assert daily.HasField("renew_time")
+
+    async def renews() -> bool:
+        # This coordinator may hear of the paused method before it hears of the budget.
+        found = (await usage.ListBudgets(usage_pb2.ListBudgetsRequest(), timeout=10)).budgets
+        return any(each.name == "daily" and each.HasField("renew_time") for each in found)
+
+    await eventually(renews)
     await usage.DeleteBudget(usage_pb2.DeleteBudgetRequest(name="daily"), timeout=10)
 
     async def runs_again() -> bool:

@@ -49,6 +49,7 @@ FULL: Options = {
     ],
     "locks": [{"name": "db-migrate"}, {"name": "customer", "key": "order.customer.id", "shared": True}],
     "consumes": {"gpu": 1, "memory_bytes": 4e9},
+    "budget": {"tokens": 10_000, "active_s": 60},
     "cache": {"ttl": "10s"},
     "fallback": f"{PACKAGE}.Service/Other",
     "no_wait": True,

@@ -70,6 +70,7 @@ def test_options_of_a_policy():
             ("weft-shared-lock", "c"),
             ("weft-state-lock", "d"),
             ("weft-consume", "gpu=1, memory_bytes=4e9"),
+            ("weft-budget", "tokens=1e4, active_s=1.5"),
         ]
     )
     retry = call.options.retry
@@ -92,6 +93,7 @@ def test_options_of_a_policy():
         ("d", False, True),
     ]
     assert dict(call.options.consumes) == {"gpu": 1.0, "memory_bytes": 4e9}
+    assert dict(call.options.budget) == {"tokens": 10_000.0, "active_s": 1.5}
 
 
 @given(
@@ -111,8 +113,15 @@ def test_a_retry_policy_of_the_library_is_read_as_it_is(policy):
 
 
 def test_the_librarys_options_are_read():
-    made = call_options(schedule_to_start_s=1.5, start_to_close_s=2, result_ttl_s=30, fairness_key="a b")
+    made = call_options(
+        schedule_to_start_s=1.5,
+        start_to_close_s=2,
+        result_ttl_s=30,
+        fairness_key="a b",
+        budget={"tokens": 1e4, "x": 0.1},
+    )
     options = from_metadata(made).options
+    assert dict(options.budget) == {"tokens": 1e4, "x": 0.1}
     assert options.limits.schedule_to_start.ToMilliseconds() == 1500
     assert options.limits.start_to_close.ToSeconds() == 2
     assert options.result_ttl.ToSeconds() == 30
@@ -157,6 +166,11 @@ BAD_VALUES = {
     "weft-lock": ["", "x" * 129],
     "weft-shared-lock": ["", "x" * 129],
     "weft-state-lock": ["", "x" * 129],
+    "weft-budget": [
+        *("", "tokens", "tokens=", "=1", "tokens=many", "tokens=0", "tokens=-1", "tokens=nan", "tokens=inf"),
+        *("tokens=1,", "a b=1", "x" * 65 + "=1", ",".join(f"k{number}=1" for number in range(17))),
+    ],
+    "weft-tree-budget-bin": [b"", b"\xff", b"\x0a\x01t\x12\x0a\x0a\x01u"],
     "weft-consume": [
         "",
         "gpu",

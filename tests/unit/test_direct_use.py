@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from weft.agent.direct import direct_use
-from weft.agent.direct.direct_use import DirectUse
+from weft.agent.direct.direct_use import NO_TREE, DirectUse
+from weft.coordinator.usage.tree_use import TreeUses
 from weft.coordinator.usage.usage_meter import UsageMeter
 from weft.coordinator.usage.usage_table import UsageTable
 from weft.rpc.times import seconds
@@ -29,11 +30,11 @@ def run(method: str, response: bytes = b"yy", **units: float) -> Any:
 def test_calls_are_added_up_and_taken_once() -> None:
     use = DirectUse()
     assert use.take() == []
-    use.count(run(A, tokens=2.0), "", 0.0, b"x")
-    use.count(run(A, tokens=3.0), "", 0.0, b"xx")
-    use.count(run(A), "tree", 0.0, iter(()))
+    use.count(run(A, tokens=2.0), NO_TREE, 0.0, b"x")
+    use.count(run(A, tokens=3.0), NO_TREE, 0.0, b"xx")
+    use.count(run(A), ("tree", ()), 0.0, iter(()))
     # A handler that was abandoned has no outcome.
-    use.count(SimpleNamespace(hosted=SimpleNamespace(name=B, slot_cost=1)), "", 0.0, b"x")
+    use.count(SimpleNamespace(hosted=SimpleNamespace(name=B, slot_cost=1)), NO_TREE, 0.0, b"x")
     found = {(each.method, each.root_id): each for each in use.take()}
     assert found[A, ""].calls == 2
     assert (found[A, ""].request_bytes, found[A, ""].response_bytes) == (3, 4)
@@ -48,16 +49,16 @@ def test_calls_are_added_up_and_taken_once() -> None:
 
 def test_many_trees_are_counted_for_their_method_alone() -> None:
     use = DirectUse()
-    use.count(run(A), "", 0.0, b"")
+    use.count(run(A), NO_TREE, 0.0, b"")
     for number in range(2 * direct_use.MAX_ENTRIES):
-        use.count(run(A), f"tree-{number}", 0.0, b"")
+        use.count(run(A), (f"tree-{number}", ()), 0.0, b"")
     found = use.take()
     assert len(found) == direct_use.MAX_ENTRIES
     assert sum(each.calls for each in found) == 2 * direct_use.MAX_ENTRIES + 1
 
 
 def test_an_agent_may_say_anything() -> None:
-    meter = UsageMeter()
+    meter = UsageMeter(TreeUses(lambda: None))
     told = [
         session_pb2.DirectUsage(method="acme.v1.S/NotHosted", calls=1),
         session_pb2.DirectUsage(method=A, calls=2, root_id="x" * 1000, units={"tokens": 1.0, "no unit": 1.0}),

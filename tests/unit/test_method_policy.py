@@ -121,6 +121,8 @@ def _set(policy: options_pb2.TaskPolicy, name: str, value: int) -> None:
             policy.requirements.resources["gpu"] = value
         case "consumes":
             policy.consumes["gpu"] = value
+        case "budget":
+            policy.budget["tokens"] = value
         case "locks":
             policy.locks.add(name=str(value))
         case "cache":

@@ -211,6 +211,13 @@ BAD: dict[str, list[tuple[Options | bytes, str]]] = {
             "lead back to the method: t.v1.Service/Call -> t.v1.Service/Back",
         ),
     ],
+    "budget": [
+        (_bad(budget={"tokens": 0}), "budget has the amount 0 of 'tokens'"),
+        (_bad(budget={"tokens": -1}), "budget has the amount -1 of 'tokens'"),
+        (_bad(budget={"": 1}), "budget has '': a unit is one of attempts"),
+        (_bad(budget={"a b": 1}), "budget has 'a b'"),
+        (_bad(budget={str(i): 1 for i in range(17)}), "budget has more than 16 units"),
+    ],
     # Both values mean something.
     "no_wait": [],
     "check_rules": [],

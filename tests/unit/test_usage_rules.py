@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.coordinator.sessions.assignments import Tree
 from weft.coordinator.usage import usage_times
 from weft.coordinator.usage.budget_book import BudgetBook
 from weft.coordinator.usage.budget_rules import begins_at, checked, renews_at
+from weft.coordinator.usage.tree_use import TreeUses
 from weft.coordinator.usage.usage_meter import UsageMeter
 from weft.coordinator.usage.usage_table import MAX_NAMES, Totals, UsageTable, entry_of
 from weft.rpc.errors import InvalidArgument, error_info
@@ -30,11 +32,11 @@ def report(task_id: str = "1", **used: float) -> session_pb2.AttemptResult:
 
 
 def held(method: str = DO, slots: int = 1, root: str = "", size: int = 10) -> tuple[Any, ...]:
-    return slots, method, 1.0, "", root, size
+    return slots, method, 1.0, "", Tree(root), size
 
 
 def test_an_attempt_is_counted_by_method_agent_and_root() -> None:
-    meter = UsageMeter()
+    meter = UsageMeter(TreeUses(lambda: None))
     meter.attempt("a1", held(slots=2, root="r"), report("t", tokens=5), 1.5)
     meter.attempt("a2", held(), report("u", tokens=7), 0.5)
     # The root itself comes last.

@@ -26,7 +26,7 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15weft/v1/options.proto\x12\x07weft.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x1d\n\x0b\x46ieldPolicy\x12\x0e\n\x06secret\x18\x01 \x01(\x08\"\xef\x05\n\nTaskPolicy\x12#\n\x05retry\x18\x01 \x01(\x0b\x32\x14.weft.v1.RetryPolicy\x12#\n\x06limits\x18\x02 \x01(\x0b\x32\x13.weft.v1.TimeLimits\x12\x15\n\x08priority\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x11\n\tslot_cost\x18\x04 \x01(\r\x12-\n\nresult_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66\x61ilure_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0crequirements\x18\x07 \x01(\x0b\x32\x15.weft.v1.Requirements\x12\x1f\n\x04mode\x18\x08 \x01(\x0e\x32\x11.weft.v1.CallMode\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12\x14\n\x0c\x66\x61irness_key\x18\n \x01(\t\x12%\n\nrun_limits\x18\x0b \x03(\x0b\x32\x11.weft.v1.RunLimit\x12\x1c\n\x05locks\x18\x0c \x03(\x0b\x32\r.weft.v1.Lock\x12\x33\n\x08\x63onsumes\x18\r \x03(\x0b\x32!.weft.v1.TaskPolicy.ConsumesEntry\x12#\n\x05\x63\x61\x63he\x18\x0e \x01(\x0b\x32\x14.weft.v1.CachePolicy\x12\x10\n\x08\x66\x61llback\x18\x0f \x01(\t\x12\x14\n\x07no_wait\x18\x10 \x01(\x08H\x01\x88\x01\x01\x12\x18\n\x0b\x63heck_rules\x18\x11 \x01(\x08H\x02\x88\x01\x01\x12\"\n\x08on_event\x18\x12 \x01(\x0b\x32\x10.weft.v1.OnEvent\x12\x1d\n\x10\x64urable_children\x18\x13 \x01(\x08H\x03\x88\x01\x01\x1a/\n\rConsumesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0b\n\t_priorityB\n\n\x08_no_waitB\x0e\n\x0c_check_rulesB\x13\n\x11_durable_children\"\x19\n\x07OnEvent\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\"w\n\x08RunLimit\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\r\x12\x16\n\x0emax_rate_per_s\x18\x03 \x01(\x01\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\"\n\x08\x61t_limit\x18\x05 \x01(\x0e\x32\x10.weft.v1.AtLimit\"@\n\x04Lock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\x08\"5\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe6\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x01\x12\x17\n\x0fretryable_codes\x18\x05 \x03(\x05\x12\x18\n\x0bmax_crashes\x18\x06 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_max_crashes\"\xab\x01\n\nTimeLimits\x12\x34\n\x11schedule_to_start\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_to_close\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11schedule_to_close\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xdb\x01\n\x0cRequirements\x12\x31\n\x06labels\x18\x01 \x03(\x0b\x32!.weft.v1.Requirements.LabelsEntry\x12\x37\n\tresources\x18\x02 \x03(\x0b\x32$.weft.v1.Requirements.ResourcesEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*R\n\x08\x43\x61llMode\x12\x19\n\x15\x43\x41LL_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_MODE_DURABLE\x10\x01\x12\x14\n\x10\x43\x41LL_MODE_DIRECT\x10\x02*\x84\x01\n\x07\x41tLimit\x12\x18\n\x14\x41T_LIMIT_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41T_LIMIT_QUEUE\x10\x01\x12\x13\n\x0f\x41T_LIMIT_REFUSE\x10\x02\x12\x1a\n\x16\x41T_LIMIT_CANCEL_NEWEST\x10\x03\x12\x1a\n\x16\x41T_LIMIT_CANCEL_OLDEST\x10\x04:C\n\x04task\x12\x1e.google.protobuf.MethodOptions\x18\x98\x8c\x03 \x01(\x0b\x32\x13.weft.v1.TaskPolicy:E\n\x05tasks\x12\x1f.google.protobuf.ServiceOptions\x18\x98\x8c\x03 \x01(\x0b\x32\x13.weft.v1.TaskPolicy:D\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\x98\x8c\x03 \x01(\x0b\x32\x14.weft.v1.FieldPolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15weft/v1/options.proto\x12\x07weft.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x1d\n\x0b\x46ieldPolicy\x12\x0e\n\x06secret\x18\x01 \x01(\x08\"\xcf\x06\n\nTaskPolicy\x12#\n\x05retry\x18\x01 \x01(\x0b\x32\x14.weft.v1.RetryPolicy\x12#\n\x06limits\x18\x02 \x01(\x0b\x32\x13.weft.v1.TimeLimits\x12\x15\n\x08priority\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x11\n\tslot_cost\x18\x04 \x01(\r\x12-\n\nresult_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66\x61ilure_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0crequirements\x18\x07 \x01(\x0b\x32\x15.weft.v1.Requirements\x12\x1f\n\x04mode\x18\x08 \x01(\x0e\x32\x11.weft.v1.CallMode\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12\x14\n\x0c\x66\x61irness_key\x18\n \x01(\t\x12%\n\nrun_limits\x18\x0b \x03(\x0b\x32\x11.weft.v1.RunLimit\x12\x1c\n\x05locks\x18\x0c \x03(\x0b\x32\r.weft.v1.Lock\x12\x33\n\x08\x63onsumes\x18\r \x03(\x0b\x32!.weft.v1.TaskPolicy.ConsumesEntry\x12#\n\x05\x63\x61\x63he\x18\x0e \x01(\x0b\x32\x14.weft.v1.CachePolicy\x12\x10\n\x08\x66\x61llback\x18\x0f \x01(\t\x12\x14\n\x07no_wait\x18\x10 \x01(\x08H\x01\x88\x01\x01\x12\x18\n\x0b\x63heck_rules\x18\x11 \x01(\x08H\x02\x88\x01\x01\x12\"\n\x08on_event\x18\x12 \x01(\x0b\x32\x10.weft.v1.OnEvent\x12\x1d\n\x10\x64urable_children\x18\x13 \x01(\x08H\x03\x88\x01\x01\x12/\n\x06\x62udget\x18\x14 \x03(\x0b\x32\x1f.weft.v1.TaskPolicy.BudgetEntry\x1a/\n\rConsumesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0b\x42udgetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0b\n\t_priorityB\n\n\x08_no_waitB\x0e\n\x0c_check_rulesB\x13\n\x11_durable_children\"\x19\n\x07OnEvent\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\"w\n\x08RunLimit\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\r\x12\x16\n\x0emax_rate_per_s\x18\x03 \x01(\x01\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\"\n\x08\x61t_limit\x18\x05 \x01(\x0e\x32\x10.weft.v1.AtLimit\"@\n\x04Lock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\x08\"5\n\x0b\x43\x61\x63hePolicy\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe6\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x01\x12\x17\n\x0fretryable_codes\x18\x05 \x03(\x05\x12\x18\n\x0bmax_crashes\x18\x06 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_max_crashes\"\xab\x01\n\nTimeLimits\x12\x34\n\x11schedule_to_start\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_to_close\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11schedule_to_close\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xdb\x01\n\x0cRequirements\x12\x31\n\x06labels\x18\x01 \x03(\x0b\x32!.weft.v1.Requirements.LabelsEntry\x12\x37\n\tresources\x18\x02 \x03(\x0b\x32$.weft.v1.Requirements.ResourcesEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*R\n\x08\x43\x61llMode\x12\x19\n\x15\x43\x41LL_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_MODE_DURABLE\x10\x01\x12\x14\n\x10\x43\x41LL_MODE_DIRECT\x10\x02*\x84\x01\n\x07\x41tLimit\x12\x18\n\x14\x41T_LIMIT_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41T_LIMIT_QUEUE\x10\x01\x12\x13\n\x0f\x41T_LIMIT_REFUSE\x10\x02\x12\x1a\n\x16\x41T_LIMIT_CANCEL_NEWEST\x10\x03\x12\x1a\n\x16\x41T_LIMIT_CANCEL_OLDEST\x10\x04:C\n\x04task\x12\x1e.google.protobuf.MethodOptions\x18\x98\x8c\x03 \x01(\x0b\x32\x13.weft.v1.TaskPolicy:E\n\x05tasks\x12\x1f.google.protobuf.ServiceOptions\x18\x98\x8c\x03 \x01(\x0b\x32\x13.weft.v1.TaskPolicy:D\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\x98\x8c\x03 \x01(\x0b\x32\x14.weft.v1.FieldPolicyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,36 +35,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TASKPOLICY_CONSUMESENTRY']._loaded_options = None
   _globals['_TASKPOLICY_CONSUMESENTRY']._serialized_options = b'8\001'
+  _globals['_TASKPOLICY_BUDGETENTRY']._loaded_options = None
+  _globals['_TASKPOLICY_BUDGETENTRY']._serialized_options = b'8\001'
   _globals['_REQUIREMENTS_LABELSENTRY']._loaded_options = None
   _globals['_REQUIREMENTS_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_REQUIREMENTS_RESOURCESENTRY']._loaded_options = None
   _globals['_REQUIREMENTS_RESOURCESENTRY']._serialized_options = b'8\001'
-  _globals['_CALLMODE']._serialized_start=1783
-  _globals['_CALLMODE']._serialized_end=1865
-  _globals['_ATLIMIT']._serialized_start=1868
-  _globals['_ATLIMIT']._serialized_end=2000
+  _globals['_CALLMODE']._serialized_start=1879
+  _globals['_CALLMODE']._serialized_end=1961
+  _globals['_ATLIMIT']._serialized_start=1964
+  _globals['_ATLIMIT']._serialized_end=2096
   _globals['_FIELDPOLICY']._serialized_start=100
   _globals['_FIELDPOLICY']._serialized_end=129
   _globals['_TASKPOLICY']._serialized_start=132
-  _globals['_TASKPOLICY']._serialized_end=883
-  _globals['_TASKPOLICY_CONSUMESENTRY']._serialized_start=774
-  _globals['_TASKPOLICY_CONSUMESENTRY']._serialized_end=821
-  _globals['_ONEVENT']._serialized_start=885
-  _globals['_ONEVENT']._serialized_end=910
-  _globals['_RUNLIMIT']._serialized_start=912
-  _globals['_RUNLIMIT']._serialized_end=1031
-  _globals['_LOCK']._serialized_start=1033
-  _globals['_LOCK']._serialized_end=1097
-  _globals['_CACHEPOLICY']._serialized_start=1099
-  _globals['_CACHEPOLICY']._serialized_end=1152
-  _globals['_RETRYPOLICY']._serialized_start=1155
-  _globals['_RETRYPOLICY']._serialized_end=1385
-  _globals['_TIMELIMITS']._serialized_start=1388
-  _globals['_TIMELIMITS']._serialized_end=1559
-  _globals['_REQUIREMENTS']._serialized_start=1562
-  _globals['_REQUIREMENTS']._serialized_end=1781
-  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_start=1686
-  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_end=1731
-  _globals['_REQUIREMENTS_RESOURCESENTRY']._serialized_start=1733
-  _globals['_REQUIREMENTS_RESOURCESENTRY']._serialized_end=1781
+  _globals['_TASKPOLICY']._serialized_end=979
+  _globals['_TASKPOLICY_CONSUMESENTRY']._serialized_start=823
+  _globals['_TASKPOLICY_CONSUMESENTRY']._serialized_end=870
+  _globals['_TASKPOLICY_BUDGETENTRY']._serialized_start=872
+  _globals['_TASKPOLICY_BUDGETENTRY']._serialized_end=917
+  _globals['_ONEVENT']._serialized_start=981
+  _globals['_ONEVENT']._serialized_end=1006
+  _globals['_RUNLIMIT']._serialized_start=1008
+  _globals['_RUNLIMIT']._serialized_end=1127
+  _globals['_LOCK']._serialized_start=1129
+  _globals['_LOCK']._serialized_end=1193
+  _globals['_CACHEPOLICY']._serialized_start=1195
+  _globals['_CACHEPOLICY']._serialized_end=1248
+  _globals['_RETRYPOLICY']._serialized_start=1251
+  _globals['_RETRYPOLICY']._serialized_end=1481
+  _globals['_TIMELIMITS']._serialized_start=1484
+  _globals['_TIMELIMITS']._serialized_end=1655
+  _globals['_REQUIREMENTS']._serialized_start=1658
+  _globals['_REQUIREMENTS']._serialized_end=1877
+  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_start=1782
+  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_end=1827
+  _globals['_REQUIREMENTS_RESOURCESENTRY']._serialized_start=1829
+  _globals['_REQUIREMENTS_RESOURCESENTRY']._serialized_end=1877
 # @@protoc_insertion_point(module_scope)

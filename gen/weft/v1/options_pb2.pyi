@@ -44,8 +44,15 @@ class FieldPolicy(_message.Message):
     def __init__(self, secret: bool = ...) -> None: ...
 
 class TaskPolicy(_message.Message):
-    __slots__ = ("retry", "limits", "priority", "slot_cost", "result_ttl", "failure_ttl", "requirements", "mode", "idempotency_key", "fairness_key", "run_limits", "locks", "consumes", "cache", "fallback", "no_wait", "check_rules", "on_event", "durable_children")
+    __slots__ = ("retry", "limits", "priority", "slot_cost", "result_ttl", "failure_ttl", "requirements", "mode", "idempotency_key", "fairness_key", "run_limits", "locks", "consumes", "cache", "fallback", "no_wait", "check_rules", "on_event", "durable_children", "budget")
     class ConsumesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class BudgetEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +78,7 @@ class TaskPolicy(_message.Message):
     CHECK_RULES_FIELD_NUMBER: _ClassVar[int]
     ON_EVENT_FIELD_NUMBER: _ClassVar[int]
     DURABLE_CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     retry: RetryPolicy
     limits: TimeLimits
     priority: int
@@ -90,7 +98,8 @@ class TaskPolicy(_message.Message):
     check_rules: bool
     on_event: OnEvent
     durable_children: bool
-    def __init__(self, retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[TimeLimits, _Mapping]] = ..., priority: _Optional[int] = ..., slot_cost: _Optional[int] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., mode: _Optional[_Union[CallMode, str]] = ..., idempotency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., run_limits: _Optional[_Iterable[_Union[RunLimit, _Mapping]]] = ..., locks: _Optional[_Iterable[_Union[Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., fallback: _Optional[str] = ..., no_wait: bool = ..., check_rules: bool = ..., on_event: _Optional[_Union[OnEvent, _Mapping]] = ..., durable_children: bool = ...) -> None: ...
+    budget: _containers.ScalarMap[str, float]
+    def __init__(self, retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., limits: _Optional[_Union[TimeLimits, _Mapping]] = ..., priority: _Optional[int] = ..., slot_cost: _Optional[int] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., mode: _Optional[_Union[CallMode, str]] = ..., idempotency_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., run_limits: _Optional[_Iterable[_Union[RunLimit, _Mapping]]] = ..., locks: _Optional[_Iterable[_Union[Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., fallback: _Optional[str] = ..., no_wait: bool = ..., check_rules: bool = ..., on_event: _Optional[_Union[OnEvent, _Mapping]] = ..., durable_children: bool = ..., budget: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class OnEvent(_message.Message):
     __slots__ = ("filter",)

@@ -183,7 +183,7 @@ class AgentReport(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ..., stuck_resources: _Optional[_Mapping[str, float]] = ..., direct_usage: _Optional[_Iterable[_Union[DirectUsage, _Mapping]]] = ...) -> None: ...
 
 class DirectUsage(_message.Message):
-    __slots__ = ("method", "root_id", "calls", "active", "slot_time", "request_bytes", "response_bytes", "units")
+    __slots__ = ("method", "root_id", "calls", "active", "slot_time", "request_bytes", "response_bytes", "units", "budget_task_ids")
     class UnitsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +199,7 @@ class DirectUsage(_message.Message):
     REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
     method: str
     root_id: str
     calls: int
@@ -207,7 +208,8 @@ class DirectUsage(_message.Message):
     request_bytes: int
     response_bytes: int
     units: _containers.ScalarMap[str, float]
-    def __init__(self, method: _Optional[str] = ..., root_id: _Optional[str] = ..., calls: _Optional[int] = ..., active: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., slot_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_bytes: _Optional[int] = ..., response_bytes: _Optional[int] = ..., units: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    budget_task_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, method: _Optional[str] = ..., root_id: _Optional[str] = ..., calls: _Optional[int] = ..., active: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., slot_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_bytes: _Optional[int] = ..., response_bytes: _Optional[int] = ..., units: _Optional[_Mapping[str, float]] = ..., budget_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("task_id", "attempt", "index", "payload", "headers")

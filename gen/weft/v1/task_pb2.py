@@ -29,45 +29,55 @@ from weft.v1 import fleet_pb2 as weft_dot_v1_dot_fleet__pb2
 from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12weft/v1/task.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"\'\n\tMetadatum\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xf6\x01\n\x0b\x43\x61llContext\x12$\n\x08metadata\x18\x01 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\x12\x12\n\ntracestate\x18\x03 \x01(\t\x12\x0f\n\x07root_id\x18\x04 \x01(\t\x12\x11\n\tparent_id\x18\x05 \x01(\t\x12\x0f\n\x07\x62\x61ggage\x18\x06 \x01(\t\x12\x19\n\x11\x62\x61tch_traceparent\x18\x07 \x01(\t\x12\'\n\x07session\x18\x08 \x01(\x0b\x32\x16.weft.v1.StickySession\x12\x0c\n\x04step\x18\n \x01(\t\x12\x11\n\tstep_anew\x18\x0b \x01(\x08\"\x7f\n\rStickySession\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x04mode\x18\x02 \x01(\x0e\x32\x14.weft.v1.SessionMode\x12+\n\x08idle_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61gent_id\x18\x04 \x01(\t\"\x8a\x05\n\x0bTaskOptions\x12\x15\n\x08priority\x18\x01 \x01(\rH\x00\x88\x01\x01\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.weft.v1.TimeLimits\x12#\n\x05retry\x18\x04 \x01(\x0b\x32\x14.weft.v1.RetryPolicy\x12+\n\x0crequirements\x18\x05 \x01(\x0b\x32\x15.weft.v1.Requirements\x12%\n\x07\x63ontext\x18\x06 \x01(\x0b\x32\x14.weft.v1.CallContext\x12-\n\nresult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66\x61ilure_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x66\x61irness_key\x18\t \x01(\t\x12\x17\n\x0f\x66\x61irness_weight\x18\n \x01(\x01\x12\r\n\x05group\x18\x0b \x01(\t\x12\x14\n\x07no_wait\x18\x0c \x01(\x08H\x01\x88\x01\x01\x12\x1c\n\x05locks\x18\r \x03(\x0b\x32\r.weft.v1.Lock\x12\x34\n\x08\x63onsumes\x18\x0e \x03(\x0b\x32\".weft.v1.TaskOptions.ConsumesEntry\x12\x10\n\x08\x61gent_id\x18\x0f \x01(\t\x12\x10\n\x08no_cache\x18\x10 \x01(\x08\x12\'\n\x07session\x18\x11 \x01(\x0b\x32\x16.weft.v1.StickySession\x1a/\n\rConsumesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0b\n\t_priorityB\n\n\x08_no_wait\"\xc2\x02\n\x07Outcome\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12#\n\x07headers\x18\x03 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12$\n\x08trailers\x18\x04 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12$\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x15.weft.v1.HandlerError\x12\x10\n\x08\x66\x61llback\x18\x06 \x01(\t\x12(\n\x04used\x18\x07 \x03(\x0b\x32\x1a.weft.v1.Outcome.UsedEntry\x12\'\n\nsuspension\x18\n \x01(\x0b\x32\x13.weft.v1.Suspension\x1a+\n\tUsedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"l\n\nSuspension\x12-\n\twake_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x07signals\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05\x63\x61lls\x18\x03 \x03(\tB\n\n\x08_signals\"<\n\x0cHandlerError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05stack\x18\x03 \x01(\t\"\xaf\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06status\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x63rashed\x18\x06 \x01(\x08\x12\x10\n\x08released\x18\x07 \x01(\x08\x12$\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x15.weft.v1.HandlerError\x12\x0e\n\x06\x63hoice\x18\t \x01(\t\x12\'\n\nsuspension\x18\x0c \x01(\x0b\x32\x13.weft.v1.Suspension\"\xe4\x05\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12!\n\x05state\x18\x03 \x01(\x0e\x32\x12.weft.v1.TaskState\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12%\n\x07options\x18\x05 \x01(\x0b\x32\x14.weft.v1.TaskOptions\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x0f\n\x07\x63rashes\x18\x08 \x01(\r\x12\x10\n\x08\x61gent_id\x18\t \x01(\t\x12\x18\n\x10\x63\x61ncel_requested\x18\n \x01(\x08\x12\x16\n\x0eprogress_count\x18\x0b \x01(\x04\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x07outcome\x18\x11 \x01(\x0b\x32\x10.weft.v1.Outcome\x12\"\n\x08\x61ttempts\x18\x12 \x03(\x0b\x32\x10.weft.v1.Attempt\x12\x10\n\x08\x66\x61ilures\x18\x13 \x01(\r\x12,\n\x08\x64\x65\x61\x64line\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x07waiting\x18\x15 \x01(\x0b\x32\x10.weft.v1.Waiting\x12\x16\n\x0e\x61void_agent_id\x18\x19 \x01(\t\x12\x12\n\nlimited_by\x18\x16 \x01(\t\x12\r\n\x05group\x18\x18 \x01(\t\x12\x13\n\x0b\x66\x61llback_of\x18\x17 \x01(\t\"h\n\rProgressEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12#\n\x07headers\x18\x04 \x03(\x0b\x32\x12.weft.v1.Metadatum*\xbb\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n\x11TASK_STATE_QUEUED\x10\x02\x12\x16\n\x12TASK_STATE_RUNNING\x10\x03\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x15\n\x11TASK_STATE_FAILED\x10\x05\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x06*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02*Y\n\x0bSessionMode\x12\x1c\n\x18SESSION_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SESSION_MODE_SOFT\x10\x01\x12\x15\n\x11SESSION_MODE_HARD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12weft/v1/task.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"\'\n\tMetadatum\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x9c\x02\n\x0b\x43\x61llContext\x12$\n\x08metadata\x18\x01 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\x12\x12\n\ntracestate\x18\x03 \x01(\t\x12\x0f\n\x07root_id\x18\x04 \x01(\t\x12\x11\n\tparent_id\x18\x05 \x01(\t\x12\x0f\n\x07\x62\x61ggage\x18\x06 \x01(\t\x12\x19\n\x11\x62\x61tch_traceparent\x18\x07 \x01(\t\x12\'\n\x07session\x18\x08 \x01(\x0b\x32\x16.weft.v1.StickySession\x12\x0c\n\x04step\x18\n \x01(\t\x12\x11\n\tstep_anew\x18\x0b \x01(\x08\x12$\n\x07\x62udgets\x18\x0c \x03(\x0b\x32\x13.weft.v1.TreeBudget\"\x80\x01\n\nTreeBudget\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x31\n\x07\x61mounts\x18\x02 \x03(\x0b\x32 .weft.v1.TreeBudget.AmountsEntry\x1a.\n\x0c\x41mountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x7f\n\rStickySession\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x04mode\x18\x02 \x01(\x0e\x32\x14.weft.v1.SessionMode\x12+\n\x08idle_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61gent_id\x18\x04 \x01(\t\"\xeb\x05\n\x0bTaskOptions\x12\x15\n\x08priority\x18\x01 \x01(\rH\x00\x88\x01\x01\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.weft.v1.TimeLimits\x12#\n\x05retry\x18\x04 \x01(\x0b\x32\x14.weft.v1.RetryPolicy\x12+\n\x0crequirements\x18\x05 \x01(\x0b\x32\x15.weft.v1.Requirements\x12%\n\x07\x63ontext\x18\x06 \x01(\x0b\x32\x14.weft.v1.CallContext\x12-\n\nresult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66\x61ilure_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x66\x61irness_key\x18\t \x01(\t\x12\x17\n\x0f\x66\x61irness_weight\x18\n \x01(\x01\x12\r\n\x05group\x18\x0b \x01(\t\x12\x14\n\x07no_wait\x18\x0c \x01(\x08H\x01\x88\x01\x01\x12\x1c\n\x05locks\x18\r \x03(\x0b\x32\r.weft.v1.Lock\x12\x34\n\x08\x63onsumes\x18\x0e \x03(\x0b\x32\".weft.v1.TaskOptions.ConsumesEntry\x12\x10\n\x08\x61gent_id\x18\x0f \x01(\t\x12\x10\n\x08no_cache\x18\x10 \x01(\x08\x12\'\n\x07session\x18\x11 \x01(\x0b\x32\x16.weft.v1.StickySession\x12\x30\n\x06\x62udget\x18\x12 \x03(\x0b\x32 .weft.v1.TaskOptions.BudgetEntry\x1a/\n\rConsumesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0b\x42udgetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0b\n\t_priorityB\n\n\x08_no_wait\"\xc2\x02\n\x07Outcome\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12#\n\x07headers\x18\x03 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12$\n\x08trailers\x18\x04 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12$\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x15.weft.v1.HandlerError\x12\x10\n\x08\x66\x61llback\x18\x06 \x01(\t\x12(\n\x04used\x18\x07 \x03(\x0b\x32\x1a.weft.v1.Outcome.UsedEntry\x12\'\n\nsuspension\x18\n \x01(\x0b\x32\x13.weft.v1.Suspension\x1a+\n\tUsedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"l\n\nSuspension\x12-\n\twake_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x07signals\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05\x63\x61lls\x18\x03 \x03(\tB\n\n\x08_signals\"<\n\x0cHandlerError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05stack\x18\x03 \x01(\t\"\xaf\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06status\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x63rashed\x18\x06 \x01(\x08\x12\x10\n\x08released\x18\x07 \x01(\x08\x12$\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x15.weft.v1.HandlerError\x12\x0e\n\x06\x63hoice\x18\t \x01(\t\x12\'\n\nsuspension\x18\x0c \x01(\x0b\x32\x13.weft.v1.Suspension\"\xe4\x05\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12!\n\x05state\x18\x03 \x01(\x0e\x32\x12.weft.v1.TaskState\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12%\n\x07options\x18\x05 \x01(\x0b\x32\x14.weft.v1.TaskOptions\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x0f\n\x07\x63rashes\x18\x08 \x01(\r\x12\x10\n\x08\x61gent_id\x18\t \x01(\t\x12\x18\n\x10\x63\x61ncel_requested\x18\n \x01(\x08\x12\x16\n\x0eprogress_count\x18\x0b \x01(\x04\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x07outcome\x18\x11 \x01(\x0b\x32\x10.weft.v1.Outcome\x12\"\n\x08\x61ttempts\x18\x12 \x03(\x0b\x32\x10.weft.v1.Attempt\x12\x10\n\x08\x66\x61ilures\x18\x13 \x01(\r\x12,\n\x08\x64\x65\x61\x64line\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x07waiting\x18\x15 \x01(\x0b\x32\x10.weft.v1.Waiting\x12\x16\n\x0e\x61void_agent_id\x18\x19 \x01(\t\x12\x12\n\nlimited_by\x18\x16 \x01(\t\x12\r\n\x05group\x18\x18 \x01(\t\x12\x13\n\x0b\x66\x61llback_of\x18\x17 \x01(\t\"h\n\rProgressEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12#\n\x07headers\x18\x04 \x03(\x0b\x32\x12.weft.v1.Metadatum*\xbb\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n\x11TASK_STATE_QUEUED\x10\x02\x12\x16\n\x12TASK_STATE_RUNNING\x10\x03\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x15\n\x11TASK_STATE_FAILED\x10\x05\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x06*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02*Y\n\x0bSessionMode\x12\x1c\n\x18SESSION_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SESSION_MODE_SOFT\x10\x01\x12\x15\n\x11SESSION_MODE_HARD\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TREEBUDGET_AMOUNTSENTRY']._loaded_options = None
+  _globals['_TREEBUDGET_AMOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_TASKOPTIONS_CONSUMESENTRY']._loaded_options = None
   _globals['_TASKOPTIONS_CONSUMESENTRY']._serialized_options = b'8\001'
+  _globals['_TASKOPTIONS_BUDGETENTRY']._loaded_options = None
+  _globals['_TASKOPTIONS_BUDGETENTRY']._serialized_options = b'8\001'
   _globals['_OUTCOME_USEDENTRY']._loaded_options = None
   _globals['_OUTCOME_USEDENTRY']._serialized_options = b'8\001'
-  _globals['_TASKSTATE']._serialized_start=2890
-  _globals['_TASKSTATE']._serialized_end=3077
-  _globals['_TASKVIEW']._serialized_start=3079
-  _globals['_TASKVIEW']._serialized_end=3157
-  _globals['_SESSIONMODE']._serialized_start=3159
-  _globals['_SESSIONMODE']._serialized_end=3248
+  _globals['_TASKSTATE']._serialized_start=3156
+  _globals['_TASKSTATE']._serialized_end=3343
+  _globals['_TASKVIEW']._serialized_start=3345
+  _globals['_TASKVIEW']._serialized_end=3423
+  _globals['_SESSIONMODE']._serialized_start=3425
+  _globals['_SESSIONMODE']._serialized_end=3514
   _globals['_METADATUM']._serialized_start=165
   _globals['_METADATUM']._serialized_end=204
   _globals['_CALLCONTEXT']._serialized_start=207
-  _globals['_CALLCONTEXT']._serialized_end=453
-  _globals['_STICKYSESSION']._serialized_start=455
-  _globals['_STICKYSESSION']._serialized_end=582
-  _globals['_TASKOPTIONS']._serialized_start=585
-  _globals['_TASKOPTIONS']._serialized_end=1235
-  _globals['_TASKOPTIONS_CONSUMESENTRY']._serialized_start=1163
-  _globals['_TASKOPTIONS_CONSUMESENTRY']._serialized_end=1210
-  _globals['_OUTCOME']._serialized_start=1238
-  _globals['_OUTCOME']._serialized_end=1560
-  _globals['_OUTCOME_USEDENTRY']._serialized_start=1517
-  _globals['_OUTCOME_USEDENTRY']._serialized_end=1560
-  _globals['_SUSPENSION']._serialized_start=1562
-  _globals['_SUSPENSION']._serialized_end=1670
-  _globals['_HANDLERERROR']._serialized_start=1672
-  _globals['_HANDLERERROR']._serialized_end=1732
-  _globals['_ATTEMPT']._serialized_start=1735
-  _globals['_ATTEMPT']._serialized_end=2038
-  _globals['_TASK']._serialized_start=2041
-  _globals['_TASK']._serialized_end=2781
-  _globals['_PROGRESSEVENT']._serialized_start=2783
-  _globals['_PROGRESSEVENT']._serialized_end=2887
+  _globals['_CALLCONTEXT']._serialized_end=491
+  _globals['_TREEBUDGET']._serialized_start=494
+  _globals['_TREEBUDGET']._serialized_end=622
+  _globals['_TREEBUDGET_AMOUNTSENTRY']._serialized_start=576
+  _globals['_TREEBUDGET_AMOUNTSENTRY']._serialized_end=622
+  _globals['_STICKYSESSION']._serialized_start=624
+  _globals['_STICKYSESSION']._serialized_end=751
+  _globals['_TASKOPTIONS']._serialized_start=754
+  _globals['_TASKOPTIONS']._serialized_end=1501
+  _globals['_TASKOPTIONS_CONSUMESENTRY']._serialized_start=1382
+  _globals['_TASKOPTIONS_CONSUMESENTRY']._serialized_end=1429
+  _globals['_TASKOPTIONS_BUDGETENTRY']._serialized_start=1431
+  _globals['_TASKOPTIONS_BUDGETENTRY']._serialized_end=1476
+  _globals['_OUTCOME']._serialized_start=1504
+  _globals['_OUTCOME']._serialized_end=1826
+  _globals['_OUTCOME_USEDENTRY']._serialized_start=1783
+  _globals['_OUTCOME_USEDENTRY']._serialized_end=1826
+  _globals['_SUSPENSION']._serialized_start=1828
+  _globals['_SUSPENSION']._serialized_end=1936
+  _globals['_HANDLERERROR']._serialized_start=1938
+  _globals['_HANDLERERROR']._serialized_end=1998
+  _globals['_ATTEMPT']._serialized_start=2001
+  _globals['_ATTEMPT']._serialized_end=2304
+  _globals['_TASK']._serialized_start=2307
+  _globals['_TASK']._serialized_end=3047
+  _globals['_PROGRESSEVENT']._serialized_start=3049
+  _globals['_PROGRESSEVENT']._serialized_end=3153
 # @@protoc_insertion_point(module_scope)

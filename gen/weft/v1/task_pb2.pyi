@@ -56,7 +56,7 @@ class Metadatum(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class CallContext(_message.Message):
-    __slots__ = ("metadata", "traceparent", "tracestate", "root_id", "parent_id", "baggage", "batch_traceparent", "session", "step", "step_anew")
+    __slots__ = ("metadata", "traceparent", "tracestate", "root_id", "parent_id", "baggage", "batch_traceparent", "session", "step", "step_anew", "budgets")
     METADATA_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     TRACESTATE_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class CallContext(_message.Message):
     SESSION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_ANEW_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
     metadata: _containers.RepeatedCompositeFieldContainer[Metadatum]
     traceparent: str
     tracestate: str
@@ -77,7 +78,23 @@ class CallContext(_message.Message):
     session: StickySession
     step: str
     step_anew: bool
-    def __init__(self, metadata: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., root_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., baggage: _Optional[str] = ..., batch_traceparent: _Optional[str] = ..., session: _Optional[_Union[StickySession, _Mapping]] = ..., step: _Optional[str] = ..., step_anew: bool = ...) -> None: ...
+    budgets: _containers.RepeatedCompositeFieldContainer[TreeBudget]
+    def __init__(self, metadata: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., root_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., baggage: _Optional[str] = ..., batch_traceparent: _Optional[str] = ..., session: _Optional[_Union[StickySession, _Mapping]] = ..., step: _Optional[str] = ..., step_anew: bool = ..., budgets: _Optional[_Iterable[_Union[TreeBudget, _Mapping]]] = ...) -> None: ...
+
+class TreeBudget(_message.Message):
+    __slots__ = ("task_id", "amounts")
+    class AmountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNTS_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    amounts: _containers.ScalarMap[str, float]
+    def __init__(self, task_id: _Optional[str] = ..., amounts: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class StickySession(_message.Message):
     __slots__ = ("key", "mode", "idle_ttl", "agent_id")
@@ -92,8 +109,15 @@ class StickySession(_message.Message):
     def __init__(self, key: _Optional[str] = ..., mode: _Optional[_Union[SessionMode, str]] = ..., idle_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., agent_id: _Optional[str] = ...) -> None: ...
 
 class TaskOptions(_message.Message):
-    __slots__ = ("priority", "delay", "limits", "retry", "requirements", "context", "result_ttl", "failure_ttl", "fairness_key", "fairness_weight", "group", "no_wait", "locks", "consumes", "agent_id", "no_cache", "session")
+    __slots__ = ("priority", "delay", "limits", "retry", "requirements", "context", "result_ttl", "failure_ttl", "fairness_key", "fairness_weight", "group", "no_wait", "locks", "consumes", "agent_id", "no_cache", "session", "budget")
     class ConsumesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class BudgetEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +141,7 @@ class TaskOptions(_message.Message):
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     NO_CACHE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     priority: int
     delay: _duration_pb2.Duration
     limits: _options_pb2.TimeLimits
@@ -134,7 +159,8 @@ class TaskOptions(_message.Message):
     agent_id: str
     no_cache: bool
     session: StickySession
-    def __init__(self, priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[_options_pb2.TimeLimits, _Mapping]] = ..., retry: _Optional[_Union[_options_pb2.RetryPolicy, _Mapping]] = ..., requirements: _Optional[_Union[_options_pb2.Requirements, _Mapping]] = ..., context: _Optional[_Union[CallContext, _Mapping]] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[float] = ..., group: _Optional[str] = ..., no_wait: bool = ..., locks: _Optional[_Iterable[_Union[_options_pb2.Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., agent_id: _Optional[str] = ..., no_cache: bool = ..., session: _Optional[_Union[StickySession, _Mapping]] = ...) -> None: ...
+    budget: _containers.ScalarMap[str, float]
+    def __init__(self, priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[_options_pb2.TimeLimits, _Mapping]] = ..., retry: _Optional[_Union[_options_pb2.RetryPolicy, _Mapping]] = ..., requirements: _Optional[_Union[_options_pb2.Requirements, _Mapping]] = ..., context: _Optional[_Union[CallContext, _Mapping]] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[float] = ..., group: _Optional[str] = ..., no_wait: bool = ..., locks: _Optional[_Iterable[_Union[_options_pb2.Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., agent_id: _Optional[str] = ..., no_cache: bool = ..., session: _Optional[_Union[StickySession, _Mapping]] = ..., budget: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("status", "response", "headers", "trailers", "error", "fallback", "used", "suspension")

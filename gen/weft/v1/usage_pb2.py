@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from weft.v1 import access_pb2 as weft_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/usage.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"\x94\x01\n\x0fGetUsageRequest\x12#\n\x02\x62y\x18\x01 \x01(\x0e\x32\x17.weft.v1.UsageDimension\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x01\n\x10GetUsageResponse\x12$\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x13.weft.v1.UsageEntry\x12\x1d\n\x05total\x18\x02 \x01(\x0b\x32\x0e.weft.v1.Usage\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\nUsageEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x05usage\x18\x02 \x01(\x0b\x32\x0e.weft.v1.Usage\"\x8f\x02\n\x05Usage\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x04\x12)\n\x06\x61\x63tive\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tslot_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rrequest_bytes\x18\x04 \x01(\x04\x12\x16\n\x0eresponse_bytes\x18\x05 \x01(\x04\x12(\n\x05units\x18\x06 \x03(\x0b\x32\x19.weft.v1.Usage.UnitsEntry\x12\x14\n\x0c\x64irect_calls\x18\x07 \x01(\x04\x1a,\n\nUnitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd2\x02\n\x06\x42udget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x06method\x18\x02 \x01(\tH\x00\x12\x16\n\x0croot_task_id\x18\x03 \x01(\tH\x00\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0e\n\x06\x61mount\x18\x05 \x01(\x01\x12%\n\x06period\x18\x06 \x01(\x0e\x32\x15.weft.v1.BudgetPeriod\x12%\n\x06\x61\x63tion\x18\x07 \x01(\x0e\x32\x15.weft.v1.BudgetAction\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05spent\x18\t \x01(\x01\x12.\n\nrenew_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0epaused_methods\x18\x0b \x03(\t\x12\x13\n\x0bused_before\x18\x0c \x01(\x01\x42\x07\n\x05scope\"3\n\x10SetBudgetRequest\x12\x1f\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Budget\"4\n\x11SetBudgetResponse\x12\x1f\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Budget\"\x14\n\x12ListBudgetsRequest\"7\n\x13ListBudgetsResponse\x12 \n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x0f.weft.v1.Budget\"#\n\x13\x44\x65leteBudgetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteBudgetResponse\"|\n\x0bUsageRecord\x12$\n\x07methods\x18\x01 \x03(\x0b\x32\x13.weft.v1.UsageEntry\x12#\n\x06\x61gents\x18\x02 \x03(\x0b\x32\x13.weft.v1.UsageEntry\x12\"\n\x05roots\x18\x03 \x03(\x0b\x32\x13.weft.v1.UsageEntry*\xa1\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16USAGE_DIMENSION_METHOD\x10\x01\x12\x19\n\x15USAGE_DIMENSION_AGENT\x10\x02\x12\x1d\n\x19USAGE_DIMENSION_ROOT_TASK\x10\x03\x12\x18\n\x14USAGE_DIMENSION_TIME\x10\x04*v\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x01\x12\x15\n\x11\x42UDGET_PERIOD_DAY\x10\x02\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x03*`\n\x0c\x42udgetAction\x12\x1d\n\x19\x42UDGET_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42UDGET_ACTION_REFUSE\x10\x01\x12\x17\n\x13\x42UDGET_ACTION_PAUSE\x10\x02\x32\xce\x02\n\x0cUsageService\x12H\n\x08GetUsage\x12\x18.weft.v1.GetUsageRequest\x1a\x19.weft.v1.GetUsageResponse\"\x07\xca\xe1\x18\x03\n\x01\x03\x12K\n\tSetBudget\x12\x19.weft.v1.SetBudgetRequest\x1a\x1a.weft.v1.SetBudgetResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12Q\n\x0bListBudgets\x12\x1b.weft.v1.ListBudgetsRequest\x1a\x1c.weft.v1.ListBudgetsResponse\"\x07\xca\xe1\x18\x03\n\x01\x03\x12T\n\x0c\x44\x65leteBudget\x12\x1c.weft.v1.DeleteBudgetRequest\x1a\x1d.weft.v1.DeleteBudgetResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/usage.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\"\x94\x01\n\x0fGetUsageRequest\x12#\n\x02\x62y\x18\x01 \x01(\x0e\x32\x17.weft.v1.UsageDimension\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x01\n\x10GetUsageResponse\x12$\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x13.weft.v1.UsageEntry\x12\x1d\n\x05total\x18\x02 \x01(\x0b\x32\x0e.weft.v1.Usage\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\nUsageEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x05usage\x18\x02 \x01(\x0b\x32\x0e.weft.v1.Usage\"\x8f\x02\n\x05Usage\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x04\x12)\n\x06\x61\x63tive\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tslot_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rrequest_bytes\x18\x04 \x01(\x04\x12\x16\n\x0eresponse_bytes\x18\x05 \x01(\x04\x12(\n\x05units\x18\x06 \x03(\x0b\x32\x19.weft.v1.Usage.UnitsEntry\x12\x14\n\x0c\x64irect_calls\x18\x07 \x01(\x04\x1a,\n\nUnitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd2\x02\n\x06\x42udget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x06method\x18\x02 \x01(\tH\x00\x12\x16\n\x0croot_task_id\x18\x03 \x01(\tH\x00\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0e\n\x06\x61mount\x18\x05 \x01(\x01\x12%\n\x06period\x18\x06 \x01(\x0e\x32\x15.weft.v1.BudgetPeriod\x12%\n\x06\x61\x63tion\x18\x07 \x01(\x0e\x32\x15.weft.v1.BudgetAction\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05spent\x18\t \x01(\x01\x12.\n\nrenew_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0epaused_methods\x18\x0b \x03(\t\x12\x13\n\x0bused_before\x18\x0c \x01(\x01\x42\x07\n\x05scope\"3\n\x10SetBudgetRequest\x12\x1f\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Budget\"4\n\x11SetBudgetResponse\x12\x1f\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x0f.weft.v1.Budget\"%\n\x12ListBudgetsRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"7\n\x13ListBudgetsResponse\x12 \n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x0f.weft.v1.Budget\"#\n\x13\x44\x65leteBudgetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteBudgetResponse\"|\n\x0bUsageRecord\x12$\n\x07methods\x18\x01 \x03(\x0b\x32\x13.weft.v1.UsageEntry\x12#\n\x06\x61gents\x18\x02 \x03(\x0b\x32\x13.weft.v1.UsageEntry\x12\"\n\x05roots\x18\x03 \x03(\x0b\x32\x13.weft.v1.UsageEntry\"4\n\rTreeUseRecord\x12#\n\x05parts\x18\x01 \x03(\x0b\x32\x14.weft.v1.TreeUsePart\";\n\x0bTreeUsePart\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x1d\n\x05usage\x18\x02 \x01(\x0b\x32\x0e.weft.v1.Usage*\xa1\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16USAGE_DIMENSION_METHOD\x10\x01\x12\x19\n\x15USAGE_DIMENSION_AGENT\x10\x02\x12\x1d\n\x19USAGE_DIMENSION_ROOT_TASK\x10\x03\x12\x18\n\x14USAGE_DIMENSION_TIME\x10\x04*v\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x01\x12\x15\n\x11\x42UDGET_PERIOD_DAY\x10\x02\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x03*`\n\x0c\x42udgetAction\x12\x1d\n\x19\x42UDGET_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42UDGET_ACTION_REFUSE\x10\x01\x12\x17\n\x13\x42UDGET_ACTION_PAUSE\x10\x02\x32\xce\x02\n\x0cUsageService\x12H\n\x08GetUsage\x12\x18.weft.v1.GetUsageRequest\x1a\x19.weft.v1.GetUsageResponse\"\x07\xca\xe1\x18\x03\n\x01\x03\x12K\n\tSetBudget\x12\x19.weft.v1.SetBudgetRequest\x1a\x1a.weft.v1.SetBudgetResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x12Q\n\x0bListBudgets\x12\x1b.weft.v1.ListBudgetsRequest\x1a\x1c.weft.v1.ListBudgetsResponse\"\x07\xca\xe1\x18\x03\n\x01\x03\x12T\n\x0c\x44\x65leteBudget\x12\x1c.weft.v1.DeleteBudgetRequest\x1a\x1d.weft.v1.DeleteBudgetResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,12 +44,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGESERVICE'].methods_by_name['ListBudgets']._serialized_options = b'\312\341\030\003\n\001\003'
   _globals['_USAGESERVICE'].methods_by_name['DeleteBudget']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['DeleteBudget']._serialized_options = b'\312\341\030\003\n\001\004'
-  _globals['_USAGEDIMENSION']._serialized_start=1456
-  _globals['_USAGEDIMENSION']._serialized_end=1617
-  _globals['_BUDGETPERIOD']._serialized_start=1619
-  _globals['_BUDGETPERIOD']._serialized_end=1737
-  _globals['_BUDGETACTION']._serialized_start=1739
-  _globals['_BUDGETACTION']._serialized_end=1835
+  _globals['_USAGEDIMENSION']._serialized_start=1588
+  _globals['_USAGEDIMENSION']._serialized_end=1749
+  _globals['_BUDGETPERIOD']._serialized_start=1751
+  _globals['_BUDGETPERIOD']._serialized_end=1869
+  _globals['_BUDGETACTION']._serialized_start=1871
+  _globals['_BUDGETACTION']._serialized_end=1967
   _globals['_GETUSAGEREQUEST']._serialized_start=120
   _globals['_GETUSAGEREQUEST']._serialized_end=268
   _globals['_GETUSAGERESPONSE']._serialized_start=271
@@ -67,15 +67,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETBUDGETRESPONSE']._serialized_start=1135
   _globals['_SETBUDGETRESPONSE']._serialized_end=1187
   _globals['_LISTBUDGETSREQUEST']._serialized_start=1189
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=1209
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=1211
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=1266
-  _globals['_DELETEBUDGETREQUEST']._serialized_start=1268
-  _globals['_DELETEBUDGETREQUEST']._serialized_end=1303
-  _globals['_DELETEBUDGETRESPONSE']._serialized_start=1305
-  _globals['_DELETEBUDGETRESPONSE']._serialized_end=1327
-  _globals['_USAGERECORD']._serialized_start=1329
-  _globals['_USAGERECORD']._serialized_end=1453
-  _globals['_USAGESERVICE']._serialized_start=1838
-  _globals['_USAGESERVICE']._serialized_end=2172
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=1226
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=1228
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=1283
+  _globals['_DELETEBUDGETREQUEST']._serialized_start=1285
+  _globals['_DELETEBUDGETREQUEST']._serialized_end=1320
+  _globals['_DELETEBUDGETRESPONSE']._serialized_start=1322
+  _globals['_DELETEBUDGETRESPONSE']._serialized_end=1344
+  _globals['_USAGERECORD']._serialized_start=1346
+  _globals['_USAGERECORD']._serialized_end=1470
+  _globals['_TREEUSERECORD']._serialized_start=1472
+  _globals['_TREEUSERECORD']._serialized_end=1524
+  _globals['_TREEUSEPART']._serialized_start=1526
+  _globals['_TREEUSEPART']._serialized_end=1585
+  _globals['_USAGESERVICE']._serialized_start=1970
+  _globals['_USAGESERVICE']._serialized_end=2304
 # @@protoc_insertion_point(module_scope)

@@ -137,8 +137,10 @@ class SetBudgetResponse(_message.Message):
     def __init__(self, budget: _Optional[_Union[Budget, _Mapping]] = ...) -> None: ...
 
 class ListBudgetsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("task_id",)
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    def __init__(self, task_id: _Optional[str] = ...) -> None: ...
 
 class ListBudgetsResponse(_message.Message):
     __slots__ = ("budgets",)
@@ -165,3 +167,17 @@ class UsageRecord(_message.Message):
     agents: _containers.RepeatedCompositeFieldContainer[UsageEntry]
     roots: _containers.RepeatedCompositeFieldContainer[UsageEntry]
     def __init__(self, methods: _Optional[_Iterable[_Union[UsageEntry, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[UsageEntry, _Mapping]]] = ..., roots: _Optional[_Iterable[_Union[UsageEntry, _Mapping]]] = ...) -> None: ...
+
+class TreeUseRecord(_message.Message):
+    __slots__ = ("parts",)
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    parts: _containers.RepeatedCompositeFieldContainer[TreeUsePart]
+    def __init__(self, parts: _Optional[_Iterable[_Union[TreeUsePart, _Mapping]]] = ...) -> None: ...
+
+class TreeUsePart(_message.Message):
+    __slots__ = ("owner", "usage")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    usage: Usage
+    def __init__(self, owner: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...

@@ -89,7 +89,7 @@ class UsageServiceServicer(object):
     def ListBudgets(self, request, context):
         """Lists the budgets by name, with what was spent of them.
 
-        Guarantee: as GetUsage. Errors: none of its own.
+        Guarantee: as GetUsage. Errors: NOT_FOUND (TASK_NOT_FOUND), if a task is asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

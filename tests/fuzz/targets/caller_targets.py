@@ -40,6 +40,7 @@ _NOW = datetime(2030, 1, 1, tzinfo=UTC)
     "weft/coordinator/calls/call_options",
     "weft/rpc/calls/call_keys",
     "weft/rpc/calls/metadata",
+    "weft/rpc/calls/tree_budgets",
     "weft/rpc/task_policy/option_checks",
     "weft/rpc/task_policy/retry_policy",
     seeds=lambda: [
@@ -48,6 +49,7 @@ _NOW = datetime(2030, 1, 1, tzinfo=UTC)
         b"weft-require\x00zone=eu,gpu>=1",
         b"weft-retry\x00max_attempts=3,codes=UNAVAILABLE|INTERNAL,initial_backoff=0.5s",
         b"weft-lock\x00a\x00weft-consume\x00gpu=1,mem=2.5",
+        b"weft-budget\x00tokens=1e4,cost=1.5\x00weft-tree-budget-bin\x00\x0a\x01t",
         b"weft-mode\x00direct\x00weft-request-id\x00r1\x00weft-detach\x00true",
         b"weft-start-to-close\x001e3\x00weft-result-ttl\x003600\x00weft-group\x00g/1",
         b"traceparent\x0000-11111111111111111111111111111111-2222222222222222-01\x00x-bin\x00\xff",

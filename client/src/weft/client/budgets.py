@@ -103,9 +103,16 @@ class Budgets:
             budget.root_task_id = root_task_id
         return Budget.of((await self._api.call(_SET, pb.SetBudgetRequest(budget=budget))).budget)
 
-    async def list(self) -> Sequence[Budget]:
-        """All budgets by name, with what was spent of each."""
-        found = await self._api.call(_LIST, pb.ListBudgetsRequest())
+    async def list(self, *, task_id: str = "") -> Sequence[Budget]:
+        """All budgets by name, with what was spent of each.
+
+        Args:
+            task_id: instead, the budget by which this task was submitted, and those of the tasks above it: one for each unit, named "task/ID".
+
+        Raises:
+            NotFound: there is no such task.
+        """
+        found = await self._api.call(_LIST, pb.ListBudgetsRequest(task_id=task_id))
         return [Budget.of(each) for each in found.budgets]
 
     async def delete(self, name: str) -> None:

@@ -217,7 +217,10 @@ class Fleet:
 
     async def set_state(self, agent_id: str, state: DesiredState) -> AgentInfo:
         """Set an agent's desired state. It holds until it is changed, also across the agent's restarts."""
-        request = coordinator_pb2.UpdateAgentRequest(agent_id=agent_id, desired_state=state.value)
+        request = coordinator_pb2.UpdateAgentRequest(
+            agent_id=agent_id,
+            desired_state=state.value,  # type: ignore[arg-type]
+        )
         return AgentInfo.of((await self._api.call(rpc.UPDATE_AGENT, request)).agent)
 
     async def queues(self, method: str = "") -> Sequence[Queue]:

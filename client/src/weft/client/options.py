@@ -11,6 +11,7 @@ from weft.rpc.calls import call_context
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.call_keys import RETRY_KEY
 from weft.rpc.calls.metadata import AGENT_KEY, NO_WAIT_KEY, RETRY_MARK, STEP_ANEW_KEY, STEP_KEY
+from weft.rpc.calls.tree_budgets import BUDGET_KEY, text_of
 from weft.rpc.similar_names import similar_names
 from weft.rpc.task_policy.method_options import Lock, as_locks
 from weft.rpc.task_policy.retry_policy import RetryPolicy
@@ -55,6 +56,9 @@ class SubmitOptions(TypedDict, total=False):
     locks: Sequence[Lock | str]
     # Amounts of the agent's resources that the task uses while it runs, such as {"gpu": 1}.
     consumes: Mapping[str, float]
+    # How much the task and all calls below it may use, by unit, such as {"tokens": 10000, "active_s": 60}. When it is spent, new tasks below it
+    # are refused: LimitReached (BUDGET_SPENT).
+    budget: Mapping[str, float]
     # The group that the task belongs to. FailedPrecondition is raised if it is closed.
     group: str
     # The sticky session that the task belongs to: one agent runs the tasks of a session. A key, or a `StickySession`. Of a hard session, Aborted
@@ -90,14 +94,7 @@ def task_options(
         traced = traced or inherited.trace_headers()
     retry = options.get("retry")
     labels, resources = options.get("require_labels"), options.get("require_resources")
-    context = task_pb2.CallContext(
-        metadata=entries.to_proto(options.get("metadata", ())),
-        traceparent=traced.get("traceparent", ""),
-        tracestate=traced.get("tracestate", ""),
-        baggage=traced.get("baggage", ""),
-        root_id="" if inherited is None else inherited.root_id,
-        parent_id="" if inherited is None else inherited.parent_id,
-    )
+    context = _context(options, traced, inherited)
     if step_of:
         _name_step(context, step_of, options.get("metadata", ()))
     message = task_pb2.TaskOptions(
@@ -113,6 +110,7 @@ def task_options(
         fairness_weight=options.get("fairness_weight"),
         locks=[lock.to_proto() for lock in as_locks(options.get("locks", ()))],
         consumes=options.get("consumes"),
+        budget=options.get("budget"),
     )
     if (no_wait := options.get("no_wait")) is not None:
         message.no_wait = no_wait
@@ -122,6 +120,21 @@ def task_options(
     if (session := options.get("session")) is not None:
         message.session.CopyFrom(as_session(session).to_proto())
     return message
+
+
+def _context(
+    options: SubmitOptions, traced: Mapping[str, str], inherited: call_context.CallContext | None
+) -> task_pb2.CallContext:
+    context = task_pb2.CallContext(
+        metadata=entries.to_proto(options.get("metadata", ())),
+        traceparent=traced.get("traceparent", ""),
+        tracestate=traced.get("tracestate", ""),
+        baggage=traced.get("baggage", ""),
+    )
+    if inherited is not None:
+        context.root_id, context.parent_id = inherited.root_id, inherited.parent_id
+        context.budgets.extend(map(task_pb2.TreeBudget.FromString, inherited.budgets))
+    return context
 
 
 def _time_limits(options: SubmitOptions, to_close_s: float | None) -> options_pb2.TimeLimits:
@@ -159,6 +172,7 @@ def call_options(
     group: str | None = None,
     locks: Sequence[Lock | str] = (),
     consumes: Mapping[str, float] | None = None,
+    budget: Mapping[str, float] | None = None,
     session: StickySession | str | None = None,
     retry_unavailable: bool = False,
     metadata: Metadata = (),
@@ -173,12 +187,11 @@ def call_options(
             response; the trailer `weft-task-id` names the task.
         require: requirements on the agent: {"zone": "eu", "gpu": 1} (a number: at least), or the text "zone=eu,gpu>=1".
         agent: the id of the one agent that may run the task; `retry`: when to try again.
-        no_wait: fail at once if no connected agent can run the task. None: as its policy says; `cache`: False: run by itself, although
-            the method's policy has a cache.
+        no_wait: fail at once if no connected agent can run the task. None: as its policy says; `cache`: False: run by itself, without its cache.
         schedule_to_start_s: time until the first attempt's start; `start_to_close_s`: of an attempt; `result_ttl_s`: the result is kept so long.
-        fairness_key: tasks with different keys have the queue's capacity in turns; `group`: the task's group, by name.
-        locks: locks that the task holds while it runs, by name or as `Lock`; `consumes`: amounts of the agent's resources that it uses;
-            `session`: the sticky session that it belongs to, a key or a `StickySession`.
+        fairness_key: tasks with different keys have the queue's capacity in turns; `group`: the task's group, by name; `locks`: locks that
+            the task holds while it runs, by name or as `Lock`; `consumes`: amounts of the agent's resources that it uses;
+            `budget`: how much the task and all calls below it may use: {"tokens": 10000}; `session`: its sticky session, a key or a `StickySession`.
         retry_unavailable: for direct calls: it may run twice, at another agent; `metadata`: the caller's own entries, for the handler.
     """
     given = {
@@ -198,14 +211,19 @@ def call_options(
         "weft-fairness-key": fairness_key,
         "weft-group": group,
     }
-    own = (*_said(given), *_held(locks, consumes, session), *((RETRY_MARK,) if retry_unavailable else ()))
-    return (*metadata, *own, *trace_headers.current().items())
+    own = (*_said(given), *_held(locks, consumes, budget, session))
+    return (*metadata, *own, *((RETRY_MARK,) if retry_unavailable else ()), *trace_headers.current().items())
 
 
 def _held(
-    locks: Sequence[Lock | str], consumes: Mapping[str, float] | None, session: StickySession | str | None
+    locks: Sequence[Lock | str],
+    consumes: Mapping[str, float] | None,
+    budget: Mapping[str, float] | None,
+    session: StickySession | str | None,
 ) -> Iterable[tuple[str, str | bytes]]:
-    """What a task holds while it runs, and the session that it belongs to, as metadata."""
+    """What a task holds while it runs, its budget, and the session that it belongs to, as metadata."""
+    if budget:
+        yield BUDGET_KEY, text_of(budget)
     if session is not None:
         yield from as_session(session).to_metadata()
     for lock in as_locks(locks):

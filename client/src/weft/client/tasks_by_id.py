@@ -100,7 +100,7 @@ class TasksById:
             limit: at most so many.
         """
         where = coordinator_pb2.TaskFilter(
-            states=[state.value for state in states],
+            states=[state.value for state in states],  # type: ignore[misc]
             method=method,
             create_time_from=None if created_from is None else timestamp(created_from.timestamp()),
             create_time_to=None if created_to is None else timestamp(created_to.timestamp()),

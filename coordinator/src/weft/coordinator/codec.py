@@ -31,6 +31,7 @@ from weft.coordinator.store.rules import (
 from weft.coordinator.store.run_limits import LockClaim
 from weft.coordinator.store.task_ids import request_digest
 from weft.coordinator.told_options import told_options
+from weft.coordinator.usage import task_budgets
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.security.token_metadata import shows_token
@@ -123,6 +124,7 @@ def submission(
         given = _with_options(info.name, payload, request_id, options, defaults, task_id)
         generated_id = remembered_calls.remember(given, options.context, generated_id=generated_id)
     same_bytes = generated_id
+    given.context += task_budgets.in_context(options, () if policy is None else policy.budget, task_id)
     if policy is not None:
         apply(policy, given, options, request, generated_id=generated_id)
         if fallbacks:
@@ -135,9 +137,8 @@ def submission(
             return given
     if given.request_id:
         # Only a request id needs the digest, to recognize its request.
-        given.request_digest = request_digest(
-            info.name, payload if same_bytes else info.request_form(request)
-        )
+        form = payload if same_bytes else info.request_form(request)
+        given.request_digest = request_digest(info.name, form)
     return given
 
 

@@ -6,6 +6,7 @@ from weft.coordinator.sticky import sticky_codec
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT
 from weft.coordinator.store.sticky_agent import unbound
+from weft.coordinator.usage import task_budgets
 from weft.rpc.times import duration
 from weft.v1 import options_pb2, task_pb2
 
@@ -42,6 +43,7 @@ def told_options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
         options.locks.add(name=name, shared=shared, state=state)
     if full and given.context:
         options.context.MergeFromString(given.context)
+        task_budgets.tell(given, options)
     if given.context or given.requirements.session:
         sticky_codec.tell(given, options)
     return options

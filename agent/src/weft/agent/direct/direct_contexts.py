@@ -6,6 +6,7 @@ The context of an async handler looks values up only when it is asked: most hand
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import time
@@ -14,17 +15,26 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
+from weft.agent.direct.direct_use import NO_TREE, Tree, budget_ids, tree_of
 from weft.agent.handlers.current_call import CALL_ID, CancelSignal, call_context_of
 from weft.agent.handlers.handler_context import AsyncContext, Metadata, SyncContext, checked
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.process import forks
 from weft.rpc.calls import metadata
-from weft.rpc.calls.call_context import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY, CallContext
+from weft.rpc.calls.call_context import (
+    MAX_ID_CHARS,
+    PARENT_ID_KEY,
+    ROOT_ID_KEY,
+    TREE_BUDGET_KEY,
+    CallContext,
+)
 from weft.rpc.calls.session_keys import SESSION_KEY
+from weft.rpc.calls.tree_budgets import MAX_TREE_BUDGETS
 from weft.rpc.times import MAX_DURATION_S, timestamp
-from weft.v1 import session_pb2
+from weft.v1 import session_pb2, task_pb2
 
 T = TypeVar("T")
 
@@ -46,6 +56,8 @@ def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
             call.root_id = _id(value)
         elif key == PARENT_ID_KEY:
             call.parent_id = _id(value)
+        elif key == TREE_BUDGET_KEY:
+            add_budget(call, value)
         elif key == SESSION_KEY:
             call.session.key = str(value)
         elif key == "traceparent":
@@ -58,6 +70,15 @@ def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
     if left_s is not None and left_s < MAX_DURATION_S:
         made.deadline.CopyFrom(timestamp(time.time() + left_s))
     return made
+
+
+def add_budget(call: task_pb2.CallContext, value: str | bytes) -> None:
+    """Take a budget of a task above into a call's context. One that is none, or too many, are left out: the caller may say anything."""
+    if isinstance(value, bytes) and len(call.budgets) < MAX_TREE_BUDGETS:
+        with contextlib.suppress(DecodeError):
+            budget = task_pb2.TreeBudget.FromString(value)
+            if len(budget.task_id) <= MAX_ID_CHARS:
+                call.budgets.append(budget)
 
 
 def _id(value: str | bytes) -> str:
@@ -86,13 +107,18 @@ class DirectAsyncContext(AsyncContext):
         return assignment_of(self._method, self._native)
 
     @property
-    def root_id(self) -> str:
-        """Id of the root of the call's tree; empty: none."""
+    def tree(self) -> Tree:
+        """The tree that the call belongs to."""
         # The assignment costs more, and most calls do not need it.
         for key, value in self._native.invocation_metadata() or ():
             if key == ROOT_ID_KEY:
-                return _id(value)
-        return ""
+                return _id(value), self._budgets()
+        return NO_TREE
+
+    def _budgets(self) -> tuple[str, ...]:
+        if not any(key == TREE_BUDGET_KEY for key, _ in self._native.invocation_metadata() or ()):
+            return ()
+        return budget_ids(self.assignment.context)
 
     @cached_property
     def cancel_signal(self) -> CancelSignal:  # type: ignore[override]
@@ -209,9 +235,9 @@ class DirectSyncContext(SyncContext):
             yield message if self.decode is None else self.decode(message)
 
     @property
-    def root_id(self) -> str:
-        """Id of the root of the call's tree; empty: none."""
-        return self.assignment.context.root_id
+    def tree(self) -> Tree:
+        """The tree that the call belongs to."""
+        return tree_of(self.assignment.context)
 
     @property
     def request_bytes(self) -> bytes:

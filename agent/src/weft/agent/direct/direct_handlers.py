@@ -101,7 +101,7 @@ class DirectCall(HandlerRun):
         self._handlers.running.discard(self)
         self._handlers.slots.give_direct(self.hosted.slot_cost)
         context = self.context
-        self._handlers.use.count(self, context.root_id, self.began_s, context.request_bytes)
+        self._handlers.use.count(self, context.tree, self.began_s, context.request_bytes)
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 

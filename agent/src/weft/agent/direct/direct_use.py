@@ -9,10 +9,24 @@ from typing import Any
 from weft.agent.handlers.used_units import used_of
 from weft.rpc.times import duration
 from weft.rpc.usage_units import MAX_UNITS
-from weft.v1 import session_pb2
+from weft.v1 import session_pb2, task_pb2
 
 # Methods and trees of one report that are counted apart. Beyond it, calls count for their method alone, and then not at all.
 MAX_ENTRIES = 256
+
+
+# The root of a tree of calls (empty: none), and the tasks whose budgets bound it.
+Tree = tuple[str, tuple[str, ...]]
+NO_TREE: Tree = "", ()
+
+
+def budget_ids(call: task_pb2.CallContext) -> tuple[str, ...]:
+    return tuple(each.task_id for each in call.budgets)
+
+
+def tree_of(call: task_pb2.CallContext) -> Tree:
+    """The tree of a call, by its context."""
+    return (call.root_id, budget_ids(call)) if call.root_id else NO_TREE
 
 
 class _Counted:
@@ -31,14 +45,14 @@ class DirectUse:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counted: dict[tuple[str, str], _Counted] = {}
+        self._counted: dict[tuple[str, Tree], _Counted] = {}
 
-    def count(self, run: Any, root_id: str, began_s: float, request: object) -> None:
+    def count(self, run: Any, tree: Tree, began_s: float, request: object) -> None:
         """Count a call whose handler has ended.
 
         Args:
             run: its handler run.
-            root_id: the root of the tree that it belongs to. Empty: none.
+            tree: that it belongs to.
             began_s: when it began, by `time.perf_counter`.
             request: its serialized request. Anything else, such as a stream of requests, counts no bytes.
         """
@@ -46,7 +60,7 @@ class DirectUse:
         outcome = getattr(run, "outcome", None)
         with self._lock:
             # Without a call, where there is one: each direct call comes by here.
-            entry = self._counted.get((name, root_id)) or self._entry(name, root_id)
+            entry = self._counted.get((name, tree)) or self._entry(name, tree)
             if entry is None:
                 return
             entry.calls += 1
@@ -62,10 +76,10 @@ class DirectUse:
                     if unit in entry.units or len(entry.units) < MAX_UNITS:
                         entry.units[unit] = entry.units.get(unit, 0.0) + amount
 
-    def _entry(self, name: str, root_id: str) -> _Counted | None:
+    def _entry(self, name: str, tree: Tree) -> _Counted | None:
         if len(self._counted) >= MAX_ENTRIES:
-            return self._counted.get((name, ""))
-        found = self._counted[name, root_id] = _Counted()
+            return self._counted.get((name, NO_TREE))
+        found = self._counted[name, tree] = _Counted()
         return found
 
     def take(self) -> list[session_pb2.DirectUsage]:
@@ -84,6 +98,7 @@ class DirectUse:
                 request_bytes=each.request_bytes,
                 response_bytes=each.response_bytes,
                 units=each.units,
+                budget_task_ids=budgets,
             )
-            for (name, root_id), each in counted.items()
+            for (name, (root_id, budgets)), each in counted.items()
         ]

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from weft.agent.direct.direct_contexts import generate_id
 from weft.agent.direct.direct_endings import Endings, no_slot_in_time, not_hosted
 from weft.agent.direct.direct_handlers import DirectParts
+from weft.agent.direct.direct_use import tree_of
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.hosting.hosted_methods import HostedMethod
@@ -244,7 +245,7 @@ class _ExecuteStream:
         """A handler is gone: its slots are free."""
         self._slots.give_direct(run.hosted.slot_cost)
         assignment = run.context.assignment
-        self._service.use.count(run, assignment.context.root_id, run.began_s, assignment.payload)
+        self._service.use.count(run, tree_of(assignment.context), run.began_s, assignment.payload)
         self._runs.discard(run)
         if not run.answered:
             self.answer(run, outcomes.bounded(run.outcome, self.max_response_bytes, _BESIDE_BYTES))

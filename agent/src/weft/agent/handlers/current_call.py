@@ -310,4 +310,5 @@ def call_context_of(
         traceparent=call.traceparent,
         tracestate=call.tracestate,
         baggage=call.baggage,
+        budgets=tuple(each.SerializeToString() for each in call.budgets),
     )

@@ -128,6 +128,14 @@ Consumes = Annotated[
         help="An amount of the agent's resources that the task uses while it runs, such as gpu=1; repeatable.",
     ),
 ]
+Budget = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        metavar="UNIT=AMOUNT",
+        help="How much the task and all calls below it may use, such as tokens=10000 or active_s=60; repeatable.",
+    ),
+]
 LimitS = Annotated[
     float | None,
     typer.Option("--limit-s", metavar="S", help="Time limit of each task, from its submission, in seconds."),
@@ -354,14 +362,15 @@ def locks(names: list[str] | None, shared: list[str] | None, state: str | None) 
 
 
 def amounts(values: list[str] | None, option: str) -> dict[str, float]:
-    """Parse amounts of resources, such as `gpu=1`."""
+    """Parse amounts, such as `gpu=1`."""
     found: dict[str, float] = {}
     for text in values or ():
         resource, _, amount = text.partition("=")
         try:
             found[resource] = float(amount)
         except ValueError:
-            raise typer.BadParameter(f"{text!r} is not RESOURCE=AMOUNT", param_hint=option) from None
+            what = "UNIT" if option == "--budget" else "RESOURCE"
+            raise typer.BadParameter(f"{text!r} is not {what}=AMOUNT", param_hint=option) from None
     return found
 
 

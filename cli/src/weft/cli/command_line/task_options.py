@@ -41,6 +41,7 @@ class TaskOptions:
     shared_lock: inputs.SharedLocks = None
     state_lock: inputs.StateLock = None
     consume: inputs.Consumes = None
+    budget: inputs.Budget = None
     metadata: inputs.Metadata = None
 
     def given(self) -> list[str]:
@@ -89,6 +90,8 @@ class TaskOptions:
             options["locks"] = inputs.locks(self.lock, self.shared_lock, self.state_lock)
         if self.consume:
             options["consumes"] = inputs.amounts(self.consume, "--consume")
+        if self.budget:
+            options["budget"] = inputs.amounts(self.budget, "--budget")
         if self.agent:
             options["agent_id"] = self.agent
         if self.metadata:
@@ -117,6 +120,7 @@ class TaskOptions:
             session=self.sticky(),
             locks=inputs.locks(self.lock, self.shared_lock, self.state_lock),
             consumes=inputs.amounts(self.consume, "--consume"),
+            budget=inputs.amounts(self.budget, "--budget"),
             metadata=inputs.metadata_entries(self.metadata or [], own_keys=True),
         )
         inputs.check_sendable(entries)

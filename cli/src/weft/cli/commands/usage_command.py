@@ -198,13 +198,22 @@ def set_budget(
 
 
 @budgets.command("list")
-@examples("weft budgets list", "weft budgets list --json")
-def list_budgets(target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+@examples("weft budgets list", "weft budgets list --task 1985e78c4b252104", "weft budgets list --json")
+def list_budgets(
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task", metavar="TASK", help="Those by which this task and the tasks above it were submitted."
+        ),
+    ] = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
     """List the budgets, with what was spent of each."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> Sequence[Budget]:
-        return await mesh.budgets.list()
+        return await mesh.budgets.list(task_id=task)
 
     _print_budgets(run(target, work), as_json=as_json)
 

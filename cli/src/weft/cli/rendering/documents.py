@@ -74,6 +74,7 @@ def _full_document(task: Task, view: PayloadView) -> dict[str, Any]:
             for lock in task.proto.options.locks
         ],
         "consumes": dict(task.proto.options.consumes),
+        "budget": dict(task.proto.options.budget),
         "attempts": [_attempt_document(attempt, view) for attempt in task.attempts],
         "avoid_agent_id": task.avoid_agent_id,
     }

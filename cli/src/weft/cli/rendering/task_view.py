@@ -62,6 +62,7 @@ def facts(
         ("limits", _limits(task)),
         ("locks", ", ".join(map(_lock, options.locks))),
         ("uses", ", ".join(f"{name} {amount:g}" for name, amount in sorted(options.consumes.items()))),
+        ("budget", ", ".join(f"{unit} {amount:g}" for unit, amount in sorted(options.budget.items()))),
         ("fairness key", options.fairness_key),
         ("session", _session(options)),
         ("request id", task.request_id),

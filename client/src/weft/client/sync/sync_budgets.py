@@ -48,9 +48,16 @@ class SyncBudgets:
             )
         )
 
-    def list(self) -> Sequence[Budget]:
-        """All budgets by name, with what was spent of each."""
-        return self._loop.run(self._budgets.list)
+    def list(self, *, task_id: str = "") -> Sequence[Budget]:
+        """All budgets by name, with what was spent of each.
+
+        Args:
+            task_id: instead, the budget by which this task was submitted, and those of the tasks above it: one for each unit, named "task/ID".
+
+        Raises:
+            NotFound: there is no such task.
+        """
+        return self._loop.run(lambda: self._budgets.list(task_id=task_id))
 
     def delete(self, name: str) -> None:
         """Delete a budget; methods that it has paused are resumed.

@@ -13,9 +13,10 @@ from weft.coordinator.steps.remembered_calls import check_step_name
 from weft.coordinator.store.rules import DEFAULT_PRIORITY, MAX_AGENT_ID
 from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
-from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
+from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY, TREE_BUDGET_KEY
 from weft.rpc.calls.metadata import DURABLE, MODE_KEY, STEP_ANEW_KEY, STEP_KEY
 from weft.rpc.calls.session_keys import SESSION_KEYS, said_session
+from weft.rpc.calls.tree_budgets import BUDGET_KEY, amounts_of, inherited
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.security.token_metadata import shows_token
 from weft.rpc.task_policy.option_checks import (
@@ -56,6 +57,9 @@ def from_metadata(pairs: Collection[tuple[str, str | bytes]]) -> CallOptions:
         if key.startswith(call_keys.PREFIX):
             if key in SESSION_KEYS:
                 _take_session(options, pairs)
+            elif key == TREE_BUDGET_KEY:
+                if not options.context.budgets:
+                    options.context.budgets.extend(inherited(pairs))
             else:
                 _read(call, key, call_keys.text(value))
         elif key == "traceparent":
@@ -102,7 +106,9 @@ def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
     given = tuple(pairs)
     call_keys.check_direct(given)
     for key, value in given:
-        if key in call_keys.LINEAGE:
+        if key == TREE_BUDGET_KEY:
+            inherited(given)
+        elif key in call_keys.LINEAGE:
             _check_id(key, call_keys.text(value))
 
 
@@ -222,6 +228,10 @@ def _consume(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     check_consumes(options.consumes, key)
 
 
+def _budget(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.budget.update(amounts_of(value, key))
+
+
 def _retry(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     if value != call_keys.MARK:
         options.retry.CopyFrom(from_text(value, key))
@@ -284,6 +294,7 @@ _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
     "weft-shared-lock": _lock,
     "weft-state-lock": _lock,
     "weft-consume": _consume,
+    BUDGET_KEY: _budget,
     metadata.AGENT_KEY: _agent,
     call_keys.RETRY_KEY: _retry,
 }

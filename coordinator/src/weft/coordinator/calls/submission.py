@@ -30,7 +30,9 @@ from weft.coordinator.store.remembered import parent_of
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.coordinator.store.store_refusals import refusal_of
 from weft.coordinator.usage.budget_book import BudgetBook
+from weft.coordinator.usage.tree_use import TreeUses
 from weft.rpc import refusals
+from weft.rpc.calls.tree_budgets import check_inherited
 from weft.rpc.errors import WeftError
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, event_pb2, task_pb2
@@ -72,6 +74,8 @@ class SubmissionService:
         self.event_rows: Callable[[Sequence[event_pb2.NewEvent]], Sequence[NewEventRow]] | None = None
         # Why a task is refused because of a spent budget, by its method and its root; falsy: no budget is spent.
         self.budgets: BudgetBook | None = None
+        # What trees of tasks with budgets have used; set where usage is counted.
+        self.trees: TreeUses | None = None
         # Finds the agents of sticky sessions; set where there are such.
         self.sticky: StickySessions | None = None
         # Tasks refused at a limit so far, by limit.
@@ -121,6 +125,11 @@ class SubmissionService:
         if self.budgets is not None and self.budgets.refusing:
             root_id = "" if options is None else options.context.root_id
             if (refused := self.budgets.refusal(name, root_id)) is not None:
+                self.limits_hit["budget"] += 1
+                raise refused
+        if options is not None and options.context.budgets and self.trees is not None:
+            check_inherited(options.context.budgets, "options.context.budgets")
+            if (refused := self.trees.refusal(options.context.budgets)) is not None:
                 self.limits_hit["budget"] += 1
                 raise refused
         policy = self._policies.find(name)

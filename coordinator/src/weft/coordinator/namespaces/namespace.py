@@ -202,7 +202,7 @@ class Namespace(StoreEvents, SessionEvents):
         spans = SubmitSpans.of(self._tracer, shared=self._store.shared)
         meter = partial(self._identity.metering.namespace_meter, name)
         made = SubmissionService(self._store, self._contracts, matching, self._settings, spans, meter)
-        made.budgets = self._usage.keeper.book
+        made.budgets, made.trees = self._usage.keeper.book, self._usage.keeper.trees
         return made
 
     def _make_unserved(self) -> UnservedQueues:

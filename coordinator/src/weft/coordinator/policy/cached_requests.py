@@ -18,7 +18,11 @@ def may_share(submission: Submission, options: task_pb2.TaskOptions | None) -> b
     if submission.group or submission.session is not None:
         return False
     return options is None or not (
-        options.no_cache or options.agent_id or submission.delay_s or options.requirements.ListFields()
+        options.no_cache
+        or options.agent_id
+        or options.budget
+        or submission.delay_s
+        or options.requirements.ListFields()
     )
 
 

@@ -74,6 +74,8 @@ class MethodPolicy:
     on_event: str | None = None
     # The calls of its handler are remembered.
     durable_children: bool = False
+    # The budget of each of its tasks, by unit.
+    budget: tuple[tuple[str, float], ...] = ()
 
 
 def strictest(*limits: float | None) -> float | None:

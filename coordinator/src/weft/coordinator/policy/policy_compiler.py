@@ -54,6 +54,7 @@ def compiled(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Method
         check_rules=policy.check_rules if policy.HasField("check_rules") else True,
         on_event=policy.on_event.filter if policy.HasField("on_event") else None,
         durable_children=policy.durable_children,
+        budget=tuple(sorted(policy.budget.items())),
     )
 
 

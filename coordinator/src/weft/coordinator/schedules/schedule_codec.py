@@ -187,7 +187,7 @@ def note_tick(
     """Add a tick to the last ones, and count it."""
     entry = schedule_pb2.ScheduleTick(
         time=timestamp(tick),
-        outcome=int(fate),
+        outcome=fate.value,  # type: ignore[arg-type]
         task_id=task_id,
         reason=reason[:MAX_TICK_REASON_CHARS],
         manual=manual,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes, weighted_load
 from weft.coordinator.sessions.agent_requests import AgentRequests
 from weft.coordinator.sessions.agent_resources import AgentResources, Consumes
-from weft.coordinator.sessions.assignments import Held, assignment_of, size_of
+from weft.coordinator.sessions.assignments import NO_TREE, Held, assignment_of, size_of, tree_of
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
@@ -262,16 +262,16 @@ class AgentSession:
             now_s: seconds since the epoch.
             since_s: the same moment by the monotonic clock.
         """
-        context, traceparent, root_id = b"", "", ""
+        context, traceparent, tree = b"", "", NO_TREE
         for claimed in batch:
             ref = AttemptRef(claimed.task_id, claimed.attempt)
             assignment = assignment_of(claimed, now_s, claimed.method in self.durable_children)
             if claimed.context != context:
                 # Tasks that were submitted together have the same one.
                 context, traceparent = claimed.context, assignment.context.traceparent
-                root_id = assignment.context.root_id
+                tree = tree_of(assignment.context)
             size_bytes = len(claimed.payload)
-            held = (claimed.cost, claimed.method, since_s, traceparent, root_id, size_bytes)
+            held = (claimed.cost, claimed.method, since_s, traceparent, tree, size_bytes)
             self.hold(ref, held, claimed.consumes)
             self._assignments.append(assignment)
             self._assigned_bytes += size_bytes if claimed.state is None else size_of(assignment)

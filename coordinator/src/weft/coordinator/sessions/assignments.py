@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 from weft.coordinator.keyed_states import keyed_state_codec
 from weft.coordinator.store.records import Claimed
 from weft.rpc.times import duration, timestamp
-from weft.v1 import session_pb2
+from weft.v1 import session_pb2, task_pb2
 
-# An attempt that an agent holds: its slots, its method, when it was assigned, by the monotonic clock (0: not known), its trace, the task at
-# the root of its tree (empty: it is the root, or that is not known), and the bytes of its request.
-Held = tuple[int, str, float, str, str, int]
+
+class Tree(NamedTuple):
+    """The tree of calls that an attempt belongs to."""
+
+    # The task at its root. Empty: it is the root, or that is not known.
+    root_id: str = ""
+    # The tasks whose budgets bound it, its own among them.
+    budgets: tuple[str, ...] = ()
+
+
+NO_TREE = Tree()
+# An attempt that an agent holds: its slots, its method, when it was assigned, by the monotonic clock (0: not known), its trace, its tree,
+# and the bytes of its request.
+Held = tuple[int, str, float, str, Tree, int]
+
+
+def tree_of(context: task_pb2.CallContext) -> Tree:
+    """The tree of a task, by its call context."""
+    root_id, budgets = context.root_id, context.budgets
+    if not (root_id or budgets):
+        return NO_TREE
+    return Tree(root_id, tuple(each.task_id for each in budgets))
 
 
 def assignment_of(

@@ -16,6 +16,7 @@ from typing import cast
 
 from weft.coordinator.identity.ticket_office import OwnTickets
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.assignments import NO_TREE
 from weft.coordinator.sessions.heartbeats import heartbeat_interval_s
 from weft.coordinator.sessions.hello import describe
 from weft.coordinator.settings import CoordinatorSettings
@@ -140,7 +141,7 @@ class Opener:
         records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
         for (ref, queue), record in zip(adopted.items(), records, strict=True):
             consumes = queue.requirements.consumes
-            session.hold(ref, (session.cost(queue.method), queue.method, 0.0, "", "", 0), consumes)
+            session.hold(ref, (session.cost(queue.method), queue.method, 0.0, "", NO_TREE, 0), consumes)
             if record is not None and record.cancel_requested:
                 session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
 

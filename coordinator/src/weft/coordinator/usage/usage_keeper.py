@@ -14,6 +14,8 @@ from weft.coordinator.usage.budget_book import BudgetBook
 from weft.coordinator.usage.budget_rules import amount_of, begins_at
 from weft.coordinator.usage.budget_table import KIND as BUDGETS
 from weft.coordinator.usage.budget_table import BudgetTable
+from weft.coordinator.usage.tree_rows import TreeRows
+from weft.coordinator.usage.tree_use import TreeUses
 from weft.coordinator.usage.usage_meter import UsageMeter
 from weft.coordinator.usage.usage_rows import UsageRows
 from weft.coordinator.usage.usage_table import UsageTable
@@ -34,9 +36,11 @@ class UsageKeeper:
 
     def __init__(self, store: Store, contracts: Contracts, hasten: Callable[[], None]) -> None:
         self._hasten = hasten
-        self.meter = UsageMeter()
+        self.trees = TreeUses(hasten)
+        self.meter = UsageMeter(self.trees)
         self.book = BudgetBook()
         self.rows = UsageRows(store)
+        self.tree_rows = TreeRows(store, self.trees)
         self._store = store
         self._table = BudgetTable(store, contracts)
         self._writing = asyncio.Lock()
@@ -63,11 +67,14 @@ class UsageKeeper:
         if now_s >= self._write_at_s or self._budgets_changed:
             self._write_at_s = now_s + WRITE_EVERY_S
             await self.write()
+        elif self.trees.urgent:
+            await self.tree_rows.settle()
         if self.book.budgets:
             await self._enforce()
         if now_s >= self._forget_at_s:
             self._forget_at_s = now_s + HOUR_S
             await self.rows.forget()
+            await self.tree_rows.forget()
 
     async def write(self) -> None:
         """Write what was counted, and read what was spent.
@@ -85,6 +92,7 @@ class UsageKeeper:
             if self._budgets_changed or self.book.budgets:
                 await self._read()
             self._taken.clear()
+        await self.tree_rows.settle()
 
     async def _read(self) -> None:
         changed, self._budgets_changed = self._budgets_changed, False

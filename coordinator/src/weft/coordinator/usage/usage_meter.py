@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 
 from weft.coordinator.sessions.assignments import Held
+from weft.coordinator.usage.tree_use import TreeUses
 from weft.coordinator.usage.usage_table import Totals, UsageTable, entry_of
 from weft.rpc.calls.call_context import MAX_ID_CHARS
+from weft.rpc.calls.tree_budgets import MAX_TREE_BUDGETS
 from weft.v1 import session_pb2
 
 
 class UsageMeter:
-    """What was counted here since it was last taken."""
+    """What was counted here since it was last taken.
 
-    def __init__(self) -> None:
+    Args:
+        trees: gets what belongs to trees of tasks with budgets.
+    """
+
+    def __init__(self, trees: TreeUses) -> None:
+        self._trees = trees
         self._table = UsageTable()
         # Called after each attempt. None: there are no budgets.
         self.changed: Callable[[], None] | None = None
@@ -27,13 +34,14 @@ class UsageMeter:
             held: as its session held it.
             took_s: 0: not known.
         """
-        slots, method, _, _, root_id, request_bytes = held
+        slots, method, _, _, tree, request_bytes = held
         outcome, table, slot_s = item.outcome, self._table, took_s * slots
         sizes = request_bytes, len(outcome.response)
         of_method = table.methods.get(method) or entry_of(table.methods, method)
         of_agent = table.agents.get(agent_id) or entry_of(table.agents, agent_id)
         of_method.add(took_s, slot_s, *sizes)
         of_agent.add(took_s, slot_s, *sizes)
+        root_id = tree.root_id
         of_root: Totals | None = None
         if root_id or item.task_id in self.roots or item.task_id in table.roots:
             of_root = entry_of(table.roots, root_id or item.task_id)
@@ -42,6 +50,10 @@ class UsageMeter:
             for totals in (of_method, of_agent, of_root):
                 if totals is not None:
                     totals.add_units(outcome.used)
+        for task_id in tree.budgets:
+            of_tree = self._trees.counted(task_id)
+            of_tree.add(took_s, slot_s, *sizes)
+            of_tree.add_units(outcome.used)
         if self.changed is not None:
             self.changed()
 
@@ -59,6 +71,9 @@ class UsageMeter:
             entry_of(table.agents, agent_id).add_direct(each)
             if each.root_id and len(each.root_id) <= MAX_ID_CHARS:
                 entry_of(table.roots, each.root_id).add_direct(each)
+            for task_id in each.budget_task_ids[:MAX_TREE_BUDGETS]:
+                if 0 < len(task_id) <= MAX_ID_CHARS:
+                    self._trees.counted(task_id).add_direct(each)
         if self.changed is not None:
             self.changed()
 

@@ -24,7 +24,7 @@ from weft.coordinator.usage.usage_times import (
 )
 from weft.rpc import refusals
 from weft.rpc.times import checked_time, timestamp
-from weft.v1 import usage_pb2, usage_pb2_grpc
+from weft.v1 import task_pb2, usage_pb2, usage_pb2_grpc
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -83,6 +83,8 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     async def ListBudgets(
         self, request: usage_pb2.ListBudgetsRequest, context: Context
     ) -> usage_pb2.ListBudgetsResponse:
+        if request.task_id:
+            return usage_pb2.ListBudgetsResponse(budgets=await self._of_task(request.task_id))
         await self._write()
         self._keeper.settle()
         budgets = sorted(self._keeper.book.budgets.values(), key=lambda each: each.name)
@@ -95,6 +97,29 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         check_resource_name(request.name)
         await self._keeper.delete_budget(request.name)
         return usage_pb2.DeleteBudgetResponse()
+
+    async def _of_task(self, task_id: str) -> list[usage_pb2.Budget]:
+        """The budgets by which a task and those above it were submitted, with what was spent of them."""
+        (record,) = await self._store.get([task_id])
+        if record is None:
+            raise refusals.task_not_found(task_id)
+        context = task_pb2.CallContext.FromString(record.submission.context)
+        trees = {each.task_id: self._keeper.trees.find(each.task_id) for each in context.budgets}
+        if trees:
+            await self._keeper.tree_rows.settle()
+        return [
+            usage_pb2.Budget(
+                name=f"task/{budget.task_id}",
+                root_task_id=budget.task_id,
+                unit=unit,
+                amount=amount,
+                spent=trees[budget.task_id].spent(unit),
+                period=usage_pb2.BUDGET_PERIOD_TOTAL,
+                action=usage_pb2.BUDGET_ACTION_REFUSE,
+            )
+            for budget in context.budgets
+            for unit, amount in sorted(budget.amounts.items())
+        ]
 
     async def _write(self) -> None:
         now_s = time.monotonic()

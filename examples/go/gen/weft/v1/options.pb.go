@@ -278,8 +278,10 @@ type TaskPolicy struct {
 	// earlier one has made, instead of calling again. Such a call is a task of its own, with a request id made of the parent's id and the
 	// number of the call among those of its method, or the name that it has by the metadata `weft-step`. Unset: false.
 	DurableChildren *bool `protobuf:"varint,19,opt,name=durable_children,json=durableChildren,proto3,oneof" json:"durable_children,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+	Budget        map[string]float64 `protobuf:"bytes,20,rep,name=budget,proto3" json:"budget,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskPolicy) Reset() {
@@ -443,6 +445,13 @@ func (x *TaskPolicy) GetDurableChildren() bool {
 		return *x.DurableChildren
 	}
 	return false
+}
+
+func (x *TaskPolicy) GetBudget() map[string]float64 {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
 }
 
 // Which events become tasks.
@@ -653,8 +662,8 @@ func (x *Lock) GetState() bool {
 // Calls with the same method and an equal request share one task: a call joins the task that has not ended, and gets the result
 // of one that has succeeded (trailer `weft-cached: true`). Failures and cancellations are not reused. Requests are compared as
 // messages, whatever the order of their fields and maps. Metadata is not compared: a method whose answer depends on its caller's
-// metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent or requirements of
-// its own, or with `no_cache`, runs by itself; so do direct calls.
+// metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent, a budget or requirements
+// of its own, or with `no_cache`, runs by itself; so do direct calls.
 type CachePolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
@@ -975,7 +984,7 @@ const file_weft_v1_options_proto_rawDesc = "" +
 	"\n" +
 	"\x15weft/v1/options.proto\x12\aweft.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"%\n" +
 	"\vFieldPolicy\x12\x16\n" +
-	"\x06secret\x18\x01 \x01(\bR\x06secret\"\xc1\a\n" +
+	"\x06secret\x18\x01 \x01(\bR\x06secret\"\xb5\b\n" +
 	"\n" +
 	"TaskPolicy\x12*\n" +
 	"\x05retry\x18\x01 \x01(\v2\x14.weft.v1.RetryPolicyR\x05retry\x12+\n" +
@@ -1001,8 +1010,12 @@ const file_weft_v1_options_proto_rawDesc = "" +
 	"\vcheck_rules\x18\x11 \x01(\bH\x02R\n" +
 	"checkRules\x88\x01\x01\x12+\n" +
 	"\bon_event\x18\x12 \x01(\v2\x10.weft.v1.OnEventR\aonEvent\x12.\n" +
-	"\x10durable_children\x18\x13 \x01(\bH\x03R\x0fdurableChildren\x88\x01\x01\x1a;\n" +
+	"\x10durable_children\x18\x13 \x01(\bH\x03R\x0fdurableChildren\x88\x01\x01\x127\n" +
+	"\x06budget\x18\x14 \x03(\v2\x1f.weft.v1.TaskPolicy.BudgetEntryR\x06budget\x1a;\n" +
 	"\rConsumesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a9\n" +
+	"\vBudgetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
 	"\t_priorityB\n" +
@@ -1078,7 +1091,7 @@ func file_weft_v1_options_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_weft_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_weft_v1_options_proto_goTypes = []any{
 	(CallMode)(0),                       // 0: weft.v1.CallMode
 	(AtLimit)(0),                        // 1: weft.v1.AtLimit
@@ -1092,18 +1105,19 @@ var file_weft_v1_options_proto_goTypes = []any{
 	(*TimeLimits)(nil),                  // 9: weft.v1.TimeLimits
 	(*Requirements)(nil),                // 10: weft.v1.Requirements
 	nil,                                 // 11: weft.v1.TaskPolicy.ConsumesEntry
-	nil,                                 // 12: weft.v1.Requirements.LabelsEntry
-	nil,                                 // 13: weft.v1.Requirements.ResourcesEntry
-	(*durationpb.Duration)(nil),         // 14: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil),  // 15: google.protobuf.MethodOptions
-	(*descriptorpb.ServiceOptions)(nil), // 16: google.protobuf.ServiceOptions
-	(*descriptorpb.FieldOptions)(nil),   // 17: google.protobuf.FieldOptions
+	nil,                                 // 12: weft.v1.TaskPolicy.BudgetEntry
+	nil,                                 // 13: weft.v1.Requirements.LabelsEntry
+	nil,                                 // 14: weft.v1.Requirements.ResourcesEntry
+	(*durationpb.Duration)(nil),         // 15: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil),  // 16: google.protobuf.MethodOptions
+	(*descriptorpb.ServiceOptions)(nil), // 17: google.protobuf.ServiceOptions
+	(*descriptorpb.FieldOptions)(nil),   // 18: google.protobuf.FieldOptions
 }
 var file_weft_v1_options_proto_depIdxs = []int32{
 	8,  // 0: weft.v1.TaskPolicy.retry:type_name -> weft.v1.RetryPolicy
 	9,  // 1: weft.v1.TaskPolicy.limits:type_name -> weft.v1.TimeLimits
-	14, // 2: weft.v1.TaskPolicy.result_ttl:type_name -> google.protobuf.Duration
-	14, // 3: weft.v1.TaskPolicy.failure_ttl:type_name -> google.protobuf.Duration
+	15, // 2: weft.v1.TaskPolicy.result_ttl:type_name -> google.protobuf.Duration
+	15, // 3: weft.v1.TaskPolicy.failure_ttl:type_name -> google.protobuf.Duration
 	10, // 4: weft.v1.TaskPolicy.requirements:type_name -> weft.v1.Requirements
 	0,  // 5: weft.v1.TaskPolicy.mode:type_name -> weft.v1.CallMode
 	5,  // 6: weft.v1.TaskPolicy.run_limits:type_name -> weft.v1.RunLimit
@@ -1111,26 +1125,27 @@ var file_weft_v1_options_proto_depIdxs = []int32{
 	11, // 8: weft.v1.TaskPolicy.consumes:type_name -> weft.v1.TaskPolicy.ConsumesEntry
 	7,  // 9: weft.v1.TaskPolicy.cache:type_name -> weft.v1.CachePolicy
 	4,  // 10: weft.v1.TaskPolicy.on_event:type_name -> weft.v1.OnEvent
-	1,  // 11: weft.v1.RunLimit.at_limit:type_name -> weft.v1.AtLimit
-	14, // 12: weft.v1.CachePolicy.ttl:type_name -> google.protobuf.Duration
-	14, // 13: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	14, // 14: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	14, // 15: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
-	14, // 16: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
-	14, // 17: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
-	12, // 18: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
-	13, // 19: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
-	15, // 20: weft.v1.task:extendee -> google.protobuf.MethodOptions
-	16, // 21: weft.v1.tasks:extendee -> google.protobuf.ServiceOptions
-	17, // 22: weft.v1.field:extendee -> google.protobuf.FieldOptions
-	3,  // 23: weft.v1.task:type_name -> weft.v1.TaskPolicy
-	3,  // 24: weft.v1.tasks:type_name -> weft.v1.TaskPolicy
-	2,  // 25: weft.v1.field:type_name -> weft.v1.FieldPolicy
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	23, // [23:26] is the sub-list for extension type_name
-	20, // [20:23] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	12, // 11: weft.v1.TaskPolicy.budget:type_name -> weft.v1.TaskPolicy.BudgetEntry
+	1,  // 12: weft.v1.RunLimit.at_limit:type_name -> weft.v1.AtLimit
+	15, // 13: weft.v1.CachePolicy.ttl:type_name -> google.protobuf.Duration
+	15, // 14: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	15, // 15: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	15, // 16: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
+	15, // 17: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
+	15, // 18: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
+	13, // 19: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
+	14, // 20: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
+	16, // 21: weft.v1.task:extendee -> google.protobuf.MethodOptions
+	17, // 22: weft.v1.tasks:extendee -> google.protobuf.ServiceOptions
+	18, // 23: weft.v1.field:extendee -> google.protobuf.FieldOptions
+	3,  // 24: weft.v1.task:type_name -> weft.v1.TaskPolicy
+	3,  // 25: weft.v1.tasks:type_name -> weft.v1.TaskPolicy
+	2,  // 26: weft.v1.field:type_name -> weft.v1.FieldPolicy
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	24, // [24:27] is the sub-list for extension type_name
+	21, // [21:24] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_options_proto_init() }
@@ -1146,7 +1161,7 @@ func file_weft_v1_options_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_options_proto_rawDesc), len(file_weft_v1_options_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 3,
 			NumServices:   0,
 		},

@@ -841,7 +841,9 @@ type DirectUsage struct {
 	// Of their responses, without those of streams.
 	ResponseBytes uint64 `protobuf:"varint,7,opt,name=response_bytes,json=responseBytes,proto3" json:"response_bytes,omitempty"`
 	// Units that handlers have named, as in Outcome.
-	Units         map[string]float64 `protobuf:"bytes,8,rep,name=units,proto3" json:"units,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Units map[string]float64 `protobuf:"bytes,8,rep,name=units,proto3" json:"units,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// The tasks whose budgets bound the calls (CallContext.budgets).
+	BudgetTaskIds []string `protobuf:"bytes,9,rep,name=budget_task_ids,json=budgetTaskIds,proto3" json:"budget_task_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -928,6 +930,13 @@ func (x *DirectUsage) GetResponseBytes() uint64 {
 func (x *DirectUsage) GetUnits() map[string]float64 {
 	if x != nil {
 		return x.Units
+	}
+	return nil
+}
+
+func (x *DirectUsage) GetBudgetTaskIds() []string {
+	if x != nil {
+		return x.BudgetTaskIds
 	}
 	return nil
 }
@@ -1893,7 +1902,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\fdirect_usage\x18\r \x03(\v2\x14.weft.v1.DirectUsageR\vdirectUsage\x1aA\n" +
 	"\x13StuckResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xfc\x02\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xa4\x03\n" +
 	"\vDirectUsage\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x17\n" +
 	"\aroot_id\x18\x02 \x01(\tR\x06rootId\x12\x14\n" +
@@ -1902,7 +1911,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\tslot_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\bslotTime\x12#\n" +
 	"\rrequest_bytes\x18\x06 \x01(\x04R\frequestBytes\x12%\n" +
 	"\x0eresponse_bytes\x18\a \x01(\x04R\rresponseBytes\x125\n" +
-	"\x05units\x18\b \x03(\v2\x1f.weft.v1.DirectUsage.UnitsEntryR\x05units\x1a8\n" +
+	"\x05units\x18\b \x03(\v2\x1f.weft.v1.DirectUsage.UnitsEntryR\x05units\x12&\n" +
+	"\x0fbudget_task_ids\x18\t \x03(\tR\rbudgetTaskIds\x1a8\n" +
 	"\n" +
 	"UnitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

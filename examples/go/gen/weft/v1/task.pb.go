@@ -285,7 +285,10 @@ type CallContext struct {
 	// call of the parent's handler under the name is answered by the same task, which is kept as long as the parent is unfinished.
 	Step string `protobuf:"bytes,10,opt,name=step,proto3" json:"step,omitempty"`
 	// With it: a task under the name that has failed or was cancelled is not the answer; a new one is made.
-	StepAnew      bool `protobuf:"varint,11,opt,name=step_anew,json=stepAnew,proto3" json:"step_anew,omitempty"`
+	StepAnew bool `protobuf:"varint,11,opt,name=step_anew,json=stepAnew,proto3" json:"step_anew,omitempty"`
+	// The budgets of the tasks above that bound what this call uses, outermost first; at most 8. Each call of a handler inherits them. That of the
+	// task itself, by `TaskOptions.budget`, is added by the coordinator, and comes last.
+	Budgets       []*TreeBudget `protobuf:"bytes,12,rep,name=budgets,proto3" json:"budgets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -390,6 +393,68 @@ func (x *CallContext) GetStepAnew() bool {
 	return false
 }
 
+func (x *CallContext) GetBudgets() []*TreeBudget {
+	if x != nil {
+		return x.Budgets
+	}
+	return nil
+}
+
+// A budget of a task: it bounds what the task and all calls below it use.
+type TreeBudget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task that was submitted with it.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The amounts by unit, as in TaskOptions.budget.
+	Amounts       map[string]float64 `protobuf:"bytes,2,rep,name=amounts,proto3" json:"amounts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TreeBudget) Reset() {
+	*x = TreeBudget{}
+	mi := &file_weft_v1_task_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TreeBudget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TreeBudget) ProtoMessage() {}
+
+func (x *TreeBudget) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_task_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TreeBudget.ProtoReflect.Descriptor instead.
+func (*TreeBudget) Descriptor() ([]byte, []int) {
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TreeBudget) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TreeBudget) GetAmounts() map[string]float64 {
+	if x != nil {
+		return x.Amounts
+	}
+	return nil
+}
+
 // A sticky session: calls of one service with the same key go to one agent, as long as that agent lives. The first call of a session chooses
 // the agent. Sessions of the two modes with one key are two sessions.
 //
@@ -410,7 +475,7 @@ type StickySession struct {
 
 func (x *StickySession) Reset() {
 	*x = StickySession{}
-	mi := &file_weft_v1_task_proto_msgTypes[2]
+	mi := &file_weft_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +487,7 @@ func (x *StickySession) String() string {
 func (*StickySession) ProtoMessage() {}
 
 func (x *StickySession) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[2]
+	mi := &file_weft_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +500,7 @@ func (x *StickySession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StickySession.ProtoReflect.Descriptor instead.
 func (*StickySession) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StickySession) GetKey() string {
@@ -515,14 +580,19 @@ type TaskOptions struct {
 	// The sticky session that the task belongs to: one agent runs the tasks of a session. Not together with `agent_id`. Unset: none. The task
 	// fails, or is refused, if the session's agent is gone for good (STICKY_SESSION_LOST), and is refused if there are too many sessions
 	// (TOO_MANY_STICKY_SESSIONS): both only in the mode HARD. With a fallback, only a run of the submitted method belongs to the session.
-	Session       *StickySession `protobuf:"bytes,17,opt,name=session,proto3" json:"session,omitempty"`
+	Session *StickySession `protobuf:"bytes,17,opt,name=session,proto3" json:"session,omitempty"`
+	// A budget: how much the task and all tasks and direct calls below it may use, by unit: "attempts", "active_s", "slot_s", "request_bytes",
+	// "response_bytes", "direct_calls", or a unit that handlers name, such as "tokens". At most 16 units, each above 0. When one is spent, new
+	// tasks below it are refused (BUDGET_SPENT); what was submitted runs on. A task below may have a smaller budget of its own; at most 8 bound one
+	// task. Told of a stored task with its context alone.
+	Budget        map[string]float64 `protobuf:"bytes,18,rep,name=budget,proto3" json:"budget,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskOptions) Reset() {
 	*x = TaskOptions{}
-	mi := &file_weft_v1_task_proto_msgTypes[3]
+	mi := &file_weft_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +604,7 @@ func (x *TaskOptions) String() string {
 func (*TaskOptions) ProtoMessage() {}
 
 func (x *TaskOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[3]
+	mi := &file_weft_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +617,7 @@ func (x *TaskOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskOptions.ProtoReflect.Descriptor instead.
 func (*TaskOptions) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TaskOptions) GetPriority() uint32 {
@@ -669,6 +739,13 @@ func (x *TaskOptions) GetSession() *StickySession {
 	return nil
 }
 
+func (x *TaskOptions) GetBudget() map[string]float64 {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
 // The outcome of an attempt or of a task: the handler's own answer, unchanged.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -697,7 +774,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_weft_v1_task_proto_msgTypes[4]
+	mi := &file_weft_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +786,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[4]
+	mi := &file_weft_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +799,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Outcome) GetStatus() *status.Status {
@@ -796,7 +873,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_weft_v1_task_proto_msgTypes[5]
+	mi := &file_weft_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +885,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[5]
+	mi := &file_weft_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +898,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Suspension) GetWakeTime() *timestamppb.Timestamp {
@@ -860,7 +937,7 @@ type HandlerError struct {
 
 func (x *HandlerError) Reset() {
 	*x = HandlerError{}
-	mi := &file_weft_v1_task_proto_msgTypes[6]
+	mi := &file_weft_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +949,7 @@ func (x *HandlerError) String() string {
 func (*HandlerError) ProtoMessage() {}
 
 func (x *HandlerError) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[6]
+	mi := &file_weft_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +962,7 @@ func (x *HandlerError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandlerError.ProtoReflect.Descriptor instead.
 func (*HandlerError) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HandlerError) GetType() string {
@@ -940,7 +1017,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1029,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1042,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Attempt) GetNumber() uint32 {
@@ -1100,7 +1177,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_weft_v1_task_proto_msgTypes[8]
+	mi := &file_weft_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1189,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[8]
+	mi := &file_weft_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1202,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Task) GetId() string {
@@ -1320,7 +1397,7 @@ type ProgressEvent struct {
 
 func (x *ProgressEvent) Reset() {
 	*x = ProgressEvent{}
-	mi := &file_weft_v1_task_proto_msgTypes[9]
+	mi := &file_weft_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1409,7 @@ func (x *ProgressEvent) String() string {
 func (*ProgressEvent) ProtoMessage() {}
 
 func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[9]
+	mi := &file_weft_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1422,7 @@ func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressEvent.ProtoReflect.Descriptor instead.
 func (*ProgressEvent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProgressEvent) GetSequence() uint64 {
@@ -1383,7 +1460,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x12weft/v1/task.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"3\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xdf\x02\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\x8e\x03\n" +
 	"\vCallContext\x12.\n" +
 	"\bmetadata\x18\x01 \x03(\v2\x12.weft.v1.MetadatumR\bmetadata\x12 \n" +
 	"\vtraceparent\x18\x02 \x01(\tR\vtraceparent\x12\x1e\n" +
@@ -1397,12 +1474,20 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\asession\x18\b \x01(\v2\x16.weft.v1.StickySessionR\asession\x12\x12\n" +
 	"\x04step\x18\n" +
 	" \x01(\tR\x04step\x12\x1b\n" +
-	"\tstep_anew\x18\v \x01(\bR\bstepAnew\"\x9c\x01\n" +
+	"\tstep_anew\x18\v \x01(\bR\bstepAnew\x12-\n" +
+	"\abudgets\x18\f \x03(\v2\x13.weft.v1.TreeBudgetR\abudgets\"\x9d\x01\n" +
+	"\n" +
+	"TreeBudget\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12:\n" +
+	"\aamounts\x18\x02 \x03(\v2 .weft.v1.TreeBudget.AmountsEntryR\aamounts\x1a:\n" +
+	"\fAmountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x9c\x01\n" +
 	"\rStickySession\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x14.weft.v1.SessionModeR\x04mode\x124\n" +
 	"\bidle_ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\aidleTtl\x12\x19\n" +
-	"\bagent_id\x18\x04 \x01(\tR\aagentId\"\xbc\x06\n" +
+	"\bagent_id\x18\x04 \x01(\tR\aagentId\"\xb1\a\n" +
 	"\vTaskOptions\x12\x1f\n" +
 	"\bpriority\x18\x01 \x01(\rH\x00R\bpriority\x88\x01\x01\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12+\n" +
@@ -1423,8 +1508,12 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\bconsumes\x18\x0e \x03(\v2\".weft.v1.TaskOptions.ConsumesEntryR\bconsumes\x12\x19\n" +
 	"\bagent_id\x18\x0f \x01(\tR\aagentId\x12\x19\n" +
 	"\bno_cache\x18\x10 \x01(\bR\anoCache\x120\n" +
-	"\asession\x18\x11 \x01(\v2\x16.weft.v1.StickySessionR\asession\x1a;\n" +
+	"\asession\x18\x11 \x01(\v2\x16.weft.v1.StickySessionR\asession\x128\n" +
+	"\x06budget\x18\x12 \x03(\v2 .weft.v1.TaskOptions.BudgetEntryR\x06budget\x1a;\n" +
 	"\rConsumesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a9\n" +
+	"\vBudgetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
 	"\t_priorityB\n" +
@@ -1541,76 +1630,82 @@ func file_weft_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_weft_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: weft.v1.TaskState
 	(TaskView)(0),                 // 1: weft.v1.TaskView
 	(SessionMode)(0),              // 2: weft.v1.SessionMode
 	(*Metadatum)(nil),             // 3: weft.v1.Metadatum
 	(*CallContext)(nil),           // 4: weft.v1.CallContext
-	(*StickySession)(nil),         // 5: weft.v1.StickySession
-	(*TaskOptions)(nil),           // 6: weft.v1.TaskOptions
-	(*Outcome)(nil),               // 7: weft.v1.Outcome
-	(*Suspension)(nil),            // 8: weft.v1.Suspension
-	(*HandlerError)(nil),          // 9: weft.v1.HandlerError
-	(*Attempt)(nil),               // 10: weft.v1.Attempt
-	(*Task)(nil),                  // 11: weft.v1.Task
-	(*ProgressEvent)(nil),         // 12: weft.v1.ProgressEvent
-	nil,                           // 13: weft.v1.TaskOptions.ConsumesEntry
-	nil,                           // 14: weft.v1.Outcome.UsedEntry
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*TimeLimits)(nil),            // 16: weft.v1.TimeLimits
-	(*RetryPolicy)(nil),           // 17: weft.v1.RetryPolicy
-	(*Requirements)(nil),          // 18: weft.v1.Requirements
-	(*Lock)(nil),                  // 19: weft.v1.Lock
-	(*status.Status)(nil),         // 20: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*Waiting)(nil),               // 22: weft.v1.Waiting
+	(*TreeBudget)(nil),            // 5: weft.v1.TreeBudget
+	(*StickySession)(nil),         // 6: weft.v1.StickySession
+	(*TaskOptions)(nil),           // 7: weft.v1.TaskOptions
+	(*Outcome)(nil),               // 8: weft.v1.Outcome
+	(*Suspension)(nil),            // 9: weft.v1.Suspension
+	(*HandlerError)(nil),          // 10: weft.v1.HandlerError
+	(*Attempt)(nil),               // 11: weft.v1.Attempt
+	(*Task)(nil),                  // 12: weft.v1.Task
+	(*ProgressEvent)(nil),         // 13: weft.v1.ProgressEvent
+	nil,                           // 14: weft.v1.TreeBudget.AmountsEntry
+	nil,                           // 15: weft.v1.TaskOptions.ConsumesEntry
+	nil,                           // 16: weft.v1.TaskOptions.BudgetEntry
+	nil,                           // 17: weft.v1.Outcome.UsedEntry
+	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(*TimeLimits)(nil),            // 19: weft.v1.TimeLimits
+	(*RetryPolicy)(nil),           // 20: weft.v1.RetryPolicy
+	(*Requirements)(nil),          // 21: weft.v1.Requirements
+	(*Lock)(nil),                  // 22: weft.v1.Lock
+	(*status.Status)(nil),         // 23: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*Waiting)(nil),               // 25: weft.v1.Waiting
 }
 var file_weft_v1_task_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.CallContext.metadata:type_name -> weft.v1.Metadatum
-	5,  // 1: weft.v1.CallContext.session:type_name -> weft.v1.StickySession
-	2,  // 2: weft.v1.StickySession.mode:type_name -> weft.v1.SessionMode
-	15, // 3: weft.v1.StickySession.idle_ttl:type_name -> google.protobuf.Duration
-	15, // 4: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
-	16, // 5: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
-	17, // 6: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
-	18, // 7: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
-	4,  // 8: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
-	15, // 9: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
-	15, // 10: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
-	19, // 11: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
-	13, // 12: weft.v1.TaskOptions.consumes:type_name -> weft.v1.TaskOptions.ConsumesEntry
-	5,  // 13: weft.v1.TaskOptions.session:type_name -> weft.v1.StickySession
-	20, // 14: weft.v1.Outcome.status:type_name -> google.rpc.Status
-	3,  // 15: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
-	3,  // 16: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
-	9,  // 17: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
-	14, // 18: weft.v1.Outcome.used:type_name -> weft.v1.Outcome.UsedEntry
-	8,  // 19: weft.v1.Outcome.suspension:type_name -> weft.v1.Suspension
-	21, // 20: weft.v1.Suspension.wake_time:type_name -> google.protobuf.Timestamp
-	21, // 21: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	21, // 22: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	20, // 23: weft.v1.Attempt.status:type_name -> google.rpc.Status
-	9,  // 24: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
-	8,  // 25: weft.v1.Attempt.suspension:type_name -> weft.v1.Suspension
-	0,  // 26: weft.v1.Task.state:type_name -> weft.v1.TaskState
-	6,  // 27: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
-	21, // 28: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	21, // 29: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
-	21, // 30: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	21, // 31: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
-	21, // 32: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	7,  // 33: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
-	10, // 34: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
-	21, // 35: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
-	22, // 36: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
-	3,  // 37: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	6,  // 1: weft.v1.CallContext.session:type_name -> weft.v1.StickySession
+	5,  // 2: weft.v1.CallContext.budgets:type_name -> weft.v1.TreeBudget
+	14, // 3: weft.v1.TreeBudget.amounts:type_name -> weft.v1.TreeBudget.AmountsEntry
+	2,  // 4: weft.v1.StickySession.mode:type_name -> weft.v1.SessionMode
+	18, // 5: weft.v1.StickySession.idle_ttl:type_name -> google.protobuf.Duration
+	18, // 6: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
+	19, // 7: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
+	20, // 8: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
+	21, // 9: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
+	4,  // 10: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
+	18, // 11: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
+	18, // 12: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
+	22, // 13: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
+	15, // 14: weft.v1.TaskOptions.consumes:type_name -> weft.v1.TaskOptions.ConsumesEntry
+	6,  // 15: weft.v1.TaskOptions.session:type_name -> weft.v1.StickySession
+	16, // 16: weft.v1.TaskOptions.budget:type_name -> weft.v1.TaskOptions.BudgetEntry
+	23, // 17: weft.v1.Outcome.status:type_name -> google.rpc.Status
+	3,  // 18: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
+	3,  // 19: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
+	10, // 20: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
+	17, // 21: weft.v1.Outcome.used:type_name -> weft.v1.Outcome.UsedEntry
+	9,  // 22: weft.v1.Outcome.suspension:type_name -> weft.v1.Suspension
+	24, // 23: weft.v1.Suspension.wake_time:type_name -> google.protobuf.Timestamp
+	24, // 24: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	24, // 25: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	23, // 26: weft.v1.Attempt.status:type_name -> google.rpc.Status
+	10, // 27: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
+	9,  // 28: weft.v1.Attempt.suspension:type_name -> weft.v1.Suspension
+	0,  // 29: weft.v1.Task.state:type_name -> weft.v1.TaskState
+	7,  // 30: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
+	24, // 31: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	24, // 32: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
+	24, // 33: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	24, // 34: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	24, // 35: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 36: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
+	11, // 37: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
+	24, // 38: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
+	25, // 39: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
+	3,  // 40: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_task_proto_init() }
@@ -1620,15 +1715,15 @@ func file_weft_v1_task_proto_init() {
 	}
 	file_weft_v1_fleet_proto_init()
 	file_weft_v1_options_proto_init()
-	file_weft_v1_task_proto_msgTypes[3].OneofWrappers = []any{}
-	file_weft_v1_task_proto_msgTypes[5].OneofWrappers = []any{}
+	file_weft_v1_task_proto_msgTypes[4].OneofWrappers = []any{}
+	file_weft_v1_task_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_task_proto_rawDesc), len(file_weft_v1_task_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

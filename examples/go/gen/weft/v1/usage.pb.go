@@ -489,7 +489,7 @@ func (x *Usage) GetDirectCalls() uint64 {
 // A bound on what may be used.
 type Budget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name: 1 to 128 letters, digits, '.', '_', '-' and '/'.
+	// Its name: 1 to 128 letters, digits, '.', '_', '-' and '/'. Of a budget by which a task was submitted: "task/ID".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What it bounds. Unset: all tasks of the namespace.
 	//
@@ -758,7 +758,9 @@ func (x *SetBudgetResponse) GetBudget() *Budget {
 
 // Asks for the budgets.
 type ListBudgetsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Set: instead of those of operators, the budgets by which this task was submitted (TaskOptions.budget), and those of the tasks above it.
+	TaskId        string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,6 +793,13 @@ func (x *ListBudgetsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListBudgetsRequest.ProtoReflect.Descriptor instead.
 func (*ListBudgetsRequest) Descriptor() ([]byte, []int) {
 	return file_weft_v1_usage_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListBudgetsRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
 }
 
 // The budgets.
@@ -986,6 +995,107 @@ func (x *UsageRecord) GetRoots() []*UsageEntry {
 	return nil
 }
 
+// What the tree below a task with a budget has used, as stores keep it: a part for each coordinator.
+type TreeUseRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The parts.
+	Parts         []*TreeUsePart `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TreeUseRecord) Reset() {
+	*x = TreeUseRecord{}
+	mi := &file_weft_v1_usage_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TreeUseRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TreeUseRecord) ProtoMessage() {}
+
+func (x *TreeUseRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_usage_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TreeUseRecord.ProtoReflect.Descriptor instead.
+func (*TreeUseRecord) Descriptor() ([]byte, []int) {
+	return file_weft_v1_usage_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TreeUseRecord) GetParts() []*TreeUsePart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+// What one coordinator has counted of it.
+type TreeUsePart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The coordinator's process.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// What it has counted.
+	Usage         *Usage `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TreeUsePart) Reset() {
+	*x = TreeUsePart{}
+	mi := &file_weft_v1_usage_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TreeUsePart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TreeUsePart) ProtoMessage() {}
+
+func (x *TreeUsePart) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_usage_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TreeUsePart.ProtoReflect.Descriptor instead.
+func (*TreeUsePart) Descriptor() ([]byte, []int) {
+	return file_weft_v1_usage_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TreeUsePart) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *TreeUsePart) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 var File_weft_v1_usage_proto protoreflect.FileDescriptor
 
 const file_weft_v1_usage_proto_rawDesc = "" +
@@ -1039,8 +1149,9 @@ const file_weft_v1_usage_proto_rawDesc = "" +
 	"\x10SetBudgetRequest\x12'\n" +
 	"\x06budget\x18\x01 \x01(\v2\x0f.weft.v1.BudgetR\x06budget\"<\n" +
 	"\x11SetBudgetResponse\x12'\n" +
-	"\x06budget\x18\x01 \x01(\v2\x0f.weft.v1.BudgetR\x06budget\"\x14\n" +
-	"\x12ListBudgetsRequest\"@\n" +
+	"\x06budget\x18\x01 \x01(\v2\x0f.weft.v1.BudgetR\x06budget\"-\n" +
+	"\x12ListBudgetsRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"@\n" +
 	"\x13ListBudgetsResponse\x12)\n" +
 	"\abudgets\x18\x01 \x03(\v2\x0f.weft.v1.BudgetR\abudgets\")\n" +
 	"\x13DeleteBudgetRequest\x12\x12\n" +
@@ -1049,7 +1160,12 @@ const file_weft_v1_usage_proto_rawDesc = "" +
 	"\vUsageRecord\x12-\n" +
 	"\amethods\x18\x01 \x03(\v2\x13.weft.v1.UsageEntryR\amethods\x12+\n" +
 	"\x06agents\x18\x02 \x03(\v2\x13.weft.v1.UsageEntryR\x06agents\x12)\n" +
-	"\x05roots\x18\x03 \x03(\v2\x13.weft.v1.UsageEntryR\x05roots*\xa1\x01\n" +
+	"\x05roots\x18\x03 \x03(\v2\x13.weft.v1.UsageEntryR\x05roots\";\n" +
+	"\rTreeUseRecord\x12*\n" +
+	"\x05parts\x18\x01 \x03(\v2\x14.weft.v1.TreeUsePartR\x05parts\"I\n" +
+	"\vTreeUsePart\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12$\n" +
+	"\x05usage\x18\x02 \x01(\v2\x0e.weft.v1.UsageR\x05usage*\xa1\x01\n" +
 	"\x0eUsageDimension\x12\x1f\n" +
 	"\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16USAGE_DIMENSION_METHOD\x10\x01\x12\x19\n" +
@@ -1090,7 +1206,7 @@ func file_weft_v1_usage_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_usage_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_weft_v1_usage_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_weft_v1_usage_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_weft_v1_usage_proto_goTypes = []any{
 	(UsageDimension)(0),           // 0: weft.v1.UsageDimension
 	(BudgetPeriod)(0),             // 1: weft.v1.BudgetPeriod
@@ -1107,44 +1223,48 @@ var file_weft_v1_usage_proto_goTypes = []any{
 	(*DeleteBudgetRequest)(nil),   // 12: weft.v1.DeleteBudgetRequest
 	(*DeleteBudgetResponse)(nil),  // 13: weft.v1.DeleteBudgetResponse
 	(*UsageRecord)(nil),           // 14: weft.v1.UsageRecord
-	nil,                           // 15: weft.v1.Usage.UnitsEntry
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*TreeUseRecord)(nil),         // 15: weft.v1.TreeUseRecord
+	(*TreeUsePart)(nil),           // 16: weft.v1.TreeUsePart
+	nil,                           // 17: weft.v1.Usage.UnitsEntry
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
 }
 var file_weft_v1_usage_proto_depIdxs = []int32{
 	0,  // 0: weft.v1.GetUsageRequest.by:type_name -> weft.v1.UsageDimension
-	16, // 1: weft.v1.GetUsageRequest.start_time:type_name -> google.protobuf.Timestamp
-	16, // 2: weft.v1.GetUsageRequest.end_time:type_name -> google.protobuf.Timestamp
+	18, // 1: weft.v1.GetUsageRequest.start_time:type_name -> google.protobuf.Timestamp
+	18, // 2: weft.v1.GetUsageRequest.end_time:type_name -> google.protobuf.Timestamp
 	5,  // 3: weft.v1.GetUsageResponse.entries:type_name -> weft.v1.UsageEntry
 	6,  // 4: weft.v1.GetUsageResponse.total:type_name -> weft.v1.Usage
-	16, // 5: weft.v1.GetUsageResponse.start_time:type_name -> google.protobuf.Timestamp
+	18, // 5: weft.v1.GetUsageResponse.start_time:type_name -> google.protobuf.Timestamp
 	6,  // 6: weft.v1.UsageEntry.usage:type_name -> weft.v1.Usage
-	17, // 7: weft.v1.Usage.active:type_name -> google.protobuf.Duration
-	17, // 8: weft.v1.Usage.slot_time:type_name -> google.protobuf.Duration
-	15, // 9: weft.v1.Usage.units:type_name -> weft.v1.Usage.UnitsEntry
+	19, // 7: weft.v1.Usage.active:type_name -> google.protobuf.Duration
+	19, // 8: weft.v1.Usage.slot_time:type_name -> google.protobuf.Duration
+	17, // 9: weft.v1.Usage.units:type_name -> weft.v1.Usage.UnitsEntry
 	1,  // 10: weft.v1.Budget.period:type_name -> weft.v1.BudgetPeriod
 	2,  // 11: weft.v1.Budget.action:type_name -> weft.v1.BudgetAction
-	16, // 12: weft.v1.Budget.create_time:type_name -> google.protobuf.Timestamp
-	16, // 13: weft.v1.Budget.renew_time:type_name -> google.protobuf.Timestamp
+	18, // 12: weft.v1.Budget.create_time:type_name -> google.protobuf.Timestamp
+	18, // 13: weft.v1.Budget.renew_time:type_name -> google.protobuf.Timestamp
 	7,  // 14: weft.v1.SetBudgetRequest.budget:type_name -> weft.v1.Budget
 	7,  // 15: weft.v1.SetBudgetResponse.budget:type_name -> weft.v1.Budget
 	7,  // 16: weft.v1.ListBudgetsResponse.budgets:type_name -> weft.v1.Budget
 	5,  // 17: weft.v1.UsageRecord.methods:type_name -> weft.v1.UsageEntry
 	5,  // 18: weft.v1.UsageRecord.agents:type_name -> weft.v1.UsageEntry
 	5,  // 19: weft.v1.UsageRecord.roots:type_name -> weft.v1.UsageEntry
-	3,  // 20: weft.v1.UsageService.GetUsage:input_type -> weft.v1.GetUsageRequest
-	8,  // 21: weft.v1.UsageService.SetBudget:input_type -> weft.v1.SetBudgetRequest
-	10, // 22: weft.v1.UsageService.ListBudgets:input_type -> weft.v1.ListBudgetsRequest
-	12, // 23: weft.v1.UsageService.DeleteBudget:input_type -> weft.v1.DeleteBudgetRequest
-	4,  // 24: weft.v1.UsageService.GetUsage:output_type -> weft.v1.GetUsageResponse
-	9,  // 25: weft.v1.UsageService.SetBudget:output_type -> weft.v1.SetBudgetResponse
-	11, // 26: weft.v1.UsageService.ListBudgets:output_type -> weft.v1.ListBudgetsResponse
-	13, // 27: weft.v1.UsageService.DeleteBudget:output_type -> weft.v1.DeleteBudgetResponse
-	24, // [24:28] is the sub-list for method output_type
-	20, // [20:24] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	16, // 20: weft.v1.TreeUseRecord.parts:type_name -> weft.v1.TreeUsePart
+	6,  // 21: weft.v1.TreeUsePart.usage:type_name -> weft.v1.Usage
+	3,  // 22: weft.v1.UsageService.GetUsage:input_type -> weft.v1.GetUsageRequest
+	8,  // 23: weft.v1.UsageService.SetBudget:input_type -> weft.v1.SetBudgetRequest
+	10, // 24: weft.v1.UsageService.ListBudgets:input_type -> weft.v1.ListBudgetsRequest
+	12, // 25: weft.v1.UsageService.DeleteBudget:input_type -> weft.v1.DeleteBudgetRequest
+	4,  // 26: weft.v1.UsageService.GetUsage:output_type -> weft.v1.GetUsageResponse
+	9,  // 27: weft.v1.UsageService.SetBudget:output_type -> weft.v1.SetBudgetResponse
+	11, // 28: weft.v1.UsageService.ListBudgets:output_type -> weft.v1.ListBudgetsResponse
+	13, // 29: weft.v1.UsageService.DeleteBudget:output_type -> weft.v1.DeleteBudgetResponse
+	26, // [26:30] is the sub-list for method output_type
+	22, // [22:26] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_usage_proto_init() }
@@ -1163,7 +1283,7 @@ func file_weft_v1_usage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_usage_proto_rawDesc), len(file_weft_v1_usage_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -55,7 +55,7 @@ type UsageServiceClient interface {
 	SetBudget(ctx context.Context, in *SetBudgetRequest, opts ...grpc.CallOption) (*SetBudgetResponse, error)
 	// Lists the budgets by name, with what was spent of them.
 	//
-	// Guarantee: as GetUsage. Errors: none of its own.
+	// Guarantee: as GetUsage. Errors: NOT_FOUND (TASK_NOT_FOUND), if a task is asked for.
 	ListBudgets(ctx context.Context, in *ListBudgetsRequest, opts ...grpc.CallOption) (*ListBudgetsResponse, error)
 	// Deletes a budget. Methods that it has paused are resumed.
 	//
@@ -132,7 +132,7 @@ type UsageServiceServer interface {
 	SetBudget(context.Context, *SetBudgetRequest) (*SetBudgetResponse, error)
 	// Lists the budgets by name, with what was spent of them.
 	//
-	// Guarantee: as GetUsage. Errors: none of its own.
+	// Guarantee: as GetUsage. Errors: NOT_FOUND (TASK_NOT_FOUND), if a task is asked for.
 	ListBudgets(context.Context, *ListBudgetsRequest) (*ListBudgetsResponse, error)
 	// Deletes a budget. Methods that it has paused are resumed.
 	//

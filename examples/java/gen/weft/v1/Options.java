@@ -1406,6 +1406,58 @@ public final class Options {
      * @return The durableChildren.
      */
     boolean getDurableChildren();
+
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    int getBudgetCount();
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    boolean containsBudget(
+        java.lang.String key);
+    /**
+     * Use {@link #getBudgetMap()} instead.
+     */
+    @java.lang.Deprecated
+    java.util.Map<java.lang.String, java.lang.Double>
+    getBudget();
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    java.util.Map<java.lang.String, java.lang.Double>
+    getBudgetMap();
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    double getBudgetOrDefault(
+        java.lang.String key,
+        double defaultValue);
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    double getBudgetOrThrow(
+        java.lang.String key);
   }
   /**
    * <pre>
@@ -1460,6 +1512,8 @@ public final class Options {
       switch (number) {
         case 13:
           return internalGetConsumes();
+        case 20:
+          return internalGetBudget();
         default:
           throw new RuntimeException(
               "Invalid map field number: " + number);
@@ -2282,6 +2336,99 @@ public final class Options {
       return durableChildren_;
     }
 
+    public static final int BUDGET_FIELD_NUMBER = 20;
+    private static final class BudgetDefaultEntryHolder {
+      static final com.google.protobuf.MapEntry<
+          java.lang.String, java.lang.Double> defaultEntry =
+              com.google.protobuf.MapEntry
+              .<java.lang.String, java.lang.Double>newDefaultInstance(
+                  weft.v1.Options.internal_static_weft_v1_TaskPolicy_BudgetEntry_descriptor, 
+                  com.google.protobuf.WireFormat.FieldType.STRING,
+                  "",
+                  com.google.protobuf.WireFormat.FieldType.DOUBLE,
+                  0D);
+    }
+    @SuppressWarnings("serial")
+    private com.google.protobuf.MapField<
+        java.lang.String, java.lang.Double> budget_;
+    private com.google.protobuf.MapField<java.lang.String, java.lang.Double>
+    internalGetBudget() {
+      if (budget_ == null) {
+        return com.google.protobuf.MapField.emptyMapField(
+            BudgetDefaultEntryHolder.defaultEntry);
+      }
+      return budget_;
+    }
+    public int getBudgetCount() {
+      return internalGetBudget().getMap().size();
+    }
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    @java.lang.Override
+    public boolean containsBudget(
+        java.lang.String key) {
+      if (key == null) { throw new NullPointerException("map key"); }
+      return internalGetBudget().getMap().containsKey(key);
+    }
+    /**
+     * Use {@link #getBudgetMap()} instead.
+     */
+    @java.lang.Override
+    @java.lang.Deprecated
+    public java.util.Map<java.lang.String, java.lang.Double> getBudget() {
+      return getBudgetMap();
+    }
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    @java.lang.Override
+    public java.util.Map<java.lang.String, java.lang.Double> getBudgetMap() {
+      return internalGetBudget().getMap();
+    }
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    @java.lang.Override
+    public double getBudgetOrDefault(
+        java.lang.String key,
+        double defaultValue) {
+      if (key == null) { throw new NullPointerException("map key"); }
+      java.util.Map<java.lang.String, java.lang.Double> map =
+          internalGetBudget().getMap();
+      return map.containsKey(key) ? map.get(key) : defaultValue;
+    }
+    /**
+     * <pre>
+     * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+     * </pre>
+     *
+     * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+     */
+    @java.lang.Override
+    public double getBudgetOrThrow(
+        java.lang.String key) {
+      if (key == null) { throw new NullPointerException("map key"); }
+      java.util.Map<java.lang.String, java.lang.Double> map =
+          internalGetBudget().getMap();
+      if (!map.containsKey(key)) {
+        throw new java.lang.IllegalArgumentException();
+      }
+      return map.get(key);
+    }
+
     private byte memoizedIsInitialized = -1;
     @java.lang.Override
     public final boolean isInitialized() {
@@ -2356,6 +2503,12 @@ public final class Options {
       if (((bitField0_ & 0x00000400) != 0)) {
         output.writeBool(19, durableChildren_);
       }
+      com.google.protobuf.GeneratedMessageV3
+        .serializeStringMapTo(
+          output,
+          internalGetBudget(),
+          BudgetDefaultEntryHolder.defaultEntry,
+          20);
       getUnknownFields().writeTo(output);
     }
 
@@ -2444,6 +2597,16 @@ public final class Options {
         size += com.google.protobuf.CodedOutputStream
           .computeBoolSize(19, durableChildren_);
       }
+      for (java.util.Map.Entry<java.lang.String, java.lang.Double> entry
+           : internalGetBudget().getMap().entrySet()) {
+        com.google.protobuf.MapEntry<java.lang.String, java.lang.Double>
+        budget__ = BudgetDefaultEntryHolder.defaultEntry.newBuilderForType()
+            .setKey(entry.getKey())
+            .setValue(entry.getValue())
+            .build();
+        size += com.google.protobuf.CodedOutputStream
+            .computeMessageSize(20, budget__);
+      }
       size += getUnknownFields().getSerializedSize();
       memoizedSize = size;
       return size;
@@ -2529,6 +2692,8 @@ public final class Options {
         if (getDurableChildren()
             != other.getDurableChildren()) return false;
       }
+      if (!internalGetBudget().equals(
+          other.internalGetBudget())) return false;
       if (!getUnknownFields().equals(other.getUnknownFields())) return false;
       return true;
     }
@@ -2608,6 +2773,10 @@ public final class Options {
         hash = (37 * hash) + DURABLE_CHILDREN_FIELD_NUMBER;
         hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
             getDurableChildren());
+      }
+      if (!internalGetBudget().getMap().isEmpty()) {
+        hash = (37 * hash) + BUDGET_FIELD_NUMBER;
+        hash = (53 * hash) + internalGetBudget().hashCode();
       }
       hash = (29 * hash) + getUnknownFields().hashCode();
       memoizedHashCode = hash;
@@ -2737,6 +2906,8 @@ public final class Options {
         switch (number) {
           case 13:
             return internalGetConsumes();
+          case 20:
+            return internalGetBudget();
           default:
             throw new RuntimeException(
                 "Invalid map field number: " + number);
@@ -2748,6 +2919,8 @@ public final class Options {
         switch (number) {
           case 13:
             return internalGetMutableConsumes();
+          case 20:
+            return internalGetMutableBudget();
           default:
             throw new RuntimeException(
                 "Invalid map field number: " + number);
@@ -2848,6 +3021,7 @@ public final class Options {
           onEventBuilder_ = null;
         }
         durableChildren_ = false;
+        internalGetMutableBudget().clear();
         return this;
       }
 
@@ -2980,6 +3154,10 @@ public final class Options {
         if (((from_bitField0_ & 0x00040000) != 0)) {
           result.durableChildren_ = durableChildren_;
           to_bitField0_ |= 0x00000400;
+        }
+        if (((from_bitField0_ & 0x00080000) != 0)) {
+          result.budget_ = internalGetBudget();
+          result.budget_.makeImmutable();
         }
         result.bitField0_ |= to_bitField0_;
       }
@@ -3137,6 +3315,9 @@ public final class Options {
         if (other.hasDurableChildren()) {
           setDurableChildren(other.getDurableChildren());
         }
+        internalGetMutableBudget().mergeFrom(
+            other.internalGetBudget());
+        bitField0_ |= 0x00080000;
         this.mergeUnknownFields(other.getUnknownFields());
         onChanged();
         return this;
@@ -3292,6 +3473,15 @@ public final class Options {
                 bitField0_ |= 0x00040000;
                 break;
               } // case 152
+              case 162: {
+                com.google.protobuf.MapEntry<java.lang.String, java.lang.Double>
+                budget__ = input.readMessage(
+                    BudgetDefaultEntryHolder.defaultEntry.getParserForType(), extensionRegistry);
+                internalGetMutableBudget().getMutableMap().put(
+                    budget__.getKey(), budget__.getValue());
+                bitField0_ |= 0x00080000;
+                break;
+              } // case 162
               default: {
                 if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                   done = true; // was an endgroup tag
@@ -5891,6 +6081,159 @@ public final class Options {
         bitField0_ = (bitField0_ & ~0x00040000);
         durableChildren_ = false;
         onChanged();
+        return this;
+      }
+
+      private com.google.protobuf.MapField<
+          java.lang.String, java.lang.Double> budget_;
+      private com.google.protobuf.MapField<java.lang.String, java.lang.Double>
+          internalGetBudget() {
+        if (budget_ == null) {
+          return com.google.protobuf.MapField.emptyMapField(
+              BudgetDefaultEntryHolder.defaultEntry);
+        }
+        return budget_;
+      }
+      private com.google.protobuf.MapField<java.lang.String, java.lang.Double>
+          internalGetMutableBudget() {
+        if (budget_ == null) {
+          budget_ = com.google.protobuf.MapField.newMapField(
+              BudgetDefaultEntryHolder.defaultEntry);
+        }
+        if (!budget_.isMutable()) {
+          budget_ = budget_.copy();
+        }
+        bitField0_ |= 0x00080000;
+        onChanged();
+        return budget_;
+      }
+      public int getBudgetCount() {
+        return internalGetBudget().getMap().size();
+      }
+      /**
+       * <pre>
+       * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+       * </pre>
+       *
+       * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+       */
+      @java.lang.Override
+      public boolean containsBudget(
+          java.lang.String key) {
+        if (key == null) { throw new NullPointerException("map key"); }
+        return internalGetBudget().getMap().containsKey(key);
+      }
+      /**
+       * Use {@link #getBudgetMap()} instead.
+       */
+      @java.lang.Override
+      @java.lang.Deprecated
+      public java.util.Map<java.lang.String, java.lang.Double> getBudget() {
+        return getBudgetMap();
+      }
+      /**
+       * <pre>
+       * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+       * </pre>
+       *
+       * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+       */
+      @java.lang.Override
+      public java.util.Map<java.lang.String, java.lang.Double> getBudgetMap() {
+        return internalGetBudget().getMap();
+      }
+      /**
+       * <pre>
+       * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+       * </pre>
+       *
+       * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+       */
+      @java.lang.Override
+      public double getBudgetOrDefault(
+          java.lang.String key,
+          double defaultValue) {
+        if (key == null) { throw new NullPointerException("map key"); }
+        java.util.Map<java.lang.String, java.lang.Double> map =
+            internalGetBudget().getMap();
+        return map.containsKey(key) ? map.get(key) : defaultValue;
+      }
+      /**
+       * <pre>
+       * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+       * </pre>
+       *
+       * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+       */
+      @java.lang.Override
+      public double getBudgetOrThrow(
+          java.lang.String key) {
+        if (key == null) { throw new NullPointerException("map key"); }
+        java.util.Map<java.lang.String, java.lang.Double> map =
+            internalGetBudget().getMap();
+        if (!map.containsKey(key)) {
+          throw new java.lang.IllegalArgumentException();
+        }
+        return map.get(key);
+      }
+      public Builder clearBudget() {
+        bitField0_ = (bitField0_ & ~0x00080000);
+        internalGetMutableBudget().getMutableMap()
+            .clear();
+        return this;
+      }
+      /**
+       * <pre>
+       * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+       * </pre>
+       *
+       * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+       */
+      public Builder removeBudget(
+          java.lang.String key) {
+        if (key == null) { throw new NullPointerException("map key"); }
+        internalGetMutableBudget().getMutableMap()
+            .remove(key);
+        return this;
+      }
+      /**
+       * Use alternate mutation accessors instead.
+       */
+      @java.lang.Deprecated
+      public java.util.Map<java.lang.String, java.lang.Double>
+          getMutableBudget() {
+        bitField0_ |= 0x00080000;
+        return internalGetMutableBudget().getMutableMap();
+      }
+      /**
+       * <pre>
+       * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+       * </pre>
+       *
+       * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+       */
+      public Builder putBudget(
+          java.lang.String key,
+          double value) {
+        if (key == null) { throw new NullPointerException("map key"); }
+
+        internalGetMutableBudget().getMutableMap()
+            .put(key, value);
+        bitField0_ |= 0x00080000;
+        return this;
+      }
+      /**
+       * <pre>
+       * The budget of each of its tasks, as TaskOptions.budget. Of each unit, the smaller amount of this one and the call's holds.
+       * </pre>
+       *
+       * <code>map&lt;string, double&gt; budget = 20 [json_name = "budget"];</code>
+       */
+      public Builder putAllBudget(
+          java.util.Map<java.lang.String, java.lang.Double> values) {
+        internalGetMutableBudget().getMutableMap()
+            .putAll(values);
+        bitField0_ |= 0x00080000;
         return this;
       }
       @java.lang.Override
@@ -8586,8 +8929,8 @@ public final class Options {
    * Calls with the same method and an equal request share one task: a call joins the task that has not ended, and gets the result
    * of one that has succeeded (trailer `weft-cached: true`). Failures and cancellations are not reused. Requests are compared as
    * messages, whatever the order of their fields and maps. Metadata is not compared: a method whose answer depends on its caller's
-   * metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent or requirements of
-   * its own, or with `no_cache`, runs by itself; so do direct calls.
+   * metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent, a budget or requirements
+   * of its own, or with `no_cache`, runs by itself; so do direct calls.
    * </pre>
    *
    * Protobuf type {@code weft.v1.CachePolicy}
@@ -8832,8 +9175,8 @@ public final class Options {
      * Calls with the same method and an equal request share one task: a call joins the task that has not ended, and gets the result
      * of one that has succeeded (trailer `weft-cached: true`). Failures and cancellations are not reused. Requests are compared as
      * messages, whatever the order of their fields and maps. Metadata is not compared: a method whose answer depends on its caller's
-     * metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent or requirements of
-     * its own, or with `no_cache`, runs by itself; so do direct calls.
+     * metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent, a budget or requirements
+     * of its own, or with `no_cache`, runs by itself; so do direct calls.
      * </pre>
      *
      * Protobuf type {@code weft.v1.CachePolicy}
@@ -13155,6 +13498,11 @@ java.lang.String defaultValue) {
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_weft_v1_TaskPolicy_ConsumesEntry_fieldAccessorTable;
   private static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_weft_v1_TaskPolicy_BudgetEntry_descriptor;
+  private static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_weft_v1_TaskPolicy_BudgetEntry_fieldAccessorTable;
+  private static final com.google.protobuf.Descriptors.Descriptor
     internal_static_weft_v1_OnEvent_descriptor;
   private static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
@@ -13211,7 +13559,7 @@ java.lang.String defaultValue) {
       "\n\025weft/v1/options.proto\022\007weft.v1\032 google" +
       "/protobuf/descriptor.proto\032\036google/proto" +
       "buf/duration.proto\"%\n\013FieldPolicy\022\026\n\006sec" +
-      "ret\030\001 \001(\010R\006secret\"\301\007\n\nTaskPolicy\022*\n\005retr" +
+      "ret\030\001 \001(\010R\006secret\"\265\010\n\nTaskPolicy\022*\n\005retr" +
       "y\030\001 \001(\0132\024.weft.v1.RetryPolicyR\005retry\022+\n\006" +
       "limits\030\002 \001(\0132\023.weft.v1.TimeLimitsR\006limit" +
       "s\022\037\n\010priority\030\003 \001(\rH\000R\010priority\210\001\001\022\033\n\tsl" +
@@ -13232,51 +13580,53 @@ java.lang.String defaultValue) {
       "Wait\210\001\001\022$\n\013check_rules\030\021 \001(\010H\002R\ncheckRul" +
       "es\210\001\001\022+\n\010on_event\030\022 \001(\0132\020.weft.v1.OnEven" +
       "tR\007onEvent\022.\n\020durable_children\030\023 \001(\010H\003R\017" +
-      "durableChildren\210\001\001\032;\n\rConsumesEntry\022\020\n\003k" +
-      "ey\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B" +
-      "\013\n\t_priorityB\n\n\010_no_waitB\016\n\014_check_rules" +
-      "B\023\n\021_durable_children\"!\n\007OnEvent\022\026\n\006filt" +
-      "er\030\001 \001(\tR\006filter\"\245\001\n\010RunLimit\022\020\n\003key\030\001 \001" +
-      "(\tR\003key\022\037\n\013max_running\030\002 \001(\rR\nmaxRunning" +
-      "\022#\n\016max_rate_per_s\030\003 \001(\001R\013maxRatePerS\022\024\n" +
-      "\005burst\030\004 \001(\rR\005burst\022+\n\010at_limit\030\005 \001(\0162\020." +
-      "weft.v1.AtLimitR\007atLimit\"Z\n\004Lock\022\022\n\004name" +
-      "\030\001 \001(\tR\004name\022\020\n\003key\030\002 \001(\tR\003key\022\026\n\006shared" +
-      "\030\003 \001(\010R\006shared\022\024\n\005state\030\004 \001(\010R\005state\":\n\013" +
-      "CachePolicy\022+\n\003ttl\030\001 \001(\0132\031.google.protob" +
-      "uf.DurationR\003ttl\"\276\002\n\013RetryPolicy\022!\n\014max_" +
-      "attempts\030\001 \001(\rR\013maxAttempts\022B\n\017initial_b" +
-      "ackoff\030\002 \001(\0132\031.google.protobuf.DurationR" +
-      "\016initialBackoff\022:\n\013max_backoff\030\003 \001(\0132\031.g" +
-      "oogle.protobuf.DurationR\nmaxBackoff\022-\n\022b" +
-      "ackoff_multiplier\030\004 \001(\001R\021backoffMultipli" +
-      "er\022\'\n\017retryable_codes\030\005 \003(\005R\016retryableCo" +
-      "des\022$\n\013max_crashes\030\006 \001(\rH\000R\nmaxCrashes\210\001" +
-      "\001B\016\n\014_max_crashes\"\333\001\n\nTimeLimits\022E\n\021sche" +
-      "dule_to_start\030\001 \001(\0132\031.google.protobuf.Du" +
-      "rationR\017scheduleToStart\022?\n\016start_to_clos" +
-      "e\030\002 \001(\0132\031.google.protobuf.DurationR\014star" +
-      "tToClose\022E\n\021schedule_to_close\030\003 \001(\0132\031.go" +
-      "ogle.protobuf.DurationR\017scheduleToClose\"" +
-      "\206\002\n\014Requirements\0229\n\006labels\030\001 \003(\0132!.weft." +
-      "v1.Requirements.LabelsEntryR\006labels\022B\n\tr" +
-      "esources\030\002 \003(\0132$.weft.v1.Requirements.Re" +
-      "sourcesEntryR\tresources\0329\n\013LabelsEntry\022\020" +
-      "\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\002" +
-      "8\001\032<\n\016ResourcesEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024" +
-      "\n\005value\030\002 \001(\001R\005value:\0028\001*R\n\010CallMode\022\031\n\025" +
-      "CALL_MODE_UNSPECIFIED\020\000\022\025\n\021CALL_MODE_DUR" +
-      "ABLE\020\001\022\024\n\020CALL_MODE_DIRECT\020\002*\204\001\n\007AtLimit" +
-      "\022\030\n\024AT_LIMIT_UNSPECIFIED\020\000\022\022\n\016AT_LIMIT_Q" +
-      "UEUE\020\001\022\023\n\017AT_LIMIT_REFUSE\020\002\022\032\n\026AT_LIMIT_" +
-      "CANCEL_NEWEST\020\003\022\032\n\026AT_LIMIT_CANCEL_OLDES" +
-      "T\020\004:I\n\004task\022\036.google.protobuf.MethodOpti" +
-      "ons\030\230\214\003 \001(\0132\023.weft.v1.TaskPolicyR\004task:L" +
-      "\n\005tasks\022\037.google.protobuf.ServiceOptions" +
-      "\030\230\214\003 \001(\0132\023.weft.v1.TaskPolicyR\005tasks:K\n\005" +
-      "field\022\035.google.protobuf.FieldOptions\030\230\214\003" +
-      " \001(\0132\024.weft.v1.FieldPolicyR\005fieldb\006proto" +
-      "3"
+      "durableChildren\210\001\001\0227\n\006budget\030\024 \003(\0132\037.wef" +
+      "t.v1.TaskPolicy.BudgetEntryR\006budget\032;\n\rC" +
+      "onsumesEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030" +
+      "\002 \001(\001R\005value:\0028\001\0329\n\013BudgetEntry\022\020\n\003key\030\001" +
+      " \001(\tR\003key\022\024\n\005value\030\002 \001(\001R\005value:\0028\001B\013\n\t_" +
+      "priorityB\n\n\010_no_waitB\016\n\014_check_rulesB\023\n\021" +
+      "_durable_children\"!\n\007OnEvent\022\026\n\006filter\030\001" +
+      " \001(\tR\006filter\"\245\001\n\010RunLimit\022\020\n\003key\030\001 \001(\tR\003" +
+      "key\022\037\n\013max_running\030\002 \001(\rR\nmaxRunning\022#\n\016" +
+      "max_rate_per_s\030\003 \001(\001R\013maxRatePerS\022\024\n\005bur" +
+      "st\030\004 \001(\rR\005burst\022+\n\010at_limit\030\005 \001(\0162\020.weft" +
+      ".v1.AtLimitR\007atLimit\"Z\n\004Lock\022\022\n\004name\030\001 \001" +
+      "(\tR\004name\022\020\n\003key\030\002 \001(\tR\003key\022\026\n\006shared\030\003 \001" +
+      "(\010R\006shared\022\024\n\005state\030\004 \001(\010R\005state\":\n\013Cach" +
+      "ePolicy\022+\n\003ttl\030\001 \001(\0132\031.google.protobuf.D" +
+      "urationR\003ttl\"\276\002\n\013RetryPolicy\022!\n\014max_atte" +
+      "mpts\030\001 \001(\rR\013maxAttempts\022B\n\017initial_backo" +
+      "ff\030\002 \001(\0132\031.google.protobuf.DurationR\016ini" +
+      "tialBackoff\022:\n\013max_backoff\030\003 \001(\0132\031.googl" +
+      "e.protobuf.DurationR\nmaxBackoff\022-\n\022backo" +
+      "ff_multiplier\030\004 \001(\001R\021backoffMultiplier\022\'" +
+      "\n\017retryable_codes\030\005 \003(\005R\016retryableCodes\022" +
+      "$\n\013max_crashes\030\006 \001(\rH\000R\nmaxCrashes\210\001\001B\016\n" +
+      "\014_max_crashes\"\333\001\n\nTimeLimits\022E\n\021schedule" +
+      "_to_start\030\001 \001(\0132\031.google.protobuf.Durati" +
+      "onR\017scheduleToStart\022?\n\016start_to_close\030\002 " +
+      "\001(\0132\031.google.protobuf.DurationR\014startToC" +
+      "lose\022E\n\021schedule_to_close\030\003 \001(\0132\031.google" +
+      ".protobuf.DurationR\017scheduleToClose\"\206\002\n\014" +
+      "Requirements\0229\n\006labels\030\001 \003(\0132!.weft.v1.R" +
+      "equirements.LabelsEntryR\006labels\022B\n\tresou" +
+      "rces\030\002 \003(\0132$.weft.v1.Requirements.Resour" +
+      "cesEntryR\tresources\0329\n\013LabelsEntry\022\020\n\003ke" +
+      "y\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\032<" +
+      "\n\016ResourcesEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005va" +
+      "lue\030\002 \001(\001R\005value:\0028\001*R\n\010CallMode\022\031\n\025CALL" +
+      "_MODE_UNSPECIFIED\020\000\022\025\n\021CALL_MODE_DURABLE" +
+      "\020\001\022\024\n\020CALL_MODE_DIRECT\020\002*\204\001\n\007AtLimit\022\030\n\024" +
+      "AT_LIMIT_UNSPECIFIED\020\000\022\022\n\016AT_LIMIT_QUEUE" +
+      "\020\001\022\023\n\017AT_LIMIT_REFUSE\020\002\022\032\n\026AT_LIMIT_CANC" +
+      "EL_NEWEST\020\003\022\032\n\026AT_LIMIT_CANCEL_OLDEST\020\004:" +
+      "I\n\004task\022\036.google.protobuf.MethodOptions\030" +
+      "\230\214\003 \001(\0132\023.weft.v1.TaskPolicyR\004task:L\n\005ta" +
+      "sks\022\037.google.protobuf.ServiceOptions\030\230\214\003" +
+      " \001(\0132\023.weft.v1.TaskPolicyR\005tasks:K\n\005fiel" +
+      "d\022\035.google.protobuf.FieldOptions\030\230\214\003 \001(\013" +
+      "2\024.weft.v1.FieldPolicyR\005fieldb\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -13295,12 +13645,18 @@ java.lang.String defaultValue) {
     internal_static_weft_v1_TaskPolicy_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_TaskPolicy_descriptor,
-        new java.lang.String[] { "Retry", "Limits", "Priority", "SlotCost", "ResultTtl", "FailureTtl", "Requirements", "Mode", "IdempotencyKey", "FairnessKey", "RunLimits", "Locks", "Consumes", "Cache", "Fallback", "NoWait", "CheckRules", "OnEvent", "DurableChildren", });
+        new java.lang.String[] { "Retry", "Limits", "Priority", "SlotCost", "ResultTtl", "FailureTtl", "Requirements", "Mode", "IdempotencyKey", "FairnessKey", "RunLimits", "Locks", "Consumes", "Cache", "Fallback", "NoWait", "CheckRules", "OnEvent", "DurableChildren", "Budget", });
     internal_static_weft_v1_TaskPolicy_ConsumesEntry_descriptor =
       internal_static_weft_v1_TaskPolicy_descriptor.getNestedTypes().get(0);
     internal_static_weft_v1_TaskPolicy_ConsumesEntry_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_weft_v1_TaskPolicy_ConsumesEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
+    internal_static_weft_v1_TaskPolicy_BudgetEntry_descriptor =
+      internal_static_weft_v1_TaskPolicy_descriptor.getNestedTypes().get(1);
+    internal_static_weft_v1_TaskPolicy_BudgetEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_weft_v1_TaskPolicy_BudgetEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
     internal_static_weft_v1_OnEvent_descriptor =
       getDescriptor().getMessageTypes().get(2);

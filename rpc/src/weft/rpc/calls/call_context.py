@@ -19,6 +19,8 @@ from weft.rpc.telemetry import trace_headers
 
 ROOT_ID_KEY = "weft-root-id"
 PARENT_ID_KEY = "weft-parent-id"
+# A budget of a task above (`calls/tree_budgets.py`).
+TREE_BUDGET_KEY = "weft-tree-budget-bin"
 # The most characters of an id. Ids come from the store or from a caller; both are short.
 MAX_ID_CHARS = 128
 
@@ -39,6 +41,8 @@ class CallContext:
     traceparent: str = ""
     tracestate: str = ""
     baggage: str = ""
+    # The budgets of the handled task and of the tasks above it, each a serialized `weft.v1.TreeBudget`.
+    budgets: tuple[bytes, ...] = ()
 
     def bounded_s(self, timeout_s: float | None, now_s: float) -> float | None:
         """A child call's timeout: its own, but at most the time left until this deadline. Never negative."""
@@ -59,7 +63,10 @@ class CallContext:
             active: the active span's W3C headers. Empty: no span is active.
         """
         ids = {ROOT_ID_KEY: self.root_id, PARENT_ID_KEY: self.parent_id}
-        return _with(given, ids | (active or self.trace_headers()))
+        made = _with(given, ids | (active or self.trace_headers()))
+        if self.budgets and not any(key == TREE_BUDGET_KEY for key, _ in made):
+            made += tuple((TREE_BUDGET_KEY, each) for each in self.budgets)
+        return made
 
 
 class HandledCall(Protocol):

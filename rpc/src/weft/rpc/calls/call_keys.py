@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from weft.rpc import refusals
-from weft.rpc.calls.call_context import PARENT_ID_KEY, ROOT_ID_KEY
+from weft.rpc.calls.call_context import PARENT_ID_KEY, ROOT_ID_KEY, TREE_BUDGET_KEY
 from weft.rpc.calls.metadata import (
     AGENT_KEY,
     DIRECT,
@@ -21,12 +21,13 @@ from weft.rpc.calls.metadata import (
     STEP_KEY,
 )
 from weft.rpc.calls.session_keys import SESSION_KEYS, said_session
+from weft.rpc.calls.tree_budgets import BUDGET_KEY
 from weft.rpc.security.namespace_names import NAMESPACE_KEY
 from weft.rpc.security.token_metadata import TOKEN_KEY
 
 PREFIX = "weft-"
 MODES = (DURABLE, DIRECT)
-LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY)
+LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY, TREE_BUDGET_KEY)
 # Says that a direct call may be run twice, with the value below; or when a durable call is retried. A durable call may be run
 # twice anyway.
 RETRY_KEY, MARK = RETRY_MARK
@@ -51,6 +52,7 @@ FOR_TASKS = (
     "weft-shared-lock",
     "weft-state-lock",
     "weft-consume",
+    BUDGET_KEY,
     AGENT_KEY,
 )
 # What else a direct call may do in place of such an option.
@@ -61,7 +63,7 @@ KNOWN = (*FOR_TASKS, *SESSION_KEYS, MODE_KEY, RETRY_KEY, *LINEAGE, TOKEN_KEY, NA
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
-    """Refuse call keys that a direct call cannot have. The root id and the parent id are not checked: they are inherited.
+    """Refuse call keys that a direct call cannot have. Ids and budgets of the tasks above are not checked: they are inherited.
 
     Raises:
         InvalidArgument: a `weft-*` entry is unknown, malformed, or for tasks alone; `field` names its key.

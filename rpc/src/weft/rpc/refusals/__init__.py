@@ -22,7 +22,7 @@ from weft.rpc.refusals.agent_refusals import (
     session_protocol,
     session_superseded,
 )
-from weft.rpc.refusals.budget_refusals import budget_not_found, budget_spent
+from weft.rpc.refusals.budget_refusals import budget_not_found, budget_spent, tree_budget_spent
 from weft.rpc.refusals.caller_refusals import (
     caller_limit,
     callers_unknown,
@@ -269,5 +269,6 @@ __all__ = [
     "token_unsafe",
     "token_used_up",
     "too_many_sticky_sessions",
+    "tree_budget_spent",
     "unreachable",
 ]

@@ -17,6 +17,16 @@ def budget_spent(name: str, unit: str, amount: float, renews: str = "") -> Limit
     )
 
 
+def tree_budget_spent(task_id: str, unit: str, amount: float) -> LimitReached:
+    """A task is refused because of a spent budget of a task above."""
+    return LimitReached(
+        f"the budget of {amount:g} {unit} of task {task_id}, to which this call belongs, is spent; submit that task with a larger one"
+        " (weft budgets list --task shows what was used)",
+        reason=pb.ERROR_REASON_BUDGET_SPENT,
+        metadata={"budget": f"task/{task_id}", "unit": unit, "amount": f"{amount:g}"},
+    )
+
+
 def budget_not_found(name: str) -> NotFound:
     """No budget has the name."""
     return NotFound(

@@ -131,6 +131,8 @@ class MethodOptions(TypedDict, total=False):
     locks: Sequence[Lock | str]
     # Amounts of the agent's resources that a task uses while it runs, such as {"gpu": 1}.
     consumes: Mapping[str, float]
+    # How much each task and all calls below it may use, by unit, such as {"tokens": 10000}. At most 16 units.
+    budget: Mapping[str, float]
     # Equal durable calls are answered with a stored result for so long from its end on. At least 1. A method whose answer
     # depends on its caller's metadata must not have this.
     cache_s: float
@@ -271,6 +273,7 @@ _OPTIONS: dict[str, _Option] = {
     ),
     "locks": _Option(_put_locks, "a list of names or Lock", "locks"),
     "consumes": _entries("consumes", "a dict of resources and amounts"),
+    "budget": _entries("budget", "a dict of units and amounts"),
     "cache_s": _seconds("cache.ttl"),
     "fallback": _plain("fallback", 'the full name of a method such as "acme.v1.Greeter/Greet"'),
     "no_wait": _plain("no_wait", _YES_NO),

@@ -31,6 +31,7 @@ from weft.rpc.task_policy.option_checks import (
     time_limit,
 )
 from weft.rpc.times import checked_duration
+from weft.rpc.usage_units import check_budget
 from weft.v1 import options_pb2
 
 # A run limit with this key holds for each value of the fairness key.
@@ -103,6 +104,7 @@ def check(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> None:
     for lock in policy.locks:
         _check_lock(lock, request)
     check_consumes(policy.consumes, "consumes")
+    check_budget(policy.budget, "budget")
     if policy.HasField("cache"):
         _check_cache(policy.cache, method)
     _check_fallback(policy.fallback, method)
