@@ -41,8 +41,15 @@ class PooledMachine:
 
     def members(self) -> dict[int, str]:
         """All processes that members are, or have started: pid, and member."""
+        return {pid: member for pid, member in self._marked() if not member.startswith(".")}
+
+    def fork_servers(self) -> list[int]:
+        """The processes that fork members."""
+        return [pid for pid, member in self._marked() if member.startswith(".")]
+
+    def _marked(self) -> list[tuple[int, str]]:
         meshes = [path.stem for path in self.folder.glob("*.lock")]
-        return {pid: member for mesh in meshes for pid, member, _ in marked(mesh)}
+        return [(pid, member) for mesh in meshes for pid, member, _ in marked(mesh)]
 
     def signal_keepers(self, number: signal.Signals) -> None:
         for pid in self.keepers():

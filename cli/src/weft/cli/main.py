@@ -17,6 +17,7 @@ from weft.cli.command_line.examples import with_examples
 from weft.cli.command_line.lazy_group import SETTINGS, CommandEntry, LazyGroup
 from weft.cli.process import first_process, parent_death
 from weft.cli.terminal import streams
+from weft.rpc.process.pool_member import fork_server_socket
 
 _RUN = "Run"
 _CALL = "Call"
@@ -235,11 +236,16 @@ def _debugs(words: Sequence[str], environment: Mapping[str, str]) -> bool:
 
 def main() -> None:
     """Run the command line. A failure is a sentence on stderr and an exit status."""
+    # gRPC's log lines are for its developers. The commands print what users need; but a server's failed handshakes are told by gRPC alone.
+    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if _debugs(sys.argv, os.environ) else "NONE")
+    if (number := fork_server_socket(os.environ)) is not None:
+        from weft.cli.process.fork_server import serve
+
+        # It goes on here as a member of a pool.
+        serve(number, _ONE_POLLING_THREAD)
     streams.replace_streams()
     first_process.become_child()
     is_child = parent_death.obey()
-    # gRPC's log lines are for its developers. The commands print what users need; but a server's failed handshakes are told by gRPC alone.
-    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if _debugs(sys.argv, os.environ) else "NONE")
     try:
         app(prog_name="weft", obj=None if is_child else _warn)
     except streams.Unwritable as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -38,13 +39,23 @@ from weft.v1 import session_pb2, task_pb2
 
 T = TypeVar("T")
 
-_PROCESS = secrets.token_hex(6)
+_process = secrets.token_hex(6)
 _count = itertools.count(1)
 
 
 def generate_id() -> str:
     """A call id: unique, and cheap."""
-    return f"{CALL_ID}{_PROCESS}-{next(_count)}"
+    return f"{CALL_ID}{_process}-{next(_count)}"
+
+
+def _in_child() -> None:
+    # Members of a pool are forked with this module.
+    global _process  # noqa: PLW0603
+    _process = secrets.token_hex(6)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def assignment_of(method: str, native: Any) -> session_pb2.Assignment:

@@ -38,7 +38,7 @@ def advance(pool: pool_pb2.Pool, member: pool_pb2.PoolMember, seen: Seen, now: f
     """Take in what is seen of a member. False: nothing is left of it."""
     known = member.place == seen.place and seen.listed is not None and member.id not in seen.busy
     listed = seen.listed.get(member.id) if known and seen.listed is not None else None
-    if listed is not None and not member.HasField("start_time"):
+    if listed is not None and listed.handle and not member.HasField("start_time"):
         member.start_time.CopyFrom(timestamp(now))
         member.handle = listed.handle[:128]
     if member.state != STOPPING:

@@ -32,7 +32,7 @@ class ListedMember(NamedTuple):
     """A member that a provider has.
 
     Attributes:
-        handle: what the provider calls it: a process id, a container's name.
+        handle: what the provider calls it: a process id, a container's name. Empty: it is being started.
         running: False: it has ended, and the provider remembers that.
         ending: how it ended, with its last words, if they are known.
         frozen: it runs, but stands still.

@@ -23,7 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from weft.coordinator.pools.processes.kept_process import MESH, KeptProcess, adopt_orphans, marked
+from weft.coordinator.pools.processes.forked_starts import ForkedStarts
+from weft.coordinator.pools.processes.kept_process import KeptProcess, adopt_orphans, marked
+from weft.rpc.process.pool_member import MEMBER, MESH
 
 LOCKED = 3
 MAX_LINE_BYTES = 1024 * 1024
@@ -49,6 +51,8 @@ class Keeper:
         self._logs = folder / mesh
         self._alone_s = alone_s
         self._members: dict[str, KeptProcess] = {}
+        self._starts = ForkedStarts()
+        self._starting: set[asyncio.Task[None]] = set()
         self._coordinators: set[asyncio.StreamWriter] = set()
         self._asked_at = time.monotonic()
         self._logs_at = 0.0
@@ -68,6 +72,7 @@ class Keeper:
         await self._over.wait()
         ticks.cancel()
         server.close()
+        self._starts.close()
 
     # -- what coordinators ask ------------------------------------------------------------------------------------
 
@@ -77,20 +82,31 @@ class Keeper:
             while line := await reader.readline():
                 self._asked_at = time.monotonic()
                 request = json.loads(line)
-                try:
-                    answer = {"id": request["id"], "answer": self._answer(request)}
-                except (OSError, ValueError, KeyError, TypeError) as error:
-                    answer = {"id": request.get("id"), "error": f"{type(error).__name__}: {error}"}
-                writer.write(json.dumps(answer).encode() + b"\n")
-                await writer.drain()
-        except (OSError, ValueError):
+                if request["do"] == "start":
+                    # It may take as long as a fork server needs to load.
+                    task = asyncio.create_task(self._reply(writer, request))
+                    self._starting.add(task)
+                    task.add_done_callback(self._starting.discard)
+                else:
+                    await self._reply(writer, request)
+        except (OSError, ValueError, KeyError, TypeError):
             # The coordinator is gone, or is none.
             pass
         finally:
             self._coordinators.discard(writer)
             writer.close()
 
-    def _answer(self, request: dict[str, Any]) -> Any:
+    async def _reply(self, writer: asyncio.StreamWriter, request: dict[str, Any]) -> None:
+        try:
+            answer = {"id": request["id"], "answer": await self._answer(request)}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            answer = {"id": request.get("id"), "error": f"{type(error).__name__}: {error}"}
+        # A coordinator that is gone hears nothing.
+        with contextlib.suppress(OSError):
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+
+    async def _answer(self, request: dict[str, Any]) -> Any:
         match request["do"]:
             case "list":
                 self._alone_s = float(request["alone_s"])
@@ -99,7 +115,7 @@ class Keeper:
                     for each in self._members.values()
                 }
             case "start":
-                return self._start(request)
+                await self._start(request)
             case "stop":
                 self._stop(request["member"], float(request["grace_s"]))
             case "freeze" | "thaw":
@@ -113,15 +129,25 @@ class Keeper:
                 raise ValueError(f"cannot {other}")
         return None
 
-    def _start(self, request: dict[str, Any]) -> None:
+    async def _start(self, request: dict[str, Any]) -> None:
         member_id = request["member"]
         if member_id in self._members:
             return
         if len(self._members) >= MAX_MEMBERS:
             raise ValueError(f"there are {MAX_MEMBERS} processes already")
+        env = request["env"] | {MESH: self._mesh, MEMBER: member_id}
         member = KeptProcess(member_id, self._logs / f"{member_id}.log")
-        member.start(request["words"], request["env"] | {MESH: self._mesh}, request["folder"])
         self._members[member_id] = member
+        try:
+            await self._starts.start(
+                member, request["words"], env, request["folder"], fork=request.get("fork", False)
+            )
+        finally:
+            if not member.pid:
+                del self._members[member_id]
+        if member.kill_at is not None:
+            # It was to be stopped meanwhile.
+            member.signal(signal.SIGTERM)
 
     def _stop(self, member_id: str, grace_s: float) -> None:
         member = self._members.get(member_id)
@@ -139,6 +165,8 @@ class Keeper:
         member = self._members.get(member_id)
         if member is None or not member.running or member.frozen == frozen or (frozen and member.kill_at):
             return
+        if not member.pid:
+            raise ValueError("it is being started")
         member.frozen = frozen
         # Twice: what it starts meanwhile is there by then.
         for _ in range(2):
@@ -156,7 +184,9 @@ class Keeper:
 
     def _reap(self) -> None:
         """Children have ended: members, and processes that members left behind."""
-        by_pid = {each.pid: each for each in self._members.values() if each.running}
+        # Before their ends: members that have just been started.
+        self._starts.read()
+        by_pid = {each.pid: each for each in self._members.values() if each.running and each.pid}
         changed = False
         while True:
             try:
@@ -170,6 +200,7 @@ class Keeper:
             if member is not None:
                 member.signal(signal.SIGKILL)
             _, status = os.waitpid(found.si_pid, 0)
+            self._starts.ended(found.si_pid)
             if member is not None:
                 member.ended(status)
                 self._signal_marked(signal.SIGKILL, member.id)
@@ -209,6 +240,7 @@ class Keeper:
             self._logs_at = now + _LOGS_S
             for member in self._members.values():
                 member.bound_log()
+            self._starts.keep(each.kind for each in self._members.values() if each.running)
         running = any(each.running for each in self._members.values())
         if running and now - self._asked_at > self._alone_s:
             self._stop_all()

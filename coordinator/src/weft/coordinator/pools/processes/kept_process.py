@@ -1,6 +1,6 @@
 """One member's process under the keeper: started so that it cannot outlive the keeper, and stopped with all that it has started.
 
-Linux only. Modules of the keeper import nothing but the standard library: a keeper is to be small, and to start at once.
+Linux only. Modules of the keeper import little but the standard library: a keeper is to be small, and to start at once.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
+
+from weft.rpc.process.pool_member import MEMBER, MESH
 
 # <sys/prctl.h>
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
-# By these variables all that members have started is recognised, whoever its parent is.
-MESH, MEMBER = "_WEFT_POOL_MESH", "_WEFT_POOL_MEMBER"
 _TAIL_BYTES, _TAIL_LINES = 4096, 3
 # A log that is larger is moved aside, and begun again.
 MAX_LOG_BYTES = 16 * 1024 * 1024
@@ -28,10 +29,47 @@ def adopt_orphans() -> None:
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def start_child(
+    words: Sequence[str], env: Mapping[str, str], folder: str, output: IO[Any], *files: int
+) -> int:
+    """Start a process in a session of its own, which ends with this one. Who calls waits for its end; returns its pid.
+
+    Args:
+        files: that it has besides.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    keeper = os.getpid()
+
+    def die_with_keeper() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = subprocess.Popen(  # noqa: S603
+        words,
+        env=dict(env),
+        cwd=folder or None,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=files,
+        # The keeper has one thread.
+        preexec_fn=die_with_keeper,  # noqa: PLW1509
+    )
+    # The keeper waits for its children itself.
+    process.returncode = 0
+    return process.pid
+
+
 class KeptProcess:
     """A member.
 
     Attributes:
+        pid: 0: it is being started.
+        kind: of members that the same fork server may start. None: it was not started so.
         kill_at: when it is killed, by the monotonic clock. None: it is not being stopped.
         ending: how it ended. Empty: it runs.
         frozen: it stands still.
@@ -43,36 +81,12 @@ class KeptProcess:
         self.ending = ""
         self.frozen = False
         self.pid = 0
+        self.kind: object = None
         self._log = log
 
-    def start(self, words: Sequence[str], env: Mapping[str, str], folder: str) -> None:
-        """Start it.
-
-        Raises:
-            OSError: it cannot be started.
-        """
-        keeper = os.getpid()
-
-        def die_with_keeper() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != keeper:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        with self._log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603
-                words,
-                env=dict(env) | {MEMBER: self.id},
-                cwd=folder or None,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                # The keeper has one thread.
-                preexec_fn=die_with_keeper,  # noqa: PLW1509
-            )
-        # The keeper waits for its children itself.
-        process.returncode = 0
-        self.pid = process.pid
+    def open_log(self) -> IO[bytes]:
+        """The file of its output."""
+        return self._log.open("ab")
 
     @property
     def running(self) -> bool:
@@ -80,6 +94,8 @@ class KeptProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all of its session's first group; SIGTERM to the process alone."""
+        if not self.pid:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if number is signal.SIGTERM:
                 os.kill(self.pid, number)

@@ -61,7 +61,7 @@ class ProcessProvider:
         found = await self._link.list()
         return {
             # A keeper of an earlier version says less.
-            member_id: ListedMember(str(pid), running, ending, frozen=any(more[1:]))
+            member_id: ListedMember(str(pid or ""), running, ending, frozen=any(more[1:]))
             for member_id, (pid, running, ending, *more) in (found or {}).items()
         }
 
@@ -73,6 +73,8 @@ class ProcessProvider:
             words=command_of(member.template, _WEFT),
             env=passed_on() | dict(member.variables),
             folder=member.template.folder or str(Path.cwd()),
+            # A command may be anything.
+            fork=not member.template.command,
         )
 
     async def stop(self, member_id: str, grace_s: float) -> None:
