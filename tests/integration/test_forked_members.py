@@ -158,7 +158,7 @@ async def test_who_cannot_be_forked_starts_by_itself(asked: Asked) -> None:
 async def test_a_member_is_stopped_and_killed_while_its_server_loads(asked: Asked) -> None:
     await asked.start()
     starting = asyncio.create_task(asked.start(wait=False))
-    await until(asked.here.fork_servers, "its server loads")
+    await until(lambda: bool(asked.here.fork_servers()), "its server loads")
     member = next(name for name, each in (await asked.link.list()).items() if not each[0])
     # A second coordinator asks for it, too.
     await asked.start(wait=False, WEFT_AGENT_ID=member)

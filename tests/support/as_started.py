@@ -48,7 +48,7 @@ def facts() -> dict[str, Any]:
         },
         "nice": os.nice(0),
         "signals": {each.name: str(signal.getsignal(each)) for each in signal.Signals},
-        "blocked": [each.name for each in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        "blocked": sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))),
         "standard": standard,
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "threads": threading.active_count(),
@@ -61,7 +61,7 @@ def facts() -> dict[str, Any]:
             list(sys.flags),
             sys.stdout.line_buffering,
         ],
-        "main": sys.modules["__main__"].__spec__.name,
+        "main": str(getattr(sys.modules["__main__"].__spec__, "name", "")),
         "modules": sorted(name for name in sys.modules if name.startswith("weft.agent")),
         "by_chance": [
             random.random(),

@@ -28,6 +28,7 @@ from weft.coordinator.store.table_store import TableRow
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
+from weft.rpc.times import seconds
 from weft.v1 import fleet_pb2, pool_pb2
 
 log = get_logger(__name__)
@@ -154,20 +155,18 @@ class PoolDriver:
         listed = await self._calls.list()
         # After the list: what was started before has its row by now.
         await self.rows.read()
-        settled = True
-        for row in self.rows.known:
-            settled = await self._drive(row, listed) and settled
+        rests_s = [await self._drive(row, listed) for row in self.rows.known]
         if listed is not None:
             await self._clear(listed)
             self._had_members = bool(listed)
         if not self.rows.known and not self._had_members:
             return None
-        return _SETTLED_S if settled else _CHANGING_S
+        return min(rests_s, default=_CHANGING_S)
 
     # -- one pool -------------------------------------------------------------------------------------------------
 
-    async def _drive(self, row: TableRow, listed: Mapping[str, ListedMember] | None) -> bool:
-        """Plan what is to be done with a pool, store it, and begin to do it. True: the pool is where it should be."""
+    async def _drive(self, row: TableRow, listed: Mapping[str, ListedMember] | None) -> float:
+        """Plan what is to be done with a pool, store it, and begin to do it. Returns how long it needs no look without news."""
         pool = pool_of(row)
         ids = [member.id for member in pool.members]
         agents = self._fleet.agents(ids)
@@ -186,10 +185,10 @@ class PoolDriver:
         for token_id in made.revoke:
             await self._start.revoke(token_id)
         if not await self._store(row, pool, made):
-            return False
+            return _CHANGING_S
         self._calls.faults_taken(seen.faults)
         await self._act(pool, made)
-        return pool.state in _SETTLED and not (needs_load(pool) or pool.spec.HasField("ttl"))
+        return _rest_s(pool, self._table.now())
 
     async def _store(self, row: TableRow, pool: pool_pb2.Pool, made: Plan) -> bool:
         """Store a plan. False: somebody else has changed the pool since, or it is gone."""
@@ -226,6 +225,8 @@ class PoolDriver:
     async def _begin(self, pool: pool_pb2.Pool, member: pool_pb2.PoolMember) -> None:
         log.info("pool.member_starts", pool=pool.name, agent_id=member.id, provider=self._provider.name)
         await self._provider.start(await self._start.spec(pool, member))
+        # Also if its pool has gone meanwhile.
+        self._had_members = True
 
     # -- leftovers ------------------------------------------------------------------------------------------------
 
@@ -244,6 +245,14 @@ class PoolDriver:
 
     def _strangers(self, listed: Mapping[str, ListedMember]) -> set[str]:
         return listed.keys() - self.rows.members()
+
+
+def _rest_s(pool: pool_pb2.Pool, now: float) -> float:
+    """How long a pool that was planned needs no look without news."""
+    if pool.HasField("retry_time"):
+        return min(max(seconds(pool.retry_time) - now, 0.0), _CHANGING_S)
+    settled = pool.state in _SETTLED and not (needs_load(pool) or pool.spec.HasField("ttl"))
+    return _SETTLED_S if settled else _CHANGING_S
 
 
 def _short(place: str) -> str:

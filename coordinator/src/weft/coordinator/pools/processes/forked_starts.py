@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from weft.coordinator.pools.processes.fork_server_link import ForkFault, ForkServerLink, StaleServer
-from weft.coordinator.pools.processes.kept_process import KeptProcess, start_child
+from weft.coordinator.pools.processes.kept_process import KeptProcess, Kind, start_child
 from weft.rpc.process.pool_member import OWN
 
 # Each has 50 MB, most of which its members share.
@@ -24,8 +24,6 @@ _WITHOUT_S = 60.0
 _UNUSED_S = 10.0
 # Tools that measure a process from its start to its end.
 _WHOLE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
-
-Kind = tuple[object, ...]
 
 
 class ForkedStarts:
@@ -109,14 +107,15 @@ class ForkedStarts:
             if server.pid == pid:
                 server.pid = 0
 
-    def keep(self, kinds: Iterable[object]) -> None:
+    def keep(self, kinds: Iterable[Kind]) -> None:
         """End servers that are not needed.
 
         Args:
             kinds: of the members that run.
         """
         now = time.monotonic()
-        self._used_at.update({kind: now for kind in kinds if kind in self._servers})
+        for kind in self._servers.keys() & set(kinds):
+            self._used_at[kind] = now
         for kind, server in list(self._servers.items()):
             if now - self._used_at[kind] > _UNUSED_S:
                 self._end(kind, server)
@@ -130,4 +129,4 @@ class ForkedStarts:
 def _kind(words: Sequence[str], env: Mapping[str, str], folder: str) -> Kind:
     """What members have in common that the same server can fork."""
     own = {name: len(env[name].encode(errors="surrogateescape")) for name in OWN if name in env}
-    return (tuple(words), folder, frozenset((env | own).items()))
+    return (tuple(words), folder, frozenset({**env, **own}.items()))

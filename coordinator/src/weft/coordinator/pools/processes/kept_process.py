@@ -23,6 +23,9 @@ _TAIL_BYTES, _TAIL_LINES = 4096, 3
 # A log that is larger is moved aside, and begun again.
 MAX_LOG_BYTES = 16 * 1024 * 1024
 
+# What members have in common that the same fork server may start.
+Kind = tuple[object, ...]
+
 
 def adopt_orphans() -> None:
     """Become the parent of what members leave behind."""
@@ -69,7 +72,7 @@ class KeptProcess:
 
     Attributes:
         pid: 0: it is being started.
-        kind: of members that the same fork server may start. None: it was not started so.
+        kind: of members that the same fork server may start. Empty: it is of none.
         kill_at: when it is killed, by the monotonic clock. None: it is not being stopped.
         ending: how it ended. Empty: it runs.
         frozen: it stands still.
@@ -81,7 +84,7 @@ class KeptProcess:
         self.ending = ""
         self.frozen = False
         self.pid = 0
-        self.kind: object = None
+        self.kind: Kind = ()
         self._log = log
 
     def open_log(self) -> IO[bytes]:
