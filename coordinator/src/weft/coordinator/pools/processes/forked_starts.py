@@ -1,11 +1,12 @@
 """Starts members: by a fork of a process that has loaded weft, where that is the same and saves time; else by themselves.
 
 There is one fork server for each kind of member: those of the same words, folder and environment, but for what each has of its own. It is
-started with the second member of its kind, and ends when the last one has ended. Whatever is wrong with it costs time alone.
+started when a second member of its kind is asked for, and ends when the last one has ended. Whatever is wrong with it costs time alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +17,10 @@ from weft.rpc.process.pool_member import OWN
 
 # Each has 50 MB, most of which its members share.
 MAX_SERVERS = 8
-# Kinds whose first member was started.
+# Kinds of which a member was started.
 _MAX_KINDS = 256
+# The first one of a kind waits so long for another one: coordinators ask for several at a time.
+_TOGETHER_S = 0.05
 # A kind whose server has failed does without for so long.
 _WITHOUT_S = 60.0
 # Without members of its kind, a server ends so soon: one of them may have been killed.
@@ -48,8 +51,9 @@ class ForkedStarts:
         """
         if fork and not any(name in env for name in _WHOLE):
             member.kind = _kind(words, env, folder)
+            alone = await self._is_alone(member.kind)
             # Once more, if what was loaded has changed.
-            for _ in range(2):
+            for _ in range(0 if alone else 2):
                 server = self._server(member.kind, words, env, folder)
                 if server is None:
                     break
@@ -65,21 +69,26 @@ class ForkedStarts:
         with member.open_log() as output:
             member.pid = start_child(words, env, folder, output)
 
+    async def _is_alone(self, kind: Kind) -> bool:
+        """Whether a member is the first of its kind, and no other one is asked for."""
+        if kind in self._from:
+            return False
+        while len(self._from) >= _MAX_KINDS:
+            del self._from[next(iter(self._from))]
+        self._from[kind] = 0.0
+        await asyncio.sleep(_TOGETHER_S)
+        return kind not in self._servers
+
     def _server(
         self, kind: Kind, words: Sequence[str], env: Mapping[str, str], folder: str
     ) -> ForkServerLink | None:
         """The server of a kind. None: there is to be none."""
         now = time.monotonic()
-        self._used_at[kind] = now
         found = self._servers.get(kind)
         if found is not None and not found.closed:
+            self._used_at[kind] = now
             return found
-        if kind not in self._from:
-            while len(self._from) >= _MAX_KINDS:
-                del self._from[next(iter(self._from))]
-            self._from[kind] = now
-            return None
-        if now < self._from[kind]:
+        if now < self._from.get(kind, 0.0):
             return None
         if len(self._servers) >= MAX_SERVERS:
             oldest = min(self._servers, key=self._used_at.__getitem__)
@@ -88,6 +97,7 @@ class ForkedStarts:
             made = self._servers[kind] = ForkServerLink(words, env, folder)
         except OSError:
             return None
+        self._used_at[kind] = now
         return made
 
     def _end(self, kind: Kind, server: ForkServerLink) -> None:
