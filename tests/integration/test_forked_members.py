@@ -53,7 +53,7 @@ class Asked:
         )
         if not wait:
             return {"id": member}
-        await until(lambda: member in self.told(), f"{member} was started")
+        await until(lambda: member in self.told(), f"{member} was started", timeout_s=60)
         return self.told()[member]
 
     def told(self) -> dict[str, dict[str, Any]]:
