@@ -160,6 +160,10 @@ class CoordinatorSettings(CallerLimitSettings, LimitSettings, PoolSettings, Hook
         description="address where operators ask gRPC for this process' servers, channels and connections (channelz),"
         " `host:port` (port 0: a free one); empty: none",
     )
+    placement: str = Field(
+        "",
+        description="plug-in that chooses between agents with free slots for durable calls, `module:Class`; empty: least connections",
+    )
     max_namespaces: int = Field(
         100, ge=0, le=1000, description="namespaces that there may be, beside the default one"
     )

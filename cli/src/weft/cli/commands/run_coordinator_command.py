@@ -73,6 +73,13 @@ def coordinator(
     audit_log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write who did what to this file (weft audit).")
     ] = None,
+    placement: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="A plug-in that chooses between agents with free slots. [default: least connections]",
+        ),
+    ] = None,
     metrics: Metrics = None,
     channelz: Channelz = None,
     hooks: Hooks = None,
@@ -96,6 +103,7 @@ def coordinator(
         "operator_token_file": operator_token_file,
         "policy": policy,
         "audit_log": audit_log,
+        "placement": placement,
         "metrics": metrics,
         "channelz": channelz,
         "hooks": hooks,

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, Strategy, plan
+from weft.coordinator.dispatch.placement_plugin import Candidate
+from weft.coordinator.dispatch.plugin_planner import PluginPlanner
 from weft.coordinator.dispatch.queue_forecast import QueueForecast
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.wait_spans import WaitSpans
@@ -36,6 +38,8 @@ PATIENCE_S = 5.0
 # The pause after a failed claim; and the longest time between two passes.
 RETRY_S = 0.5
 IDLE_S = 1.0
+# Agents of a queue between which a plug-in chooses: the least loaded ones.
+PLUGIN_CANDIDATES = 64
 
 
 class Dispatcher:
@@ -46,6 +50,7 @@ class Dispatcher:
         waits: takes the spans of waits; None: no traces are exported.
         passes: where passes that hand out tasks are counted.
         forecast: is told which tasks start.
+        planner: plans passes by a plug-in.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Dispatcher:
         waits: WaitSpans | None = None,
         passes: Histogram | None = None,
         forecast: QueueForecast | None = None,
+        planner: PluginPlanner | None = None,
     ) -> None:
         self._passes = passes or Histogram(PASSES.bounds)
         self._store = store
@@ -66,6 +72,7 @@ class Dispatcher:
         self._clock = clock
         self._waits = waits
         self._forecast = forecast or QueueForecast()
+        self._planner = planner
         # Queues of retries for which only the avoided agent has had free slots, each with the start of that time
         # (monotonic).
         self._unserved: dict[QueueKey, float] = {}
@@ -90,6 +97,8 @@ class Dispatcher:
             self._timer.cancel()
         if self._task is not None:
             await end_tasks(self._task)
+        if self._planner is not None:
+            self._planner.stop()
 
     def _backstop(self) -> None:
         # One timer for all waits: this is the hot path.
@@ -162,6 +171,8 @@ class Dispatcher:
             for key in keys:
                 # One more for an avoided agent, which may be among the best.
                 count += ready[key] + bool(key.avoid)
+            if self._planner is not None and count < PLUGIN_CANDIDATES:
+                count = PLUGIN_CANDIDATES
             found = self._index.take(base, count, now_s)
             for session in found:
                 agent_id, cost = session.owner.agent_id, session.cost(base.method)
@@ -215,25 +226,67 @@ class Dispatcher:
             )
             for at, each in enumerate(sessions)
         ]
-        limits = plan(ready, candidates, self._strategy, self._turn)
-        requests = [
-            ClaimRequest(
-                sessions[at].owner,
-                _with_waiting(sessions[at], candidates[at].costs, consuming)
-                if consuming
-                else candidates[at].costs,
-                candidates[at].free_slots,
-                limit,
-                sessions[at].resources.left if consuming else {},
-            )
-            for at, limit in limits
-        ]
+        requests = None
+        if self._planner is not None and len(sessions) > 1 and not consuming:
+            requests = await self._planned(self._planner, ready, sessions, candidates)
+        if requests is None:
+            requests = [
+                (
+                    sessions[at],
+                    ClaimRequest(
+                        sessions[at].owner,
+                        _with_waiting(sessions[at], candidates[at].costs, consuming)
+                        if consuming
+                        else candidates[at].costs,
+                        candidates[at].free_slots,
+                        limit,
+                        sessions[at].resources.left if consuming else {},
+                    ),
+                )
+                for at, limit in plan(ready, candidates, self._strategy, self._turn)
+            ]
         total = 0
-        for (at, _), batch in zip(limits, await self._store.claim(requests), strict=True):
+        claimed = await self._store.claim([request for _, request in requests])
+        for (session, _), batch in zip(requests, claimed, strict=True):
             if batch:
                 total += len(batch)
-                await self._hand_over(sessions[at], batch)
+                await self._hand_over(session, batch)
         return total
+
+    async def _planned(
+        self,
+        planner: PluginPlanner,
+        ready: Mapping[QueueKey, int],
+        sessions: Sequence[AgentSession],
+        candidates: Sequence[FreeSession],
+    ) -> list[tuple[AgentSession, ClaimRequest]] | None:
+        """The claims of the plug-in's plan: one for each share. None: it has none, or there are more tasks than slots, so that priority and age
+        choose between tasks, and no plug-in between agents."""
+        needed = sum(tasks * _cost(key, candidates) for key, tasks in ready.items())
+        if needed > sum(each.free_slots for each in candidates):
+            return None
+        facts = [
+            Candidate(
+                each.owner.agent_id,
+                known.slots,
+                known.used_slots,
+                dict(each.hello.labels),
+                dict(each.hello.resources),
+            )
+            for each, known in zip(sessions, candidates, strict=True)
+        ]
+        shares = await planner.plan(ready, candidates, facts, self._turn)
+        if shares is None:
+            return None
+        claims: list[tuple[AgentSession, ClaimRequest]] = []
+        left = [each.free_slots for each in candidates]
+        for at, queue, tasks in shares:
+            cost = candidates[at].costs[queue]
+            claims.append(
+                (sessions[at], ClaimRequest(sessions[at].owner, {queue: cost}, left[at], tasks, {}))
+            )
+            left[at] -= tasks * cost
+        return claims
 
     async def _hand_over(self, session: AgentSession, batch: Sequence[Claimed]) -> None:
         if session.open:
@@ -247,6 +300,11 @@ class Dispatcher:
         else:
             # The session closed during the claim: the agent does not know these attempts.
             await self._store.release(session.owner, [AttemptRef(c.task_id, c.attempt) for c in batch])
+
+
+def _cost(key: QueueKey, candidates: Sequence[FreeSession]) -> int:
+    """The slots of a task, at the agent where it takes most."""
+    return max((each.costs[key] for each in candidates if key in each.costs), default=0)
 
 
 def _weight(session: AgentSession, costs: Iterable[QueueKey]) -> float:

@@ -1,15 +1,15 @@
 """Placement: how many tasks each session may claim in one pass. Pure: an immutable snapshot in, a plan out.
 
 A strategy ranks the candidates. `plan` gives each ready task to the first candidate, and ranks that one again: so a few tasks
-spread over many agents, and many tasks fill all of them.
+spread over many agents, and many tasks fill all of them. `plan_by_rank` does it for strategies that rank by method.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from weft.coordinator.sessions.agent_outcomes import weighted_load
 from weft.coordinator.store.rules import QueueKey
@@ -79,6 +79,53 @@ def plan(
         limits[position] += 1
         heapq.heappush(heap, (strategy.rank(candidate, given[position]), tie, position))
     return [(candidate.index, limit) for candidate, limit in zip(candidates, limits, strict=True) if limit]
+
+
+class Share(NamedTuple):
+    """Tasks of one queue for one candidate, by its position."""
+
+    at: int
+    queue: QueueKey
+    tasks: int
+
+
+def plan_by_rank(
+    ready: Mapping[QueueKey, int],
+    candidates: Sequence[FreeSession],
+    rank: Callable[[str, int, int], float],
+    turn: int,
+) -> list[Share] | None:
+    """What each candidate gets of each queue. None: there are not slots for all ready tasks; priority and age, which are not known here, must decide.
+
+    Args:
+        rank: the rank, by method, position of the candidate, and slots that it got in this pass. It is asked again only when the candidate has got
+            something: ranks that fall are seen late.
+    """
+    count = len(candidates)
+    given = [0] * count
+    shares: dict[tuple[int, QueueKey], int] = {}
+    serving = {key: [at for at, each in enumerate(candidates) if key in each.costs] for key in ready}
+    # Queues with few agents first: others must not take their slots.
+    for queue in sorted(ready, key=lambda key: len(serving[key])):
+        heap = [
+            (rank(queue.method, at, given[at]), (at + turn) % count, given[at], at) for at in serving[queue]
+        ]
+        heapq.heapify(heap)
+        left = ready[queue]
+        while left:
+            if not heap:
+                return None
+            _, tie, ranked_at, at = heap[0]
+            cost = candidates[at].costs[queue]
+            if given[at] + cost > candidates[at].free_slots:
+                heapq.heappop(heap)
+            elif ranked_at != given[at]:
+                heapq.heapreplace(heap, (rank(queue.method, at, given[at]), tie, given[at], at))
+            else:
+                given[at] += cost
+                left -= 1
+                shares[at, queue] = shares.get((at, queue), 0) + 1
+    return [Share(at, queue, tasks) for (at, queue), tasks in shares.items()]
 
 
 def _fullest(remaining: Mapping[QueueKey, int], candidate: FreeSession, free_slots: int) -> QueueKey | None:

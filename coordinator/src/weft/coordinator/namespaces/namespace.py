@@ -25,6 +25,7 @@ from weft.coordinator.calls.waiting_calls import WaitingCalls
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.contracts.contract_sync import ContractSync
 from weft.coordinator.dispatch.dispatcher import Dispatcher
+from weft.coordinator.dispatch.plugin_planner import planner_of
 from weft.coordinator.dispatch.queue_forecast import QueueForecast
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
@@ -62,7 +63,7 @@ from weft.coordinator.store.records import Owner, SweepReport
 from weft.coordinator.usage.usage_part import UsagePart
 from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
-from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.errors import WeftError
 from weft.rpc.network.agent_route import AgentRoute
 from weft.rpc.network.routes import Routes
 from weft.rpc.process.logs import get_logger
@@ -74,6 +75,7 @@ log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
 _GOES_ON = "the coordinator is stopping; the task goes on, ask again with the same request id"
+_stopping = partial(refusals.stopping, retry_after_s=1.0)
 
 
 class Namespace(StoreEvents, SessionEvents):
@@ -108,6 +110,7 @@ class Namespace(StoreEvents, SessionEvents):
         self._resources = ResourceView(self._store, self._register)
         self._explainer = QueueExplainer(self._store, self._register, self._resources)
         self._index, self._forecast = SessionIndex(self._register.elsewhere), QueueForecast()
+        self._planner = planner_of(settings.placement, self.figures.figures, strict=not name)
         self._usage, self._outcomes = self._make_counters()
         admission = ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle)
         self._sessions = Sessions(
@@ -185,6 +188,7 @@ class Namespace(StoreEvents, SessionEvents):
             now=self._store.now,
             figures=self._store.figures,
             used=usage.keeper.meter,
+            listener=self._planner,
         )
         return usage, outcomes
 
@@ -195,7 +199,8 @@ class Namespace(StoreEvents, SessionEvents):
 
     def _make_dispatcher(self) -> Dispatcher:
         waits, passes = WaitSpans.of(self._tracer), self.figures.passes
-        return Dispatcher(self._store, self._index, waits=waits, passes=passes, forecast=self._forecast)
+        told = partial(Dispatcher, waits=waits, passes=passes, forecast=self._forecast)
+        return told(self._store, self._index, planner=self._planner)
 
     def _make_submissions(self, name: str) -> SubmissionService:
         matching = Matching(self._store, self._register, self._fleet_sync.look_now)
@@ -392,7 +397,3 @@ class Namespace(StoreEvents, SessionEvents):
         """Do what is due in the parts: submit the tasks of ticks that have come, and the callbacks of groups that have ended."""
         for part in self._parts:
             await part.run_due()
-
-
-def _stopping(message: str) -> Unavailable:
-    return refusals.stopping(message, retry_after_s=1.0)

@@ -44,6 +44,14 @@ class UsedListener(Protocol):
         ...
 
 
+class EndListener(Protocol):
+    """Hears how attempts end."""
+
+    def ended(self, method: str, agent_id: str, run_s: float, *, succeeded: bool) -> None:
+        """An attempt has ended that took so long."""
+        ...
+
+
 class AttemptOutcomes:
     """The outcomes at all agents that have or had a session here.
 
@@ -55,6 +63,7 @@ class AttemptOutcomes:
         clock: monotonic, in seconds.
         figures: where the times of attempts are counted.
         used: told what each attempt, and direct calls, have used.
+        listener: told how each attempt ends.
     """
 
     def __init__(
@@ -67,8 +76,10 @@ class AttemptOutcomes:
         clock: Callable[[], float] = time.monotonic,
         figures: StoreFigures | None = None,
         used: UsedListener | None = None,
+        listener: EndListener | None = None,
     ) -> None:
         self.used = used
+        self._listener = listener
         self._figures = figures or StoreFigures()
         self._known = known
         self._timed = timed
@@ -126,6 +137,10 @@ class AttemptOutcomes:
             _, method, since_s, traceparent, _, _ = held
             if self.used is not None:
                 self.used.attempt(agent_id, held, item, now_s - since_s if since_s else 0.0)
+            if self._listener is not None and since_s:
+                self._listener.ended(
+                    method, agent_id, now_s - since_s, succeeded=not code and not item.crashed
+                )
             if not code and not item.crashed:
                 successes += 1
                 if since_s:

@@ -105,6 +105,14 @@ PASSES = MetricSpec(
     (),
     QUICK_BOUNDS_S,
 )
+PLACEMENTS = MetricSpec(
+    "weft.placement.passes",
+    "counter",
+    "{pass}",
+    "Dispatch passes that a placement plug-in was to plan, by outcome: used, failed, late, or rested (it was not asked, after a failure). Without"
+    " a plug-in there is none.",
+    (OUTCOME,),
+)
 STORE_WRITE = MetricSpec(
     "weft.store.write.duration",
     "histogram",
@@ -193,6 +201,7 @@ COORDINATOR_METRICS = (
     LEASES_LOST,
     FAILING,
     PASSES,
+    PLACEMENTS,
     STORE_WRITE,
     STORE_BATCH,
     WRITABLE,
