@@ -201,9 +201,7 @@ def planner_of(path: str, figures: Figures, *, strict: bool) -> PluginPlanner | 
     except InvalidArgument as error:
         if strict:
             raise
-        log.warning(
-            "placement.failed", placement=path, reason=error.message, effect="least connections are used"
-        )
+        log.warning("placement.failed", placement=path, error=str(error), effect="least connections are used")
         return None
     figures.ask(PLACEMENTS, planner.counted)
     return planner
