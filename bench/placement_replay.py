@@ -21,7 +21,7 @@ from pathlib import Path
 
 from examples.placement.learned import LearnedPlacement
 from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, plan, plan_by_rank
-from weft.coordinator.dispatch.placement_plugin import Candidate, Placement
+from weft.coordinator.dispatch.placement_plugin import FreeAgent, Placement
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes, weighted_load
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.balancing.speed import Pace
@@ -151,7 +151,7 @@ class Replay:
     def _rank(self, method: str, at: int, given: int) -> float:
         agent = self._agents[at]
         assert self._placement is not None
-        return self._placement.rank(method, Candidate(agent.name, agent.slots, agent.used + given, {}, {}))
+        return self._placement.rank(method, FreeAgent(agent.name, agent.slots, agent.used + given, {}, {}))
 
     def _start(self, at: int, count: int, keys: set[QueueKey]) -> int:
         """Start the oldest waiting tasks of these queues; how many."""

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from weft.coordinator.dispatch.placement_plugin import Candidate
+from weft.coordinator.dispatch.placement_plugin import FreeAgent
 
 # The share of the newest run in the mean.
 NEWEST = 0.2
@@ -48,7 +48,7 @@ class LearnedPlacement:
         # The quickest mean of each method, for agents of which nothing is known.
         self._best_s: dict[str, float] = {}
 
-    def rank(self, method: str, candidate: Candidate) -> float:
+    def rank(self, method: str, candidate: FreeAgent) -> float:
         known = self._known.get((method, candidate.agent_id))
         # Tasks beside it take their part of the machine.
         crowd = 1.0 + candidate.used_slots / candidate.slots

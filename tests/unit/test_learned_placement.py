@@ -10,7 +10,7 @@ import pytest
 from bench import placement_replay as replay
 from examples.placement import learned
 from examples.placement.learned import LearnedPlacement
-from weft.coordinator.dispatch.placement_plugin import Candidate
+from weft.coordinator.dispatch.placement_plugin import FreeAgent
 
 M = "acme.v1.Model/Train"
 
@@ -22,8 +22,8 @@ class Clock:
         return self.now_s
 
 
-def agent(name: str, used: int = 0) -> Candidate:
-    return Candidate(name, 4, used, {}, {})
+def agent(name: str, used: int = 0) -> FreeAgent:
+    return FreeAgent(name, 4, used, {}, {})
 
 
 def test_the_quickest_is_preferred_once_it_is_known() -> None:

@@ -17,7 +17,7 @@ from tests.support.sessions import A, B, index_of, session
 from weft.coordinator.dispatch import plugin_planner
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.placement import FreeSession, plan_by_rank
-from weft.coordinator.dispatch.placement_plugin import Candidate, load_placement
+from weft.coordinator.dispatch.placement_plugin import FreeAgent, load_placement
 from weft.coordinator.dispatch.plugin_planner import PluginPlanner, planner_of
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
@@ -92,10 +92,10 @@ class Named:
     """Prefers agents by their names, and remembers what it is told."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, Candidate]] = []
+        self.seen: list[tuple[str, FreeAgent]] = []
         self.told: list[tuple[str, str, float, bool]] = []
 
-    def rank(self, method: str, candidate: Candidate) -> float:
+    def rank(self, method: str, candidate: FreeAgent) -> float:
         self.seen.append((method, candidate))
         return {A: "ab", B: "ba"}[method].index(candidate.agent_id)
 
@@ -196,12 +196,17 @@ async def test_after_a_rest_it_is_asked_again(h: Harness, monkeypatch: pytest.Mo
     await dispatcher.stop()
 
 
+class Silent:
+    def rank(self, method: str, candidate: FreeAgent) -> float:
+        return 0.0
+
+
 async def test_ends_that_nobody_takes_are_bounded() -> None:
     planner = PluginPlanner(Named(), "named")
     for _ in range(plugin_planner.MAX_ENDS + 10):
         planner.ended(A, "a", 1.0, succeeded=True)
     assert len(planner._ends) == plugin_planner.MAX_ENDS
-    silent = PluginPlanner(type("Silent", (), {"rank": raises})(), "silent")
+    silent = PluginPlanner(Silent(), "silent")
     silent.ended(A, "a", 1.0, succeeded=True)
     assert not silent._ends
 
@@ -268,7 +273,7 @@ async def test_a_loop_that_has_ended_is_nothing_to_it() -> None:
 
     def once() -> None:
         async def ask() -> None:
-            facts = [Candidate("a", 1, 0, {}, {}), Candidate("b", 1, 0, {}, {})]
+            facts = [FreeAgent("a", 1, 0, {}, {}), FreeAgent("b", 1, 0, {}, {})]
             assert await planner.plan({QA: 1}, [free(0, 1, QA), free(1, 1, QA)], facts, 0) is None
 
         asyncio.run(ask())

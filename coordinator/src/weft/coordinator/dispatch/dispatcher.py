@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, Strategy, plan
-from weft.coordinator.dispatch.placement_plugin import Candidate
+from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, plan
+from weft.coordinator.dispatch.placement_plugin import FreeAgent
 from weft.coordinator.dispatch.plugin_planner import PluginPlanner
 from weft.coordinator.dispatch.queue_forecast import QueueForecast
 from weft.coordinator.dispatch.session_index import SessionIndex
@@ -57,7 +57,6 @@ class Dispatcher:
         self,
         store: Store,
         index: SessionIndex,
-        strategy: Strategy | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         waits: WaitSpans | None = None,
@@ -68,7 +67,7 @@ class Dispatcher:
         self._passes = passes or Histogram(PASSES.bounds)
         self._store = store
         self._index = index
-        self._strategy = strategy or LeastConnections()
+        self._strategy = LeastConnections()
         self._clock = clock
         self._waits = waits
         self._forecast = forecast or QueueForecast()
@@ -266,7 +265,7 @@ class Dispatcher:
         if needed > sum(each.free_slots for each in candidates):
             return None
         facts = [
-            Candidate(
+            FreeAgent(
                 each.owner.agent_id,
                 known.slots,
                 known.used_slots,

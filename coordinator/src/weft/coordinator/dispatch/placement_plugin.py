@@ -1,9 +1,9 @@
 """What a placement plug-in is (`weft coordinator --placement module:Class`), and how it is found.
 
-from weft.coordinator.dispatch.placement_plugin import Candidate
+from weft.coordinator.dispatch.placement_plugin import FreeAgent
 
 class Nearest:
-def rank(self, method: str, candidate: Candidate) -> float:
+def rank(self, method: str, candidate: FreeAgent) -> float:
 return 0.0 if candidate.labels.get("zone") == "eu" else 1.0
 """
 
@@ -21,7 +21,7 @@ from weft.rpc.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class FreeAgent:
     """An agent with free slots that may get a task.
 
     Args:
@@ -42,7 +42,7 @@ class Candidate:
 class Placement(Protocol):
     """Chooses between agents with free slots. One thread calls it, one call at a time; it must be quick, and may keep what it learns."""
 
-    def rank(self, method: str, candidate: Candidate) -> float:
+    def rank(self, method: str, candidate: FreeAgent) -> float:
         """The rank of an agent for a task of this method: the lowest gets it. It is asked again when the agent has got one.
 
         Args:

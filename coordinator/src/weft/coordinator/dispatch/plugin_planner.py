@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from weft.coordinator.dispatch.placement import FreeSession, Share, plan_by_rank
-from weft.coordinator.dispatch.placement_plugin import Candidate, Placement, load_placement
+from weft.coordinator.dispatch.placement_plugin import FreeAgent, Placement, load_placement
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.logs import get_logger
@@ -36,7 +36,7 @@ MAX_ENDS = 4096
 USED, RESTED, FAILED, LATE = "used", "rested", "failed", "late"
 
 
-class Ended(NamedTuple):
+class RunEnd(NamedTuple):
     """The end of an attempt."""
 
     method: str
@@ -50,7 +50,7 @@ class _Job(NamedTuple):
 
     ready: Mapping[QueueKey, int]
     candidates: Sequence[FreeSession]
-    facts: Sequence[Candidate]
+    facts: Sequence[FreeAgent]
     turn: int
     answer: asyncio.Future[list[Share] | None]
     loop: asyncio.AbstractEventLoop
@@ -70,7 +70,7 @@ class PluginPlanner:
     def __init__(self, placement: Placement, name: str) -> None:
         self._placement, self._name = placement, name
         self._told: Callable[..., object] | None = getattr(placement, "ended", None)
-        self._ends: deque[Ended] = deque(maxlen=MAX_ENDS)
+        self._ends: deque[RunEnd] = deque(maxlen=MAX_ENDS)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._busy = False
@@ -81,7 +81,7 @@ class PluginPlanner:
     def ended(self, method: str, agent_id: str, run_s: float, *, succeeded: bool) -> None:
         """An attempt has ended: the plug-in is told before the next pass."""
         if self._told is not None:
-            self._ends.append(Ended(method, agent_id, run_s, succeeded))
+            self._ends.append(RunEnd(method, agent_id, run_s, succeeded))
 
     def counted(self) -> Iterator[tuple[Labels, float]]:
         """The passes by outcome."""
@@ -92,7 +92,7 @@ class PluginPlanner:
         self,
         ready: Mapping[QueueKey, int],
         candidates: Sequence[FreeSession],
-        facts: Sequence[Candidate],
+        facts: Sequence[FreeAgent],
         turn: int,
     ) -> list[Share] | None:
         """What each candidate gets. None: the plug-in does not say it in time, or there are not slots for all tasks.
@@ -173,7 +173,7 @@ class PluginPlanner:
         def rank(method: str, at: int, given: int) -> float:
             known = facts[at]
             if given:
-                known = Candidate(
+                known = FreeAgent(
                     known.agent_id, known.slots, known.used_slots + given, known.labels, known.resources
                 )
             ranked = float(self._placement.rank(method, known))

@@ -188,8 +188,8 @@ class Namespace(StoreEvents, SessionEvents):
             now=self._store.now,
             figures=self._store.figures,
             used=usage.keeper.meter,
-            listener=self._planner,
         )
+        outcomes.listener = self._planner
         return usage, outcomes
 
     def _make_direct(self) -> DirectCalls:

@@ -63,7 +63,9 @@ class AttemptOutcomes:
         clock: monotonic, in seconds.
         figures: where the times of attempts are counted.
         used: told what each attempt, and direct calls, have used.
-        listener: told how each attempt ends.
+
+    Attributes:
+        listener: told how each attempt ends; None: nobody.
     """
 
     def __init__(
@@ -76,10 +78,9 @@ class AttemptOutcomes:
         clock: Callable[[], float] = time.monotonic,
         figures: StoreFigures | None = None,
         used: UsedListener | None = None,
-        listener: EndListener | None = None,
     ) -> None:
         self.used = used
-        self._listener = listener
+        self.listener: EndListener | None = None
         self._figures = figures or StoreFigures()
         self._known = known
         self._timed = timed
@@ -137,8 +138,8 @@ class AttemptOutcomes:
             _, method, since_s, traceparent, _, _ = held
             if self.used is not None:
                 self.used.attempt(agent_id, held, item, now_s - since_s if since_s else 0.0)
-            if self._listener is not None and since_s:
-                self._listener.ended(
+            if self.listener is not None and since_s:
+                self.listener.ended(
                     method, agent_id, now_s - since_s, succeeded=not code and not item.crashed
                 )
             if not code and not item.crashed:
