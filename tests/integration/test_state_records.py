@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -18,6 +19,7 @@ from tests.support.lightweight import CALL, ECHO, LightAgent, echo, never
 from tests.support.mesh import MeshHarness
 from tests.support.namespaced import Sites, sites_on
 from tests.support.redis_server import eventually
+from tests.support.refusals import check, refused
 from weft.cli.state.state_file import NewerRecords, check_kinds, records_of
 from weft.cli.terminal.failure import Failure
 from weft.v1 import (
@@ -26,6 +28,8 @@ from weft.v1 import (
     event_pb2,
     event_pb2_grpc,
     fleet_pb2,
+    hook_pb2,
+    hook_pb2_grpc,
     pool_pb2,
     state_pb2,
     state_pb2_grpc,
@@ -217,6 +221,37 @@ async def test_a_budget_arrives_with_what_was_spent(meshes: tuple[Sites, Sites])
     assert (found.spent, list(found.paused_methods)) == (2.0, [ECHO])
     await there.DeleteBudget(usage_pb2.DeleteBudgetRequest(name="calls"), timeout=10)
     assert ECHO not in await other.coordinators[0].default._store.paused()
+
+
+async def test_hooks_arrive_without_their_secrets(meshes: tuple[Sites, Sites]) -> None:
+    """They take nothing until they have a secret again; then they go on under their uid."""
+    one, other = meshes
+    await contracts(one)
+    hooks = hook_pb2_grpc.HookServiceStub(one.channel())
+    spec = hook_pb2.HookSpec(
+        incoming=hook_pb2.IncomingHook(kind=hook_pb2.HOOK_KIND_GITHUB, task=hook_pb2.HookTask(method=ECHO))
+    )
+    secret = "a-secret-of-many-letters"
+    await hooks.CreateHook(hook_pb2.CreateHookRequest(name="h", spec=spec, secret=secret), timeout=10)
+    records = await exported(one)
+    assert not any(secret.encode() in each.SerializeToString() for each in records)
+    answer = await imported(other, records)
+    assert counted(answer)["hook"] == (1, 0, 0), answer.problems
+    assert counted(await imported(other, records))["hook"] == (0, 1, 0)
+    there = hook_pb2_grpc.HookServiceStub(other.channel())
+    hook = (await there.GetHook(hook_pb2.GetHookRequest(name="h"), timeout=10)).hook
+    assert (hook.paused, len(hook.secrets)) == (True, 0)
+    assert "weft hooks rotate" in hook.pause_reason
+    resume = there.UpdateHook(hook_pb2.UpdateHookRequest(name="h", paused=False), timeout=10)
+    check(await refused(resume), grpc.StatusCode.FAILED_PRECONDITION, "HOOK_WITHOUT_SECRET")
+    rotate = hook_pb2.RotateHookSecretRequest(name="h", secret=secret)
+    rotated = (await there.RotateHookSecret(rotate, timeout=10)).hook
+    assert (rotated.paused, rotated.uid, len(rotated.secrets)) == (False, hook.uid, 1)
+    # One of the name with another spec stays.
+    spec.incoming.template = "{}"
+    await there.UpdateHook(hook_pb2.UpdateHookRequest(name="h", spec=spec), timeout=10)
+    (problem,) = (await imported(other, records)).problems
+    assert (problem.kind, problem.name) == (state_pb2.STATE_KIND_HOOK, "h")
 
 
 async def test_what_cannot_be_taken_is_told(tmp_path: Path) -> None:

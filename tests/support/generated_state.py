@@ -13,6 +13,7 @@ from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.lightweight import CALL, ECHO
 from weft.v1 import (
     event_pb2,
+    hook_pb2,
     keyed_state_pb2,
     options_pb2,
     pool_pb2,
@@ -103,6 +104,31 @@ keyed_states = named(
         expire_time=st.none() | st.just(Timestamp(seconds=4_000_000_000)),
     )
 )
+hooks = named(
+    st.builds(
+        hook_pb2.Hook,
+        name=names,
+        uid=st.from_regex("[0-9a-f]{16}", fullmatch=True),
+        spec=st.builds(
+            hook_pb2.HookSpec,
+            incoming=st.one_of(
+                st.builds(
+                    hook_pb2.IncomingHook,
+                    kind=st.sampled_from([hook_pb2.HOOK_KIND_GITHUB, hook_pb2.HOOK_KIND_STANDARD]),
+                    task=st.builds(hook_pb2.HookTask, method=st.sampled_from([ECHO, CALL])),
+                ),
+                st.builds(
+                    hook_pb2.IncomingHook,
+                    kind=st.just(hook_pb2.HOOK_KIND_STRIPE),
+                    event=st.builds(hook_pb2.HookEvent, topic=st.just(TOPIC), key=names),
+                ),
+            ),
+        ),
+        create_time=times,
+        paused=st.just(True),
+        pause_reason=texts,
+    )
+)
 subscriptions = named(
     st.builds(
         event_pb2.Subscription,
@@ -144,18 +170,29 @@ tasks = st.lists(
 )
 
 
+# By the kind of record, in the order of an export. `test_state_kinds` compares them with the contract.
+GENERATED: dict[str, st.SearchStrategy[list[Any]]] = {
+    "method": methods,
+    "schedule": schedules,
+    "pool": pools,
+    "budget": budgets,
+    "keyed_state": keyed_states,
+    "hook": hooks,
+    "task": tasks.map(lambda found: [state_pb2.StateTask(task=each) for each in found]),
+    "event": events,
+    "subscription": subscriptions,
+}
+
+
 @st.composite
 def states(draw: st.DrawFn) -> Records:
-    records = [Record(method=each) for each in draw(methods)]
-    records += [Record(schedule=each) for each in draw(schedules)]
-    records += [Record(pool=each) for each in draw(pools)]
-    records += [Record(budget=each) for each in draw(budgets)]
-    records += [Record(keyed_state=each) for each in draw(keyed_states)]
-    records += [Record(task=state_pb2.StateTask(task=each)) for each in draw(tasks)]
-    for sequence, each in enumerate(draw(events), start=1):
-        each.sequence = sequence
-        records.append(Record(event=each))
-    return records + [Record(subscription=each) for each in draw(subscriptions)]
+    records: Records = []
+    for kind, strategy in GENERATED.items():
+        for sequence, each in enumerate(draw(strategy), start=1):
+            if kind == "event":
+                each.sequence = sequence
+            records.append(Record(**{kind: each}))
+    return records
 
 
 def plain(records: Iterable[state_pb2.StateRecord]) -> Counter[str]:
@@ -194,6 +231,8 @@ def plain(records: Iterable[state_pb2.StateRecord]) -> Counter[str]:
         elif kind == "budget":
             made.budget.ClearField("create_time")
             made.budget.ClearField("used_before")
+        elif kind == "hook":
+            made.hook.ClearField("update_time")
         elif kind == "schedule":
             made.schedule.ClearField("update_time")
         elif kind == "subscription":

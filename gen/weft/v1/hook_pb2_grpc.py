@@ -147,7 +147,7 @@ class HookServiceServicer(object):
         """Changes a hook: its spec, or pauses or resumes it. What is unset stays. Its secrets stay. The caller is its maker from now on.
 
         Guarantee: durable when acknowledged; may be repeated. Errors: as CreateHook; INVALID_ARGUMENT (INVALID_FIELD: another kind or
-        direction than before: create another hook).
+        direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and is resumed by RotateHookSecret).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -2,6 +2,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import access_pb2 as _access_pb2
 from weft.v1 import event_pb2 as _event_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
+from weft.v1 import hook_pb2 as _hook_pb2
 from weft.v1 import keyed_state_pb2 as _keyed_state_pb2
 from weft.v1 import options_pb2 as _options_pb2
 from weft.v1 import pool_pb2 as _pool_pb2
@@ -30,6 +31,7 @@ class StateKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STATE_KIND_EVENT: _ClassVar[StateKind]
     STATE_KIND_BUDGET: _ClassVar[StateKind]
     STATE_KIND_KEYED_STATE: _ClassVar[StateKind]
+    STATE_KIND_HOOK: _ClassVar[StateKind]
 STATE_KIND_UNSPECIFIED: StateKind
 STATE_KIND_CONTRACT: StateKind
 STATE_KIND_METHOD: StateKind
@@ -41,6 +43,7 @@ STATE_KIND_SUBSCRIPTION: StateKind
 STATE_KIND_EVENT: StateKind
 STATE_KIND_BUDGET: StateKind
 STATE_KIND_KEYED_STATE: StateKind
+STATE_KIND_HOOK: StateKind
 
 class ExportStateRequest(_message.Message):
     __slots__ = ("kinds", "running", "events")
@@ -73,7 +76,7 @@ class ImportStateResponse(_message.Message):
     def __init__(self, counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[StateProblem, _Mapping]]] = ...) -> None: ...
 
 class StateRecord(_message.Message):
-    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end", "pool", "subscription", "event", "budget", "keyed_state")
+    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end", "pool", "subscription", "event", "budget", "keyed_state", "hook")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +89,7 @@ class StateRecord(_message.Message):
     EVENT_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     KEYED_STATE_FIELD_NUMBER: _ClassVar[int]
+    HOOK_FIELD_NUMBER: _ClassVar[int]
     header: StateHeader
     contract: StateContract
     method: StateMethod
@@ -98,7 +102,8 @@ class StateRecord(_message.Message):
     event: _event_pb2.Event
     budget: _usage_pb2.Budget
     keyed_state: _keyed_state_pb2.KeyedState
-    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ..., pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., subscription: _Optional[_Union[_event_pb2.Subscription, _Mapping]] = ..., event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ..., budget: _Optional[_Union[_usage_pb2.Budget, _Mapping]] = ..., keyed_state: _Optional[_Union[_keyed_state_pb2.KeyedState, _Mapping]] = ...) -> None: ...
+    hook: _hook_pb2.Hook
+    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ..., pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., subscription: _Optional[_Union[_event_pb2.Subscription, _Mapping]] = ..., event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ..., budget: _Optional[_Union[_usage_pb2.Budget, _Mapping]] = ..., keyed_state: _Optional[_Union[_keyed_state_pb2.KeyedState, _Mapping]] = ..., hook: _Optional[_Union[_hook_pb2.Hook, _Mapping]] = ...) -> None: ...
 
 class StateHeader(_message.Message):
     __slots__ = ("format", "time", "weft_version", "mesh_id")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("contract", "method", "agent", "schedule", "pool", "budget"),
-    *("keyed_state", "task", "event", "subscription"),
+    *("keyed_state", "hook", "task", "event", "subscription"),
 )
 # Of one message of an import.
 _BATCH_RECORDS, _BATCH_BYTES = 256, 1024 * 1024
@@ -58,9 +58,9 @@ def export_state(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Write the state of a mesh to a new file: contracts, limits, pauses, schedules, pools, budgets, subscriptions, keyed states, queued and failed tasks.
+    """Write the state of a mesh to a new file: contracts, limits, pauses, schedules, pools, budgets, subscriptions, hooks, keyed states, queued and failed tasks.
 
-    The file has the tasks' payloads and the pools' variables, and is for this user alone. Pause the methods or stop the agents first: an export is no snapshot.
+    The file has the tasks' payloads and the pools' variables, and is for this user alone. Secrets of hooks stay behind. Pause the methods or stop the agents first: an export is no snapshot.
     """
     from weft.cli.process.command_runner import run
     from weft.cli.state.state_file import STDIO, StateFile

@@ -20,6 +20,7 @@ class HookPart(MeshPart):
     """The hooks of a mesh. Its `outgoing` is a part of its own."""
 
     def __init__(self, tools: HookTools) -> None:
+        self.tools = tools
         self._table = HookTable(tools.store)
         self.counts = HookCounts(tools.store)
         self.intake = HookIntake(

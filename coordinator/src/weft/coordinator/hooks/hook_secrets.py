@@ -142,10 +142,19 @@ def right_now(stored: hook_pb2.StoredHook, now: float) -> list[hook_pb2.StoredHo
     ]
 
 
+# Why an imported hook is paused: secrets are not exported.
+PAUSED_BY_IMPORT = (
+    "it was imported without its secret: give it one with `weft hooks rotate`, which resumes it"
+)
+
+
 def rotate(
     stored: hook_pb2.StoredHook, added: hook_pb2.StoredHookSecret, overlap_s: float, now: float
 ) -> None:
-    """Put a secret in front. The others are right for the overlap, and no longer than they were to be."""
+    """Put a secret in front. The others are right for the overlap, and no longer than they were to be. A hook that is paused because it had none
+    is resumed."""
+    if not stored.secrets and stored.hook.pause_reason == PAUSED_BY_IMPORT:
+        stored.hook.paused, stored.hook.pause_reason = False, ""
     rest: list[hook_pb2.StoredHookSecret] = []
     for each in right_now(stored, now) if overlap_s > 0 else ():
         ends = now + overlap_s

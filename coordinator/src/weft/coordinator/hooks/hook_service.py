@@ -130,6 +130,8 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
         def update(stored: hook_pb2.StoredHook) -> bool:
             hook = stored.hook
             if request.HasField("paused"):
+                if not (request.paused or stored.secrets):
+                    raise refusals.hook_without_secret(hook.name)
                 hook.paused = request.paused
                 hook.pause_reason = request.pause_reason if request.paused else ""
             if changes_spec:

@@ -23,8 +23,9 @@ from weft.coordinator.pools.pool_part import PoolHome, PoolPart
 from weft.coordinator.schedules.schedule_part import SchedulePart
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.state.hook_copy import HookCopies
 from weft.coordinator.state.state_part import StatePart
-from weft.coordinator.state.state_writer import MeshState
+from weft.coordinator.state.state_writer import MeshState, StateMakers
 from weft.coordinator.steps.step_part import StepPart
 from weft.coordinator.sticky.sticky_part import StickyPart
 from weft.coordinator.store.base import Store
@@ -88,7 +89,8 @@ def made_parts(
     events.deliver_of_hooks(hooks.outgoing.hooks.delivery)
     home = PoolHome(settings, once.coordinator_id, once.identity, once.address, name)
     pools = PoolPart(store, register, sessions, home, lifecycle.publish)
-    state_part = StatePart(state, pools.creation, usage.keeper, edge, settings.stalled_stream_s)
+    makers_of_state = StateMakers(pools.creation, usage.keeper, HookCopies(hooks.tools, hooks.outgoing))
+    state_part = StatePart(state, makers_of_state, edge, settings.stalled_stream_s)
     keyed_states = KeyedStatePart(store, settings.max_state_bytes, edge)
     parts = (
         logs,

@@ -15,6 +15,7 @@ KINDS = {
     "pool": state_pb2.STATE_KIND_POOL,
     "budget": state_pb2.STATE_KIND_BUDGET,
     "keyed_state": state_pb2.STATE_KIND_KEYED_STATE,
+    "hook": state_pb2.STATE_KIND_HOOK,
     "task": state_pb2.STATE_KIND_TASK,
     "event": state_pb2.STATE_KIND_EVENT,
     "subscription": state_pb2.STATE_KIND_SUBSCRIPTION,

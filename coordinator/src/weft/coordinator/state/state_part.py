@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from weft.coordinator.mesh_part import MeshPart
-from weft.coordinator.pools.pool_creation import PoolCreation
 from weft.coordinator.state.state_service import StateService
-from weft.coordinator.state.state_writer import MeshState
-from weft.coordinator.usage.usage_keeper import UsageKeeper
+from weft.coordinator.state.state_writer import MeshState, StateMakers
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.edge import Edge
@@ -21,12 +19,11 @@ class StatePart(MeshPart):
     def __init__(
         self,
         mesh: MeshState,
-        pools: PoolCreation,
-        usage: UsageKeeper,
+        makers: StateMakers,
         edge: Edge,
         stalled_stream_s: float,
     ) -> None:
-        self._service = StateService(mesh, pools, usage, edge, stalled_stream_s)
+        self._service = StateService(mesh, makers, edge, stalled_stream_s)
 
     def add_to(self, server: Any) -> None:
         state_pb2_grpc.add_StateServiceServicer_to_server(self._service, server)

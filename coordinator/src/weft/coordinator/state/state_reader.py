@@ -12,6 +12,7 @@ from weft.coordinator.pools.pool_codec import KIND as POOL
 from weft.coordinator.pools.pool_table import pool_of
 from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.state import event_copy, keyed_state_copy, pool_copy, subscription_copy
+from weft.coordinator.state.hook_copy import HookCopies
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, StateCounts
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
@@ -49,8 +50,10 @@ class StateReader:
         store: Store,
         contracts: Contracts,
         budgets: Callable[[], Mapping[str, usage_pb2.Budget]],
+        hooks: HookCopies,
         request: state_pb2.ExportStateRequest,
     ) -> None:
+        self._hooks = hooks
         self._store = store
         self._contracts = contracts
         self._known_budgets = budgets
@@ -78,6 +81,7 @@ class StateReader:
             "pool": self._pools,
             "budget": self._budgets,
             "keyed_state": self._keyed_states,
+            "hook": self._hook_records,
             "task": self._tasks,
             "event": self._events,
             "subscription": self._subscriptions,
@@ -169,6 +173,10 @@ class StateReader:
     async def _keyed_states(self) -> AsyncIterator[state_pb2.StateRecord]:
         async for state in keyed_state_copy.exported(self._store):
             yield state_pb2.StateRecord(keyed_state=state)
+
+    async def _hook_records(self) -> AsyncIterator[state_pb2.StateRecord]:
+        async for hook in self._hooks.exported():
+            yield state_pb2.StateRecord(hook=hook)
 
     async def _events(self) -> AsyncIterator[state_pb2.StateRecord]:
         async for event in event_copy.exported(self._store):

@@ -13,11 +13,9 @@ from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.identity.makers import maker_of
-from weft.coordinator.pools.pool_creation import PoolCreation
 from weft.coordinator.state.state_kinds import KINDS
 from weft.coordinator.state.state_reader import StateReader
-from weft.coordinator.state.state_writer import MeshState, StateWriter
-from weft.coordinator.usage.usage_keeper import UsageKeeper
+from weft.coordinator.state.state_writer import MeshState, StateMakers, StateWriter
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.edge import Edge
@@ -39,13 +37,12 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     def __init__(
         self,
         mesh: MeshState,
-        pools: PoolCreation,
-        usage: UsageKeeper,
+        makers: StateMakers,
         edge: Edge,
         stalled_stream_s: float,
     ) -> None:
         self.stalled_stream_s = stalled_stream_s
-        self._mesh, self._pools, self._usage, self._edge = mesh, pools, usage, edge
+        self._mesh, self._makers, self._edge = mesh, makers, edge
         self._running: set[asyncio.Timeout] = set()
         self._closed: WeftError | None = None
 
@@ -65,7 +62,9 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         if unknown := set(request.kinds) - set(KINDS.values()):
             raise refusals.invalid_field(f"kinds has {min(unknown)}, which is no kind", field="kinds")
         limit = self._begin()
-        reader = StateReader(self._mesh.store, self._mesh.contracts, self._budgets, request)
+        reader = StateReader(
+            self._mesh.store, self._mesh.contracts, self._budgets, self._makers.hooks, request
+        )
         try:
             async with limit, aclosing(reader.records()) as records:
                 batch, size_bytes = state_pb2.ExportStateResponse(), 0
@@ -98,7 +97,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         self, requests: AsyncIterator[state_pb2.ImportStateRequest], maker: security_pb2.Maker | None
     ) -> state_pb2.ImportStateResponse:
         limit = self._begin()
-        writer = StateWriter(self._mesh, self._pools, self._usage, maker)
+        writer = StateWriter(self._mesh, self._makers, maker)
         try:
             async with limit:
                 async for request in guard.parsed(requests):
@@ -110,8 +109,9 @@ class StateService(state_pb2_grpc.StateServiceServicer):
             self._running.discard(limit)
 
     def _budgets(self) -> Mapping[str, usage_pb2.Budget]:
-        self._usage.settle()
-        return self._usage.book.budgets
+        usage = self._makers.usage
+        usage.settle()
+        return usage.book.budgets
 
     def _begin(self) -> asyncio.Timeout:
         if self._closed is not None:

@@ -21,6 +21,7 @@ from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.state import keyed_state_copy, pool_copy
 from weft.coordinator.state.event_copy import EventImport
+from weft.coordinator.state.hook_copy import HookCopies
 from weft.coordinator.state.schedule_copy import copy_of
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, UNKNOWN, StateCounts, name_of
 from weft.coordinator.state.subscription_copy import SubscriptionImport, set_maker
@@ -57,24 +58,36 @@ class MeshState(NamedTuple):
     submissions: SubmissionService
 
 
+class StateMakers(NamedTuple):
+    """What makes things of a mesh.
+
+    Attributes:
+        pools: makes pools.
+        usage: keeps budgets.
+        hooks: exports and imports hooks.
+    """
+
+    pools: PoolCreation
+    usage: UsageKeeper
+    hooks: HookCopies
+
+
 class StateWriter:
     """One import. Its records come in the order of an export: tasks and schedules need their contracts, subscriptions their events.
     Large because it has a method for each kind of record.
 
     Args:
-        pools: makes pools.
-        usage: keeps budgets.
         maker: who imports. None: the coordinator does not ask who calls.
     """
 
     def __init__(
         self,
         mesh: MeshState,
-        pools: PoolCreation,
-        usage: UsageKeeper,
+        makers: StateMakers,
         maker: security_pb2.Maker | None,
     ) -> None:
-        self._mesh, self._pools, self._usage, self._maker = mesh, pools, usage, maker
+        self._mesh, self._maker = mesh, maker
+        self._pools, self._usage, self._hooks = makers
         self._events = EventImport(mesh.store, EventTypes(mesh.contracts), self._told)
         self._subscriptions = SubscriptionImport(mesh.store, mesh.contracts, self._events, maker)
         self._schedules = ScheduleTable(mesh.store)
@@ -91,6 +104,7 @@ class StateWriter:
             "pool": self._take_pool,
             "budget": self._take_budget,
             "keyed_state": self._take_keyed_state,
+            "hook": self._take_hook,
             "subscription": self._take_subscription,
         }
 
@@ -216,6 +230,9 @@ class StateWriter:
 
     async def _take_keyed_state(self, record: state_pb2.StateRecord) -> bool:
         return await keyed_state_copy.take(self._mesh.store, record.keyed_state)
+
+    async def _take_hook(self, record: state_pb2.StateRecord) -> bool:
+        return await self._hooks.take(record.hook, self._maker)
 
     async def _take_subscription(self, record: state_pb2.StateRecord) -> bool:
         return await self._subscriptions.take(record.subscription)

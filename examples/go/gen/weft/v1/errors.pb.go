@@ -275,6 +275,8 @@ const (
 	ErrorReason_ERROR_REASON_COMMAND_NOT_ANSWERED ErrorReason = 150
 	// UNAVAILABLE: the agent is not connected, or its connection was lost before its answer to a command. Metadata: agent_id.
 	ErrorReason_ERROR_REASON_AGENT_NOT_CONNECTED ErrorReason = 151
+	// FAILED_PRECONDITION: an imported hook has no secret yet: rotate it before it is resumed. Metadata: hook.
+	ErrorReason_ERROR_REASON_HOOK_WITHOUT_SECRET ErrorReason = 152
 	// FAILED_PRECONDITION: a handler runs again and does something else under a name, or at a place, where its task has a record: its code has
 	// changed, or it does not do the same each time. Metadata: step, the name.
 	ErrorReason_ERROR_REASON_STEP_CHANGED ErrorReason = 156
@@ -397,6 +399,7 @@ var (
 		149: "ERROR_REASON_COMMAND_REFUSED",
 		150: "ERROR_REASON_COMMAND_NOT_ANSWERED",
 		151: "ERROR_REASON_AGENT_NOT_CONNECTED",
+		152: "ERROR_REASON_HOOK_WITHOUT_SECRET",
 		156: "ERROR_REASON_STEP_CHANGED",
 		157: "ERROR_REASON_ATTEMPT_OVER",
 		158: "ERROR_REASON_STEP_LIMIT",
@@ -511,6 +514,7 @@ var (
 		"ERROR_REASON_COMMAND_REFUSED":           149,
 		"ERROR_REASON_COMMAND_NOT_ANSWERED":      150,
 		"ERROR_REASON_AGENT_NOT_CONNECTED":       151,
+		"ERROR_REASON_HOOK_WITHOUT_SECRET":       152,
 		"ERROR_REASON_STEP_CHANGED":              156,
 		"ERROR_REASON_ATTEMPT_OVER":              157,
 		"ERROR_REASON_STEP_LIMIT":                158,
@@ -549,7 +553,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\x84\x1e\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xab\x1e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -659,7 +663,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1cERROR_REASON_COMMAND_UNKNOWN\x10\x94\x01\x12!\n" +
 	"\x1cERROR_REASON_COMMAND_REFUSED\x10\x95\x01\x12&\n" +
 	"!ERROR_REASON_COMMAND_NOT_ANSWERED\x10\x96\x01\x12%\n" +
-	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01\x12\x1e\n" +
+	" ERROR_REASON_AGENT_NOT_CONNECTED\x10\x97\x01\x12%\n" +
+	" ERROR_REASON_HOOK_WITHOUT_SECRET\x10\x98\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_STEP_CHANGED\x10\x9c\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_ATTEMPT_OVER\x10\x9d\x01\x12\x1c\n" +
 	"\x17ERROR_REASON_STEP_LIMIT\x10\x9e\x01\x12\"\n" +

@@ -73,7 +73,7 @@ type HookServiceClient interface {
 	// Changes a hook: its spec, or pauses or resumes it. What is unset stays. Its secrets stay. The caller is its maker from now on.
 	//
 	// Guarantee: durable when acknowledged; may be repeated. Errors: as CreateHook; INVALID_ARGUMENT (INVALID_FIELD: another kind or
-	// direction than before: create another hook).
+	// direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and is resumed by RotateHookSecret).
 	UpdateHook(ctx context.Context, in *UpdateHookRequest, opts ...grpc.CallOption) (*UpdateHookResponse, error)
 	// Gives a hook another secret. The earlier one stays valid for some time, so that the other system can be changed meanwhile.
 	//
@@ -213,7 +213,7 @@ type HookServiceServer interface {
 	// Changes a hook: its spec, or pauses or resumes it. What is unset stays. Its secrets stay. The caller is its maker from now on.
 	//
 	// Guarantee: durable when acknowledged; may be repeated. Errors: as CreateHook; INVALID_ARGUMENT (INVALID_FIELD: another kind or
-	// direction than before: create another hook).
+	// direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and is resumed by RotateHookSecret).
 	UpdateHook(context.Context, *UpdateHookRequest) (*UpdateHookResponse, error)
 	// Gives a hook another secret. The earlier one stays valid for some time, so that the other system can be changed meanwhile.
 	//

@@ -74,6 +74,7 @@ from weft.rpc.refusals.hook_refusals import (
     hook_request_stale,
     hook_signature_invalid,
     hook_unavailable,
+    hook_without_secret,
 )
 from weft.rpc.refusals.namespace_refusals import (
     namespace_deleting,
@@ -193,6 +194,7 @@ __all__ = [
     "hook_request_stale",
     "hook_signature_invalid",
     "hook_unavailable",
+    "hook_without_secret",
     "internal",
     "invalid_field",
     "isolated_process_died",

@@ -15,6 +15,15 @@ def hook_not_found(name: str) -> NotFound:
     )
 
 
+def hook_without_secret(name: str) -> FailedPrecondition:
+    """An imported hook is to be resumed before it has a secret."""
+    return FailedPrecondition(
+        f"the hook {name!r} was imported without its secret: give it one first (weft hooks rotate)",
+        reason=pb.ERROR_REASON_HOOK_WITHOUT_SECRET,
+        metadata={"hook": name},
+    )
+
+
 def hook_exists(name: str) -> AlreadyExists:
     """A hook of this name is there already."""
     return AlreadyExists(
