@@ -5,7 +5,7 @@ from __future__ import annotations
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("weft/coordinator/hooks",),
-    "cel_expr_python": ("weft/coordinator/events/event_filter",),
+    "cel_expr_python": ("weft/rpc/contracts/cel_expressions",),
     "cloudevents": ("weft/client/cloud_events", "weft/client/cloud_event_format", "weft/cli/events"),
     "cronsim": ("weft/coordinator/schedules",),
     "cryptography": ("weft/rpc/security/certificates", "weft/rpc/payloads/sealing"),
@@ -67,6 +67,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "sqlite3": ("weft/coordinator/store/embedded",),
     "structlog": ("weft/rpc/process", "weft/agent/handlers/isolated_process"),
     "typer": ("weft/cli",),
+    "yaml": ("weft/cli/graphs/graph_file",),
     "zstandard": ("weft/rpc/payloads/compression",),
     "uvloop": ("weft/coordinator/coordinator_process", "weft/agent/process/event_loop", "weft/cli"),
     "watchfiles": ("weft/agent/program/reload",),

@@ -36,6 +36,7 @@ PACKAGES = (
     "services/arbiter",
     "services/hardware",
     "services/models",
+    "services/planner",
     "testing",
     "v1",
 )

@@ -64,6 +64,8 @@ _REASONS = {
         "weft/coordinator/usage/usage_service",
         "weft/coordinator/hooks/hook_delivery",
         "weft/coordinator/hooks/outgoing_hooks",
+        "weft/coordinator/steps/remembered_children",
+        "weft/services/planner/mesh_contracts",
     ),
     "its parser is another target's": (
         "weft/coordinator/access/key_fetch",
@@ -71,6 +73,7 @@ _REASONS = {
         "weft/coordinator/state/state_writer",
         "weft/coordinator/store/redis/redis_fleet",
         "weft/agent/hosting/payload_checks",
+        "weft/services/planner/step_requests",
     ),
     "own, written by this program": (
         "weft/coordinator/alerts/alert_book",
@@ -94,6 +97,8 @@ _REASONS = {
         "weft/rpc/contracts/health_contract",
         "weft/rpc/security/tls_files",
         "weft/rpc/telemetry/event_export",
+        "weft/cli/graphs/run_view",
+        "weft/services/planner/graph_run",
     ),
     "one small message, whose DecodeError is caught at the call": (
         "weft/agent/direct/direct_contexts",

@@ -81,6 +81,7 @@ COMMANDS = [
     ("schedules", "delete", ID),
     ("schedules", "run", ID),
     ("tasks", "signal", ID, "go", "{}"),
+    ("run", "--follow", ID),
     ("groups", "list"),
     ("groups", "show", ID),
     ("groups", "wait", ID),

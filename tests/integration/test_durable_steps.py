@@ -505,3 +505,28 @@ async def test_a_suspended_task_is_cancelled(mesh: LocalMesh, work: Work) -> Non
     handle = await mesh.tasks.submit(work.order, {})
     await until_suspended(mesh, handle.id)
     assert (await mesh.tasks.cancel(handle.id)).state is TaskState.CANCELLED
+
+
+async def test_the_remembered_calls_of_a_suspended_task_are_cancelled_with_it(
+    mesh: LocalMesh, work: Work
+) -> None:
+    children: list[str] = []
+
+    async def handler(request: dict[str, Any]) -> dict[str, Any]:
+        # They wait for an agent that is not there.
+        options: Any = {"require_labels": {"zone": "nowhere"}}
+        for _ in range(3):
+            children.append((await current_task().mesh.tasks.submit(work.charge, {}, **options)).id)
+        await current_task().wait_signal("never")
+        return {}
+
+    work.handler = handler
+    handle = await mesh.tasks.submit(work.order, {})
+    await until_suspended(mesh, handle.id)
+    other = await mesh.tasks.submit(work.charge, {}, require_labels={"zone": "nowhere"})
+    await mesh.tasks.cancel(handle.id)
+    assert len(set(children)) == 3
+    for each in children:
+        assert (await mesh.tasks.get(each)).state is TaskState.CANCELLED
+    assert (await other.state()) is TaskState.QUEUED
+    await other.cancel()

@@ -52,6 +52,9 @@ class _Commands(LazyGroup):
         "submit": CommandEntry(
             "weft.cli.commands.submit_command:submit", "Submit tasks and print their ids.", _CALL
         ),
+        "run": CommandEntry(
+            "weft.cli.graphs.run_command:run", "Run a graph of tasks by the planner, and follow it.", _CALL
+        ),
         "tasks": CommandEntry(
             "weft.cli.commands.tasks_command:app",
             "List, show, watch, signal, cancel and retry tasks, and show their logs.",

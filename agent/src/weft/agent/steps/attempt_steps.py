@@ -23,7 +23,7 @@ from weft.agent.steps import step_values
 from weft.agent.steps.step_book import SIGNALS, Step, StepBook, check_name
 from weft.agent.steps.suspended import Suspended
 from weft.rpc.calls.metadata import DIRECT, MODE_KEY, STEP_ANEW_KEY, STEP_KEY
-from weft.rpc.errors import FailedPrecondition, RetryLater
+from weft.rpc.errors import FailedPrecondition, NotFound, RetryLater
 from weft.rpc.payloads.payload_coder import RESPONSE
 from weft.rpc.times import MAX_DURATION_S, duration, seconds
 from weft.v1 import errors_pb2, session_pb2, step_pb2, task_pb2
@@ -44,6 +44,7 @@ _MOST_CALLS = 100
 # How long an attempt may be unknown to a coordinator that has just started, and how often it is asked.
 _ADOPTED_S = 15.0
 _AGAIN_S = 0.2
+_UNKNOWN_YET = (errors_pb2.ERROR_REASON_ATTEMPT_OVER, errors_pb2.ERROR_REASON_TASK_NOT_FOUND)
 # How often a wait looks for its signal while something else of the handler goes on.
 _LOOK_S = 1.0
 _ANEW = (session_pb2.RERUN_CAUSE_FAILED, session_pb2.RERUN_CAUSE_REQUESTED)
@@ -295,7 +296,7 @@ class AttemptSteps:
                 self._time = seconds(page.time), time.monotonic()
                 self._book.take_in(page.steps)
 
-        await _until_answered(read)
+        await _until_adopted(read)
 
     async def _record(
         self, name: str, kind: step_pb2.StepKind, value: bytes = b"", delay_s: float | None = None
@@ -348,13 +349,13 @@ def _order(moment: Timestamp) -> tuple[int, int]:
 
 async def _until_adopted(ask: Callable[[], Awaitable[T]]) -> T:
     """As `_until_answered`, and ask again for a while if the attempt is not known: after a restart, a coordinator knows it when the agent's
-    session is open again. An attempt that is lost then is cancelled."""
+    session is open again, and a short call may begin before its task is stored. An attempt that is lost is cancelled."""
     patient_until_s = time.monotonic() + _ADOPTED_S
     while True:
         try:
             return await _until_answered(ask)
-        except FailedPrecondition as error:
-            if error.reason != errors_pb2.ERROR_REASON_ATTEMPT_OVER or time.monotonic() > patient_until_s:
+        except (FailedPrecondition, NotFound) as error:
+            if error.reason not in _UNKNOWN_YET or time.monotonic() > patient_until_s:
                 raise
             await asyncio.sleep(_AGAIN_S)
 

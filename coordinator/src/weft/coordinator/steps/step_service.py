@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from grpc import aio
@@ -105,13 +106,18 @@ class StepService(step_pb2_grpc.StepServiceServicer):
         await self._check_known(task_id)
 
     async def _check_known(self, task_id: str) -> None:
-        if (await self._store.get([task_id], payloads=False))[0] is None:
-            raise refusals.task_not_found(task_id)
+        for wait_s in _WAITS_S:
+            if (await self._store.get([task_id], payloads=False))[0] is not None:
+                return
+            await asyncio.sleep(wait_s)
+        raise refusals.task_not_found(task_id)
 
     async def _check_seen(self, context: Context, task_id: str) -> None:
         await check_seen(self._store, self._edge.caller(context), [task_id])
 
 
+# A short call runs before its task is stored, which takes some 10 ms more.
+_WAITS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.0)
 _WORDS = {
     RecordKind.VALUE: "local step",
     RecordKind.SLEEP: "sleep",

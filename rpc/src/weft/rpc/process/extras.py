@@ -18,6 +18,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     # Its views of containers and pods need more, and say so.
     "hardware": ("psutil", "pynvml"),
     "models": ("httpx2", "openai"),
+    "planner": ("cel_expr_python", "protovalidate", "yaml"),
     "payloads": ("cryptography", "fsspec"),
     "security": ("cryptography", "jwt"),
 }

@@ -1,0 +1,1 @@
+"""Graphs of the planner: read from files, run, followed and shown."""
