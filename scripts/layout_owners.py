@@ -12,6 +12,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "dotenv": ("weft/rpc/process/settings_files",),
     "fsspec": ("weft/rpc/payloads/payload_store",),
     "buf": ("weft/services",),
+    "githubkit": ("weft/services/repositories",),
     "google": ("weft",),
     "grpc": ("weft",),
     "grpc_channelz": ("weft/rpc/operators", "weft/cli/doctor"),

@@ -37,6 +37,7 @@ PACKAGES = (
     "services/hardware",
     "services/models",
     "services/planner",
+    "services/repositories",
     "testing",
     "v1",
 )

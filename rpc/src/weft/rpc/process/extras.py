@@ -20,6 +20,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "models": ("httpx2", "openai"),
     "planner": ("cel_expr_python", "protovalidate", "yaml"),
     "payloads": ("cryptography", "fsspec"),
+    "repositories": ("githubkit", "hishel"),
     "security": ("cryptography", "jwt"),
 }
 

@@ -1,0 +1,21 @@
+"""The repositories service: working copies, commits, pushes and pull requests. `weft agent --with repositories`, or `weft agent weft.services.repositories:agent`."""
+
+from weft.agent import Agent, ServicePackage
+from weft.rpc.process.extras import require
+from weft.services.repositories.settings import RepositoriesSettings
+
+__all__ = ["RepositoriesSettings", "agent", "package"]
+
+
+def _add_to(agent: Agent, settings: RepositoriesSettings) -> None:
+    require("repositories", "weft.services.repositories")
+    from weft.services.repositories.repository_service import RepositoryService
+    from weft.services.repositories.v1 import repositories_pb2_grpc
+
+    servicer = RepositoryService(agent, settings)
+    agent.add_servicer(repositories_pb2_grpc.add_RepositoryServiceServicer_to_server, servicer)
+    agent.background(servicer.sweep_in_background)
+
+
+package = ServicePackage("repositories", _add_to, RepositoriesSettings)
+agent = package.agent
