@@ -215,7 +215,7 @@ class RepositoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListFiles(self, request, context):
-        """Lists the files that git knows, and new ones that it does not ignore, by path.
+        """Lists the files of the workspace, by path, without those that git ignores.
 
         Guarantee: of this moment. Errors: none of its own.
         """
