@@ -72,7 +72,7 @@ async def refused(stub: Any, method: str, **fields: Any) -> tuple[str, str]:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call(stub, method, **fields)
     for key, value in error.value.trailing_metadata() or ():
-        if key == STATUS_DETAILS_KEY:
+        if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
             info = error_info(status_pb2.Status.FromString(value))
             assert info is not None
             return info.reason, str(error.value.details())

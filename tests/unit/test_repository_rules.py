@@ -15,8 +15,8 @@ from weft.rpc.errors import error_info
 from weft.services.repositories.changes import commits_of, parse_status
 from weft.services.repositories.credentials import TOKEN_USER, Credential, CredentialError, Secret, choose
 from weft.services.repositories.git_failures import of_local, of_remote
+from weft.services.repositories.git_names import check_branch, check_path, is_git_folder, revision_refs
 from weft.services.repositories.git_settings import environment
-from weft.services.repositories.names import check_branch, check_path, is_git_folder, revision_refs
 from weft.services.repositories.problems import DOMAIN, RepositoryError
 from weft.services.repositories.remote_urls import RemoteUrl, check_url
 from weft.services.repositories.settings import RepositoriesSettings
@@ -152,7 +152,7 @@ def test_branches_that_are_refused(name: str) -> None:
         assert reason_of(revision_refs, name) == "NAME_REFUSED"
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.text(st.sampled_from("a1-._/@{}~^:?*[\\ \u00e9+#"), min_size=1, max_size=12),
@@ -251,13 +251,15 @@ def test_a_wrong_setting_does_not_tell_the_secret() -> None:
         with pytest.raises(ValueError) as wrong:
             RepositoriesSettings(credentials={"bot": text})
         assert "must be env:VARIABLE" in str(wrong.value) or "does not name" in str(wrong.value)
-    assert RepositoriesSettings(credentials="bot=env:A@github.com/acme/*,x=file:/y@h").credentials == {
+    assert RepositoriesSettings.model_validate(
+        {"credentials": "bot=env:A@github.com/acme/*,x=file:/y@h"}
+    ).credentials == {
         "bot": "env:A@github.com/acme/*",
         "x": "file:/y@h",
     }
     for hosts in ("http://x", "a b", "*", "-x"):
         with pytest.raises(ValueError, match="is not a host"):
-            RepositoriesSettings(hosts=hosts)
+            RepositoriesSettings.model_validate({"hosts": hosts})
 
 
 def test_gits_environment_has_nothing_of_the_agents() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.services.repositories.git_caller import GitCaller
-from weft.services.repositories.names import check_branch
+from weft.services.repositories.git_names import check_branch
 from weft.services.repositories.problems import RepositoryError
 from weft.services.repositories.remotes import check_size
 from weft.services.repositories.v1 import repositories_pb2 as pb

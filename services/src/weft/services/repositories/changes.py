@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 
 from weft.services.repositories.git_caller import GitCaller
-from weft.services.repositories.names import check_path
+from weft.services.repositories.git_names import check_path
 from weft.services.repositories.v1 import repositories_pb2 as pb
 
 MOST_CHANGED = 1000
@@ -149,8 +149,8 @@ def commits_of(output: bytes) -> Iterable[pb.CommitInfo]:
     for start in range(0, len(fields) - len(_FIELDS), len(_FIELDS)):
         commit, parents, name, email, at, message = fields[start : start + len(_FIELDS)]
         made = pb.CommitInfo(
-            id=commit.decode(),
-            parents=parents.decode().split(),
+            id=shown(commit),
+            parents=shown(parents).split(),
             author=pb.Person(name=shown(name), email=shown(email)),
             message=shown(message).rstrip("\n")[:_MOST_MESSAGE_CHARS],
         )

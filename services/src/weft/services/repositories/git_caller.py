@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from weft.services.repositories import git_failures
 from weft.services.repositories.credentials import Credential
+from weft.services.repositories.git_names import revision_refs
 from weft.services.repositories.git_process import (
     DEFAULT_OUTPUT_BYTES,
-    Bounds,
     GitRunner,
     Output,
+    RunBounds,
     secret_file,
 )
 from weft.services.repositories.git_settings import environment
-from weft.services.repositories.names import revision_refs
 from weft.services.repositories.problems import RepositoryError
 from weft.services.repositories.remote_urls import RemoteUrl
 from weft.services.repositories.settings import RepositoriesSettings
@@ -66,7 +66,7 @@ class GitCaller:
         if words[0] == "init":
             # Without files yet.
             del env["GIT_WORK_TREE"]
-        bounds = Bounds(self.settings.timeout_s, output_bytes, cut)
+        bounds = RunBounds(self.settings.timeout_s, output_bytes, cut)
         output = await self._runner.run(
             words, env=env, folder=self.space.tree, bounds=bounds, given=given, files=(self._lock,)
         )
@@ -82,7 +82,7 @@ class GitCaller:
         """
         secret = remote.credential.read() if remote.credential is not None else None
         most = self.settings.max_repository_bytes
-        bounds = Bounds(self.settings.network_timeout_s, measure=self.space.size_bytes, most_bytes=most)
+        bounds = RunBounds(self.settings.network_timeout_s, measure=self.space.size_bytes, most_bytes=most)
         with secret_file(secret, f"{remote.url.scheme}://{remote.url.host}") as (helper, files):
             env = environment(
                 os.environ,

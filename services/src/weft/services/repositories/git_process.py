@@ -48,7 +48,7 @@ class Output(NamedTuple):
     truncated: bool
 
 
-class Bounds(NamedTuple):
+class RunBounds(NamedTuple):
     """What a process may take.
 
     Args:
@@ -77,7 +77,7 @@ class GitRunner:
         *,
         env: Mapping[str, str],
         folder: Path,
-        bounds: Bounds,
+        bounds: RunBounds,
         given: bytes = b"",
         files: Sequence[int] = (),
         guarded: bool = False,
@@ -148,7 +148,7 @@ async def _start(
         raise
 
 
-async def _talk(process: asyncio.subprocess.Process, given: bytes, bounds: Bounds) -> Output:
+async def _talk(process: asyncio.subprocess.Process, given: bytes, bounds: RunBounds) -> Output:
     """Give and take until it ends, or its output is long enough."""
     assert process.stdin is not None
     assert process.stdout is not None
@@ -193,7 +193,7 @@ async def _tail(stream: asyncio.StreamReader) -> bytes:
     return kept
 
 
-async def _watch(bounds: Bounds) -> None:
+async def _watch(bounds: RunBounds) -> None:
     """Wait until what git makes is too large; else for ever."""
     while True:
         await asyncio.sleep(_MEASURE_EVERY_S)

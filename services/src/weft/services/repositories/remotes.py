@@ -11,7 +11,7 @@ import re
 
 from weft.services.repositories.git_caller import GitCaller, Remote
 from weft.services.repositories.git_failures import of_remote
-from weft.services.repositories.names import check_branch
+from weft.services.repositories.git_names import check_branch
 from weft.services.repositories.problems import RepositoryError
 from weft.services.repositories.workspace_folders import About
 

@@ -6,8 +6,8 @@ import hashlib
 
 from weft.agent import Agent, current_task
 from weft.services.repositories import branches, changes, commits, remotes, tree_files
-from weft.services.repositories.answers import Context, answering
-from weft.services.repositories.names import check_branch
+from weft.services.repositories.call_answers import Context, answering
+from weft.services.repositories.git_names import check_branch
 from weft.services.repositories.settings import RepositoriesSettings
 from weft.services.repositories.v1 import repositories_pb2 as pb
 from weft.services.repositories.v1 import repositories_pb2_grpc

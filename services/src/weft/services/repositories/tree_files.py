@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from weft.services.repositories.names import check_path
+from weft.services.repositories.git_names import check_path
 from weft.services.repositories.problems import RepositoryError
 from weft.services.repositories.v1 import repositories_pb2 as pb
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from weft.agent import Agent
+from weft.rpc.process.logs import get_logger
 from weft.services.repositories import remotes
 from weft.services.repositories.credentials import Credential, choose
 from weft.services.repositories.git_caller import GitCaller, Remote
@@ -26,7 +26,7 @@ from weft.services.repositories.settings import RepositoriesSettings
 from weft.services.repositories.v1 import repositories_pb2 as pb
 from weft.services.repositories.workspace_folders import About, Folders, Space, clear_locks_of_git
 
-_log = logging.getLogger(__name__)
+_log = get_logger("weft.services.repositories")
 _SWEEP_EVERY_S = 60.0
 _THREADS = 4
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Workspaces:
             with contextlib.suppress(OSError):
                 removed = await self.in_thread(self._sweep)
                 for name in removed:
-                    _log.info("workspace.removed", extra={"workspace": name})
+                    _log.info("workspace.removed", workspace=name)
             await asyncio.sleep(min(_SWEEP_EVERY_S, self.settings.idle_ttl_s))
 
     def _sweep(self) -> list[str]:
