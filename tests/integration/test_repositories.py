@@ -338,7 +338,7 @@ async def test_bounds(server: GitServer, tmp_path: Path) -> None:
     async def reason(name: str, workspace: str = "w") -> str:
         with pytest.raises(RepositoryError) as error:
             await bounded.clone(pb.CloneRequest(workspace=workspace, url=server.url(name)))
-        return error.value.reason
+        return f"{error.value.reason}: {error.value.message}"
 
     for name in ("acme/random", "acme/zeros", "acme/many"):
         assert (await reason(name)).startswith("TOO_LARGE: ")
