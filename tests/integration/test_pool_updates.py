@@ -25,7 +25,7 @@ ROLLING = PoolTemplate(
     folder=str(ROOT),
     slots=4,
     environment={"ROLLING_VERSION": "1"},
-    # On a busy machine, a start takes several seconds.
+    # A start of its own takes several seconds on a busy machine: that is not what makes a version bad here.
     ready_timeout_s=30,
 )
 
@@ -71,9 +71,8 @@ async def test_an_update_under_load_loses_nothing_and_a_bad_one_goes_back(tmp_pa
         # No contract of before fits: its agents are refused.
         await mesh.pools.update("rolling", version(3))
         pool = await through(mesh, "rolling")
-        # On a busy machine, one may have been lost, and replaced.
-        assert pool.version == 2
-        assert len(good & {member.id for member in pool.members}) >= 3 - pool.lost
+        assert (pool.version, pool.lost) == (2, 0)
+        assert {member.id for member in pool.members} == good
         assert pool.rolled_back.startswith("version 3: ")
         await asyncio.sleep(0.5)
         await load.stop()

@@ -78,6 +78,19 @@ async def test_what_could_not_be_shared_is_shared_later(store: SharedStore) -> N
     assert len(store.seen) == 1
 
 
+async def test_an_agent_is_shared_when_its_contract_was_accepted(store: SharedStore) -> None:
+    one = session("a")
+    one.accepted = False
+    sync = sync_of(store, one)
+    sync.session_changed(one)
+    await sync.run_once(1.0)
+    assert store.seen == []
+    one.accepted = True
+    sync.session_changed(one)
+    await sync.run_once(2.0)
+    assert len(store.seen) == 1
+
+
 def sync_of(store: SharedStore, *sessions: Any) -> FleetSync:
     by_id = {each.owner.agent_id: each for each in sessions}
     parts = SimpleNamespace(all=by_id.values, get=by_id.get, stale_refused={}, set_desired=None, forget=None)

@@ -120,8 +120,10 @@ class FleetSync:
         unshared, self._unshared = self._unshared, set()
         for agent_id in unshared:
             entry = self._register.get(agent_id)
-            if entry is not None and entry.session is not None and entry.session.open:
-                views[agent_id] = (entry.session.owner.epoch, entry.agent.SerializeToString())
+            session = entry.session if entry is not None else None
+            # Before its contract is accepted, nobody can use it: it will be shared when it has changed.
+            if entry is not None and session is not None and session.open and session.accepted:
+                views[agent_id] = (session.owner.epoch, entry.agent.SerializeToString())
         loads: dict[str, bytes] = {}
         shared: dict[str, tuple[tuple[int, int], float]] = {}
         for session in self._sessions.all():
