@@ -18,9 +18,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support" / "gen"))
 
+from tests.chaos.harness.pool_kills import run_pools
 from tests.chaos.harness.report import Row, print_table
 from tests.chaos.harness.run import run
-from tests.chaos.harness.scenarios import Scenario
+from tests.chaos.harness.scenarios import POOLS, Scenario
 from tests.chaos.harness.stores import DEFAULT, FAULTS, QUICK, STORES
 from tests.support.redis_server import redis_binary
 
@@ -52,7 +53,11 @@ async def _row(scenario: Scenario, store: str, seeds: range, *, as_json: bool) -
     for seed in seeds:
         _remark(f"--store {store} --fault {scenario.name} --seed {seed} --runs 1")
         with tempfile.TemporaryDirectory(prefix="weft-chaos-") as folder:
-            outcome = await run(scenario, STORES[store].make(Path(folder)), seed, _remark)
+            if scenario is POOLS:
+                kind = "redis" if STORES[store].on_redis else "embedded"
+                outcome = await run_pools(Path(folder), kind, seed, _remark)
+            else:
+                outcome = await run(scenario, STORES[store].make(Path(folder)), seed, _remark)
         outcomes.append(outcome)
         for note in outcome.notes[:20]:
             _remark(f"  {note}")

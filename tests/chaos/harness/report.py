@@ -55,6 +55,7 @@ class Row:
                     or each.group_faults
                     or each.cache_faults
                     or each.event_faults
+                    or each.pool_faults
                 )
             )
             for each in self.outcomes
@@ -90,6 +91,7 @@ class Row:
             "cache_faults": sum(each.cache_faults for each in self.outcomes),
             "events": sum(each.events for each in self.outcomes),
             "event_faults": sum(each.event_faults for each in self.outcomes),
+            "pool_faults": sum(each.pool_faults for each in self.outcomes),
             "overruns": sum(each.overruns for each in self.outcomes),
             "promised": not self.unpromised,
         }

@@ -38,34 +38,36 @@ class Outcome:
     """The figures of one run."""
 
     seed: int
-    tasks: int
-    lost_tasks: int
-    lost_results: int
-    duplicates: int
-    unexplained: int
-    strangers: int
-    stale_refused: int
-    stale_accepted: int
-    misdated: int
+    tasks: int = 0
+    lost_tasks: int = 0
+    lost_results: int = 0
+    duplicates: int = 0
+    unexplained: int = 0
+    strangers: int = 0
+    stale_refused: int = 0
+    stale_accepted: int = 0
+    misdated: int = 0
     # Of schedules: ticks that became tasks, more than one task of a tick, ticks without a task.
-    ticks: int
-    double_ticks: int
-    lost_ticks: int
+    ticks: int = 0
+    double_ticks: int = 0
+    lost_ticks: int = 0
     # Groups and what was wrong with them; answers of a method with a cache that were stored results, and what was wrong.
-    groups: int
-    group_faults: int
-    cached: int
-    cache_faults: int
+    groups: int = 0
+    group_faults: int = 0
+    cached: int = 0
+    cache_faults: int = 0
     # Events that the topic has, and what was wrong with them.
-    events: int
-    event_faults: int
+    events: int = 0
+    event_faults: int = 0
+    # Processes that a deleted pool has left.
+    pool_faults: int = 0
     # Attempts that ran over a run limit or a lock.
-    overruns: int
+    overruns: int = 0
     # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.
-    first_claim_s: float | None
-    recovered_s: float | None
+    first_claim_s: float | None = None
+    recovered_s: float | None = None
     # The faults that were found, in words. Empty if the run is right.
-    notes: Sequence[str]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,19 +221,10 @@ def _judge(
         stale_refused=refused,
         stale_accepted=len(accepted),
         misdated=len(misdated),
-        ticks=0,
-        double_ticks=0,
-        lost_ticks=0,
         first_claim_s=max((claim for claim in claims if claim is not None), default=None),
         recovered_s=max([each for each in recoveries if each is not None], default=0.0)
         if None not in recoveries
         else None,
-        groups=0,
-        group_faults=0,
-        cached=0,
-        cache_faults=0,
-        events=0,
-        event_faults=0,
         overruns=len(overrun),
         notes=[*load.notes, *unexplained, *accepted, *misdated, *overrun],
     )

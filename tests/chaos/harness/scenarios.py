@@ -119,7 +119,9 @@ _EVENTS = Scenario(
     timed=False,
 )
 _REDIS_EVENTS = replace(_EVENTS, faults=(*_EVENTS.faults, redis_faults.REDIS_KILLED))
-EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM, gated(_STORM), _EVENTS)
+# Its faults are its own.
+POOLS = Scenario("pools", ())
+EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM, gated(_STORM), _EVENTS, POOLS)
 REDIS: Sequence[Scenario] = (
     *_SINGLE,
     _CLOCKS,
@@ -127,4 +129,5 @@ REDIS: Sequence[Scenario] = (
     gated(_REDIS_STORM),
     _SENTINEL_STORM,
     _REDIS_EVENTS,
+    POOLS,
 )

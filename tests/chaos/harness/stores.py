@@ -22,6 +22,8 @@ class Store:
     # Parts that may take with them what was acknowledged: a row of their faults is measured, not promised.
     forgetful: frozenset[Part]
     make: Callable[[Path], Deployment]
+    # Pools have deployments of their own, one of each kind.
+    pools: bool = False
 
     @property
     def on_redis(self) -> bool:
@@ -31,7 +33,11 @@ class Store:
     def scenarios(self) -> Sequence[Scenario]:
         """Those that it has the parts for."""
         every = scenarios.REDIS if self.on_redis else scenarios.EMBEDDED
-        return [each for each in every if each.needs() <= self.parts]
+        return [
+            each
+            for each in every
+            if each.needs() <= self.parts and (each is not scenarios.POOLS or self.pools)
+        ]
 
     def promises(self, scenario: Scenario) -> bool:
         """Whether what was acknowledged survives these faults."""
@@ -40,11 +46,18 @@ class Store:
 
 STORES: Mapping[str, Store] = {
     **{
-        f"embedded-{durability}": Store(Embedded.parts, frozenset(), partial(Embedded, durability=durability))
+        f"embedded-{durability}": Store(
+            Embedded.parts,
+            frozenset(),
+            partial(Embedded, durability=durability),
+            pools=durability == "process",
+        )
         for durability in ("process", "full")
     },
     **{
-        f"redis-{mode.durability}": Store(RedisFleet.parts, mode.forgetful, partial(RedisFleet, mode=mode))
+        f"redis-{mode.durability}": Store(
+            RedisFleet.parts, mode.forgetful, partial(RedisFleet, mode=mode), pools=mode is DURABLE
+        )
         for mode in (FAST, DURABLE)
     },
     **{
