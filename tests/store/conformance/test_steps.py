@@ -350,6 +350,21 @@ async def test_the_end_of_a_call_wakes_its_parent(h: Harness) -> None:
     assert (await h.record(parent)).state is State.SCHEDULED
 
 
+async def test_the_end_of_another_call_wakes_nobody(h: Harness) -> None:
+    """A handler may have others under way: each attempt that it makes for nothing replays all that was before."""
+    owner = await h.agent()
+    parent = await h.submit()
+    running = await h.claim_one(owner)
+    await call_of(h, parent, "waited")
+    await call_of(h, parent, "other")
+    await suspend(h, running, calls=["waited"])
+    waited, other = await h.claim(owner, 2, methods=[OTHER_METHOD])
+    await h.end(other)
+    assert (await h.record(parent)).state is State.SCHEDULED
+    await h.end(waited)
+    assert (await h.record(parent)).state is State.QUEUED
+
+
 async def test_a_call_that_is_not_known_has_ended(h: Harness) -> None:
     owner = await h.agent()
     await h.submit()

@@ -120,7 +120,7 @@ value, …), `l` locks (entries), `fk` fairness key, `fw` its weight, `pk` entry
 return, `tg` entries of taken gates, `ug` where it is in `kept:`, `gr` name of its group, `gu` the group's uid, `fb`
 alternatives: [queue, options, schedule_to_start, limit keys, locks, and `ks` if it has one] each, `fo` index of the present one, from 1 (absent: the first),
 `ff` since when it has that, if it fell back, `by` submitter, if its tasks are counted, `ks` the lock that keeps a state, `pn` recorded steps, `pb` bytes of
-their values, `ps` signals among them, `w` the last attempt, if that waits for a signal, `wc` if for calls.
+their values, `ps` signals among them, `w` the last attempt, if that waits for a signal, `wc` if for calls, `wn` the request ids of these.
 """
 
 from __future__ import annotations

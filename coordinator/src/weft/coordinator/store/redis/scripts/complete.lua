@@ -58,7 +58,10 @@ local function report(item)
       end
     end
     -- The attempt that a signal wakes, or the end of a call: no later one.
-    t.at, t.w, t.wc = at, signals and t.a or nil, #suspended[3] > 0 and t.a or nil
+    t.at, t.w, t.wc, t.wn = at, signals and t.a or nil, nil, nil
+    if #suspended[3] > 0 then
+      t.wc, t.wn = t.a, suspended[3]
+    end
     leave(id, t)
     enter(id, t, at > now and SCHEDULED or QUEUED)
     arm(id, t)

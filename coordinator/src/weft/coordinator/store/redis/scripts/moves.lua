@@ -136,6 +136,19 @@ local function record_attempt(id, t, what, crashed, released)
   remember(id, t, {t.a, t.oa, t.st, now, what or false, crashed, released})
 end
 
+-- Whether a task waits for the end of a call with this request id. One that an earlier version has suspended says not for which.
+local function waits_for(t, request_id)
+  if t.s ~= SCHEDULED or t.wc ~= t.a then
+    return false
+  end
+  for _, each in ipairs(t.wn or {request_id}) do
+    if each == request_id then
+      return true
+    end
+  end
+  return false
+end
+
 -- Move to a terminal state, with an outcome as in `keep`.
 local function finish(id, t, state, named, outcome)
   t.b = t.s
@@ -161,8 +174,8 @@ local function finish(id, t, state, named, outcome)
   -- A remembered call (remembered.py): its parent may wait for it.
   local parent = t.r and string.match(t.r, '^step:(%x+)/')
   local p = parent and load(parent)
-  if p and p.s == SCHEDULED and p.wc == p.a then
-    p.at = now
+  if p and waits_for(p, t.r) then
+    p.at, p.wn = now, nil
     leave(parent, p)
     enter(parent, p, QUEUED)
     arm(parent, p)
