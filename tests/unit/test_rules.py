@@ -28,8 +28,8 @@ def test_states_have_the_contracts_numbers() -> None:
 @pytest.mark.parametrize(
     ("state", "targets"),
     [
-        (State.SCHEDULED, {State.QUEUED, State.FAILED, State.CANCELLED}),
-        (State.QUEUED, {State.RUNNING, State.FAILED, State.CANCELLED}),
+        (State.SCHEDULED, {State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+        (State.QUEUED, {State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
         (State.RUNNING, {State.QUEUED, State.SCHEDULED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
         (State.SUCCEEDED, set()),
         (State.FAILED, {State.QUEUED}),

@@ -31,11 +31,12 @@ from weft.v1 import keyed_state_pb2 as weft_dot_v1_dot_keyed__state__pb2
 from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 from weft.v1 import pool_pb2 as weft_dot_v1_dot_pool__pb2
 from weft.v1 import schedule_pb2 as weft_dot_v1_dot_schedule__pb2
+from weft.v1 import step_pb2 as weft_dot_v1_dot_step__pb2
 from weft.v1 import task_pb2 as weft_dot_v1_dot_task__pb2
 from weft.v1 import usage_pb2 as weft_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/state.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x13weft/v1/event.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/hook.proto\x1a\x19weft/v1/keyed_state.proto\x1a\x15weft/v1/options.proto\x1a\x12weft/v1/pool.proto\x1a\x16weft/v1/schedule.proto\x1a\x12weft/v1/task.proto\x1a\x13weft/v1/usage.proto\"X\n\x12\x45xportStateRequest\x12!\n\x05kinds\x18\x01 \x03(\x0e\x32\x12.weft.v1.StateKind\x12\x0f\n\x07running\x18\x02 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x08\"<\n\x13\x45xportStateResponse\x12%\n\x07records\x18\x01 \x03(\x0b\x32\x14.weft.v1.StateRecord\";\n\x12ImportStateRequest\x12%\n\x07records\x18\x01 \x03(\x0b\x32\x14.weft.v1.StateRecord\"c\n\x13ImportStateResponse\x12#\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x13.weft.v1.StateCount\x12\'\n\x08problems\x18\x02 \x03(\x0b\x32\x15.weft.v1.StateProblem\"\x83\x04\n\x0bStateRecord\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x14.weft.v1.StateHeaderH\x00\x12*\n\x08\x63ontract\x18\x02 \x01(\x0b\x32\x16.weft.v1.StateContractH\x00\x12&\n\x06method\x18\x03 \x01(\x0b\x32\x14.weft.v1.StateMethodH\x00\x12$\n\x05\x61gent\x18\x04 \x01(\x0b\x32\x13.weft.v1.StateAgentH\x00\x12%\n\x08schedule\x18\x05 \x01(\x0b\x32\x11.weft.v1.ScheduleH\x00\x12\"\n\x04task\x18\x06 \x01(\x0b\x32\x12.weft.v1.StateTaskH\x00\x12 \n\x03\x65nd\x18\x07 \x01(\x0b\x32\x11.weft.v1.StateEndH\x00\x12\x1d\n\x04pool\x18\x08 \x01(\x0b\x32\r.weft.v1.PoolH\x00\x12-\n\x0csubscription\x18\t \x01(\x0b\x32\x15.weft.v1.SubscriptionH\x00\x12\x1f\n\x05\x65vent\x18\n \x01(\x0b\x32\x0e.weft.v1.EventH\x00\x12!\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x0f.weft.v1.BudgetH\x00\x12*\n\x0bkeyed_state\x18\x0c \x01(\x0b\x32\x13.weft.v1.KeyedStateH\x00\x12\x1d\n\x04hook\x18\r \x01(\x0b\x32\r.weft.v1.HookH\x00\x42\x08\n\x06record\"n\n\x0bStateHeader\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cweft_version\x18\x03 \x01(\t\x12\x0f\n\x07mesh_id\x18\x04 \x01(\t\"=\n\rStateContract\x12\x1b\n\x13\x66ile_descriptor_set\x18\x01 \x01(\x0c\x12\x0f\n\x07methods\x18\x02 \x03(\t\"u\n\x0bStateMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12%\n\x08override\x18\x03 \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12!\n\x06limits\x18\x04 \x03(\x0b\x32\x11.weft.v1.RunLimit\"F\n\nStateAgent\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\rdesired_state\x18\x02 \x01(\x0e\x32\x15.weft.v1.DesiredState\"9\n\tStateTask\x12\x1b\n\x04task\x18\x01 \x01(\x0b\x32\r.weft.v1.Task\x12\x0f\n\x07outcome\x18\x02 \x01(\x0c\"b\n\x08StateEnd\x12#\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x13.weft.v1.StateCount\x12\x18\n\x10running_left_out\x18\x02 \x01(\x04\x12\x17\n\x0f\x65vents_left_out\x18\x03 \x01(\x04\"Z\n\x13StateImportedEvents\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\x14\n\x0c\x66irst_stored\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\"a\n\nStateCount\x12 \n\x04kind\x18\x01 \x01(\x0e\x32\x12.weft.v1.StateKind\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\x0f\n\x07\x65xisted\x18\x03 \x01(\x04\x12\x0f\n\x07refused\x18\x04 \x01(\x04\"N\n\x0cStateProblem\x12 \n\x04kind\x18\x01 \x01(\x0e\x32\x12.weft.v1.StateKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*\xab\x02\n\tStateKind\x12\x1a\n\x16STATE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13STATE_KIND_CONTRACT\x10\x01\x12\x15\n\x11STATE_KIND_METHOD\x10\x02\x12\x14\n\x10STATE_KIND_AGENT\x10\x03\x12\x17\n\x13STATE_KIND_SCHEDULE\x10\x04\x12\x13\n\x0fSTATE_KIND_TASK\x10\x05\x12\x13\n\x0fSTATE_KIND_POOL\x10\x06\x12\x1b\n\x17STATE_KIND_SUBSCRIPTION\x10\x07\x12\x14\n\x10STATE_KIND_EVENT\x10\x08\x12\x15\n\x11STATE_KIND_BUDGET\x10\t\x12\x1a\n\x16STATE_KIND_KEYED_STATE\x10\n\x12\x13\n\x0fSTATE_KIND_HOOK\x10\x0b\x32\xb8\x01\n\x0cStateService\x12S\n\x0b\x45xportState\x12\x1b.weft.v1.ExportStateRequest\x1a\x1c.weft.v1.ExportStateResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x30\x01\x12S\n\x0bImportState\x12\x1b.weft.v1.ImportStateRequest\x1a\x1c.weft.v1.ImportStateResponse\"\x07\xca\xe1\x18\x03\n\x01\x04(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/state.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14weft/v1/access.proto\x1a\x13weft/v1/event.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/hook.proto\x1a\x19weft/v1/keyed_state.proto\x1a\x15weft/v1/options.proto\x1a\x12weft/v1/pool.proto\x1a\x16weft/v1/schedule.proto\x1a\x12weft/v1/step.proto\x1a\x12weft/v1/task.proto\x1a\x13weft/v1/usage.proto\"X\n\x12\x45xportStateRequest\x12!\n\x05kinds\x18\x01 \x03(\x0e\x32\x12.weft.v1.StateKind\x12\x0f\n\x07running\x18\x02 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x08\"<\n\x13\x45xportStateResponse\x12%\n\x07records\x18\x01 \x03(\x0b\x32\x14.weft.v1.StateRecord\";\n\x12ImportStateRequest\x12%\n\x07records\x18\x01 \x03(\x0b\x32\x14.weft.v1.StateRecord\"c\n\x13ImportStateResponse\x12#\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x13.weft.v1.StateCount\x12\'\n\x08problems\x18\x02 \x03(\x0b\x32\x15.weft.v1.StateProblem\"\xa7\x04\n\x0bStateRecord\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x14.weft.v1.StateHeaderH\x00\x12*\n\x08\x63ontract\x18\x02 \x01(\x0b\x32\x16.weft.v1.StateContractH\x00\x12&\n\x06method\x18\x03 \x01(\x0b\x32\x14.weft.v1.StateMethodH\x00\x12$\n\x05\x61gent\x18\x04 \x01(\x0b\x32\x13.weft.v1.StateAgentH\x00\x12%\n\x08schedule\x18\x05 \x01(\x0b\x32\x11.weft.v1.ScheduleH\x00\x12\"\n\x04task\x18\x06 \x01(\x0b\x32\x12.weft.v1.StateTaskH\x00\x12 \n\x03\x65nd\x18\x07 \x01(\x0b\x32\x11.weft.v1.StateEndH\x00\x12\x1d\n\x04pool\x18\x08 \x01(\x0b\x32\r.weft.v1.PoolH\x00\x12-\n\x0csubscription\x18\t \x01(\x0b\x32\x15.weft.v1.SubscriptionH\x00\x12\x1f\n\x05\x65vent\x18\n \x01(\x0b\x32\x0e.weft.v1.EventH\x00\x12!\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x0f.weft.v1.BudgetH\x00\x12*\n\x0bkeyed_state\x18\x0c \x01(\x0b\x32\x13.weft.v1.KeyedStateH\x00\x12\x1d\n\x04hook\x18\r \x01(\x0b\x32\r.weft.v1.HookH\x00\x12\"\n\x04step\x18\x0e \x01(\x0b\x32\x12.weft.v1.StateStepH\x00\x42\x08\n\x06record\"n\n\x0bStateHeader\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cweft_version\x18\x03 \x01(\t\x12\x0f\n\x07mesh_id\x18\x04 \x01(\t\"=\n\rStateContract\x12\x1b\n\x13\x66ile_descriptor_set\x18\x01 \x01(\x0c\x12\x0f\n\x07methods\x18\x02 \x03(\t\"u\n\x0bStateMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12%\n\x08override\x18\x03 \x01(\x0b\x32\x13.weft.v1.TaskPolicy\x12!\n\x06limits\x18\x04 \x03(\x0b\x32\x11.weft.v1.RunLimit\"F\n\nStateAgent\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\rdesired_state\x18\x02 \x01(\x0e\x32\x15.weft.v1.DesiredState\"9\n\tStateTask\x12\x1b\n\x04task\x18\x01 \x01(\x0b\x32\r.weft.v1.Task\x12\x0f\n\x07outcome\x18\x02 \x01(\x0c\"p\n\tStateStep\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x1c\n\x05steps\x18\x03 \x03(\x0b\x32\r.weft.v1.Step\x12 \n\x04\x63\x61ll\x18\x04 \x01(\x0b\x32\x12.weft.v1.StateTask\"b\n\x08StateEnd\x12#\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x13.weft.v1.StateCount\x12\x18\n\x10running_left_out\x18\x02 \x01(\x04\x12\x17\n\x0f\x65vents_left_out\x18\x03 \x01(\x04\"Z\n\x13StateImportedEvents\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\x14\n\x0c\x66irst_stored\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\"a\n\nStateCount\x12 \n\x04kind\x18\x01 \x01(\x0e\x32\x12.weft.v1.StateKind\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\x0f\n\x07\x65xisted\x18\x03 \x01(\x04\x12\x0f\n\x07refused\x18\x04 \x01(\x04\"N\n\x0cStateProblem\x12 \n\x04kind\x18\x01 \x01(\x0e\x32\x12.weft.v1.StateKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*\xc0\x02\n\tStateKind\x12\x1a\n\x16STATE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13STATE_KIND_CONTRACT\x10\x01\x12\x15\n\x11STATE_KIND_METHOD\x10\x02\x12\x14\n\x10STATE_KIND_AGENT\x10\x03\x12\x17\n\x13STATE_KIND_SCHEDULE\x10\x04\x12\x13\n\x0fSTATE_KIND_TASK\x10\x05\x12\x13\n\x0fSTATE_KIND_POOL\x10\x06\x12\x1b\n\x17STATE_KIND_SUBSCRIPTION\x10\x07\x12\x14\n\x10STATE_KIND_EVENT\x10\x08\x12\x15\n\x11STATE_KIND_BUDGET\x10\t\x12\x1a\n\x16STATE_KIND_KEYED_STATE\x10\n\x12\x13\n\x0fSTATE_KIND_HOOK\x10\x0b\x12\x13\n\x0fSTATE_KIND_STEP\x10\x0c\x32\xb8\x01\n\x0cStateService\x12S\n\x0b\x45xportState\x12\x1b.weft.v1.ExportStateRequest\x1a\x1c.weft.v1.ExportStateResponse\"\x07\xca\xe1\x18\x03\n\x01\x04\x30\x01\x12S\n\x0bImportState\x12\x1b.weft.v1.ImportStateRequest\x1a\x1c.weft.v1.ImportStateResponse\"\x07\xca\xe1\x18\x03\n\x01\x04(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,36 +47,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATESERVICE'].methods_by_name['ExportState']._serialized_options = b'\312\341\030\003\n\001\004'
   _globals['_STATESERVICE'].methods_by_name['ImportState']._loaded_options = None
   _globals['_STATESERVICE'].methods_by_name['ImportState']._serialized_options = b'\312\341\030\003\n\001\004'
-  _globals['_STATEKIND']._serialized_start=1913
-  _globals['_STATEKIND']._serialized_end=2212
-  _globals['_EXPORTSTATEREQUEST']._serialized_start=284
-  _globals['_EXPORTSTATEREQUEST']._serialized_end=372
-  _globals['_EXPORTSTATERESPONSE']._serialized_start=374
-  _globals['_EXPORTSTATERESPONSE']._serialized_end=434
-  _globals['_IMPORTSTATEREQUEST']._serialized_start=436
-  _globals['_IMPORTSTATEREQUEST']._serialized_end=495
-  _globals['_IMPORTSTATERESPONSE']._serialized_start=497
-  _globals['_IMPORTSTATERESPONSE']._serialized_end=596
-  _globals['_STATERECORD']._serialized_start=599
-  _globals['_STATERECORD']._serialized_end=1114
-  _globals['_STATEHEADER']._serialized_start=1116
-  _globals['_STATEHEADER']._serialized_end=1226
-  _globals['_STATECONTRACT']._serialized_start=1228
-  _globals['_STATECONTRACT']._serialized_end=1289
-  _globals['_STATEMETHOD']._serialized_start=1291
-  _globals['_STATEMETHOD']._serialized_end=1408
-  _globals['_STATEAGENT']._serialized_start=1410
-  _globals['_STATEAGENT']._serialized_end=1480
-  _globals['_STATETASK']._serialized_start=1482
-  _globals['_STATETASK']._serialized_end=1539
-  _globals['_STATEEND']._serialized_start=1541
-  _globals['_STATEEND']._serialized_end=1639
-  _globals['_STATEIMPORTEDEVENTS']._serialized_start=1641
-  _globals['_STATEIMPORTEDEVENTS']._serialized_end=1731
-  _globals['_STATECOUNT']._serialized_start=1733
-  _globals['_STATECOUNT']._serialized_end=1830
-  _globals['_STATEPROBLEM']._serialized_start=1832
-  _globals['_STATEPROBLEM']._serialized_end=1910
-  _globals['_STATESERVICE']._serialized_start=2215
-  _globals['_STATESERVICE']._serialized_end=2399
+  _globals['_STATEKIND']._serialized_start=2083
+  _globals['_STATEKIND']._serialized_end=2403
+  _globals['_EXPORTSTATEREQUEST']._serialized_start=304
+  _globals['_EXPORTSTATEREQUEST']._serialized_end=392
+  _globals['_EXPORTSTATERESPONSE']._serialized_start=394
+  _globals['_EXPORTSTATERESPONSE']._serialized_end=454
+  _globals['_IMPORTSTATEREQUEST']._serialized_start=456
+  _globals['_IMPORTSTATEREQUEST']._serialized_end=515
+  _globals['_IMPORTSTATERESPONSE']._serialized_start=517
+  _globals['_IMPORTSTATERESPONSE']._serialized_end=616
+  _globals['_STATERECORD']._serialized_start=619
+  _globals['_STATERECORD']._serialized_end=1170
+  _globals['_STATEHEADER']._serialized_start=1172
+  _globals['_STATEHEADER']._serialized_end=1282
+  _globals['_STATECONTRACT']._serialized_start=1284
+  _globals['_STATECONTRACT']._serialized_end=1345
+  _globals['_STATEMETHOD']._serialized_start=1347
+  _globals['_STATEMETHOD']._serialized_end=1464
+  _globals['_STATEAGENT']._serialized_start=1466
+  _globals['_STATEAGENT']._serialized_end=1536
+  _globals['_STATETASK']._serialized_start=1538
+  _globals['_STATETASK']._serialized_end=1595
+  _globals['_STATESTEP']._serialized_start=1597
+  _globals['_STATESTEP']._serialized_end=1709
+  _globals['_STATEEND']._serialized_start=1711
+  _globals['_STATEEND']._serialized_end=1809
+  _globals['_STATEIMPORTEDEVENTS']._serialized_start=1811
+  _globals['_STATEIMPORTEDEVENTS']._serialized_end=1901
+  _globals['_STATECOUNT']._serialized_start=1903
+  _globals['_STATECOUNT']._serialized_end=2000
+  _globals['_STATEPROBLEM']._serialized_start=2002
+  _globals['_STATEPROBLEM']._serialized_end=2080
+  _globals['_STATESERVICE']._serialized_start=2406
+  _globals['_STATESERVICE']._serialized_end=2590
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from weft.v1 import keyed_state_pb2 as _keyed_state_pb2
 from weft.v1 import options_pb2 as _options_pb2
 from weft.v1 import pool_pb2 as _pool_pb2
 from weft.v1 import schedule_pb2 as _schedule_pb2
+from weft.v1 import step_pb2 as _step_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from weft.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
@@ -32,6 +33,7 @@ class StateKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STATE_KIND_BUDGET: _ClassVar[StateKind]
     STATE_KIND_KEYED_STATE: _ClassVar[StateKind]
     STATE_KIND_HOOK: _ClassVar[StateKind]
+    STATE_KIND_STEP: _ClassVar[StateKind]
 STATE_KIND_UNSPECIFIED: StateKind
 STATE_KIND_CONTRACT: StateKind
 STATE_KIND_METHOD: StateKind
@@ -44,6 +46,7 @@ STATE_KIND_EVENT: StateKind
 STATE_KIND_BUDGET: StateKind
 STATE_KIND_KEYED_STATE: StateKind
 STATE_KIND_HOOK: StateKind
+STATE_KIND_STEP: StateKind
 
 class ExportStateRequest(_message.Message):
     __slots__ = ("kinds", "running", "events")
@@ -76,7 +79,7 @@ class ImportStateResponse(_message.Message):
     def __init__(self, counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[StateProblem, _Mapping]]] = ...) -> None: ...
 
 class StateRecord(_message.Message):
-    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end", "pool", "subscription", "event", "budget", "keyed_state", "hook")
+    __slots__ = ("header", "contract", "method", "agent", "schedule", "task", "end", "pool", "subscription", "event", "budget", "keyed_state", "hook", "step")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +93,7 @@ class StateRecord(_message.Message):
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     KEYED_STATE_FIELD_NUMBER: _ClassVar[int]
     HOOK_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     header: StateHeader
     contract: StateContract
     method: StateMethod
@@ -103,7 +107,8 @@ class StateRecord(_message.Message):
     budget: _usage_pb2.Budget
     keyed_state: _keyed_state_pb2.KeyedState
     hook: _hook_pb2.Hook
-    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ..., pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., subscription: _Optional[_Union[_event_pb2.Subscription, _Mapping]] = ..., event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ..., budget: _Optional[_Union[_usage_pb2.Budget, _Mapping]] = ..., keyed_state: _Optional[_Union[_keyed_state_pb2.KeyedState, _Mapping]] = ..., hook: _Optional[_Union[_hook_pb2.Hook, _Mapping]] = ...) -> None: ...
+    step: StateStep
+    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., contract: _Optional[_Union[StateContract, _Mapping]] = ..., method: _Optional[_Union[StateMethod, _Mapping]] = ..., agent: _Optional[_Union[StateAgent, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., task: _Optional[_Union[StateTask, _Mapping]] = ..., end: _Optional[_Union[StateEnd, _Mapping]] = ..., pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., subscription: _Optional[_Union[_event_pb2.Subscription, _Mapping]] = ..., event: _Optional[_Union[_event_pb2.Event, _Mapping]] = ..., budget: _Optional[_Union[_usage_pb2.Budget, _Mapping]] = ..., keyed_state: _Optional[_Union[_keyed_state_pb2.KeyedState, _Mapping]] = ..., hook: _Optional[_Union[_hook_pb2.Hook, _Mapping]] = ..., step: _Optional[_Union[StateStep, _Mapping]] = ...) -> None: ...
 
 class StateHeader(_message.Message):
     __slots__ = ("format", "time", "weft_version", "mesh_id")
@@ -152,6 +157,18 @@ class StateTask(_message.Message):
     task: _task_pb2.Task
     outcome: bytes
     def __init__(self, task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., outcome: _Optional[bytes] = ...) -> None: ...
+
+class StateStep(_message.Message):
+    __slots__ = ("task_id", "request_id", "steps", "call")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    request_id: str
+    steps: _containers.RepeatedCompositeFieldContainer[_step_pb2.Step]
+    call: StateTask
+    def __init__(self, task_id: _Optional[str] = ..., request_id: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[_step_pb2.Step, _Mapping]]] = ..., call: _Optional[_Union[StateTask, _Mapping]] = ...) -> None: ...
 
 class StateEnd(_message.Message):
     __slots__ = ("counts", "running_left_out", "events_left_out")

@@ -389,6 +389,61 @@ async def test_a_parent_that_waits_for_a_call_outlives_a_restart(store_factory: 
     assert (await h.record(parent)).state is State.QUEUED
 
 
+# -- of another mesh --------------------------------------------------------------------------------------------------
+
+KEPT = (
+    StepRecord(1, "a", RecordKind.VALUE, b"1", 1, 1000.5),
+    StepRecord(2, "signal/go#1", RecordKind.SIGNAL, b"first", 0, 1001.0),
+    StepRecord(3, "nap", RecordKind.SLEEP, b"", 1, 1002.0, 1060.0),
+    StepRecord(4, "signal/go#2", RecordKind.SIGNAL, b"second", 0, 1003.0),
+)
+
+
+async def test_a_task_comes_with_what_its_handler_has_recorded_elsewhere(store_factory: StoreFactory) -> None:
+    h = await store_factory.open()
+    task_id = await h.submit(Submission(METHOD, request_id="moved", steps=KEPT))
+    assert await h.store.list_steps(task_id, 0, 10) == list(KEPT)
+    # A repeat changes nothing.
+    repeated = await h.store.enqueue([Submission(METHOD, request_id="moved", steps=KEPT[:1])])
+    assert repeated == [Enqueued(task_id, existed=True)]
+    h = await store_factory.reopen(h, crash=True)
+    assert await h.store.list_steps(task_id, 0, 10) == list(KEPT)
+    owner = await h.agent()
+    claimed = await h.claim_one(owner)
+    answer = await h.store.record_step(fence(claimed), NewStep("a", RecordKind.VALUE, b"2"))
+    assert isinstance(answer, StepAnswer)
+    assert (answer.existed, answer.step.value) == (True, b"1")
+    assert (await record(h, claimed, NewStep("b", RecordKind.VALUE, b"3"))).sequence == 5
+    assert (await signal(h, task_id, "go", b"third")).name == "signal/go#3"
+    # It has three signals.
+    await suspend(h, claimed, signals=3)
+    assert (await h.record(task_id)).state is State.SCHEDULED
+    await signal(h, task_id, "go", b"fourth")
+    assert (await h.record(task_id)).state is State.QUEUED
+
+
+async def test_many_records_come_along(h: Harness) -> None:
+    kept = tuple(
+        StepRecord(number, f"s{number}", RecordKind.VALUE, b"x" * number, 1, 5.0) for number in range(1, 131)
+    )
+    task_id = await h.submit(Submission(METHOD, steps=kept))
+    assert await h.store.list_steps(task_id, 0, 1000) == list(kept)
+
+
+async def test_a_call_that_succeeded_elsewhere_answers(h: Harness) -> None:
+    owner = await h.agent()
+    parent = await h.submit()
+    name = request_id_of(parent, "charge")
+    done = Submission(OTHER_METHOD, b"x", request_id=name, ended=(State.SUCCEEDED, b"paid"), result_ttl_s=5.0)
+    child = await h.submit(done)
+    found = await h.record(child)
+    assert (found.state, found.outcome, found.attempt) == (State.SUCCEEDED, b"paid", 0)
+    assert h.store.unfinished() == 1
+    again = await h.store.enqueue([Submission(OTHER_METHOD, b"x", request_id=name)])
+    assert again == [Enqueued(child, existed=True)]
+    assert await h.claim(owner, methods=[OTHER_METHOD]) == []
+
+
 # -- remembered children ----------------------------------------------------------------------------------------------
 
 

@@ -236,13 +236,13 @@ async def test_a_task_that_failed_elsewhere_is_stored_as_failed(h: Harness) -> N
     """It can be queued again like any other failed task, and no run limit refuses it."""
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1, at_limit=LimitAction.REFUSE)})
     waiting = await h.submit()
-    task_id = await h.submit(replace(FULL, failed=b"outcome"))
+    task_id = await h.submit(replace(FULL, ended=(State.FAILED, b"outcome")))
     record = await h.record(task_id)
     assert (record.state, record.outcome, record.attempt) == (State.FAILED, b"outcome", 0)
     assert record.submission == replace(FULL, task_id=task_id)
     assert record.expires_at == h.clock() + FULL.failure_ttl_s
     assert h.store.unfinished() == 1
-    repeated = await h.store.enqueue([replace(FULL, failed=b"other")])
+    repeated = await h.store.enqueue([replace(FULL, ended=(State.FAILED, b"other"))])
     assert repeated == [Enqueued(task_id, existed=True)]
     await h.cancel(waiting)
     again = await h.store.retry(task_id)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("contract", "method", "agent", "schedule", "pool", "budget"),
-    *("keyed_state", "hook", "task", "event", "subscription"),
+    *("keyed_state", "hook", "step", "task", "event", "subscription"),
 )
 # Of one message of an import.
 _BATCH_RECORDS, _BATCH_BYTES = 256, 1024 * 1024

@@ -16,6 +16,7 @@ KINDS = {
     "budget": state_pb2.STATE_KIND_BUDGET,
     "keyed_state": state_pb2.STATE_KIND_KEYED_STATE,
     "hook": state_pb2.STATE_KIND_HOOK,
+    "step": state_pb2.STATE_KIND_STEP,
     "task": state_pb2.STATE_KIND_TASK,
     "event": state_pb2.STATE_KIND_EVENT,
     "subscription": state_pb2.STATE_KIND_SUBSCRIPTION,
@@ -35,6 +36,8 @@ def name_of(record: state_pb2.StateRecord) -> str:
         return record.task.task.id
     if kind == "event":
         return f"{record.event.topic} {record.event.sequence}"
+    if kind == "step":
+        return record.step.task_id
     if kind == "agent":
         return record.agent.id
     return str(getattr(record, kind).name) if kind in KINDS else ""

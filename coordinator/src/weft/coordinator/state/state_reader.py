@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from weft.coordinator import codec
@@ -11,13 +13,15 @@ from weft.coordinator.events.event_types import is_own
 from weft.coordinator.pools.pool_codec import KIND as POOL
 from weft.coordinator.pools.pool_table import pool_of
 from weft.coordinator.schedules.schedule_table import ScheduleTable
-from weft.coordinator.state import event_copy, keyed_state_copy, pool_copy, subscription_copy
+from weft.coordinator.state import event_copy, keyed_state_copy, pool_copy, step_copy, subscription_copy
 from weft.coordinator.state.hook_copy import HookCopies
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, StateCounts
+from weft.coordinator.steps.step_codec import step
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.step_store import PAGE_STEPS, StepRecord
 from weft.coordinator.store.table_store import every_row
 from weft.coordinator.usage.budget_table import BudgetTable
 from weft.rpc.process.version import VERSION
@@ -28,6 +32,8 @@ from weft.v1 import fleet_pb2, options_pb2, state_pb2, usage_pb2
 # both times, which bound a page's size.
 _PAGE = 1000
 _SCHEDULES = 100
+# Tasks whose steps are read at the same time, and calls that are.
+_TOGETHER = 100
 _UNFINISHED = frozenset({State.SCHEDULED, State.QUEUED})
 
 
@@ -90,7 +96,7 @@ class StateReader:
             if field not in self._kinds:
                 continue
             async for record in source():
-                self._counts.done(field)
+                self._counts.done(record.WhichOneof("record") or field)
                 yield record
         left_out = 0
         if "task" in self._kinds and not self._running:
@@ -191,20 +197,44 @@ class StateReader:
     async def _tasks(self) -> AsyncIterator[state_pb2.StateRecord]:
         states = _UNFINISHED | {State.FAILED} | ({State.RUNNING} if self._running else set())
         where = ListFilter(states=frozenset(states))
+        calls = await step_copy.calls_of(self._store)
         for stretch in reversed(await self._stretches(where)):
-            found: list[state_pb2.StateRecord] = []
+            found: list[TaskRecord] = []
             cursor = stretch.cursor
             while True:
                 page = await self._store.list_tasks(where, limit=_PAGE, cursor=cursor, payloads=True)
                 kept = [
                     each for each in page.records if each.task_id >= stretch.oldest_id and not each.expired
                 ]
-                found.extend(map(_task_record, kept))
+                found.extend(kept)
                 cursor = page.cursor
                 if not cursor or any(each.task_id <= stretch.oldest_id for each in page.records):
                     break
-            for record in reversed(found):
-                yield record
+            found.reverse()
+            for at in range(0, len(found), _TOGETHER):
+                some = found[at : at + _TOGETHER]
+                firsts = await asyncio.gather(
+                    *(self._store.list_steps(each.task_id, 0, PAGE_STEPS) for each in some)
+                )
+                for task, first in zip(some, firsts, strict=True):
+                    async for record in self._steps(task, first, calls.get(task.task_id, ())):
+                        yield record
+                    yield _task_record(task)
+
+    async def _steps(
+        self, task: TaskRecord, steps: Sequence[StepRecord], calls: Sequence[str]
+    ) -> AsyncIterator[state_pb2.StateRecord]:
+        """What a task's handler has recorded, and its remembered calls that have succeeded."""
+        of_task = partial(state_pb2.StateStep, task_id=task.task_id, request_id=task.submission.request_id)
+        while steps:
+            yield state_pb2.StateRecord(step=of_task(steps=map(step, steps)))
+            steps = await self._store.list_steps(task.task_id, steps[-1].sequence, PAGE_STEPS)
+        for at in range(0, len(calls), _TOGETHER):
+            for call in await self._store.get(calls[at : at + _TOGETHER]):
+                if call is not None and call.state is State.SUCCEEDED and not call.expired:
+                    told = state_pb2.StateTask(task=codec.task(call), outcome=call.outcome)
+                    told.task.outcome.Clear()
+                    yield state_pb2.StateRecord(step=of_task(call=told))
 
     async def _stretches(self, where: ListFilter) -> list[_Stretch]:
         stretches: list[_Stretch] = []

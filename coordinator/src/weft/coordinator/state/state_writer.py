@@ -24,11 +24,12 @@ from weft.coordinator.state.event_copy import EventImport
 from weft.coordinator.state.hook_copy import HookCopies
 from weft.coordinator.state.schedule_copy import copy_of
 from weft.coordinator.state.state_kinds import FORMAT, KINDS, UNKNOWN, StateCounts, name_of
+from weft.coordinator.state.step_copy import StepImport
 from weft.coordinator.state.subscription_copy import SubscriptionImport, set_maker
 from weft.coordinator.state.task_copy import request_of
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Submission
-from weft.coordinator.store.rules import MAX_AGENT_ID
+from weft.coordinator.store.rules import MAX_AGENT_ID, State
 from weft.coordinator.usage.budget_rules import checked
 from weft.coordinator.usage.usage_keeper import UsageKeeper
 from weft.rpc import refusals
@@ -91,6 +92,7 @@ class StateWriter:
         self._events = EventImport(mesh.store, EventTypes(mesh.contracts), self._told)
         self._subscriptions = SubscriptionImport(mesh.store, mesh.contracts, self._events, maker)
         self._schedules = ScheduleTable(mesh.store)
+        self._steps = StepImport(mesh.store)
         self._counts = StateCounts()
         self._problems: list[state_pb2.StateProblem] = []
         self._begun = False
@@ -105,6 +107,7 @@ class StateWriter:
             "budget": self._take_budget,
             "keyed_state": self._take_keyed_state,
             "hook": self._take_hook,
+            "step": self._take_step,
             "subscription": self._take_subscription,
         }
 
@@ -237,27 +240,56 @@ class StateWriter:
     async def _take_subscription(self, record: state_pb2.StateRecord) -> bool:
         return await self._subscriptions.take(record.subscription)
 
+    async def _take_step(self, record: state_pb2.StateRecord) -> bool:
+        given = record.step
+        moved = await self._steps.begin(given)
+        if not given.HasField("call"):
+            return self._steps.add(moved, given.steps)
+        if moved.existed:
+            return False
+        call = self._submission(given.call.task, succeeded=True)
+        call.ended = State.SUCCEEDED, given.call.outcome
+        (result,) = await self._mesh.submissions.store([call])
+        return not accepted(result, call.request_id).existed
+
+    def _submission(self, task: task_pb2.Task, *, succeeded: bool = False) -> Submission:
+        request = request_of(self._steps.renamed(task), self._mesh.store.now(), succeeded=succeeded)
+        return self._mesh.submissions.check(request, own_id=True)
+
     async def _take_tasks(self, records: Iterable[state_pb2.StateRecord]) -> None:
-        now, submissions = self._mesh.store.now(), self._mesh.submissions
         checked: list[tuple[state_pb2.StateRecord, Submission]] = []
+        ids: set[str] = set()
         for record in records:
+            task = record.task.task
+            if task.options.context.parent_id in ids:
+                # Its parent's id here is known when that is stored.
+                await self._store_tasks(checked)
+                checked, ids = [], set()
             try:
-                given = submissions.check(request_of(record.task.task, now), own_id=True)
+                given = self._submission(task)
+            except WeftError as error:
+                self._steps.forget(task.id)
+                self._refuse("task", record, error)
+                continue
+            self._steps.complete(task, given)
+            if task.state == task_pb2.TASK_STATE_FAILED:
+                given.ended = State.FAILED, _outcome(record.task)
+            checked.append((record, given))
+            ids.add(task.id)
+        await self._store_tasks(checked)
+
+    async def _store_tasks(self, checked: Sequence[tuple[state_pb2.StateRecord, Submission]]) -> None:
+        if not checked:
+            return
+        results = await self._mesh.submissions.store([each for _, each in checked])
+        for (record, given), result in zip(checked, results, strict=True):
+            try:
+                stored = accepted(result, given.request_id)
             except WeftError as error:
                 self._refuse("task", record, error)
                 continue
-            if record.task.task.state == task_pb2.TASK_STATE_FAILED:
-                given.failed = _outcome(record.task)
-            checked.append((record, given))
-        if not checked:
-            return
-        for (record, given), result in zip(
-            checked, await submissions.store([each for _, each in checked]), strict=True
-        ):
-            try:
-                self._count("task", new=not accepted(result, given.request_id).existed)
-            except WeftError as error:
-                self._refuse("task", record, error)
+            self._count("task", new=not stored.existed)
+            self._steps.came(record.task.task, stored.task_id)
 
     # -- what became of them ------------------------------------------------------------------------------------------
 

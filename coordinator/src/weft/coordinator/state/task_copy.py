@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from weft.coordinator.store.remembered import parent_of
 from weft.rpc import refusals
 from weft.rpc.task_policy.option_checks import CACHE_ID, IMPORT_ID
 from weft.rpc.times import duration, seconds
@@ -16,16 +17,23 @@ _UNFINISHED = frozenset(
 )
 
 
-def request_of(task: task_pb2.Task, now: float) -> coordinator_pb2.SubmitTaskRequest:
+def request_of(
+    task: task_pb2.Task, now: float, *, succeeded: bool = False
+) -> coordinator_pb2.SubmitTaskRequest:
     """What submits the task again. The options are all that it had; its group is left out, and its times go on.
 
     Args:
         now: by the clock of the store that takes it.
+        succeeded: it is a remembered call that has succeeded.
 
     Raises:
         InvalidArgument: such a task is not imported.
     """
-    if task.state not in _UNFINISHED and task.state != task_pb2.TASK_STATE_FAILED:
+    if succeeded and task.state != task_pb2.TASK_STATE_SUCCEEDED:
+        raise refusals.invalid_field(
+            "only calls that have succeeded come with their parent", field="step.call"
+        )
+    if not succeeded and task.state not in _UNFINISHED and task.state != task_pb2.TASK_STATE_FAILED:
         raise refusals.invalid_field(
             "only tasks that are SCHEDULED, QUEUED, RUNNING or FAILED are imported", field="task.state"
         )
@@ -36,7 +44,9 @@ def request_of(task: task_pb2.Task, now: float) -> coordinator_pb2.SubmitTaskReq
     for name in ("delay", "group", "no_wait"):
         options.ClearField(name)
     if task.state in _UNFINISHED:
-        if (left_s := _left(task.ready_time, now)) > 0 and task.state == task_pb2.TASK_STATE_SCHEDULED:
+        # One that waits for another attempt runs at once: its attempts begin anew, and a handler that waited finds out for what.
+        waits = task.state == task_pb2.TASK_STATE_SCHEDULED and not task.attempt
+        if waits and (left_s := _left(task.ready_time, now)) > 0:
             options.delay.CopyFrom(duration(left_s))
         if task.HasField("deadline"):
             left_s = max(_PASSED_S, _left(task.deadline, now))
@@ -54,7 +64,9 @@ def _left(time: Timestamp, now: float) -> float:
 
 
 def _request_id(task: task_pb2.Task) -> str:
-    """The task's own. One without, or one that shares its id with equal requests, is known by its id of before."""
+    """The task's own; a remembered call's is made of its parent's id. One without, or one that shares its id with equal requests, is known by its id of before."""
+    if task.options.context.step and parent_of(task.request_id):
+        return ""
     if task.request_id and not task.request_id.startswith(CACHE_ID):
         return task.request_id
     return f"{IMPORT_ID}{task.id}"

@@ -105,7 +105,7 @@ class TaskStore(Protocol):
         A cached request (`Submission.cache_ttl_s`) whose request id belongs to a task that has not succeeded, or not lately
         enough, takes the request id over: that task has none any more. If it has succeeded with another request, the id is reused.
 
-        A task that has failed elsewhere (`Submission.failed`) ends at once; its `failure_ttl_s` begins now.
+        A task that has ended elsewhere (`Submission.ended`) ends at once; its `failure_ttl_s` or `result_ttl_s` begins now.
 
         Args:
             acknowledged: the caller acknowledges the tasks: return when they are durable. If false, the store may return

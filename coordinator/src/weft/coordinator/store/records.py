@@ -23,7 +23,7 @@ from weft.coordinator.store.rules import (
 )
 from weft.coordinator.store.run_limits import GateKey, LockClaim
 from weft.coordinator.store.state_store import StateWrite, StoredState, TooManyStates
-from weft.coordinator.store.step_store import StepSuspension
+from weft.coordinator.store.step_store import StepRecord, StepSuspension
 from weft.rpc.calls.session_keys import StickyCall
 
 # Holders that a listing names of one lock.
@@ -96,9 +96,11 @@ class Submission:
     # fallback.
     alternatives: tuple[Alternative, ...] = ()
     alternative: int = 0
-    # The serialized weft.v1.Outcome of a task that has FAILED elsewhere: it is stored as FAILED, and no run limit refuses it. Empty: a
+    # The state in which a task has ended elsewhere, and its serialized weft.v1.Outcome: it is stored so, and no run limit refuses it. None: a
     # task that is to run. A stored task shows it as its outcome.
-    failed: bytes = b""
+    ended: tuple[State, bytes] | None = None
+    # What its handler has recorded elsewhere, and signals, in order: stored with it. A stored task does not show them.
+    steps: tuple[StepRecord, ...] = ()
     # Who submitted it, if that caller may have only so many unfinished tasks. Empty: nobody counts them.
     submitter: str = ""
     most_unfinished: int = 0

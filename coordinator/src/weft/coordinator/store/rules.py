@@ -43,9 +43,9 @@ class State(enum.IntEnum):
 
 # A state -> those that may follow it.
 TRANSITIONS: Mapping[State, frozenset[State]] = {
-    # A delay or a backoff ends; a limit passes; the task is cancelled.
-    State.SCHEDULED: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
-    State.QUEUED: frozenset({State.RUNNING, State.FAILED, State.CANCELLED}),
+    # A delay or a backoff ends; a limit passes; the task is cancelled; or it has succeeded elsewhere (`Submission.ended`).
+    State.SCHEDULED: frozenset({State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     # Back to QUEUED or SCHEDULED by a retry, a release or a lost agent.
     State.RUNNING: frozenset({State.QUEUED, State.SCHEDULED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.SUCCEEDED: frozenset(),

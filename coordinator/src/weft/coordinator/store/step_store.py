@@ -83,6 +83,12 @@ class StepRecord:
     wake_at: float | None = None
 
 
+def counts_of(steps: Sequence[StepRecord]) -> list[int]:
+    """How many records these are, the bytes of their values, and how many signals are among them."""
+    signals = sum(step.kind is RecordKind.SIGNAL for step in steps)
+    return [len(steps), sum(len(step.value) for step in steps), signals]
+
+
 class StepAnswer(NamedTuple):
     """The record of a name, and whether it was there already."""
 

@@ -29,6 +29,7 @@ from weft.coordinator.store.step_store import (
     StepAnswer,
     StepRecord,
     StepRefusal,
+    counts_of,
 )
 from weft.coordinator.store.task_ids import parse_id
 from weft.rpc.task_policy.option_checks import STEP_ID
@@ -80,6 +81,13 @@ class EmbeddedSteps:
             task.steps.signals += 1
             wake(self._table, task, task.steps.signals, now)
         return recorded
+
+    def adopt_steps(self, task: UnfinishedTask, steps: Sequence[StepRecord]) -> None:
+        """Store what a new task has recorded elsewhere, together with it."""
+        task.steps = StepState(*counts_of(steps))
+        for step in steps:
+            row = (step.name, step.kind, step.value, step.attempt, step.recorded_at, step.wake_at, None)
+            self._journal.add_statement(_INSERT, task.number, task.number, *row)
 
     async def list_steps(self, task_id: str, after: int, limit: int) -> Sequence[StepRecord]:
         number = parse_id(task_id)

@@ -62,7 +62,7 @@ from weft.coordinator.store.records import (
     TaskRecord,
     Verdict,
 )
-from weft.coordinator.store.rules import ANY_AGENT, QueueKey, State
+from weft.coordinator.store.rules import ANY_AGENT, QueueKey
 from weft.coordinator.store.state_store import StoredState
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.store_listener import StoreListener
@@ -236,7 +236,7 @@ class EmbeddedStore(EmbeddedParts):
             ):
                 results.append(refused)
                 continue
-            if table.gates.counting and submission.request_id not in known and not submission.failed:
+            if table.gates.counting and submission.request_id not in known and submission.ended is None:
                 decision = at_limit.decide(table, submission, now)
                 if isinstance(decision, AtLimit):
                     results.append(decision)
@@ -252,8 +252,10 @@ class EmbeddedStore(EmbeddedParts):
             self._journal.add_task(task, identity, deferred=not acknowledged)
             if cancels is not None:
                 at_limit.apply(table, task, cancels, now)
-            elif submission.failed:
-                table.end(task, State.FAILED, submission.failed, now)
+            elif submission.ended is not None:
+                table.end(task, *submission.ended, now)
+            if submission.steps:
+                self.adopt_steps(task, submission.steps)
             fresh.append(submission)
             results.append(Enqueued(task_id))
         table.listener.ready()

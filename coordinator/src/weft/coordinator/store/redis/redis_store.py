@@ -193,6 +193,9 @@ class RedisStore(
         if not submissions:
             return []
         ids = [submission.task_id or self.new_task_id(submission.method) for submission in submissions]
+        for task_id, each in zip(ids, submissions, strict=True):
+            if each.steps:
+                await self.import_steps(task_id, each.steps)
         # Redis alone knows whether a request id is known, and how many tasks a submitter has.
         if acknowledged or any(each.request_id or each.submitter for each in submissions):
             return await self._buffer.enqueue(ids, submissions)

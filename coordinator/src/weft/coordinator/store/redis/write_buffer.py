@@ -33,6 +33,7 @@ from weft.coordinator.store.redis.encoding import (
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.state_store import TooManyStates, kept_by
+from weft.coordinator.store.step_store import counts_of
 from weft.coordinator.store.store_refusals import refusal_of, tell_not_stored
 from weft.coordinator.store.stored_options import encode, options_of
 from weft.coordinator.store.task_ids import digest_of
@@ -285,7 +286,8 @@ def _row(
         submission.cache_ttl_s
         or submission.alternatives
         or submission.submitter
-        or submission.failed
+        or submission.ended is not None
+        or submission.steps
         or submission.events
         or state
     ):
@@ -312,8 +314,11 @@ def _more(submission: Submission, keep_bytes: int) -> dict[str, Any]:
         more["fb"] = packable_alternatives(submission)
     if submission.alternative:
         more["fo"] = submission.alternative + 1
-    if submission.failed:
-        more["failed"] = submission.failed
+    if submission.ended is not None:
+        state, outcome = submission.ended
+        more["ended"] = [int(state), outcome]
+    if submission.steps:
+        more["steps"] = counts_of(submission.steps)
     if submission.submitter:
         more["by"], more["most"] = submission.submitter, submission.most_unfinished
     if submission.events:

@@ -6,7 +6,8 @@
 --          false,
 --          more, by name: {cache = seconds that a result answers a cached request,
 --          fb = alternatives, fo = index of the present one,
---          failed = outcome of a task that has failed elsewhere,
+--          ended = state and outcome of a task that has ended elsewhere,
+--          steps = number of its recorded steps, which import_steps has stored, bytes of their values, signals among them,
 --          by = submitter, most = unfinished tasks that it may have,
 --          ks = the state that a lock keeps, most_states = states that there may be,
 --          events = {most bytes of a topic, most topics, events as in events.lua}}}…}}; false or absent: unset
@@ -104,6 +105,10 @@ local function store(id, t, item, newest)
     call('SET', key('b', id), cmsgpack.pack({item[10], item[11]}))
   end
   call('ZADD', all('all'), 0, id)
+  if t.pn then
+    call('PERSIST', key('steps', id))
+    call('PERSIST', key('step_names', id))
+  end
   note(EVENT_SUBMITTED, t.q)
   if started then
     t.a, t.oa, t.oe, t.st = 1, started[1], started[2], started[3]
@@ -114,8 +119,8 @@ local function store(id, t, item, newest)
     store_started(id, t)
   else
     place(id, t, t.d and SCHEDULED or QUEUED)
-    if item[14] and item[14].failed then
-      finish(id, t, FAILED, nil, item[14].failed)
+    if item[14] and item[14].ended then
+      finish(id, t, item[14].ended[1], nil, item[14].ended[2])
     elseif newest then
       finish(id, t, CANCELLED, 'cancelled:' .. reason_of(newest, 'newest'))
     else
@@ -182,6 +187,9 @@ for index, item in ipairs(request[2]) do
     end
     if more then
       t.fb, t.fo, t.by, t.ks = more.fb, more.fo, more.by, more.ks
+      if more.steps then
+        t.pn, t.pb, t.ps = unpack(more.steps)
+      end
     end
     local started, refused, newest = item[12], nil, nil
     local group = item[13] and item[13][5]
@@ -195,7 +203,7 @@ for index, item in ipairs(request[2]) do
     if not refused and t.ks and keyed_states().is_full(t.ks, more.most_states) then
       refused = {11, t.ks, more.most_states}
     end
-    if not refused and limited and not started and not (more and more.failed) then
+    if not refused and limited and not started and not (more and more.ended) then
       local gate
       gate, newest = at_limits(t)
       refused = gate and {4, gate[1], gate[2][1]}

@@ -136,19 +136,6 @@ local function record_attempt(id, t, what, crashed, released)
   remember(id, t, {t.a, t.oa, t.st, now, what or false, crashed, released})
 end
 
--- Whether a task waits for the end of a call with this request id. One that an earlier version has suspended says not for which.
-local function waits_for(t, request_id)
-  if t.s ~= SCHEDULED or t.wc ~= t.a then
-    return false
-  end
-  for _, each in ipairs(t.wn or {request_id}) do
-    if each == request_id then
-      return true
-    end
-  end
-  return false
-end
-
 -- Move to a terminal state, with an outcome as in `keep`.
 local function finish(id, t, state, named, outcome)
   t.b = t.s
@@ -171,10 +158,14 @@ local function finish(id, t, state, named, outcome)
   call('ZADD', all('expiry'), score(t.ex), id)
   due_at(t.ex)
   tell(id, t)
-  -- A remembered call (remembered.py): its parent may wait for it.
+  -- A remembered call (remembered.py): its parent may wait for it. One that an earlier version has suspended does not say for which.
   local parent = t.r and string.match(t.r, '^step:(%x+)/')
   local p = parent and load(parent)
-  if p and waits_for(p, t.r) then
+  local waits = false
+  for _, each in ipairs(p and p.s == SCHEDULED and p.wc == p.a and (p.wn or {t.r}) or {}) do
+    waits = waits or each == t.r
+  end
+  if waits then
     p.at, p.wn = now, nil
     leave(parent, p)
     enter(parent, p, QUEUED)

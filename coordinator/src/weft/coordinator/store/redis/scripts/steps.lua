@@ -105,3 +105,29 @@ local function list_steps()
   end
   return found
 end
+
+-- Store records of a task that is not stored yet: enqueue.lua gives them to it. May be repeated.
+--
+-- request  {id, number of records before these, {record…}, kind of a signal, seconds for which they are kept without the task}
+-- writes   steps:, step_names:
+-- result   the number of records
+local function import_steps()
+  local id, before, rows, signal, kept_s = unpack(request)
+  local list, names = key('steps', id), key('step_names', id)
+  if before == 0 then
+    call('DEL', list, names)
+  else
+    call('LTRIM', list, 0, before - 1)
+  end
+  for at, row in ipairs(rows) do
+    call('RPUSH', list, cmsgpack.pack(row))
+    call('HSET', names, row[1], before + at)
+    local name, number = string.match(row[1], '^(.*)#(%d+)$')
+    if row[2] == signal and name then
+      call('HSET', names, name, number)
+    end
+  end
+  call('EXPIRE', list, kept_s)
+  call('EXPIRE', names, kept_s)
+  return before + #rows
+end
