@@ -38,6 +38,7 @@ PACKAGES = (
     "services/models",
     "services/planner",
     "services/repositories",
+    "services/sandboxes",
     "testing",
     "v1",
 )

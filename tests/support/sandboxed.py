@@ -94,3 +94,8 @@ def wait_gone(left: Callable[[], list[str]], within_s: float = 10.0) -> None:
     while found := left():
         assert time.monotonic() < ends_at_s, found
         time.sleep(0.02)
+
+
+def groups_of(agent_pid: int) -> list[str]:
+    """The control groups that an agent has made for sandboxes."""
+    return [str(each) for each in Path("/sys/fs/cgroup").rglob(f"weft-sandboxes-{agent_pid}-*")]

@@ -25,6 +25,9 @@ from weft.rpc.operators import channelz_service
 from weft.rpc.payloads import coded_failure, compression
 from weft.rpc.payloads.payload_coder import PayloadCoder
 from weft.rpc.payloads.payload_options import Payloads
+from weft.services.sandboxes import box_answers
+from weft.services.sandboxes.provider import BoxError
+from weft.services.sandboxes.v1 import sandboxes_pb2
 from weft.v1 import errors_pb2, fleet_pb2, payload_pb2, session_pb2, task_pb2
 
 
@@ -180,3 +183,24 @@ def _process_messages() -> list[bytes]:
 def isolated_message(data: bytes) -> None:
     message = process_messages.decode(data)
     assert isinstance(message, tuple)
+
+
+@functools.cache
+def _sandbox_answers() -> list[bytes]:
+    return [
+        b'{"id": 1, "exit": 0}',
+        b'{"size": 3}\nabc',
+        b'{"files": [["a", 1, "file", 1.5]], "more": true}\n',
+    ]
+
+
+@target("weft/services/sandboxes/box_answers", seeds=_sandbox_answers, raises=(BoxError,))
+def sandbox_answer(data: bytes) -> None:
+    with contextlib.suppress(BoxError):
+        for each in box_answers.read_folder(data, 10)[0]:
+            sandboxes_pb2.File(name=each.name, size_bytes=each.size_bytes).changed_at.FromSeconds(
+                int(each.changed_at_s)
+            )
+    message = box_answers.read_message(data)
+    assert message is None or "id" in message
+    assert box_answers.read_sized(data)[1] >= 0

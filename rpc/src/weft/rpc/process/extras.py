@@ -21,6 +21,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "planner": ("cel_expr_python", "protovalidate", "yaml"),
     "payloads": ("cryptography", "fsspec"),
     "repositories": ("githubkit", "hishel"),
+    # bubblewrap is a program.
+    "sandboxes": ("psutil",),
     "security": ("cryptography", "jwt"),
 }
 
