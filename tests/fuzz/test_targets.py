@@ -90,6 +90,7 @@ _REASONS = {
         "weft/agent/handlers/isolate",
         "weft/agent/handlers/isolated_process",
         "weft/agent/sandboxing/sandbox_process",
+        "weft/services/sandboxes/box_init",
         "weft/agent/handlers/handler_context",
         "weft/agent/hosting/hosted_policies",
         "weft/agent/handlers/current_call",

@@ -315,6 +315,26 @@ async def test_warm_ones_are_taken_and_made_again(hosting: MeshHarness, stub: An
     assert not (await stub.CreateSandbox(pb.CreateSandboxRequest(variables={"A": "1"}), timeout=T)).warm
 
 
+async def test_a_caller_that_leaves_leaves_no_sandbox(hosting: MeshHarness, stub: Any) -> None:
+    calls = [stub.CreateSandbox(pb.CreateSandboxRequest(limits=SMALL), timeout=T) for _ in range(4)]
+    for number, call in enumerate(calls):
+        await asyncio.sleep(number * 0.01)
+        call.cancel()
+
+    async def none_is_left() -> bool:
+        listed = await stub.ListSandboxes(pb.ListSandboxesRequest(), timeout=T)
+        for each in listed.sandboxes:
+            await stub.TerminateSandbox(pb.TerminateSandboxRequest(sandbox_id=each.id), timeout=T)
+        groups = {
+            Path(each).name
+            for path in groups_of(hosting.agents["a1"].pid)
+            for each in Path(path).glob("[0-9]*")
+        }
+        return not listed.sandboxes and len(groups) <= listed.warm
+
+    await hosting.eventually(none_is_left, "what was begun is ended, but for the one made ahead")
+
+
 async def test_nothing_of_what_goes_in_is_logged(hosting: MeshHarness, stub: Any) -> None:
     made = await make(stub, variables={"KEY": "hunter2a"})
     await sh(stub, made, "echo hunter2b; cat", input=b"hunter2c")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -98,4 +99,7 @@ def wait_gone(left: Callable[[], list[str]], within_s: float = 10.0) -> None:
 
 def groups_of(agent_pid: int) -> list[str]:
     """The control groups that an agent has made for sandboxes."""
-    return [str(each) for each in Path("/sys/fs/cgroup").rglob(f"weft-sandboxes-{agent_pid}-*")]
+    while True:
+        # Others come and go meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            return [str(each) for each in Path("/sys/fs/cgroup").rglob(f"weft-sandboxes-{agent_pid}-*")]

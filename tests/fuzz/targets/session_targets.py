@@ -26,7 +26,7 @@ from weft.rpc.payloads import coded_failure, compression
 from weft.rpc.payloads.payload_coder import PayloadCoder
 from weft.rpc.payloads.payload_options import Payloads
 from weft.services.sandboxes import box_answers
-from weft.services.sandboxes.provider import BoxError
+from weft.services.sandboxes.sandbox_provider import BoxError
 from weft.services.sandboxes.v1 import sandboxes_pb2
 from weft.v1 import errors_pb2, fleet_pb2, payload_pb2, session_pb2, task_pb2
 

@@ -7,7 +7,7 @@ import math
 
 import grpc
 
-from weft.services.sandboxes.provider import BoxError, FileFacts
+from weft.services.sandboxes.sandbox_provider import BoxError, FileFacts
 
 _KINDS = frozenset({"file", "folder", "link", "other"})
 _MOST = 1 << 62

@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 
-from weft.services.sandboxes.provider import CHUNK_BYTES
+from weft.services.sandboxes.sandbox_provider import CHUNK_BYTES
 
 # How long output may stay open after its program has ended: others may hold it.
 _LINGER_S = 0.2

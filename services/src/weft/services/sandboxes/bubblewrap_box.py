@@ -24,7 +24,7 @@ from weft.services.sandboxes import box_init
 from weft.services.sandboxes.box_answers import read_folder, read_sized
 from weft.services.sandboxes.box_pipes import PipeIn, PipeOut, SocketEnd, read_both
 from weft.services.sandboxes.init_link import InitLink
-from weft.services.sandboxes.provider import CHUNK_BYTES, BoxError, FileFacts, ProgramSpec
+from weft.services.sandboxes.sandbox_provider import CHUNK_BYTES, BoxError, FileFacts, ProgramSpec
 
 _READY_S = 20.0
 _FILE_S = 30.0
@@ -46,19 +46,22 @@ class BubblewrapProvider:
         widened = dataclasses.replace(sandbox, readable=(*sandbox.readable, *readable))
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [python, "-I", "-S", "-c", _init_text(), str(theirs.fileno())]
-        begin = functools.partial(
-            sandbox_process.start, widened, argv, pass_fds=[theirs.fileno()], first_process=True
-        )
+
+        def begin() -> sandbox_process.SandboxProcess:
+            with theirs:
+                return sandbox_process.start(widened, argv, pass_fds=[theirs.fileno()], first_process=True)
+
+        starting = asyncio.ensure_future(_in_thread(begin))
         try:
-            process = await _in_thread(begin)
+            process = await asyncio.shield(starting)
         except SandboxError as error:
             mine.close()
             raise BoxError(grpc.StatusCode.FAILED_PRECONDITION, error.message) from error
         except BaseException:
             mine.close()
+            # It starts nevertheless, and nobody wants it any more.
+            starting.add_done_callback(_close_unwanted)
             raise
-        finally:
-            theirs.close()
         box = BubblewrapBox(process, InitLink(mine))
         try:
             async with asyncio.timeout(_READY_S):
@@ -78,7 +81,7 @@ class BubblewrapProvider:
 
 
 class BubblewrapBox:
-    """A sandbox, its process 1, and the link to it."""
+    """A sandbox, its process 1, and the link to it. Large because the Protocol `Box` is: each method is a few lines."""
 
     def __init__(self, process: sandbox_process.SandboxProcess, link: InitLink) -> None:
         self._process = process
@@ -272,6 +275,11 @@ def _given(*pipes: PipeIn | PipeOut) -> Any:
     finally:
         for each in pipes:
             each.given()
+
+
+def _close_unwanted(starting: asyncio.Future[sandbox_process.SandboxProcess]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        starting.get_loop().run_in_executor(None, starting.result().close)
 
 
 async def _in_thread(function: Callable[[], T]) -> T:

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from weft.services.sandboxes.box_answers import read_message
-from weft.services.sandboxes.provider import BoxError
+from weft.services.sandboxes.sandbox_provider import BoxError
 
 _MOST_BYTES = 4096
 _MOST_ASKED_BYTES = 128 * 1024

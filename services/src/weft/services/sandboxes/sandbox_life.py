@@ -8,10 +8,10 @@ import enum
 from collections.abc import Mapping
 
 from weft.agent import Sandbox
-from weft.services.sandboxes.provider import Box
+from weft.services.sandboxes.sandbox_provider import Box
 
 
-class State(enum.Enum):
+class LifeState(enum.Enum):
     """What becomes of a sandbox."""
 
     RUNNING = "running"
@@ -38,7 +38,7 @@ class Life:
     ends_at_s: float
     pause_when_idle_s: float
     labels: Mapping[str, str]
-    state: State = State.RUNNING
+    state: LifeState = LifeState.RUNNING
     used_at_s: float = 0.0
     # Calls that are in it now.
     in_use: int = 0
@@ -52,11 +52,11 @@ class Life:
 
 def is_over(life: Life, now_s: float) -> bool:
     """Its time has passed."""
-    return life.state is not State.ENDED and now_s >= life.ends_at_s
+    return life.state is not LifeState.ENDED and now_s >= life.ends_at_s
 
 
 def is_idle(life: Life, now_s: float) -> bool:
     """Nobody has called for so long that it is to be paused."""
-    if life.state is not State.RUNNING or life.in_use or not life.pause_when_idle_s:
+    if life.state is not LifeState.RUNNING or life.in_use or not life.pause_when_idle_s:
         return False
     return now_s - life.used_at_s >= life.pause_when_idle_s

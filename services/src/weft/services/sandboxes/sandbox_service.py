@@ -14,8 +14,8 @@ import grpc
 import grpc.aio
 
 from weft.agent import Agent
-from weft.services.sandboxes.provider import BoxConnection, BoxError, BoxProgram, ProgramSpec
 from weft.services.sandboxes.sandbox_life import Life
+from weft.services.sandboxes.sandbox_provider import BoxConnection, BoxError, BoxProgram, ProgramSpec
 from weft.services.sandboxes.sandbox_table import SandboxTable
 from weft.services.sandboxes.settings import SandboxesSettings
 from weft.services.sandboxes.v1 import sandboxes_pb2, sandboxes_pb2_grpc
@@ -43,7 +43,7 @@ class SandboxService(sandboxes_pb2_grpc.SandboxServiceServicer):
     ) -> sandboxes_pb2.CreateSandboxResponse:
         async with _errors_to(context):
             settings = self._settings
-            sandbox = sandbox_of(request, self._table.default(), settings)
+            sandbox = sandbox_of(request, self._table.default, settings)
             ttl_s, idle_s = settings.ttl_s, settings.pause_when_idle_s
             if request.HasField("ttl"):
                 ttl_s = request.ttl.ToTimedelta().total_seconds()

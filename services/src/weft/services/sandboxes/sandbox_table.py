@@ -12,10 +12,12 @@ import grpc
 
 from weft.agent import Sandbox
 from weft.rpc.process.logs import get_logger
-from weft.services.sandboxes.provider import Box, BoxError, Provider, find_provider
-from weft.services.sandboxes.sandbox_life import Life, State, is_idle, is_over
+from weft.services.sandboxes.kept_files import Snapshots
+from weft.services.sandboxes.sandbox_life import Life, LifeState, is_idle, is_over
+from weft.services.sandboxes.sandbox_provider import Box, BoxError, Providers
 from weft.services.sandboxes.settings import SandboxesSettings
-from weft.services.sandboxes.snapshots import Snapshots
+from weft.services.sandboxes.views import default_sandbox
+from weft.services.sandboxes.warm_boxes import WarmBoxes
 
 _log = get_logger("weft.services.sandboxes")
 
@@ -23,8 +25,6 @@ _LOOK_S = 0.5
 # Ended ones are remembered for so long, and so many.
 _REMEMBER_S = 600.0
 _REMEMBER = 200
-# After a failure to make one ahead.
-_WARM_AGAIN_S = 10.0
 
 
 class SandboxTable:
@@ -32,12 +32,11 @@ class SandboxTable:
 
     def __init__(self, settings: SandboxesSettings) -> None:
         self._settings = settings
-        self._providers: dict[str, Provider] = {}
+        self._providers = Providers()
         self._lives: dict[str, Life] = {}
         self._making = 0
-        self._warm: list[Box] = []
-        self._warm_after_s = 0.0
-        self._warming: asyncio.Task[None] | None = None
+        self.default = default_sandbox(settings)
+        self._warm = WarmBoxes(self._providers, settings.provider, self.default, settings.warm)
         self._closed = False
         self.snapshots = Snapshots(settings.snapshots_mb << 20)
 
@@ -61,7 +60,7 @@ class SandboxTable:
         Raises:
             BoxError: there are too many, or it cannot be made.
         """
-        alive = sum(life.state is not State.ENDED for life in self._lives.values()) + self._making
+        alive = sum(life.state is not LifeState.ENDED for life in self._lives.values()) + self._making
         if alive >= self._settings.max_sandboxes:
             raise BoxError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -69,10 +68,10 @@ class SandboxTable:
             )
         self._making += 1
         try:
-            box = self._take_warm(sandbox, provider)
+            box = self._warm.take(sandbox, provider)
             warm = box is not None
             if box is None:
-                box = await self._provider(provider).create(sandbox)
+                box = await self._providers.get(provider).create(sandbox)
             try:
                 if archive is not None:
                     await box.unpack(archive)
@@ -124,7 +123,7 @@ class SandboxTable:
     @property
     def warm(self) -> int:
         """How many are made ahead."""
-        return len(self._warm)
+        return self._warm.size
 
     @contextlib.asynccontextmanager
     async def use(self, sandbox_id: str) -> AsyncIterator[Box]:
@@ -143,10 +142,10 @@ class SandboxTable:
         life.used_at_s = time.time()
         try:
             async with life.changing:
-                if life.state is State.IDLE:
+                if life.state is LifeState.IDLE:
                     await life.box.resume()
-                    life.state = State.RUNNING
-            if life.state is State.PAUSED:
+                    life.state = LifeState.RUNNING
+            if life.state is LifeState.PAUSED:
                 raise BoxError(
                     grpc.StatusCode.FAILED_PRECONDITION, "the sandbox is paused: call ResumeSandbox first"
                 )
@@ -156,7 +155,7 @@ class SandboxTable:
             life.in_use -= 1
             life.used_at_s = time.time()
 
-    async def pause(self, life: Life, state: State = State.PAUSED) -> None:
+    async def pause(self, life: Life, state: LifeState = LifeState.PAUSED) -> None:
         """Stop its processes.
 
         Raises:
@@ -164,10 +163,10 @@ class SandboxTable:
         """
         async with life.changing:
             _check_runs(life)
-            if life.state is State.RUNNING and not (state is State.IDLE and life.in_use):
+            if life.state is LifeState.RUNNING and not (state is LifeState.IDLE and life.in_use):
                 await life.box.pause()
                 life.state = state
-            elif state is State.PAUSED:
+            elif state is LifeState.PAUSED:
                 life.state = state
 
     async def resume(self, life: Life) -> None:
@@ -178,9 +177,9 @@ class SandboxTable:
         """
         async with life.changing:
             _check_runs(life)
-            if life.state is not State.RUNNING:
+            if life.state is not LifeState.RUNNING:
                 await life.box.resume()
-                life.state = State.RUNNING
+                life.state = LifeState.RUNNING
                 life.used_at_s = time.time()
 
     async def snapshot(self, life: Life) -> tuple[str, int]:
@@ -233,16 +232,12 @@ class SandboxTable:
     async def close(self) -> None:
         """End all of them."""
         self._closed = True
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.wait({self._warming})
-        boxes = [*self._warm, *(life.box for life in self._lives.values() if life.state is not State.ENDED)]
-        self._warm = []
+        boxes = [life.box for life in self._lives.values() if life.state is not LifeState.ENDED]
         await asyncio.gather(
             *(each.terminate("its agent has ended") for each in boxes), return_exceptions=True
         )
-        for each in self._providers.values():
-            await each.close()
+        await self._warm.close()
+        await self._providers.close()
         self.snapshots.close()
 
     # -- in the background ----------------------------------------------------------------------------------------
@@ -260,61 +255,22 @@ class SandboxTable:
                 await self.terminate(life, "its time is over")
             elif is_idle(life, now_s):
                 with contextlib.suppress(BoxError):
-                    await self.pause(life, State.IDLE)
-            elif life.state is State.ENDED and now_s - life.ended_at_s > _REMEMBER_S:
+                    await self.pause(life, LifeState.IDLE)
+            elif life.state is LifeState.ENDED and now_s - life.ended_at_s > _REMEMBER_S:
                 del self._lives[life.id]
-        makes = self._warming is not None and not self._warming.done()
-        if not makes and len(self._warm) < self._settings.warm and now_s >= self._warm_after_s:
-            self._warming = asyncio.ensure_future(self._make_warm())
-
-    def default(self) -> Sandbox:
-        """What a sandbox may use if nobody asks for other."""
-        settings = self._settings
-        return Sandbox(
-            memory_mb=settings.memory_mb,
-            cpus=settings.cpus,
-            max_processes=settings.max_processes,
-            max_open_files=settings.max_open_files,
-            disk_mb=settings.disk_mb,
-            readable=tuple(each for each in settings.readable.split(":") if each),
-        )
-
-    async def _make_warm(self) -> None:
-        while len(self._warm) < self._settings.warm and not self._closed:
-            try:
-                box = await self._provider(self._settings.provider).create(self.default())
-            except BoxError as error:
-                self._warm_after_s = time.time() + _WARM_AGAIN_S
-                _log.warning("sandbox.not_made_ahead", reason=error.message)
-                return
-            self._warm.append(box)
-
-    def _take_warm(self, sandbox: Sandbox, provider: str) -> Box | None:
-        if provider != self._settings.provider or sandbox != self.default():
-            return None
-        while self._warm:
-            box = self._warm.pop(0)
-            # The next pass makes another.
-            if not box.ended.done():
-                return box
-        return None
-
-    def _provider(self, name: str) -> Provider:
-        if name not in self._providers:
-            self._providers[name] = find_provider(name)()
-        return self._providers[name]
+        self._warm.fill(now_s)
 
     def _on_end(self, life: Life, ended: asyncio.Future[str]) -> None:
         life.ended_for = "its agent has ended" if ended.cancelled() else ended.result()
-        life.state, life.ended_at_s = State.ENDED, time.time()
+        life.state, life.ended_at_s = LifeState.ENDED, time.time()
         _log.info("sandbox.ended", sandbox=life.id, reason=life.ended_for)
-        over = [each for each in self._lives.values() if each.state is State.ENDED][:-_REMEMBER]
+        over = [each for each in self._lives.values() if each.state is LifeState.ENDED][:-_REMEMBER]
         for each in over:
             del self._lives[each.id]
 
 
 def _check_runs(life: Life) -> None:
-    if life.state is State.ENDED or life.box.ended.done():
+    if life.state is LifeState.ENDED or life.box.ended.done():
         raise BoxError(
             grpc.StatusCode.FAILED_PRECONDITION, f"the sandbox has ended: {life.ended_for or 'just now'}"
         )

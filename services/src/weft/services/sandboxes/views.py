@@ -7,17 +7,33 @@ import dataclasses
 import grpc
 
 from weft.agent import HostingError, Sandbox
-from weft.services.sandboxes.provider import BoxError
-from weft.services.sandboxes.sandbox_life import Life, State
+from weft.services.sandboxes.sandbox_life import Life, LifeState
+from weft.services.sandboxes.sandbox_provider import BoxError
 from weft.services.sandboxes.settings import SandboxesSettings
 from weft.services.sandboxes.v1 import sandboxes_pb2
 
 _STATES = {
-    State.RUNNING: sandboxes_pb2.SANDBOX_STATE_RUNNING,
-    State.PAUSED: sandboxes_pb2.SANDBOX_STATE_PAUSED,
-    State.IDLE: sandboxes_pb2.SANDBOX_STATE_IDLE,
-    State.ENDED: sandboxes_pb2.SANDBOX_STATE_ENDED,
+    LifeState.RUNNING: sandboxes_pb2.SANDBOX_STATE_RUNNING,
+    LifeState.PAUSED: sandboxes_pb2.SANDBOX_STATE_PAUSED,
+    LifeState.IDLE: sandboxes_pb2.SANDBOX_STATE_IDLE,
+    LifeState.ENDED: sandboxes_pb2.SANDBOX_STATE_ENDED,
 }
+
+
+def default_sandbox(settings: SandboxesSettings) -> Sandbox:
+    """What a sandbox may use if nobody asks for other.
+
+    Raises:
+        HostingError: a folder of the settings is none.
+    """
+    return Sandbox(
+        memory_mb=settings.memory_mb,
+        cpus=settings.cpus,
+        max_processes=settings.max_processes,
+        max_open_files=settings.max_open_files,
+        disk_mb=settings.disk_mb,
+        readable=tuple(each for each in settings.readable.split(":") if each),
+    )
 
 
 def sandbox_of(
@@ -60,7 +76,7 @@ def sandbox_of(
 def view(life: Life, agent_id: str) -> sandboxes_pb2.Sandbox:
     """A sandbox as it is now."""
     sandbox = life.sandbox
-    if life.state is not State.ENDED:
+    if life.state is not LifeState.ENDED:
         life.usage = life.box.usage()
     used, killed = life.usage
     made = sandboxes_pb2.Sandbox(
@@ -77,7 +93,7 @@ def view(life: Life, agent_id: str) -> sandboxes_pb2.Sandbox:
         ),
         network=sandbox.network,
         held_by=life.box.held_by,
-        memory_used_bytes=0 if life.state is State.ENDED else used,
+        memory_used_bytes=0 if life.state is LifeState.ENDED else used,
         killed_for_memory=killed,
         ended_for=life.ended_for,
         labels=life.labels,

@@ -9,7 +9,7 @@ from typing import IO
 
 import grpc
 
-from weft.services.sandboxes.provider import CHUNK_BYTES, BoxError
+from weft.services.sandboxes.sandbox_provider import CHUNK_BYTES, BoxError
 
 
 class Snapshots:

@@ -160,6 +160,28 @@ class Provider(Protocol):
         ...
 
 
+class Providers:
+    """The providers that are used, each made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Provider] = {}
+
+    def get(self, name: str) -> Provider:
+        """The provider of a name.
+
+        Raises:
+            BoxError: there is none, or it cannot be imported.
+        """
+        if name not in self._made:
+            self._made[name] = find_provider(name)()
+        return self._made[name]
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for each in self._made.values():
+            await each.close()
+
+
 def find_provider(name: str) -> Any:
     """The factory of a provider: it takes nothing, and gives a `Provider`.
 
