@@ -19,7 +19,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "grpc_health": ("weft/rpc", "weft/agent", "weft/coordinator/namespaces", "weft/coordinator/fleet"),
     "grpc_reflection": ("weft/rpc/contracts",),
     "grpc_status": ("weft/cli/conformance",),
-    **dict.fromkeys(("httpx2", "openai"), ("weft/services/models/backends",)),
+    **dict.fromkeys(("httpx", "httpx2", "ollama", "openai"), ("weft/services/models/backends",)),
     "jwt": ("weft/coordinator/access/jwt_signature",),
     "msgpack": ("weft/coordinator/store/redis",),
     "opentelemetry": ("weft/rpc/telemetry",),

@@ -65,6 +65,8 @@ def main() -> None:
     params.port = 0
     params.n_parallel = 2
     params.warmup = False
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(params)
     print("serves", server.listening_address, flush=True)
     sys.stdin.read()

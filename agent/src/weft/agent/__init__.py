@@ -24,6 +24,9 @@
     how calls of a method run: `@agent.method(name, retry=RetryPolicy(max_attempts=3), start_to_close_s=30)`.
 `Sandbox`
     what an isolated handler may use and see: `@agent.method(name, isolate=Sandbox(memory_mb=512))`.
+`Batch`
+    calls that come close together are one call of a function of lists: `@agent.method(name, batch=Batch(max_size=32, wait_s=0.02))`.
+    In a servicer, a `BatchQueue` does the same; a function that returns no list raises `BatchError`.
 `ServicePackage`, `FileSettings`
     a service that other agents host by its name (`weft agent --with NAME`), and the base of its settings.
 `AgentSettings`
@@ -53,6 +56,7 @@ from weft.agent.errors import (
     SandboxError,
     SettingsError,
 )
+from weft.agent.handlers.batches import Batch, BatchError, BatchQueue
 from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.handlers.handler_logs import TaskLogFilter, log_fields, task_log_processor
 from weft.agent.handlers.keyed_state import HeldState
@@ -99,6 +103,9 @@ __all__ = [
     "Agent",
     "AgentSettings",
     "AlreadyExists",
+    "Batch",
+    "BatchError",
+    "BatchQueue",
     "CancelSignal",
     "Cancelled",
     "Connected",

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
 
 from weft.agent.errors import HostingError
 from weft.agent.gauges import Gauges
+from weft.agent.handlers.batch_functions import single_function
+from weft.agent.handlers.batches import Batch
 from weft.agent.hooks import Hooks
 from weft.agent.hosting.functions import client_method, event_method, function_method
-from weft.agent.hosting.hosted_function import HostedFunction, HostFunction, plain_function
+from weft.agent.hosting.hosted_function import (
+    HostBatchFunction,
+    HostedFunction,
+    HostFunction,
+    plain_function,
+)
 from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, check_hosted, servicer_methods
 from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.hosting.method_rules import with_rules
@@ -65,9 +72,22 @@ class AgentParts:
             options or {},
         )
 
+    @overload
     def method(
-        self, name: str, *, isolate: bool | Sandbox = False, **options: Unpack[MethodOptions]
-    ) -> HostFunction:
+        self, name: str, *, isolate: bool | Sandbox = ..., **options: Unpack[MethodOptions]
+    ) -> HostFunction: ...
+    @overload
+    def method(
+        self, name: str, *, batch: Batch, isolate: bool | Sandbox = ..., **options: Unpack[MethodOptions]
+    ) -> HostBatchFunction: ...
+    def method(
+        self,
+        name: str,
+        *,
+        isolate: bool | Sandbox = False,
+        batch: Batch | None = None,
+        **options: Unpack[MethodOptions],
+    ) -> Any:
         """Host a function as the method `name`, such as "acme.v1.Analyst/Analyze".
 
         The function takes the request, and the context too if it wants it. Its annotations are protobuf messages; or
@@ -83,6 +103,8 @@ class AgentParts:
         Args:
             isolate: run each call in a process of its own; the function must be importable. A `Sandbox`: it runs in one of these, too, where it
                 sees little of the machine and can use so much of it.
+            batch: the function takes a list of requests, and returns a list with a response or an exception for each: calls that come close
+                together are one call of it. See `Batch`.
             options: how calls run, such as `retry=RetryPolicy(max_attempts=3)` or `start_to_close_s=30`; see
                 `MethodOptions`. What the .proto says, if there is one, comes first.
 
@@ -91,8 +113,11 @@ class AgentParts:
         """
 
         def decorate(function: Callable[..., Any]) -> Any:
-            self._add([function_method(name, function, isolate=isolate)], {name: options} if options else {})
-            return HostedFunction(plain_function(function), lambda: client_method(name, function))
+            single = function
+            if batch is not None:
+                single = single_function(name, function, batch, isolate=bool(isolate))
+            self._add([function_method(name, single, isolate=isolate)], {name: options} if options else {})
+            return HostedFunction(plain_function(function), lambda: client_method(name, single))
 
         return decorate
 

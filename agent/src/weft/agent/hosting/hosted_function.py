@@ -12,6 +12,7 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Sequence,
 )
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
 Returned = TypeVar("Returned")
+Returned_co = TypeVar("Returned_co", covariant=True)
 Rest = ParamSpec("Rest")
 
 
@@ -154,6 +156,32 @@ class HostFunction(Protocol):
     def __call__(
         self, function: Callable[Concatenate[Req, Rest], Resp], /
     ) -> HostedFunction[Req, Rest, Resp, Resp]: ...
+
+
+class HostedBatch(Protocol[Req, Returned_co, Resp]):
+    """A function of batches that an agent hosts: called, it takes a list; through a mesh, it takes one request. It is a `HostedFunction`."""
+
+    @property
+    def method(self) -> Method[Req, Resp]: ...
+    def __call__(self, requests: list[Req], /) -> Returned_co: ...
+    def submit(self, mesh: Mesh, request: Req, **how: Any) -> Coroutine[Any, Any, TaskHandle[Resp]]: ...
+    def call(self, mesh: Mesh, request: Req, **how: Any) -> Coroutine[Any, Any, Resp]: ...
+    def map(
+        self, mesh: Mesh, requests: Iterable[Req] | AsyncIterable[Req], **how: Any
+    ) -> AsyncGenerator[Finished[Resp]]: ...
+
+
+class HostBatchFunction(Protocol):
+    """The decorator that `Agent.method` gives with a `batch`."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[list[Req]], Coroutine[Any, Any, Sequence[Resp | Exception]]], /
+    ) -> HostedBatch[Req, Coroutine[Any, Any, Sequence[Resp | Exception]], Resp]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[Req]], Sequence[Resp | Exception]], /
+    ) -> HostedBatch[Req, Sequence[Resp | Exception], Resp]: ...
 
 
 def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:

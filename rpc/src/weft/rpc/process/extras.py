@@ -17,8 +17,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "cloudevents": ("cloudevents",),
     # Its views of containers and pods need more, and say so.
     "hardware": ("psutil", "pynvml"),
-    "models": ("httpx2", "openai"),
     "planner": ("cel_expr_python", "protovalidate", "yaml"),
+    "models": ("httpx", "httpx2", "ollama", "openai"),
     "payloads": ("cryptography", "fsspec"),
     "repositories": ("githubkit", "hishel"),
     # bubblewrap is a program.

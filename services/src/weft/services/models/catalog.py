@@ -50,6 +50,6 @@ class Catalog:
             listed = silent(name, self._timeout_s)
         except ModelError as error:
             listed = error
-        if not isinstance(listed, ModelError):
-            self._kept[name] = (time.monotonic(), listed)
+        # Errors too: a backend without a list must not hold up each call.
+        self._kept[name] = (time.monotonic(), listed)
         return listed

@@ -30,8 +30,10 @@ class ModelChain:
         self._backends = backends
         self._catalog = catalog
         self._entries = [self._entry(each) for each in models]
+        # What a call without a model asks; empty: the first of the chain, or of the backends.
+        self._first = ""
 
-    async def candidates(self, model: str, *, fallback: bool) -> list[ModelPlace]:
+    async def places(self, model: str, *, fallback: bool) -> list[ModelPlace]:
         """The models to ask, in order; at least one.
 
         Args:
@@ -40,8 +42,13 @@ class ModelChain:
         Raises:
             ModelError: there is no such model.
         """
+        model = model or self._first
         found = self._of_chain(model) or [await self._beside(model)]
         return found if fallback else found[:1]
+
+    def put_first(self, place: ModelPlace) -> None:
+        """Let calls without a model ask this one from now on."""
+        self._first = f"{place.backend.name}/{place.model}"
 
     def _entry(self, text: str) -> ModelPlace:
         backend, _, model = text.partition("/")

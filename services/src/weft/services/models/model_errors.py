@@ -139,3 +139,29 @@ def failed(kind: str) -> ModelError:
         f"the service failed ({kind}); its agent's log has the place",
         Effect.FINAL,
     )
+
+
+def open_breaker(backend: str, wait_s: float) -> ModelError:
+    return ModelError(
+        grpc.StatusCode.UNAVAILABLE,
+        "BACKEND_OPEN",
+        f"{backend} has failed, and is not asked for {wait_s:.3g} s",
+        Effect.NEXT,
+        wait_s,
+    )
+
+
+def of_status(backend: str, status: int, words: str, retry_after_s: float | None = None) -> ModelError:
+    """What a status of HTTP means."""
+    why = f"status {status}{words}"
+    if status in {401, 403}:
+        return denied(backend, f"{why}; see the key that the agent has for it (WEFT_MODELS_KEYS_FILE)")
+    if status == 404:
+        return model_unknown(f"{backend} has no such model: {why}")
+    if status in {429, 503}:
+        return overloaded(backend, why, retry_after_s)
+    if (status >= 500 and status != 501) or status == 408:
+        return unavailable(backend, why)
+    if status in {405, 501}:
+        return denied(backend, why)
+    return refused(backend, why)

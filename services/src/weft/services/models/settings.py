@@ -14,11 +14,11 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.secret_text import SecretText
 
-KINDS = ("openai",)
+KINDS = ("ollama", "openai", "rules")
 # The backend of those who name none.
-LOCAL = "openai+http://127.0.0.1:8080/v1"
+LOCAL = "ollama+http://127.0.0.1:11434"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_ADDRESS = re.compile(rf"(?P<kind>{'|'.join(KINDS)})\+(?P<url>https?://[^\s@]+)")
+_ADDRESS = re.compile(r"(?P<kind>ollama|openai)\+(?P<url>https?://[^\s@]+)|rules\+(?P<path>\S+)")
 _MAX_KEYS_BYTES = 64 * 1024
 
 
@@ -32,8 +32,8 @@ class ModelsSettings(FileSettings):
         default_factory=dict,
         validate_default=True,
         max_length=16,
-        description="the backends, each a name and KIND+URL: `local=openai+http://127.0.0.1:8000/v1`. `openai` is every server that speaks"
-        " OpenAI's API: vLLM, llama.cpp, LiteLLM, hosted ones. None:"
+        description="the backends, each a name and KIND+URL: `local=openai+http://127.0.0.1:8000/v1`. `ollama`; `openai`, which is"
+        " every server that speaks OpenAI's API: vLLM, llama.cpp, LiteLLM, hosted ones; and `rules` with a path of rules. None:"
         f" `local={LOCAL}`",
     )
     models: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -63,10 +63,54 @@ class ModelsSettings(FileSettings):
         default=30.0, ge=0.1, le=3600.0, description="how long a backend may be silent within an answer"
     )
 
-    @field_validator("backends", mode="before")
+    breaker_failures: int = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="after so many failures in a row, a backend is not asked for a while",
+    )
+    breaker_open_s: float = Field(default=30.0, ge=0.1, le=3600.0, description="for how long it is not asked")
+    context_tokens: Annotated[dict[str, float], NoDecode] = Field(
+        default_factory=dict,
+        max_length=256,
+        description="windows of models, MODEL=TOKENS each, or BACKEND/MODEL=TOKENS: they come before what backends tell",
+    )
+    prompt_prices: Annotated[dict[str, float], NoDecode] = Field(
+        default_factory=dict,
+        max_length=256,
+        description="what a million tokens of prompts cost, for each MODEL or BACKEND/MODEL, in any currency: the unit `cost` of tasks",
+    )
+    completion_prices: Annotated[dict[str, float], NoDecode] = Field(
+        default_factory=dict, max_length=256, description="the same for tokens of answers"
+    )
+    embed_model: str = Field(
+        default="",
+        max_length=256,
+        description="the model that makes vectors if a call names none; empty: as for answers",
+    )
+    embed_batch_size: int = Field(
+        default=32, ge=1, le=1024, description="most calls of Embed that are one request to the backend"
+    )
+    embed_batch_wait_s: float = Field(
+        default=0.01, ge=0.0, le=1.0, description="how long a call of Embed waits for others"
+    )
+    model_labels: bool = Field(
+        default=True,
+        description="the agent has a label for each model, `model.NAME`: `loaded`, `stored`, or `ready` if its backend does not tell; of at most 40",
+    )
+
+    @field_validator("backends", "context_tokens", "prompt_prices", "completion_prices", mode="before")
     @classmethod
-    def _split_backends(cls, value: Any) -> Any:
+    def _split_pairs(cls, value: Any) -> Any:
         return _pairs(value) if isinstance(value, str) else value
+
+    @field_validator("context_tokens", "prompt_prices", "completion_prices")
+    @classmethod
+    def _check_amounts(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, amount in value.items():
+            if not (0 <= amount < 2**53):
+                raise ValueError(f"{name[:80]}: it must be a number, 0 or above")
+        return value
 
     @field_validator("models", mode="before")
     @classmethod
@@ -103,10 +147,10 @@ class ModelsSettings(FileSettings):
         return self
 
     def address(self, backend: str) -> tuple[str, str]:
-        """The kind and the URL of a backend."""
+        """The kind and the URL of a backend, or the path of its rules."""
         found = _ADDRESS.fullmatch(self.backends[backend])
         assert found is not None
-        return found["kind"], found["url"].rstrip("/")
+        return (found["kind"], found["url"].rstrip("/")) if found["kind"] else ("rules", found["path"])
 
     def read_keys(self) -> Mapping[str, SecretText]:
         """The keys by backend.

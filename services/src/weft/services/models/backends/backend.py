@@ -41,6 +41,24 @@ class Piece:
     used: Used | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Vectors:
+    """Vectors of texts, in their order."""
+
+    vectors: Sequence[Sequence[float]]
+    used: Used | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PullStep:
+    """How far a backend is that fetches a model. Sizes are those of the present part; 0: not known."""
+
+    status: str
+    completed_bytes: int = 0
+    total_bytes: int = 0
+    done: bool = False
+
+
 class Backend(Protocol):
     """A server of models.
 
@@ -60,11 +78,58 @@ class Backend(Protocol):
         """
         ...
 
+    def generate(self, model: str, request: models_pb2.GenerateRequest) -> AsyncIterator[Piece]:
+        """Go on with a text. As `chat`."""
+        ...
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Vectors:
+        """Make a vector of each text.
+
+        Raises:
+            ModelError: the server fails.
+        """
+        ...
+
+    async def count_tokens(self, model: str, request: models_pb2.ChatRequest) -> int | None:
+        """How many tokens a conversation has for the model, with its tools; None: the server does not count.
+
+        Raises:
+            ModelError: the server fails.
+        """
+        ...
+
     async def models(self) -> list[models_pb2.Model]:
         """Its models, by name.
 
         Raises:
             ModelError: the server fails.
+        """
+        ...
+
+    def pull(self, model: str) -> AsyncIterator[PullStep]:
+        """Fetch a model from the server's registry.
+
+        Raises:
+            ModelError: the server fails, or cannot do this.
+        """
+        ...
+
+    async def load(self, model: str, keep_s: float | None) -> None:
+        """Load a model into memory.
+
+        Args:
+            keep_s: how long it stays there without a call, in seconds; None: as the server sees fit.
+
+        Raises:
+            ModelError: as `pull`.
+        """
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Put a model out of memory.
+
+        Raises:
+            ModelError: as `pull`.
         """
         ...
 

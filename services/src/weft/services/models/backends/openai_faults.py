@@ -41,21 +41,9 @@ def model_error(backend: str, error: Exception) -> ModelError:
 
 
 def _of_status(backend: str, error: openai.APIStatusError) -> ModelError:
-    status = error.status_code
-    why = f"status {status}{_words(error)}"
-    if status in {401, 403}:
-        return model_errors.denied(
-            backend, f"{why}; see the key that the agent has for it (WEFT_MODELS_KEYS_FILE)"
-        )
-    if status == 404:
-        return model_errors.model_unknown(f"{backend} has no such model: {why}")
-    if status in {429, 503}:
-        return model_errors.overloaded(backend, why, retry_after_s(error.response.headers))
-    if status >= 500 or status == 408:
-        return model_errors.unavailable(backend, why)
-    if status in {405, 501}:
-        return model_errors.denied(backend, why)
-    return _too_long(backend, error) or model_errors.refused(backend, why)
+    return _too_long(backend, error) or model_errors.of_status(
+        backend, error.status_code, _words(error), retry_after_s(error.response.headers)
+    )
 
 
 def _too_long(backend: str, error: openai.APIError) -> ModelError | None:

@@ -1,4 +1,5 @@
 from weft.rules import validate_pb2 as _validate_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from weft.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -229,3 +230,111 @@ class Model(_message.Message):
     size_bytes: int
     state: ModelState
     def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., size_bytes: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("model", "prompt", "sampling", "no_fallback")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    NO_FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    prompt: str
+    sampling: Sampling
+    no_fallback: bool
+    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., no_fallback: bool = ...) -> None: ...
+
+class GenerateResponse(_message.Message):
+    __slots__ = ("content", "thinking", "source", "finish_reason", "usage")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    THINKING_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    thinking: str
+    source: AnswerSource
+    finish_reason: FinishReason
+    usage: Usage
+    def __init__(self, content: _Optional[str] = ..., thinking: _Optional[str] = ..., source: _Optional[_Union[AnswerSource, _Mapping]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
+class EmbedRequest(_message.Message):
+    __slots__ = ("model", "texts")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., texts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EmbedResponse(_message.Message):
+    __slots__ = ("embeddings", "source", "usage")
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
+    source: AnswerSource
+    usage: Usage
+    def __init__(self, embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., source: _Optional[_Union[AnswerSource, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
+class Embedding(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class PullModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class PullModelResponse(_message.Message):
+    __slots__ = ("status", "completed_bytes", "total_bytes", "done")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    completed_bytes: int
+    total_bytes: int
+    done: bool
+    def __init__(self, status: _Optional[str] = ..., completed_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., done: bool = ...) -> None: ...
+
+class LoadModelRequest(_message.Message):
+    __slots__ = ("model", "keep_for")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FOR_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    keep_for: _duration_pb2.Duration
+    def __init__(self, model: _Optional[str] = ..., keep_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class LoadModelResponse(_message.Message):
+    __slots__ = ("source",)
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    source: AnswerSource
+    def __init__(self, source: _Optional[_Union[AnswerSource, _Mapping]] = ...) -> None: ...
+
+class UnloadModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class UnloadModelResponse(_message.Message):
+    __slots__ = ("source",)
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    source: AnswerSource
+    def __init__(self, source: _Optional[_Union[AnswerSource, _Mapping]] = ...) -> None: ...
+
+class SwitchModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class SwitchModelResponse(_message.Message):
+    __slots__ = ("source", "unloaded_models")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    UNLOADED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    source: AnswerSource
+    unloaded_models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, source: _Optional[_Union[AnswerSource, _Mapping]] = ..., unloaded_models: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -39,6 +39,7 @@ class ModelServiceStub(object):
     BACKEND_SILENT (UNAVAILABLE)             the backend says nothing for longer than a setting allows.
     BACKEND_GARBAGE (INTERNAL)               the backend answers what cannot be read.
     BACKEND_OPEN (UNAVAILABLE)               the backend has failed several times in a row, and is not asked for a while; with a RetryInfo.
+    SERVICE_FAILED (INTERNAL)                the service itself has a fault.
 
     The reason is that of the last backend in the chain. Any RPC can answer INVALID_ARGUMENT (RULES_VIOLATED), and what the mesh itself answers.
     """
@@ -59,10 +60,40 @@ class ModelServiceStub(object):
                 request_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.ChatOnceRequest.SerializeToString,
                 response_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.ChatOnceResponse.FromString,
                 _registered_method=True)
+        self.Generate = channel.unary_stream(
+                '/weft.services.models.v1.ModelService/Generate',
+                request_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.GenerateResponse.FromString,
+                _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/weft.services.models.v1.ModelService/Embed',
+                request_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/weft.services.models.v1.ModelService/ListModels',
                 request_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
+        self.PullModel = channel.unary_stream(
+                '/weft.services.models.v1.ModelService/PullModel',
+                request_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.PullModelRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.PullModelResponse.FromString,
+                _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/weft.services.models.v1.ModelService/LoadModel',
+                request_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/weft.services.models.v1.ModelService/UnloadModel',
+                request_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
+        self.SwitchModel = channel.unary_unary(
+                '/weft.services.models.v1.ModelService/SwitchModel',
+                request_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.SwitchModelRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.SwitchModelResponse.FromString,
                 _registered_method=True)
 
 
@@ -80,6 +111,7 @@ class ModelServiceServicer(object):
     BACKEND_SILENT (UNAVAILABLE)             the backend says nothing for longer than a setting allows.
     BACKEND_GARBAGE (INTERNAL)               the backend answers what cannot be read.
     BACKEND_OPEN (UNAVAILABLE)               the backend has failed several times in a row, and is not asked for a while; with a RetryInfo.
+    SERVICE_FAILED (INTERNAL)                the service itself has a fault.
 
     The reason is that of the last backend in the chain. Any RPC can answer INVALID_ARGUMENT (RULES_VIOLATED), and what the mesh itself answers.
     """
@@ -104,10 +136,66 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Generate(self, request, context):
+        """Goes on with a text, piece by piece, without the form of a conversation.
+
+        Guarantee, errors: as Chat. The text is not cut to the model's window.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Embed(self, request, context):
+        """Makes vectors of texts.
+
+        Guarantee: a vector for each text, in the same order. Calls that come within some milliseconds are one request to the backend. Equal calls get one
+        stored answer for an hour. There is no fallback to another model, whose vectors would mean something else. Errors: those of the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models of this agent's backends, by backend and name.
 
         Guarantee: the answer is of this moment; a backend that does not answer in time is listed with its fault, and no error. Errors: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PullModel(self, request, context):
+        """Lets a backend fetch a model from its registry, and tells how far it is.
+
+        Guarantee: the last response has `done`. If the caller leaves, the backend stops; what it has fetched, it keeps. Errors: those of the service;
+        BACKEND_DENIED also if the backend has no such thing, as all have but Ollama.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Loads a model into memory.
+
+        Guarantee: the next call of it need not wait for that, unless the backend puts it out before. Errors: as PullModel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Puts a model out of memory.
+
+        Guarantee: it is out of memory, or about to be. Errors: as PullModel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SwitchModel(self, request, context):
+        """Loads a model, and puts all others of its backend out of memory. From then on, calls without a model ask it, until the agent ends.
+
+        Guarantee: if the model cannot be loaded, nothing else has changed. Errors: as PullModel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,10 +214,40 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.ChatOnceRequest.FromString,
                     response_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.ChatOnceResponse.SerializeToString,
             ),
+            'Generate': grpc.unary_stream_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.GenerateRequest.FromString,
+                    response_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.EmbedRequest.FromString,
+                    response_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.EmbedResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.ListModelsRequest.FromString,
                     response_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'PullModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.PullModel,
+                    request_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.PullModelRequest.FromString,
+                    response_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.PullModelResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.LoadModelRequest.FromString,
+                    response_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.UnloadModelRequest.FromString,
+                    response_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'SwitchModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SwitchModel,
+                    request_deserializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.SwitchModelRequest.FromString,
+                    response_serializer=weft_dot_services_dot_models_dot_v1_dot_models__pb2.SwitchModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -153,6 +271,7 @@ class ModelService(object):
     BACKEND_SILENT (UNAVAILABLE)             the backend says nothing for longer than a setting allows.
     BACKEND_GARBAGE (INTERNAL)               the backend answers what cannot be read.
     BACKEND_OPEN (UNAVAILABLE)               the backend has failed several times in a row, and is not asked for a while; with a RetryInfo.
+    SERVICE_FAILED (INTERNAL)                the service itself has a fault.
 
     The reason is that of the last backend in the chain. Any RPC can answer INVALID_ARGUMENT (RULES_VIOLATED), and what the mesh itself answers.
     """
@@ -212,6 +331,60 @@ class ModelService(object):
             _registered_method=True)
 
     @staticmethod
+    def Generate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/weft.services.models.v1.ModelService/Generate',
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.GenerateRequest.SerializeToString,
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.models.v1.ModelService/Embed',
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.EmbedRequest.SerializeToString,
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListModels(request,
             target,
             options=(),
@@ -228,6 +401,114 @@ class ModelService(object):
             '/weft.services.models.v1.ModelService/ListModels',
             weft_dot_services_dot_models_dot_v1_dot_models__pb2.ListModelsRequest.SerializeToString,
             weft_dot_services_dot_models_dot_v1_dot_models__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/weft.services.models.v1.ModelService/PullModel',
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.PullModelRequest.SerializeToString,
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.PullModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.models.v1.ModelService/LoadModel',
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.LoadModelRequest.SerializeToString,
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.models.v1.ModelService/UnloadModel',
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.UnloadModelRequest.SerializeToString,
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwitchModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.models.v1.ModelService/SwitchModel',
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.SwitchModelRequest.SerializeToString,
+            weft_dot_services_dot_models_dot_v1_dot_models__pb2.SwitchModelResponse.FromString,
             options,
             channel_credentials,
             insecure,
