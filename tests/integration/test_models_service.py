@@ -270,7 +270,7 @@ async def test_wrong_requests_are_refused(stub: Any) -> None:
 
 async def test_grpcurl_asks(hosting: MeshHarness) -> None:
     find_grpcurl()
-    request = {"messages": [{"role": "ROLE_USER", "content": "hello"}], "sampling": {"max_tokens": 4}}
+    request = {"messages": [{"role": "ROLE_USER", "content": "a b c d e f"}], "sampling": {"max_tokens": 4}}
     code, printed = await grpcurl(hosting.target, [f"{SERVICE}/Chat"], ["-d", json.dumps(request)])
     assert code == 0, printed
     assert '"finish_reason": "FINISH_REASON_LENGTH"' in printed
@@ -283,7 +283,7 @@ async def test_node_asks_without_weft(hosting: MeshHarness) -> None:
     words = [hosting.target, "weft/services/models/v1/models.proto", SERVICE, "ChatOnce"]
     places = [str(ROOT / each) for each in ("protos", "third_party/protovalidate", "third_party/googleapis")]
     script = ROOT / "tests" / "support" / "any_call.js"
-    chat = {"messages": [{"role": "ROLE_USER", "content": "hello"}], "sampling": {"max_tokens": 4}}
+    chat = {"messages": [{"role": "ROLE_USER", "content": "a b c d e f"}], "sampling": {"max_tokens": 4}}
     named = ["env", f"NODE_PATH={modules}", "node", str(script), *words, json.dumps({"chat": chat})]
     assert json.loads(run([*named, *places], ROOT))["usage"]["completion_tokens"] == 4
 
