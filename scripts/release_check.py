@@ -34,6 +34,7 @@ PACKAGES = (
     "rpc",
     "rules",
     "services/arbiter",
+    "services/assigner",
     "services/hardware",
     "services/models",
     "services/planner",

@@ -11,6 +11,7 @@ _OF_EXTRA = re.compile(r"""(?P<package>[^;]+?)\s*;.*extra\s*==\s*['"](?P<extra>[
 REQUIRED: dict[str, tuple[str, ...]] = {
     "agent": ("grpc_health", "grpc_reflection", "opentelemetry", "psutil", "pydantic_settings"),
     "arbiter": (),
+    "assigner": (),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),
     "http": ("aiohttp",),
     "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer", "uvloop"),
