@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
 
+from probe.v1 import probe_pb2
 from tests.support.languages import Node, run
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT
@@ -20,10 +19,6 @@ from tests.support.reflecting import find_grpcurl, grpcurl
 from weft.client import TaskState, connect
 from weft.rpc.times import timestamp
 from weft.services.assigner.v1 import assigner_pb2, assigner_pb2_grpc
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support" / "gen"))
-
-from probe.v1 import probe_pb2
 
 SERVICE = "weft.services.assigner.v1.AssignerService"
 CALL, OTHER = "probe.v1.ProbeService/Call", "probe.v1.ProbeService/CallSync"
