@@ -25,12 +25,15 @@ from tests.support.refusals import check, refused
 from tests.support.token_door import shown, token_door
 from weft.coordinator.hooks import hook_http
 from weft.coordinator.hooks.hook_http import HookHttp
+from weft.coordinator.hooks.hook_intake import Taken
 from weft.coordinator.hooks.hook_part import HookPart
+from weft.coordinator.hooks.hook_request import HookRequest
 from weft.coordinator.hooks.hook_signatures import standard_signature
 from weft.coordinator.hooks.hook_table import HookTable
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.identity.caller import AGENT, OPERATOR
+from weft.rpc.identity.refused_calls import RefusedCalls
 from weft.rpc.network.channel import Route, client_options, dial
 from weft.rpc.security.token_source import token_source
 from weft.v1 import coordinator_pb2 as api
@@ -340,6 +343,36 @@ async def test_secrets_are_rotated_with_an_overlap(sites: Sites, http: aiohttp.C
     assert (await post(http, sites, "/hooks/rotated", body, signed(body, last.secret), at=1))[0] == 200
 
 
+async def test_a_hook_that_was_made_anew_meanwhile_is_not_changed(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was checked for one hook may be wrong for the next one of its name."""
+    await create(sites, "anew")
+    stub = stub_of(sites)
+    read = HookTable.read
+
+    async def read_and_replace(table: HookTable, name: str) -> hook_pb2.StoredHook:
+        found = await read(table, name)
+        monkeypatch.setattr(HookTable, "read", read)
+        await stub.DeleteHook(hook_pb2.DeleteHookRequest(name=name), timeout=10)
+        await create(sites, name, "GITHUB")
+        return found
+
+    other = {"incoming": {"kind": "HOOK_KIND_GENERIC", **TASK, "filter": "body.x == 1"}}
+    for call in (
+        lambda: stub.UpdateHook(hook_pb2.UpdateHookRequest(name="anew", spec=other), timeout=10),
+        lambda: stub.RotateHookSecret(hook_pb2.RotateHookSecretRequest(name="anew"), timeout=10),
+        lambda: stub.DeleteHook(hook_pb2.DeleteHookRequest(name="anew"), timeout=10),
+    ):
+        monkeypatch.setattr(HookTable, "read", read_and_replace)
+        error = await refused(call())
+        check(error, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert "made anew" in error.message
+        left = (await stub.GetHook(hook_pb2.GetHookRequest(name="anew"), timeout=10)).hook
+        assert left.spec.incoming.kind == hook_pb2.HOOK_KIND_GITHUB
+        assert len(left.secrets) == 1
+
+
 async def test_a_paused_hook_asks_to_come_again(sites: Sites, http: aiohttp.ClientSession) -> None:
     await create(sites, "paused")
     stub = stub_of(sites)
@@ -363,6 +396,15 @@ async def test_hooks_of_a_namespace(sites: Sites, http: aiohttp.ClientSession) -
     status, document = await post(http, sites, made.hook.path, body, signed(body), at=1)
     assert (status, document["existed"]) == (200, False)
     assert (await post(http, sites, "/hooks/deploys-of-team", body, signed(body)))[0] == 404
+    # What is not signed, or has no hook, does not count as use: it keeps no namespace open.
+    opened = sites.coordinators[-1].namespaces.present()["team"]
+    used_at_s = opened.used_at_s
+    assert (await post(http, sites, made.hook.path, body, {}, at=1))[0] == 401
+    assert (await post(http, sites, "/namespaces/team/hooks/none", body, signed(body), at=1))[0] == 404
+    assert opened.used_at_s == used_at_s
+    body = b'{"action": "closed"}'
+    assert (await post(http, sites, made.hook.path, body, signed(body), at=1))[0] == 200
+    assert opened.used_at_s > used_at_s
 
 
 async def test_secrets_are_nowhere_in_plain(
@@ -516,6 +558,38 @@ async def test_connections_beyond_the_bound_are_closed(
         while served.connections >= hook_http.MAX_CONNECTIONS:
             await asyncio.sleep(0.01)
     assert (await post(http, sites, "/hooks/bounded", body, signed(body)))[0] == 200
+
+
+async def test_a_stop_waits_for_requests_and_for_no_idle_connection(http: aiohttp.ClientSession) -> None:
+    """A connection that is kept for the next request, or has sent a part of one, would take up all the time that there is."""
+    begun, answer = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def take(self, _namespace: str, _name: str, _request: HookRequest) -> Taken:
+            begun.set()
+            await answer.wait()
+            return Taken("accepted", {"done": True})
+
+    served = HookHttp(Slow(), RefusedCalls(lambda _: None))
+    server = await asyncio.get_running_loop().create_server(served.connection, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    held[0][1].write(b"POST /hooks/x HTTP/1.1\r\nHo")
+    posting = asyncio.create_task(http.post(f"http://127.0.0.1:{port}/hooks/x", data=b"{}"))
+    await begun.wait()
+    server.close()
+    stopping = asyncio.create_task(served.stop(20.0))
+    await asyncio.sleep(0)
+    answer.set()
+    async with await posting as response:
+        assert await response.json() == {"done": True}
+    # Also without any time for requests.
+    async with asyncio.timeout(5):
+        await stopping
+        await served.stop(0.0)
+        assert [await reader.read() for reader, _ in held] == [b"", b""]
+    for _, writer in held:
+        writer.close()
 
 
 # -- who made it -------------------------------------------------------------------------------------------------------------

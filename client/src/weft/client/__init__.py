@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from weft.client.event_subscriptions import ConsumedEvent, Subscription, Subscriptions
     from weft.client.events import Event, Events, NewEvent, Published, Topic
     from weft.client.mesh_namespaces import MeshNamespaces, NamespaceInfo
-    from weft.client.webhooks import HookKind, HookSigning, HookTest, NewSecret, Webhook, Webhooks
+    from weft.client.webhooks import HookKind, HookSigning, HookSource, HookTest, NewSecret, Webhook, Webhooks
 
 __version__ = VERSION
 
@@ -116,7 +116,9 @@ _LATER = {
     **dict.fromkeys(("Event", "Events", "NewEvent", "Published", "Topic"), "events"),
     **dict.fromkeys(("ConsumedEvent", "Subscription", "Subscriptions"), "event_subscriptions"),
     **dict.fromkeys(("MeshNamespaces", "NamespaceInfo"), "mesh_namespaces"),
-    **dict.fromkeys(("HookKind", "HookSigning", "HookTest", "NewSecret", "Webhook", "Webhooks"), "webhooks"),
+    **dict.fromkeys(
+        ("HookKind", "HookSigning", "HookSource", "HookTest", "NewSecret", "Webhook", "Webhooks"), "webhooks"
+    ),
 }
 
 
@@ -164,6 +166,7 @@ __all__ = [
     "Groups",
     "HookKind",
     "HookSigning",
+    "HookSource",
     "HookTest",
     "Internal",
     "InvalidArgument",

@@ -16,6 +16,8 @@ from weft.v1 import hook_pb2 as pb
 from weft.v1 import lifecycle_pb2
 
 HookKind = Literal["github", "gitlab", "stripe", "standard", "generic"]
+# What an outgoing hook sends.
+HookSource = Literal["task-ended", "group-ended", "event"]
 KINDS: Sequence[HookKind] = ("github", "gitlab", "stripe", "standard", "generic")
 
 

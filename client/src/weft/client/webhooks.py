@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from google.protobuf.message import Message
 
@@ -13,12 +13,20 @@ from weft.client.event_snapshot import topic_of
 from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
 from weft.client.task_snapshot import TaskState
-from weft.client.webhook_snapshot import HookKind, HookSigning, HookTest, NewSecret, Webhook, number
+from weft.client.webhook_snapshot import (
+    HookKind,
+    HookSigning,
+    HookSource,
+    HookTest,
+    NewSecret,
+    Webhook,
+    number,
+)
 from weft.rpc import refusals
 from weft.rpc.times import duration
 from weft.v1 import hook_pb2 as pb
 
-__all__ = ["HookKind", "HookSigning", "HookTest", "NewSecret", "Webhook", "Webhooks"]
+__all__ = ["HookKind", "HookSigning", "HookSource", "HookTest", "NewSecret", "Webhook", "Webhooks"]
 
 _SERVICE = "weft.v1.HookService"
 _CREATE = Method.of(f"{_SERVICE}/CreateHook", pb.CreateHookRequest, pb.CreateHookResponse)
@@ -134,7 +142,7 @@ class Webhooks:
         name: str,
         url: str,
         *,
-        on: Literal["task-ended", "group-ended", "event"] = "event",
+        on: HookSource = "event",
         methods: Sequence[str] = (),
         states: Sequence[TaskState] = (),
         groups: Sequence[str] = (),
@@ -163,19 +171,53 @@ class Webhooks:
             FailedPrecondition: coordinators do not allow the host.
             InvalidArgument: the message names the field.
         """
-        outgoing = pb.OutgoingHook(url=url, options=task_options(options, inherits=False))
-        match on:
-            case "task-ended":
-                numbers: Any = [each.value for each in states]
-                outgoing.task_ends.CopyFrom(pb.HookTaskEnds(methods=methods, states=numbers))
-            case "group-ended":
-                outgoing.group_ends.CopyFrom(pb.HookGroupEnds(names=groups))
-            case _:
-                topic = "" if event is None else topic_of(event)
-                outgoing.events.CopyFrom(pb.HookEvents(topic=topic, filter=filter))
-        asked = pb.CreateHookRequest(name=name, spec=pb.HookSpec(outgoing=outgoing), secret=secret)
+        spec = _sending(
+            url,
+            on=on,
+            methods=methods,
+            states=states,
+            groups=groups,
+            event=event,
+            filter=filter,
+            options=options,
+        )
+        asked = pb.CreateHookRequest(name=name, spec=spec, secret=secret)
         made = await self._api.call(_CREATE, asked, repeatable=False)
         return NewSecret(Webhook.of(made.hook), made.secret)
+
+    async def update_sending(
+        self,
+        name: str,
+        url: str,
+        *,
+        on: HookSource = "event",
+        methods: Sequence[str] = (),
+        states: Sequence[TaskState] = (),
+        groups: Sequence[str] = (),
+        event: type[Message] | str | None = None,
+        filter: str = "",  # noqa: A002  # as events have it
+        **options: Unpack[SubmitOptions],
+    ) -> Webhook:
+        """Change what a hook sends, and where to; its secrets stay. Whoever calls is its maker from now on. Deliveries that wait go to the new URL. If
+        it sends something else than before, it begins with the next event.
+
+        Arguments are those of `send`.
+
+        Raises:
+            NotFound: no hook has this name.
+            FailedPrecondition, InvalidArgument: as `send`; also for a hook that takes requests.
+        """
+        spec = _sending(
+            url,
+            on=on,
+            methods=methods,
+            states=states,
+            groups=groups,
+            event=event,
+            filter=filter,
+            options=options,
+        )
+        return await self._update(pb.UpdateHookRequest(name=name, spec=spec))
 
     async def get(self, name: str) -> Webhook:
         """The hook as it is now.
@@ -249,6 +291,30 @@ class Webhooks:
 
     async def _update(self, asked: pb.UpdateHookRequest) -> Webhook:
         return Webhook.of((await self._api.call(_UPDATE, asked)).hook)
+
+
+def _sending(
+    url: str,
+    *,
+    on: HookSource,
+    methods: Sequence[str],
+    states: Sequence[TaskState],
+    groups: Sequence[str],
+    event: type[Message] | str | None,
+    filter: str,  # noqa: A002  # as events have it
+    options: SubmitOptions,
+) -> pb.HookSpec:
+    outgoing = pb.OutgoingHook(url=url, options=task_options(options, inherits=False))
+    match on:
+        case "task-ended":
+            numbers: Any = [each.value for each in states]
+            outgoing.task_ends.CopyFrom(pb.HookTaskEnds(methods=methods, states=numbers))
+        case "group-ended":
+            outgoing.group_ends.CopyFrom(pb.HookGroupEnds(names=groups))
+        case _:
+            topic = "" if event is None else topic_of(event)
+            outgoing.events.CopyFrom(pb.HookEvents(topic=topic, filter=filter))
+    return pb.HookSpec(outgoing=outgoing)
 
 
 def _spec(

@@ -10,13 +10,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from weft.cli.command_line.examples import examples
+from weft.cli.command_line.operators_options import Hooks
 from weft.cli.command_line.service_options import Services, service_names
 from weft.cli.command_line.shared_options import DEFAULT_TARGET
 from weft.cli.process import parent_death
@@ -85,6 +86,7 @@ def up(
             help="Let Prometheus scrape the coordinator's metrics there, and those of the agents at the next ports.",
         ),
     ] = None,
+    hooks: Hooks = None,
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart the agents when a Python file changes.")
     ] = False,
@@ -104,7 +106,8 @@ def up(
     flags = [] if slots is None else ["--slots", str(slots)]
     flags += ["--reload"] if reload else []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Up(hosted, agents, flags, paths, metrics).run(listen, store))
+        given = {"--listen": listen, "--store": store, "--hooks": hooks}
+        runner.run(_Up(hosted, agents, flags, paths, metrics).run(given))
 
 
 class _Child:
@@ -181,14 +184,18 @@ class _Up:
         self._children: list[_Child] = []
         self._stop = asyncio.Event()
 
-    async def run(self, listen: str | None, store: str | None) -> None:
-        """Start all, wait for Ctrl-C or for a child's exit, and stop all: agents first."""
+    async def run(self, given: Mapping[str, str | None]) -> None:
+        """Start all, wait for Ctrl-C or for a child's exit, and stop all: agents first.
+
+        Args:
+            given: options of the coordinator.
+        """
         loop = asyncio.get_running_loop()
         for number in stop_signals():
             loop.add_signal_handler(number, self._signalled, number)
         try:
             with tempfile.TemporaryDirectory() as folder:
-                gone = await self._start(listen, store, Path(folder) / "address")
+                gone = await self._start(given, Path(folder) / "address")
                 gone = gone or await self._until_over()
         finally:
             await self._stop_all()
@@ -204,10 +211,10 @@ class _Up:
                 child.signal(signal.SIGKILL)
         self._stop.set()
 
-    async def _start(self, listen: str | None, store: str | None, address_file: Path) -> _Child | None:
+    async def _start(self, given: Mapping[str, str | None], address_file: Path) -> _Child | None:
         """Start all. Returns a child that has exited meanwhile, if there is one."""
         args = ["--address-file", str(address_file), *self._scraped(0)]
-        for option, value in (("--listen", listen), ("--store", store)):
+        for option, value in given.items():
             args += [] if value is None else [option, value]
         coordinator = await self._spawn("coordinator", "coordinator", *args)
         ends_at = time.monotonic() + _START_S

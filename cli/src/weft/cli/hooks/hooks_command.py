@@ -13,7 +13,7 @@ from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
-from weft.cli.hooks.new_secret import SecretFile, print_secret, read_secret
+from weft.cli.hooks.made_hooks import SecretFile, known, print_made, print_secret, read_secret, shown
 from weft.cli.hooks.send_command import send
 from weft.cli.hooks.try_command import try_request
 from weft.cli.steering.id_changes import change_names
@@ -144,7 +144,6 @@ def add(
     Prints the path of the hook at the coordinators' port for webhooks, and its secret, which is never shown again.
     """
     from weft.cli.process.command_runner import run
-    from weft.client import NewSecret
 
     if kind not in _KINDS:
         raise Failure(f"there is no kind of hook {kind!r}; there are {', '.join(_KINDS)}", status=2)
@@ -171,14 +170,8 @@ def add(
         called = (await inputs.resolve(mesh, method)).name if method else None
         topic = (await inputs.resolve_message(mesh, event)).name if event else None
         make: Callable[..., Awaitable[Webhook | NewSecret]] = partial(mesh.hooks.add, secret=secret)
-        if replace:
-            from weft.client import NotFound
-
-            try:
-                await mesh.hooks.get(name)
-                make = mesh.hooks.update
-            except NotFound:
-                pass
+        if replace and await known(mesh, name):
+            make = mesh.hooks.update
         return await make(
             name,
             cast("HookKind", kind),
@@ -192,11 +185,7 @@ def add(
             **options,
         )
 
-    made = run(target, work)
-    if isinstance(made, NewSecret):
-        print_secret(made, secret, as_json=as_json)
-    else:
-        _print_changed(made, as_json=as_json)
+    print_made(run(target, work), secret, as_json=as_json)
 
 
 def _signing(kind: str, **given: str) -> HookSigning | None:
@@ -208,11 +197,6 @@ def _signing(kind: str, **given: str) -> HookSigning | None:
         raise Failure(f"--{option} is for generic hooks alone: {kind} has its own way to sign", status=2)
     # Their values are checked by the library.
     return HookSigning(**cast("Any", fields)) if kind == "generic" else None
-
-
-def _print_changed(hook: Webhook, *, as_json: bool) -> None:
-    found, text = _shown(hook)
-    line(json_text(found) if as_json else text)
 
 
 @app.command("list")
@@ -264,14 +248,14 @@ def pause(
 
     Their requests are answered with 503, so that senders try again.
     """
-    change_names(names, lambda mesh, name: mesh.hooks.pause(name, reason), _shown, target, as_json=as_json)
+    change_names(names, lambda mesh, name: mesh.hooks.pause(name, reason), shown, target, as_json=as_json)
 
 
 @app.command()
 @examples("weft hooks resume deploys")
 def resume(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Resume hooks."""
-    change_names(names, lambda mesh, name: mesh.hooks.resume(name), _shown, target, as_json=as_json)
+    change_names(names, lambda mesh, name: mesh.hooks.resume(name), shown, target, as_json=as_json)
 
 
 @app.command()
@@ -315,11 +299,3 @@ def remove(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False)
         target,
         as_json=as_json,
     )
-
-
-def _shown(hook: Webhook) -> tuple[dict[str, Any], str]:
-    from weft.cli.hooks.hook_view import document
-
-    return document(
-        hook
-    ), f"{hook.name} {'paused' if hook.paused else 'sends' if hook.url else 'takes requests'}"

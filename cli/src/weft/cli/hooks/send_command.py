@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -10,11 +12,11 @@ from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
-from weft.cli.hooks.new_secret import SecretFile, print_secret, read_secret
+from weft.cli.hooks.made_hooks import SecretFile, known, print_made, read_secret
 from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
-    from weft.client import Mesh, NewSecret
+    from weft.client import Mesh, NewSecret, Webhook
 
 
 @examples(
@@ -61,6 +63,13 @@ def send(
         ),
     ] = "",
     secret_file: SecretFile = "",
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="If there is a hook of this name, change what it sends and where to; its secret stays.",
+        ),
+    ] = False,
     tasks: TaskOptions = NO_TASK_OPTIONS,
     limit_s: inputs.LimitS = None,
     target: Target = DEFAULT_TARGET,
@@ -79,11 +88,16 @@ def send(
     wanted = [each.upper() for each in states or ()]
     if unknown := [each for each in wanted if each not in {"SUCCEEDED", "FAILED", "CANCELLED"}]:
         raise Failure(f"--state is {unknown[0]!r}; it must be SUCCEEDED, FAILED or CANCELLED", status=2)
+    if replace and secret_file:
+        raise Failure("--replace keeps the secret: `weft hooks rotate` gives another one", status=2)
     secret, options = read_secret(secret_file), tasks.submit_options(limit_s)
 
-    async def work(mesh: Mesh) -> NewSecret:
+    async def work(mesh: Mesh) -> Webhook | NewSecret:
         topic = (await inputs.resolve_message(mesh, event)).name if event else None
-        return await mesh.hooks.send(
+        make: Callable[..., Awaitable[Webhook | NewSecret]] = partial(mesh.hooks.send, secret=secret)
+        if replace and await known(mesh, name):
+            make = mesh.hooks.update_sending
+        return await make(
             name,
             url,
             on=cast("Any", on or "event"),
@@ -92,8 +106,7 @@ def send(
             groups=groups or (),
             event=topic,
             filter=condition,
-            secret=secret,
             **options,
         )
 
-    print_secret(run(target, work), secret, as_json=as_json)
+    print_made(run(target, work), secret, as_json=as_json)

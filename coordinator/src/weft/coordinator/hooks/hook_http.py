@@ -10,6 +10,7 @@ answered later, when there are many.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -40,6 +41,8 @@ HANDSHAKE_S = 10.0
 READ_S = 15.0
 # For an answer: a namespace may have to be opened first.
 ANSWER_S = 30.0
+# At a stop, for connections: what is answered is sent, and each is closed. aiohttp would take 0 for "without a bound".
+CLOSE_S = 0.2
 MAX_LINE_BYTES = 8190
 MAX_HEADERS = 100
 RETRY_S = 5
@@ -75,6 +78,10 @@ class HookHttp:
         self._hooks = hooks
         self._refused = refused
         self._server = web.Server(self._answer)
+        # Requests that are being answered, and whether there are none.
+        self._answering = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         # Connections that are accepted, and do not speak yet (TLS), and until when they may.
         self._begins: dict[_Connection, float] = {}
 
@@ -112,12 +119,17 @@ class HookHttp:
         self._begins.pop(connection, None)
 
     async def stop(self, grace_s: float) -> None:
-        """End all connections; requests under way may end."""
-        await self._server.shutdown(grace_s)
+        """End all connections; requests under way may end. Idle connections are not waited for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        await self._server.shutdown(CLOSE_S)
 
     # -- a request ----------------------------------------------------------------------------------------------------
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._answering += 1
+        self._idle.clear()
         try:
             answer = await self._dealt_with(request)
         except (asyncio.CancelledError, ConnectionError):
@@ -125,6 +137,10 @@ class HookHttp:
         except Exception:
             log.exception("hooks.failed")
             answer = _told(500, "the coordinator failed; its log has the rest")
+        finally:
+            self._answering -= 1
+            if not self._answering:
+                self._idle.set()
         return _response(answer)
 
     async def _dealt_with(self, request: web.BaseRequest) -> _Answer:

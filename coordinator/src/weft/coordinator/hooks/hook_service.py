@@ -143,7 +143,7 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
                 stored.subscription_uid = moved.subscription_uid
             return True
 
-        changed_hook = await self._table.change(request.name, update)
+        changed_hook = await self._table.change(request.name, update, known.hook.uid)
         await self._outgoing.settle()
         return hook_pb2.UpdateHookResponse(hook=await self._shown(changed_hook))
 
@@ -162,15 +162,15 @@ class HookService(hook_pb2_grpc.HookServiceServicer):
             rotate(stored, added, overlap_s, now)
             return True
 
-        changed = await self._table.change(request.name, add)
+        changed = await self._table.change(request.name, add, known.hook.uid)
         return hook_pb2.RotateHookSecretResponse(hook=await self._shown(changed), secret=secret)
 
     @guard.unary
     async def DeleteHook(
         self, request: hook_pb2.DeleteHookRequest, context: Context
     ) -> hook_pb2.DeleteHookResponse:
-        await self._seen(request.name, context)
-        await self._table.delete(request.name)
+        known = await self._seen(request.name, context)
+        await self._table.delete(request.name, known.hook.uid)
         await self._outgoing.settle()
         return hook_pb2.DeleteHookResponse()
 

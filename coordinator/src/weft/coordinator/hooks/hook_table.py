@@ -8,6 +8,7 @@ from weft.coordinator.hooks.hook_codec import COUNTS_KIND, KIND
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.table_store import RowConflict, RowDelete, RowPut, TooManyRows, every_row
 from weft.rpc import refusals
+from weft.rpc.errors import Overloaded
 from weft.v1 import hook_pb2
 
 # How often a change is tried when others change the hook at the same time.
@@ -59,11 +60,12 @@ class HookTable:
         if isinstance(result, RowConflict):
             raise refusals.hook_exists(name)
 
-    async def change(self, name: str, change: Change) -> hook_pb2.StoredHook:
+    async def change(self, name: str, change: Change, uid: str = "") -> hook_pb2.StoredHook:
         """Change a hook; returns it as it is then.
 
         Args:
             change: changes the given one; false: nothing is to be changed. May be called several times.
+            uid: of the hook for which the change was checked. Empty: it is right for any.
 
         Raises:
             NotFound: HOOK_NOT_FOUND.
@@ -74,6 +76,8 @@ class HookTable:
             if found is None:
                 raise refusals.hook_not_found(name)
             stored, revision = found
+            if uid not in ("", stored.hook.uid):
+                raise _replaced(name)
             if not change(stored):
                 return stored
             (result,) = await self._store.put_rows(
@@ -81,18 +85,30 @@ class HookTable:
             )
             if isinstance(result, int):
                 return stored
-        raise refusals.overloaded(
-            f"others change the hook {name!r} at the same time; try again", retry_after_s=0.5
-        )
+        raise _busy(name)
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, uid: str = "") -> None:
         """
+        Args:
+            uid: as of `change`.
+
         Raises:
             NotFound: HOOK_NOT_FOUND.
+            Overloaded: as `change`.
         """
-        gone, _ = await self._store.delete_rows([RowDelete(KIND, name), RowDelete(COUNTS_KIND, name)])
-        if gone is not True:
-            raise refusals.hook_not_found(name)
+        for _ in range(_TRIES):
+            found = await self.find(name)
+            if found is None:
+                raise refusals.hook_not_found(name)
+            stored, revision = found
+            if uid not in ("", stored.hook.uid):
+                raise _replaced(name)
+            (gone,) = await self._store.delete_rows([RowDelete(KIND, name, revision)])
+            if gone is True:
+                # Those of a hook of this name that was made meanwhile begin anew with its uid.
+                await self._store.delete_rows([RowDelete(COUNTS_KIND, name)])
+                return
+        raise _busy(name)
 
     async def page(self, limit: int, cursor: str) -> tuple[list[hook_pb2.StoredHook], str]:
         """Some hooks by name, and the cursor of the next page."""
@@ -106,3 +122,17 @@ class HookTable:
             async for row in every_row(self._store, KIND)
         }
         return found - {""}
+
+
+def _busy(name: str) -> Overloaded:
+    return refusals.overloaded(
+        f"others change the hook {name!r} at the same time; try again", retry_after_s=0.5
+    )
+
+
+def _replaced(name: str) -> Overloaded:
+    """What was checked for one hook may be wrong for another one: its kind, its target, its secrets."""
+    return refusals.overloaded(
+        f"the hook {name!r} was removed and made anew at the same time: nothing is changed; look at it, and try again",
+        retry_after_s=0.5,
+    )

@@ -33,7 +33,7 @@ class NamespaceHooks:
             return await self._default.take(name, request)
         opened = await self._namespaces.opened(namespace)
         namespace_context.enter(namespace)
-        try:
-            return await opened.mesh.hooks.take(name, request)
-        finally:
-            opened.used_at_s = time.monotonic()
+        taken = await opened.mesh.hooks.take(name, request)
+        # Not for what is refused: strangers do not keep a namespace open. They open one once in the time after which it is closed.
+        opened.used_at_s = time.monotonic()
+        return taken

@@ -1,9 +1,9 @@
-"""Secrets of hooks on the command line: read from a file, never from an argument, and shown once."""
+"""What commands that make hooks share: whether there is one, and its secret, which is read from a file, never from an argument, and shown once."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, remark
 
 if TYPE_CHECKING:
-    from weft.client import NewSecret
+    from weft.client import Mesh, NewSecret, Webhook
 
 SecretFile = Annotated[
     str,
@@ -44,3 +44,37 @@ def print_secret(made: NewSecret, given: str, *, as_json: bool) -> None:
     if not given:
         line(f"secret: {made.secret}")
         remark("the secret is never shown again")
+
+
+async def known(mesh: Mesh, name: str) -> bool:
+    """Whether there is a hook of this name."""
+    from weft.client import NotFound
+
+    try:
+        await mesh.hooks.get(name)
+    except NotFound:
+        return False
+    return True
+
+
+def print_made(made: NewSecret | Webhook, given: str, *, as_json: bool) -> None:
+    """Print a new hook with its secret, or a changed one.
+
+    Args:
+        given: the secret, if the caller has given one.
+    """
+    from weft.client import NewSecret
+
+    if isinstance(made, NewSecret):
+        print_secret(made, given, as_json=as_json)
+        return
+    found, text = shown(made)
+    line(json_text(found) if as_json else text)
+
+
+def shown(hook: Webhook) -> tuple[dict[str, Any], str]:
+    """A changed hook: as JSON, and as a line."""
+    from weft.cli.hooks.hook_view import document
+
+    state = "paused" if hook.paused else "sends" if hook.url else "takes requests"
+    return document(hook), f"{hook.name} {state}"
