@@ -12,10 +12,11 @@ import json
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,8 @@ class World:
     folder: Path
     meshes: list[MeshHarness]
     redis: RedisServer | None = None
+    # Of each coordinator beside its durability.
+    settings: Sequence[Mapping[str, Any]] = ({}, {})
     consumers: list[Process | None] = field(default_factory=lambda: [None] * CONSUMERS)
 
     @property
@@ -52,8 +55,8 @@ class World:
 
     async def start(self) -> None:
         durability = None if self.redis is None else "durable"
-        for mesh in self.meshes:
-            await mesh.coordinator(durability=durability)
+        for mesh, settings in zip(self.meshes, self.settings, strict=False):
+            await mesh.coordinator(durability=durability, **settings)
         for agent_id in AGENTS:
             await self.start_agent(agent_id)
 
@@ -87,10 +90,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, store: str) -> AsyncIterator[World]:
+async def world(
+    folder: Path, store: str, settings: Sequence[Mapping[str, Any]] = ({}, {})
+) -> AsyncIterator[World]:
     """One coordinator on a file, or two on a Redis that syncs each write."""
     async with contextlib.AsyncExitStack() as stack:
-        here = World(folder, [await stack.enter_async_context(MeshHarness(folder))])
+        here = World(folder, [await stack.enter_async_context(MeshHarness(folder))], settings=settings)
         if store == "redis":
             (folder / "other").mkdir()
             server = RedisServer(folder / "redis", appendfsync="always")
@@ -111,8 +116,9 @@ class Killer:
         self._kinds: dict[str, Callable[[], Awaitable[object]]] = {
             "coordinator": self._coordinator,
             "agent": lambda: world.start_agent(rng.choice(AGENTS)),
-            "consumer": lambda: world.start_consumer(rng.randrange(CONSUMERS)),
         }
+        if any(world.consumers):
+            self._kinds["consumer"] = lambda: world.start_consumer(rng.randrange(CONSUMERS))
         if world.redis is not None:
             self._kinds["redis"] = self._redis
 

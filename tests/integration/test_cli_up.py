@@ -58,6 +58,7 @@ async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number:
         f'[agent]\nslots = 3\nmetrics = "{UNREACHABLE}"\n'
     )
     words = ["up", PROBE_AGENT, "-n", "2", "--metrics", "127.0.0.1:0", "--config", str(file)]
+    words += ["--hooks", "127.0.0.1:0"]
     process = Process.weft("up", *words, log=tmp_path / "up.log")
     started.append(process)
     target = await serving(process)
@@ -65,6 +66,8 @@ async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number:
     children = psutil.Process(process.pid).children(recursive=True)
     done = await weft("call", CALL, '{"text": "hi"}', target=target)
     assert done.document["agentId"] in {"agent-1", "agent-2"}
+
+    assert re.search(r"coordinator │ .*hooks\.opened\W.*127\.0\.0\.1:\d+", process.output())
 
     # Each process has metrics of its own.
     scraped = re.findall(r"metrics\.opened\W.*?(127\.0\.0\.1:\d+)", process.output())

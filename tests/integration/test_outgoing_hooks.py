@@ -14,16 +14,18 @@ import pytest_asyncio
 from aiohttp import web
 
 from probe.v1.probe_pb2 import ProbeRequest
+from tests.support.command import weft
 from tests.support.lightweight import CALL, ECHO, LightAgent, result_of
 from tests.support.namespaced import Sites, sites_on
 from tests.support.receiver import Received, Receiver
 from tests.support.refusals import check, refused
+from weft.client import connect
 from weft.coordinator.hooks import hook_client
 from weft.coordinator.hooks.hook_client import HookClient, NotSent
 from weft.coordinator.hooks.hook_request import HookRequest, together
 from weft.coordinator.hooks.hook_signatures import verified
 from weft.coordinator.hooks.outgoing_url import networks_of
-from weft.rpc.errors import FailedPrecondition
+from weft.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import (
     event_pb2,
@@ -212,6 +214,41 @@ async def test_a_receiver_that_is_gone_pauses_its_hook(sites: Sites) -> None:
         got = await receiver.until(lambda all_: len(all_) == 2)
         assert json.loads(got[-1].body)["data"] == {"text": "while it is paused"}
         await remove(sites, "gone")
+
+
+async def test_an_outgoing_hook_is_changed_and_keeps_its_secret(sites: Sites) -> None:
+    """By the library and by the command: to another receiver, with another filter, of another topic."""
+    address = sites.coordinators[0].address
+    async with Receiver() as old, Receiver() as new, connect(address) as mesh:
+        made = await mesh.hooks.send("moved", old.url, event=TOPIC)
+        await publish(sites, "before")
+        await old.until(lambda all_: len(all_) == 1)
+        changed = await mesh.hooks.update_sending(
+            "moved", new.url, event=TOPIC, filter='event.text != "left out"'
+        )
+        assert (changed.url, changed.name) == (new.url, "moved")
+        await publish(sites, "left out", at=1)
+        await publish(sites, "after", at=1)
+        (got,) = await new.until(lambda all_: len(all_) == 1)
+        assert json.loads(got.body)["data"] == {"text": "after"}
+        assert is_signed(got, made.secret)
+        words = ("hooks", "send", "moved", old.url, "--on", "task-ended", "--method", ECHO, "--replace")
+        told = await weft(*words, target=address)
+        assert (told.status, told.out.strip()) == (0, "moved sends"), told.err
+        task_id = await run(sites, ECHO)
+        got = (await old.until(lambda all_: len(all_) == 2))[-1]
+        assert json.loads(got.body)["data"]["taskId"] == task_id
+        assert is_signed(got, made.secret)
+        # One that takes requests cannot send.
+        await mesh.hooks.add("takes", "github", method=CALL)
+        with pytest.raises(InvalidArgument, match="another kind or direction"):
+            await mesh.hooks.update_sending("takes", new.url, event=TOPIC)
+        with pytest.raises(FailedPrecondition, match="hook_hosts"):
+            await mesh.hooks.update_sending("moved", "https://elsewhere.example.org/", event=TOPIC)
+        with pytest.raises(NotFound):
+            await mesh.hooks.update_sending("none", new.url, event=TOPIC)
+        await mesh.hooks.remove("takes")
+        await mesh.hooks.remove("moved")
 
 
 async def test_what_may_not_be_sent(sites: Sites) -> None:

@@ -146,8 +146,10 @@ class HookServiceServicer(object):
     def UpdateHook(self, request, context):
         """Changes a hook: its spec, or pauses or resumes it. What is unset stays. Its secrets stay. The caller is its maker from now on.
 
-        Guarantee: durable when acknowledged; may be repeated. Errors: as CreateHook; INVALID_ARGUMENT (INVALID_FIELD: another kind or
-        direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and is resumed by RotateHookSecret).
+        Guarantee: durable when acknowledged; may be repeated. A hook that is removed and made anew at the same time is not changed (OVERLOADED), nor
+        does it get another secret or is it deleted by a call that was for the earlier one. Errors: as CreateHook; INVALID_ARGUMENT
+        (INVALID_FIELD: another kind or direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and
+        is resumed by RotateHookSecret).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

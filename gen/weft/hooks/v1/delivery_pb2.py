@@ -27,7 +27,7 @@ from weft.v1 import hook_pb2 as weft_dot_v1_dot_hook__pb2
 from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cweft/hooks/v1/delivery.proto\x12\rweft.hooks.v1\x1a\x14weft/v1/access.proto\x1a\x12weft/v1/hook.proto\x1a\x15weft/v1/options.proto2\x7f\n\x0cHookDelivery\x12o\n\x07\x44\x65liver\x12\x11.weft.v1.HookCall\x1a\x14.weft.v1.HookReceipt\";\xc2\xe1\x18\x30\n\x18\x08\x0f\x12\x02\x08\x05\x1a\x03\x08\x90\x1c!\x00\x00\x00\x00\x00\x00\x00@*\x02\n\x0e\x12\x04\x12\x02\x08<R\x04hookZ\x08\n\x04hook\x10\x08\xca\xe1\x18\x03\n\x01\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cweft/hooks/v1/delivery.proto\x12\rweft.hooks.v1\x1a\x14weft/v1/access.proto\x1a\x12weft/v1/hook.proto\x1a\x15weft/v1/options.proto2\x81\x01\n\x0cHookDelivery\x12q\n\x07\x44\x65liver\x12\x11.weft.v1.HookCall\x1a\x14.weft.v1.HookReceipt\"=\xc2\xe1\x18\x32\n\x1a\x08\x0f\x12\x02\x08\x05\x1a\x03\x08\x90\x1c!\x00\x00\x00\x00\x00\x00\x00@*\x02\n\x0e\x30\x0f\x12\x04\x12\x02\x08<R\x04hookZ\x08\n\x04hook\x10\x08\xca\xe1\x18\x03\n\x01\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.hooks.v1.delivery_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HOOKDELIVERY'].methods_by_name['Deliver']._loaded_options = None
-  _globals['_HOOKDELIVERY'].methods_by_name['Deliver']._serialized_options = b'\302\341\0300\n\030\010\017\022\002\010\005\032\003\010\220\034!\000\000\000\000\000\000\000@*\002\n\016\022\004\022\002\010<R\004hookZ\010\n\004hook\020\010\312\341\030\003\n\001\004'
-  _globals['_HOOKDELIVERY']._serialized_start=112
-  _globals['_HOOKDELIVERY']._serialized_end=239
+  _globals['_HOOKDELIVERY'].methods_by_name['Deliver']._serialized_options = b'\302\341\0302\n\032\010\017\022\002\010\005\032\003\010\220\034!\000\000\000\000\000\000\000@*\002\n\0160\017\022\004\022\002\010<R\004hookZ\010\n\004hook\020\010\312\341\030\003\n\001\004'
+  _globals['_HOOKDELIVERY']._serialized_start=113
+  _globals['_HOOKDELIVERY']._serialized_end=242
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,8 @@ from weft.v1 import coordinator_pb2, event_pb2, hook_pb2, lifecycle_pb2, task_pb
 _SOON_S = 1.0
 # Of deliveries, as in weft/hooks/v1/delivery.proto.
 RETRYABLE = (code_pb2.ABORTED, code_pb2.UNAVAILABLE)
+# It is the coordinator that ends with an attempt: by a kill or an update, hardly ever because of the delivery.
+MAX_CRASHES = 15
 
 
 class OutgoingHooks:
@@ -134,9 +136,12 @@ def delivery_request(
     """The task of one delivery. Repeats are the same task."""
     options = task_pb2.TaskOptions()
     options.CopyFrom(hook.spec.outgoing.options)
-    if options.HasField("retry") and not options.retry.retryable_codes:
-        # A retry policy of the hook takes the place of the method's, whose codes say what may be tried again.
-        options.retry.retryable_codes.extend(RETRYABLE)
+    if options.HasField("retry"):
+        # A retry policy of the hook takes the place of the method's, which says what may be tried again, and how often.
+        if not options.retry.retryable_codes:
+            options.retry.retryable_codes.extend(RETRYABLE)
+        if not options.retry.HasField("max_crashes"):
+            options.retry.max_crashes = MAX_CRASHES
     options.context.traceparent = event.attributes.get("traceparent", "")
     options.context.tracestate = event.attributes.get("tracestate", "")
     call = hook_pb2.HookCall(hook=hook.name, uid=hook.uid, event=event)
