@@ -204,7 +204,7 @@ async def test_a_call_made_while_handling_one_inherits_from_it(beside: MeshHarne
     call = beside.probe().CallIsolated(
         ProbeRequest(text="nested", fail_reason=mode),
         timeout=10,
-        metadata=(("weft-require", "role=side"), TRACE),
+        metadata=(("weft-require", "role=side"), ("weft-budget", "tokens=1000"), TRACE),
     )
     reply = await call
     task_id = dict(await call.trailing_metadata())["weft-task-id"]
@@ -217,6 +217,9 @@ async def test_a_call_made_while_handling_one_inherits_from_it(beside: MeshHarne
         inner = await tasks.look(beside, reply.task_id)
         context = inner.options.context
         assert (context.root_id, context.parent_id) == (task_id, task_id)
+        assert [(each.task_id, dict(each.amounts)) for each in context.budgets] == [
+            (task_id, {"tokens": 1000.0})
+        ]
         assert context.traceparent.split("-")[1] == TRACE[1].split("-")[1]
         # gRPC rounds up what it sends, at each hop.
         assert 0 < seconds(inner.options.limits.schedule_to_close) < 10.5

@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
-from tests.support.lightweight import CALL, ECHO, LightAgent, result_of
+from tests.support.lightweight import CALL, ECHO, STREAM, LightAgent, result_of
 from tests.support.namespaced import Sites, sites_on
 from tests.support.refusals import check, refused
 from weft.agent import Agent, current_task
@@ -193,6 +193,61 @@ async def check_pauses(sites: Sites, other: int) -> None:
         return not await paused() and found.task.state == task_pb2.TASK_STATE_SUCCEEDED
 
     await eventually(runs_again)
+
+
+async def test_a_budget_of_a_namespace_pauses_its_methods_alone(tmp_path: Path) -> None:
+    """At every coordinator; what waits runs when the budget is raised. A coordinator that begins anew goes on with it."""
+    async with sites_on("redis", tmp_path) as sites:
+        await sites.create("team")
+        stubs = {
+            name: coordinator_pb2_grpc.CoordinatorServiceStub(sites.channel(name, at=1))
+            for name in ("team", "")
+        }
+        usage = UsageServiceStub(sites.channel("team"))
+        pause = usage_pb2.BUDGET_ACTION_PAUSE
+        budget = usage_pb2.Budget(name="all", amount=15, unit="tokens", action=pause)
+        async with (
+            LightAgent(sites.channel("team"), "a1", methods=(ECHO, CALL), answer=using),
+            LightAgent(sites.channel(), "a2", methods=(ECHO, CALL), answer=using),
+        ):
+            for name in stubs:
+                listed = MethodServiceStub(sites.channel(name, at=1))
+
+                async def known(listed: Any = listed) -> bool:
+                    return len((await listed.ListMethods(ListMethodsRequest(), timeout=10)).methods) == 2
+
+                await eventually(known)
+            await usage.SetBudget(usage_pb2.SetBudgetRequest(budget=budget), timeout=10)
+
+            async def paused(name: str) -> set[str]:
+                queues = (await stubs[name].ListQueues(api.ListQueuesRequest(), timeout=10)).queues
+                return {queue.method for queue in queues if queue.paused}
+
+            for method in (ECHO, CALL):
+                request = api.SubmitTaskRequest(method=method, payload=PAYLOAD)
+                await stubs["team"].SubmitTask(request, timeout=10)
+
+            async def all_paused() -> bool:
+                return await paused("team") == {ECHO, CALL}
+
+            await eventually(all_paused)
+            assert await paused("") == set()
+            # A method that comes later is paused, too.
+            async with LightAgent(sites.channel("team"), "a3", methods=(ECHO, CALL, STREAM), answer=using):
+
+                async def new_one_paused() -> bool:
+                    return await paused("team") >= {STREAM}
+
+                await eventually(new_one_paused)
+            waiting = (await stubs["team"].SubmitTask(request, timeout=10)).task.id
+            budget.amount = 1000
+            await usage.SetBudget(usage_pb2.SetBudgetRequest(budget=budget), timeout=10)
+
+            async def ran() -> bool:
+                task = (await stubs["team"].GetTask(api.GetTaskRequest(task_id=waiting), timeout=10)).task
+                return task.state == task_pb2.TASK_STATE_SUCCEEDED and not await paused("team")
+
+            await eventually(ran)
 
 
 def isolated(request: dict[str, Any]) -> dict[str, Any]:

@@ -78,8 +78,7 @@ class BudgetTable:
     async def pause(self, budget: usage_pb2.Budget) -> None:
         """Pause the methods of a spent budget, those that nobody has paused already. Noted first: what is noted is resumed."""
         paused = set(await self._store.paused())
-        durable = [info.name for info in self._contracts.methods() if info.durable]
-        methods = [name for name in ([budget.method] if budget.method else durable) if name not in paused]
+        methods = [name for name in self.methods_of(budget) if name not in paused]
         if methods and await self._note(budget.name, methods):
             await self.set_paused(methods, paused=True)
             log.warning(
@@ -89,6 +88,12 @@ class BudgetTable:
                 amount=budget.amount,
                 methods=len(methods),
             )
+
+    def methods_of(self, budget: usage_pb2.Budget) -> list[str]:
+        """The methods that it is about."""
+        if budget.method:
+            return [budget.method]
+        return [info.name for info in self._contracts.methods() if info.durable]
 
     async def resume(self, budget: usage_pb2.Budget) -> None:
         """Resume the methods that it has paused."""
@@ -102,13 +107,15 @@ class BudgetTable:
             await self._store.set_paused(name, paused=paused)
 
     async def _note(self, name: str, methods: Sequence[str]) -> bool:
-        """Store which methods it has paused; False: another coordinator was faster."""
+        """Store which methods it has paused, beside those that it had; none: it has resumed all. False: others change it."""
         (row,) = await self._store.get_rows(KIND, [name])
         if row is None:
             return False
         stored = usage_pb2.Budget.FromString(row.value)
-        if bool(stored.paused_methods) == bool(methods):
-            return False
+        known = list(stored.paused_methods)
+        wanted = list(dict.fromkeys([*known, *methods])) if methods else []
+        if known == wanted:
+            return True
         del stored.paused_methods[:]
-        stored.paused_methods.extend(methods)
+        stored.paused_methods.extend(wanted)
         return await self._write(stored, row.revision)

@@ -47,7 +47,9 @@ class UsageKeeper:
         # Taken from the meter, and not known to be in the rows that were read.
         self._taken: list[UsageTable] = []
         self._budgets_changed = True
-        self._began = self._settling = False
+        self._settling = False
+        # The methods of spent budgets that pause, when they were last paused here.
+        self._looked: dict[str, list[str]] = {}
         self._write_at_s = self._forget_at_s = 0.0
         # What rows of earlier days say, by budget, and for which day and budgets that is.
         self._earlier: tuple[float, dict[str, float]] = (0.0, {})
@@ -162,17 +164,17 @@ class UsageKeeper:
         spent = {each.name for each in self.settle()}
         for budget in list(self.book.budgets.values()):
             pauses = budget.action == usage_pb2.BUDGET_ACTION_PAUSE and budget.name in spent
-            if pauses and not budget.paused_methods:
+            # At first, since a coordinator may have died before it had paused all of them; and when a contract has come.
+            if pauses and self._looked.get(budget.name) != (methods := self._table.methods_of(budget)):
                 await self._table.pause(budget)
+                self._looked[budget.name] = methods
             elif budget.paused_methods and not pauses:
                 await self._table.resume(budget)
-            elif pauses and not self._began:
-                # A coordinator may have died before it had paused all of them.
-                await self._table.set_paused(budget.paused_methods, paused=True)
             else:
                 continue
             self._budgets_changed = True
-        self._began = True
+        if self._looked:
+            self._looked = {name: methods for name, methods in self._looked.items() if name in spent}
 
     async def set_budget(self, budget: usage_pb2.Budget) -> usage_pb2.Budget:
         """Store a checked budget, and put it in force here.
