@@ -290,7 +290,8 @@ def test_many_leave_no_trace(times: int) -> None:
         process = start(SMALL, ["sleep", marker])
         process.close()
         assert run_in(SMALL, "true").code == 0
-    assert count() == before
+    # What other tests have left may end meanwhile.
+    assert all(now <= then for now, then in zip(count(), before, strict=True))
     assert traces(marker) == []
 
 

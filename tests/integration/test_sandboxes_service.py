@@ -147,7 +147,7 @@ async def rest_of(call: Any) -> list[Any]:
 
 async def test_files(stub: Any) -> None:
     made = await make(stub)
-    at = {"sandbox_id": made.id}
+    at: dict[str, Any] = {"sandbox_id": made.id}
     script = b"#!/bin/sh\necho run\n"
     written = await stub.WriteFile(
         pb.WriteFileRequest(**at, path="a/b.sh", data=script, executable=True), timeout=T
@@ -223,7 +223,7 @@ async def test_a_port(stub: Any) -> None:
 
 async def test_pause_resume_idle_and_time(hosting: MeshHarness, stub: Any) -> None:
     made = await make(stub, pause_when_idle={"nanos": 100_000_000})
-    at = {"sandbox_id": made.id}
+    at: dict[str, Any] = {"sandbox_id": made.id}
     counting = "while :; do echo x >> ticks; sleep 0.01; done &"
     await sh(stub, made, f"({counting}) > /dev/null 2>&1")
 
