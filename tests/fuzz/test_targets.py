@@ -100,6 +100,10 @@ _REASONS = {
         "weft/rpc/telemetry/event_export",
         "weft/cli/graphs/run_view",
         "weft/services/planner/graph_run",
+        "weft/services/planner/message_schemas",
+        "weft/services/planner/planning",
+        "weft/services/planner/replanning",
+        "weft/services/planner/tool_list",
     ),
     "one small message, whose DecodeError is caught at the call": (
         "weft/agent/direct/direct_contexts",

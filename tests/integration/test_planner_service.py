@@ -25,6 +25,7 @@ from weft.services.planner.v1 import graph_pb2, planner_pb2, planner_pb2_grpc
 
 SERVICE = "weft.services.planner.v1.PlannerService"
 RUN = f"{SERVICE}/RunGraph"
+RESERVE = {"name": "a", "step": {"method": "shop.v1.Stock/Reserve", "request": {"item": "desk"}}}
 ORDER = ROOT / "examples" / "graphs" / "order.yaml"
 
 
@@ -304,6 +305,90 @@ async def test_a_direct_call_cannot_be_durable(hosting: MeshHarness) -> None:
     assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 
 
+# -- plans ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_plan_by_rules_runs(stub: Any) -> None:
+    tools = (await stub.ListTools(planner_pb2.ListToolsRequest(match="shop.v1.Cards"), timeout=10)).tools
+    assert [each.method for each in tools] == ["shop.v1.Cards/Charge", "shop.v1.Cards/Refund"]
+    goal = "reserve item=desk, then charge card='4711' cents=${steps.reserve.cents}"
+    made = await stub.Plan(planner_pb2.PlanRequest(goal=goal), timeout=20)
+    assert made.source == planner_pb2.PLAN_SOURCE_RULES
+    assert made.reasons[0].startswith("No agent hosts the models service")
+    response, _ = await run_graph(stub, made.graph)
+    assert output_of(response) == {"charge": {"receipt": "30000 cents of card 4711"}}
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.Plan(planner_pb2.PlanRequest(goal="paint the house"), timeout=20)
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    info = error_info(status_of_call(refused.value))
+    assert info is not None
+    assert info.reason == "NO_PLAN"
+
+
+async def test_another_plan_after_a_failure(stub: Any) -> None:
+    node = {
+        "name": "send",
+        "step": {
+            "method": "shop.v1.Parcels/Send",
+            "request": {"day": "sunday", "reservations": []},
+            "options": {"max_attempts": 1},
+        },
+    }
+    first = {
+        "name": "reserve",
+        "step": RESERVE["step"],
+        "undo": {"method": "shop.v1.Stock/Release", "request": {"reservation": "x"}},
+    }
+    again = {"goal": "post reservations=[]", "max_plans": 2, "methods": ["shop.v1.Parcels"]}
+    request = planner_pb2.RunGraphRequest(graph=graph_of([first, node]), replan=again)
+    response = await stub.RunGraph(request, timeout=30)
+    states = states_of(response)
+    assert states["send"] == "FAILED"
+    assert states["reserve"] == "UNDONE"
+    assert states["plan2/post"] == "SUCCEEDED"
+    assert response.state == planner_pb2.RUN_STATE_SUCCEEDED
+    assert output_of(response) == {"post": {"parcel": "0 items by post"}}
+    # What has failed is not tried again.
+    request.replan.goal = "send reservations=[]"
+    response = await stub.RunGraph(request, timeout=30)
+    assert response.state == planner_pb2.RUN_STATE_FAILED
+    assert "no other plan: no method fits" in response.error.message
+
+
+async def test_a_plan_by_a_model(hosting: MeshHarness, stub: Any) -> None:
+    """The model's service is a double that follows its contract: a random model makes no plans."""
+    await hosting.agent("models", program="tests.support.scripted_models:agent")
+    await hosting.wait_serving("weft.services.models.v1.ModelService")
+    made = await stub.Plan(planner_pb2.PlanRequest(goal="reserve a desk", methods=["shop.v1"]), timeout=30)
+    assert made.source == planner_pb2.PLAN_SOURCE_MODEL, made
+    assert [each.name for each in made.graph.nodes] == ["desk"]
+    assert len(made.reasons) == 2
+    made = await stub.Plan(
+        planner_pb2.PlanRequest(goal="reserve babble item=desk", methods=["shop.v1"]), timeout=30
+    )
+    assert made.source == planner_pb2.PLAN_SOURCE_RULES
+    made = await stub.Plan(
+        planner_pb2.PlanRequest(goal="reserve fail item=desk", methods=["shop.v1"]), timeout=30
+    )
+    assert made.source == planner_pb2.PLAN_SOURCE_RULES
+    assert "could not be asked" in made.reasons[0]
+    await hosting.agents["models"].kill()
+
+
+async def test_the_command_plans(hosting: MeshHarness, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    words = ["plan", "reserve item=desk", "--rules", "--target", hosting.target]
+    done = await weft(*words, "--output", str(file))
+    assert done.status == 0, done.err
+    assert "reserve  shop.v1.Stock/Reserve" in done.out
+    assert yaml.safe_load(file.read_text())["nodes"][0]["step"]["request"] == {"item": "desk"}
+    done = await weft(*words, "--yes", "--json")
+    assert json.loads(done.out.splitlines()[-1])["state"] == "RUN_STATE_SUCCEEDED"
+    done = await weft(*words)
+    assert done.status == 2
+    assert "--dry-run" in done.err
+
+
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -333,9 +418,6 @@ async def test_the_command_runs_follows_and_checks(hosting: MeshHarness, tmp_pat
 
 
 # -- other clients ----------------------------------------------------------------------------------------------------
-
-
-RESERVE = {"name": "a", "step": {"method": "shop.v1.Stock/Reserve", "request": {"item": "desk"}}}
 
 
 async def test_grpcurl_finds_and_calls_it(hosting: MeshHarness) -> None:

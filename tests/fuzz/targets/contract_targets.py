@@ -193,6 +193,7 @@ _FILTERS = (
 
 
 @target(
+    "weft/coordinator/events/event_filter",
     "weft/rpc/contracts/cel_expressions",
     seeds=lambda: [joined(text, _event(each)) for text in _FILTERS for each in requests()[:2]],
     raises=(DecodeError,),

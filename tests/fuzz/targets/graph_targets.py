@@ -12,7 +12,7 @@ from weft.cli.graphs import graph_file as files
 from weft.cli.terminal.failure import Failure
 from weft.rpc.contracts.descriptors import PlainFileSet, file_descriptor_set
 from weft.services.hardware.v1 import hardware_pb2
-from weft.services.planner import graph_checks, graph_drawing
+from weft.services.planner import graph_checks, graph_drawing, model_plan, rule_plan, tool_list
 from weft.services.planner.mesh_contracts import MeshContracts
 from weft.services.planner.v1 import graph_pb2
 
@@ -74,3 +74,20 @@ def graph(data: bytes) -> None:
     graph_checks.faults_of(found, _contracts())
     graph_drawing.as_text(found)
     graph_drawing.as_mermaid(found)
+
+
+@target(
+    "weft/services/planner/rule_plan",
+    "weft/services/planner/model_plan",
+    seeds=lambda: [
+        b"suggest over=5s, then list containers all=[1, 2] and what if",
+        b'{"nodes": [{"name": "a"}]}',
+    ],
+    raises=(rule_plan.NoPlan,),
+    max_bytes=2048,
+)
+def plan(data: bytes) -> None:
+    model_plan.read_answer(text_of(data))
+    methods = list(tool_list.step_methods(_contracts()))
+    made = rule_plan.RulePlan(methods).graph_of(text_of(data).encode("utf-8", "replace").decode())
+    graph_checks.faults_of(json_format.ParseDict(made, graph_pb2.Graph()), _contracts())

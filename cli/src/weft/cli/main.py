@@ -52,6 +52,11 @@ class _Commands(LazyGroup):
         "submit": CommandEntry(
             "weft.cli.commands.submit_command:submit", "Submit tasks and print their ids.", _CALL
         ),
+        "plan": CommandEntry(
+            "weft.cli.graphs.plan_command:plan",
+            "Make a graph of tasks for a goal in words, and run it.",
+            _CALL,
+        ),
         "run": CommandEntry(
             "weft.cli.graphs.run_command:run", "Run a graph of tasks by the planner, and follow it.", _CALL
         ),

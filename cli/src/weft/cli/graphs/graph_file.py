@@ -168,6 +168,19 @@ class _Values:
         return Failure(f"{self._name}:{line}: {why}", status=2)
 
 
+def as_yaml(graph: dict[str, Any]) -> str:
+    """A graph as the text of a file.
+
+    Raises:
+        MissingExtra: YAML cannot be written here.
+    """
+    require("planner", "weft plan --output")
+    import yaml
+
+    text: str = yaml.safe_dump(graph, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
 def input_values(given: dict[str, str], graph: GraphFile) -> dict[str, Any]:
     """The values of `--input`: texts for inputs of type string, else JSON; for inputs of any type, what is no JSON is a text.
 

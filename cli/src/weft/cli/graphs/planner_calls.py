@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SERVICE = "weft.services.planner.v1.PlannerService"
 TIMEOUT_S = 60.0
+# Models think.
+PLAN_TIMEOUT_S = 900.0
 _MOST_TOLD = 20
 _GRAPH = re.compile(r"^graph\.?")
 
@@ -32,6 +34,15 @@ class Planner:
         found = await self._called("Validate", {})
         listed: list[dict[str, Any]] = found.get("problems", [])
         return listed
+
+    async def planned(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The graph of a goal, and how it came about."""
+        method = await self._method("Plan")
+        payload = method.request_from_json(json.dumps(asked))
+        made: dict[str, Any] = method.response_to_json(
+            await self._mesh.tasks.call(method.name, payload, timeout_s=PLAN_TIMEOUT_S)
+        )
+        return made
 
     async def drawing(self, form: str) -> str:
         """The graph, drawn."""

@@ -91,7 +91,7 @@ def run(
     async def work(mesh: Mesh) -> bool:
         planner = Planner(mesh, graph)
         if graph is None:
-            return await _follow(mesh, planner, follow, None, as_json=as_json)
+            return await follow_run(mesh, planner, follow, None, as_json=as_json)
         if check:
             return _print_problems(graph, await planner.problems(), as_json=as_json)
         if draw:
@@ -101,7 +101,7 @@ def run(
         if detach:
             line(json_text({"task_id": run_id}) if as_json else run_id)
             return True
-        return await _follow(mesh, planner, run_id, graph, as_json=as_json)
+        return await follow_run(mesh, planner, run_id, graph, as_json=as_json)
 
     if not command_runner.run(target, work):
         raise typer.Exit(1)
@@ -119,10 +119,10 @@ def _print_problems(graph: GraphFile, found: list[dict[str, Any]], *, as_json: b
     return not found
 
 
-async def _follow(
+async def follow_run(
     mesh: Mesh, planner: Planner, run_id: str, graph: GraphFile | None, *, as_json: bool
 ) -> bool:
-    """Wait for a run, and print its end. Returns False if it has failed."""
+    """Wait for a run, show how far it is, and print its end. Returns False if it has failed."""
     from weft.cli.graphs.run_view import RunProgress, print_nodes, steps_of
 
     progress = RunProgress(run_id, None if graph is None else steps_of(graph.value.get("nodes")))

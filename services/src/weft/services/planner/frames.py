@@ -23,6 +23,7 @@ class Frame:
         states: how nodes ended.
         items: names of the items of the maps around; `indices`: their numbers.
         place: in the graph's order; `position`: in the order in which nodes run.
+        prefix: of paths: empty, or that of a later plan.
     """
 
     values: ChainMap[str, Any]
@@ -31,10 +32,16 @@ class Frame:
     indices: tuple[int, ...] = ()
     place: tuple[int, ...] = ()
     position: tuple[int, ...] = ()
+    prefix: str = ""
 
     def path(self, name: str) -> str:
         """A node's name, with the items."""
-        return f"{name}[{','.join(map(str, self.indices))}]" if self.indices else name
+        items = f"[{','.join(map(str, self.indices))}]" if self.indices else ""
+        return f"{self.prefix}{name}{items}"
+
+    def signal(self, name: str) -> str:
+        """The name of the signal for which a node waits."""
+        return "/".join([f"{self.prefix}{name}", *map(str, self.indices)])
 
     def below(self, place: int, position: int | None = None) -> Frame:
         """The frame of something within."""

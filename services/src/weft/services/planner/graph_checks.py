@@ -44,8 +44,13 @@ class Fault(NamedTuple):
     message: str
 
 
-def faults_of(graph: graph_pb2.Graph, contracts: MeshContracts) -> list[Fault]:
+def faults_of(
+    graph: graph_pb2.Graph, contracts: MeshContracts, allowed: Collection[str] | None = None
+) -> list[Fault]:
     """The problems of a graph, at most 100 of them; empty: it can be run.
+
+    Args:
+        allowed: the methods that its steps may call; None: any.
 
     Raises:
         ImportError: the library of expressions is not installed.
@@ -55,6 +60,8 @@ def faults_of(graph: graph_pb2.Graph, contracts: MeshContracts) -> list[Fault]:
         # Names and places can be relied on.
         check = _Check(graph, contracts)
         found = [*_reference_faults(graph), *_circles(graph), *check.faults()]
+        if allowed is not None:
+            found += _forbidden(graph, allowed)
     return list(dict.fromkeys(found))[:MAX_PROBLEMS]
 
 
@@ -70,6 +77,13 @@ def methods_of(graph: graph_pb2.Graph) -> set[str]:
         if is_there
     ]
     return {step.method for step in steps}
+
+
+def _forbidden(graph: graph_pb2.Graph, allowed: Collection[str]) -> Iterator[Fault]:
+    for each in placed_nodes(graph):
+        for name, step in (("step", each.node.step), ("undo", each.node.undo)):
+            if step.method and step.method not in allowed:
+                yield Fault(f"{each.place}.{name}.method", f"{step.method} is none of the tools")
 
 
 # -- names ------------------------------------------------------------------------------------------------------------

@@ -56,7 +56,11 @@ class _Undo(NamedTuple):
 
 
 class GraphRun:
-    """One attempt at a run."""
+    """One attempt at a run of a graph.
+
+    Args:
+        prefix: of the names of its steps: empty, or that of a later plan.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class GraphRun:
         contracts: MeshContracts,
         run: RunningTask,
         settings: PlannerSettings,
+        prefix: str = "",
     ) -> None:
         self._graph = graph
         self._expressions = GraphExpressions(graph, contracts)
@@ -72,7 +77,7 @@ class GraphRun:
         self._parents = parents_of(graph)
         self._run = run
         self._tasks = StepTasks(run, contracts, settings)
-        self._frame = Frame(ChainMap(inputs), ChainMap())
+        self._frame = Frame(ChainMap(inputs), ChainMap(), prefix=prefix)
         self._undos: dict[str, _Undo] = {}
         self._failures: dict[str, NodeFailed] = {}
         self._outcomes = RunOutcomes()
@@ -276,9 +281,8 @@ class GraphRun:
         timeout_s = None
         if node.approval.HasField("timeout"):
             timeout_s = node.approval.timeout.ToTimedelta().total_seconds()
-        signal = "/".join([node.name, *map(str, frame.indices)])
         try:
-            answer = await self._run.wait_signal(signal, timeout_s)
+            answer = await self._run.wait_signal(frame.signal(node.name), timeout_s)
         except TimeoutError:
             late = f"nobody has answered {node.name} within {timeout_s:g} s"
             raise NodeFailed(code_pb2.DEADLINE_EXCEEDED, late) from None
@@ -294,7 +298,7 @@ class GraphRun:
         if not self._undos:
             return
         # A run that is cancelled has cancelled its tasks, which look as if they had failed.
-        cancelled: bool = await self._run.step("undo", self._tasks.is_cancelled)
+        cancelled: bool = await self._run.step(f"{self._frame.prefix}undo", self._tasks.is_cancelled)
         if cancelled:
             await asyncio.Event().wait()
         ordered = undo_order((path, each.position) for path, each in self._undos.items())

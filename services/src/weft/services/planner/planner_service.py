@@ -1,5 +1,6 @@
 """The servicer of `PlannerService`.
 
+goal ─► tools of the mesh ─► a model, or rules ─► graph ─► Plan
 graph ─► contracts of the mesh ─► faults ─► Validate
                                           └ none ─► GraphRun: an attempt at the run, which goes on where the last one was ─► RunGraph
 """
@@ -20,8 +21,12 @@ from weft.services.planner.graph_run import GraphRun
 from weft.services.planner.graph_tree import struct_value
 from weft.services.planner.input_values import input_problems, input_variables
 from weft.services.planner.mesh_contracts import read_contracts
+from weft.services.planner.planning import make_plan
+from weft.services.planner.replanning import run_again
+from weft.services.planner.rule_plan import NoPlan
 from weft.services.planner.settings import PlannerSettings
 from weft.services.planner.step_tasks import answered
+from weft.services.planner.tool_list import listed_tools
 from weft.services.planner.v1 import planner_pb2, planner_pb2_grpc
 from weft.v1 import errors_pb2
 
@@ -42,6 +47,18 @@ class PlannerService(planner_pb2_grpc.PlannerServiceServicer):
 
     def __init__(self, settings: PlannerSettings) -> None:
         self._settings = settings
+
+    async def ListTools(
+        self, request: planner_pb2.ListToolsRequest, context: Context
+    ) -> planner_pb2.ListToolsResponse:
+        return listed_tools(await read_contracts(current_task().mesh), request.match)
+
+    async def Plan(self, request: planner_pb2.PlanRequest, context: Context) -> planner_pb2.PlanResponse:
+        mesh = current_task().mesh
+        try:
+            return await make_plan(mesh, await read_contracts(mesh), request, self._settings)
+        except NoPlan as why:
+            await _refuse_plan(context, str(why))
 
     async def Validate(
         self, request: planner_pb2.ValidateRequest, context: Context
@@ -80,11 +97,23 @@ class PlannerService(planner_pb2_grpc.PlannerServiceServicer):
         if found:
             await _refuse(context, [Fault(*each) for each in found])
         variables = input_variables(request.graph, inputs)
-        return await GraphRun(request.graph, variables, contracts, run, self._settings).to_end()
+        response = await GraphRun(request.graph, variables, contracts, run, self._settings).to_end()
+        if response.state == planner_pb2.RUN_STATE_FAILED and request.HasField("replan"):
+            return await run_again(run, request.replan, inputs, response, self._settings)
+        return response
 
 
 async def _contracts_for(mesh: Mesh, graph: graph_pb2.Graph) -> MeshContracts:
     return await read_contracts(mesh, methods_of(graph))
+
+
+async def _refuse_plan(context: Context, text: str) -> NoReturn:
+    """Refuse a goal."""
+    status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message=text)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(domain=DOMAIN, reason="NO_PLAN"))
+    trailers = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
+    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, text, trailers)
+    raise AssertionError("abort raises")
 
 
 async def _refuse(context: Context, faults: Iterable[Fault]) -> NoReturn:

@@ -34,3 +34,15 @@ class PlannerSettings(FileSettings):
         le=1024**3,
         description="responses that one run keeps, together; the step whose response is beyond fails",
     )
+    model_timeout_s: float = Field(
+        default=120.0,
+        ge=1.0,
+        le=600.0,
+        description="how long one answer of a model may take when it makes a plan",
+    )
+    max_model_answers: int = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="answers of a model for one plan, each told what was wrong with the one before; then rules make the plan",
+    )

@@ -33,13 +33,21 @@ from weft.services.planner.v1 import graph_pb2 as weft_dot_services_dot_planner_
 from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&weft/services/planner/v1/planner.proto\x12\x18weft.services.planner.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a$weft/services/planner/v1/graph.proto\x1a\x15weft/v1/options.proto\"I\n\x0fValidateRequest\x12\x36\n\x05graph\x18\x01 \x01(\x0b\x32\x1f.weft.services.planner.v1.GraphB\x06\xbaH\x03\xc8\x01\x01\"G\n\x10ValidateResponse\x12\x33\n\x08problems\x18\x01 \x03(\x0b\x32!.weft.services.planner.v1.Problem\")\n\x07Problem\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x85\x01\n\x0b\x44rawRequest\x12\x36\n\x05graph\x18\x01 \x01(\x0b\x32\x1f.weft.services.planner.v1.GraphB\x06\xbaH\x03\xc8\x01\x01\x12>\n\x06\x66ormat\x18\x02 \x01(\x0e\x32$.weft.services.planner.v1.DrawFormatB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x1f\n\x0c\x44rawResponse\x12\x0f\n\x07\x64rawing\x18\x01 \x01(\t\"r\n\x0fRunGraphRequest\x12\x36\n\x05graph\x18\x01 \x01(\x0b\x32\x1f.weft.services.planner.v1.GraphB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\x06inputs\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xc6\x01\n\x10RunGraphResponse\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".weft.services.planner.v1.RunState\x12&\n\x06output\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x34\n\x05nodes\x18\x03 \x03(\x0b\x32%.weft.services.planner.v1.NodeOutcome\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"\xc7\x02\n\x0bNodeOutcome\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.weft.services.planner.v1.NodeState\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x06 \x01(\t\x12\x30\n\x0csubmitted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x65rror\x18\n \x01(\x0b\x32\x12.google.rpc.Status*X\n\nDrawFormat\x12\x1b\n\x17\x44RAW_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44RAW_FORMAT_TEXT\x10\x01\x12\x17\n\x13\x44RAW_FORMAT_MERMAID\x10\x02*T\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x01\x12\x14\n\x10RUN_STATE_FAILED\x10\x02*\xd9\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14NODE_STATE_SUCCEEDED\x10\x01\x12\x15\n\x11NODE_STATE_FAILED\x10\x02\x12\x18\n\x14NODE_STATE_RECOVERED\x10\x03\x12\x16\n\x12NODE_STATE_SKIPPED\x10\x04\x12\x1a\n\x16NODE_STATE_NOT_REACHED\x10\x05\x12\x15\n\x11NODE_STATE_UNDONE\x10\x06\x12\x1a\n\x16NODE_STATE_UNDO_FAILED\x10\x07\x32\xf1\x02\n\x0ePlannerService\x12\x66\n\x08Validate\x12).weft.services.planner.v1.ValidateRequest\x1a*.weft.services.planner.v1.ValidateResponse\"\x03\x90\x02\x01\x12Z\n\x04\x44raw\x12%.weft.services.planner.v1.DrawRequest\x1a&.weft.services.planner.v1.DrawResponse\"\x03\x90\x02\x01\x12\x85\x01\n\x08RunGraph\x12).weft.services.planner.v1.RunGraphRequest\x1a*.weft.services.planner.v1.RunGraphResponse\"\"\xc2\xe1\x18\x1e\n\x05\x08\x14\x30\xe8\x07\x12\x06\x12\x04\x08\x80\xa3\x05*\x04\x08\x80\xf5$2\x04\x08\x80\xf5$\x98\x01\x01\x1a\x13\xc2\xe1\x18\x0f\x12\x04\x12\x02\x08<*\x02\x08<2\x03\x08\x90\x1c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&weft/services/planner/v1/planner.proto\x12\x18weft.services.planner.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a$weft/services/planner/v1/graph.proto\x1a\x15weft/v1/options.proto\"+\n\x10ListToolsRequest\x12\x17\n\x05match\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"T\n\x11ListToolsResponse\x12-\n\x05tools\x18\x01 \x03(\x0b\x32\x1e.weft.services.planner.v1.Tool\x12\x10\n\x08left_out\x18\x02 \x01(\r\"}\n\x04Tool\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1b\n\x13request_schema_json\x18\x03 \x01(\t\x12\x1c\n\x14response_schema_json\x18\x04 \x01(\t\x12\x15\n\rmay_run_twice\x18\x05 \x01(\x08\"y\n\x0bPlanRequest\x12\x19\n\x04goal\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x01\x12\"\n\x07methods\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\"\x07r\x05\x10\x01\x18\x80\x04\x12\x12\n\nrules_only\x18\x03 \x01(\x08\x12\x17\n\x05model\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x85\x01\n\x0cPlanResponse\x12.\n\x05graph\x18\x01 \x01(\x0b\x32\x1f.weft.services.planner.v1.Graph\x12\x34\n\x06source\x18\x02 \x01(\x0e\x32$.weft.services.planner.v1.PlanSource\x12\x0f\n\x07reasons\x18\x03 \x03(\t\"I\n\x0fValidateRequest\x12\x36\n\x05graph\x18\x01 \x01(\x0b\x32\x1f.weft.services.planner.v1.GraphB\x06\xbaH\x03\xc8\x01\x01\"G\n\x10ValidateResponse\x12\x33\n\x08problems\x18\x01 \x03(\x0b\x32!.weft.services.planner.v1.Problem\")\n\x07Problem\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x85\x01\n\x0b\x44rawRequest\x12\x36\n\x05graph\x18\x01 \x01(\x0b\x32\x1f.weft.services.planner.v1.GraphB\x06\xbaH\x03\xc8\x01\x01\x12>\n\x06\x66ormat\x18\x02 \x01(\x0e\x32$.weft.services.planner.v1.DrawFormatB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x1f\n\x0c\x44rawResponse\x12\x0f\n\x07\x64rawing\x18\x01 \x01(\t\"\xa4\x01\n\x0fRunGraphRequest\x12\x36\n\x05graph\x18\x01 \x01(\x0b\x32\x1f.weft.services.planner.v1.GraphB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\x06inputs\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\x06replan\x18\x03 \x01(\x0b\x32 .weft.services.planner.v1.Replan\"e\n\x06Replan\x12\x19\n\x04goal\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x01\x12\x1c\n\tmax_plans\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\x03(\x01\x12\"\n\x07methods\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x32\"\x07r\x05\x10\x01\x18\x80\x04\"\xc6\x01\n\x10RunGraphResponse\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".weft.services.planner.v1.RunState\x12&\n\x06output\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x34\n\x05nodes\x18\x03 \x03(\x0b\x32%.weft.services.planner.v1.NodeOutcome\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"\xc7\x02\n\x0bNodeOutcome\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.weft.services.planner.v1.NodeState\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x06 \x01(\t\x12\x30\n\x0csubmitted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x65rror\x18\n \x01(\x0b\x32\x12.google.rpc.Status*W\n\nPlanSource\x12\x1b\n\x17PLAN_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11PLAN_SOURCE_RULES\x10\x01\x12\x15\n\x11PLAN_SOURCE_MODEL\x10\x02*X\n\nDrawFormat\x12\x1b\n\x17\x44RAW_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44RAW_FORMAT_TEXT\x10\x01\x12\x17\n\x13\x44RAW_FORMAT_MERMAID\x10\x02*T\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x01\x12\x14\n\x10RUN_STATE_FAILED\x10\x02*\xd9\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14NODE_STATE_SUCCEEDED\x10\x01\x12\x15\n\x11NODE_STATE_FAILED\x10\x02\x12\x18\n\x14NODE_STATE_RECOVERED\x10\x03\x12\x16\n\x12NODE_STATE_SKIPPED\x10\x04\x12\x1a\n\x16NODE_STATE_NOT_REACHED\x10\x05\x12\x15\n\x11NODE_STATE_UNDONE\x10\x06\x12\x1a\n\x16NODE_STATE_UNDO_FAILED\x10\x07\x32\xc0\x04\n\x0ePlannerService\x12i\n\tListTools\x12*.weft.services.planner.v1.ListToolsRequest\x1a+.weft.services.planner.v1.ListToolsResponse\"\x03\x90\x02\x01\x12\x62\n\x04Plan\x12%.weft.services.planner.v1.PlanRequest\x1a&.weft.services.planner.v1.PlanResponse\"\x0b\xc2\xe1\x18\x07\x12\x05\x12\x03\x08\x84\x07\x12\x66\n\x08Validate\x12).weft.services.planner.v1.ValidateRequest\x1a*.weft.services.planner.v1.ValidateResponse\"\x03\x90\x02\x01\x12Z\n\x04\x44raw\x12%.weft.services.planner.v1.DrawRequest\x1a&.weft.services.planner.v1.DrawResponse\"\x03\x90\x02\x01\x12\x85\x01\n\x08RunGraph\x12).weft.services.planner.v1.RunGraphRequest\x1a*.weft.services.planner.v1.RunGraphResponse\"\"\xc2\xe1\x18\x1e\n\x05\x08\x14\x30\xe8\x07\x12\x06\x12\x04\x08\x80\xa3\x05*\x04\x08\x80\xf5$2\x04\x08\x80\xf5$\x98\x01\x01\x1a\x13\xc2\xe1\x18\x0f\x12\x04\x12\x02\x08<*\x02\x08<2\x03\x08\x90\x1c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.services.planner.v1.planner_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTTOOLSREQUEST'].fields_by_name['match']._loaded_options = None
+  _globals['_LISTTOOLSREQUEST'].fields_by_name['match']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_PLANREQUEST'].fields_by_name['goal']._loaded_options = None
+  _globals['_PLANREQUEST'].fields_by_name['goal']._serialized_options = b'\272H\010r\006\020\001(\200\200\001'
+  _globals['_PLANREQUEST'].fields_by_name['methods']._loaded_options = None
+  _globals['_PLANREQUEST'].fields_by_name['methods']._serialized_options = b'\272H\016\222\001\013\0202\"\007r\005\020\001\030\200\004'
+  _globals['_PLANREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_PLANREQUEST'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_VALIDATEREQUEST'].fields_by_name['graph']._loaded_options = None
   _globals['_VALIDATEREQUEST'].fields_by_name['graph']._serialized_options = b'\272H\003\310\001\001'
   _globals['_DRAWREQUEST'].fields_by_name['graph']._loaded_options = None
@@ -48,36 +56,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DRAWREQUEST'].fields_by_name['format']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_RUNGRAPHREQUEST'].fields_by_name['graph']._loaded_options = None
   _globals['_RUNGRAPHREQUEST'].fields_by_name['graph']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_REPLAN'].fields_by_name['goal']._loaded_options = None
+  _globals['_REPLAN'].fields_by_name['goal']._serialized_options = b'\272H\010r\006\020\001(\200\200\001'
+  _globals['_REPLAN'].fields_by_name['max_plans']._loaded_options = None
+  _globals['_REPLAN'].fields_by_name['max_plans']._serialized_options = b'\272H\006*\004\030\003(\001'
+  _globals['_REPLAN'].fields_by_name['methods']._loaded_options = None
+  _globals['_REPLAN'].fields_by_name['methods']._serialized_options = b'\272H\016\222\001\013\0202\"\007r\005\020\001\030\200\004'
   _globals['_PLANNERSERVICE']._loaded_options = None
   _globals['_PLANNERSERVICE']._serialized_options = b'\302\341\030\017\022\004\022\002\010<*\002\010<2\003\010\220\034'
+  _globals['_PLANNERSERVICE'].methods_by_name['ListTools']._loaded_options = None
+  _globals['_PLANNERSERVICE'].methods_by_name['ListTools']._serialized_options = b'\220\002\001'
+  _globals['_PLANNERSERVICE'].methods_by_name['Plan']._loaded_options = None
+  _globals['_PLANNERSERVICE'].methods_by_name['Plan']._serialized_options = b'\302\341\030\007\022\005\022\003\010\204\007'
   _globals['_PLANNERSERVICE'].methods_by_name['Validate']._loaded_options = None
   _globals['_PLANNERSERVICE'].methods_by_name['Validate']._serialized_options = b'\220\002\001'
   _globals['_PLANNERSERVICE'].methods_by_name['Draw']._loaded_options = None
   _globals['_PLANNERSERVICE'].methods_by_name['Draw']._serialized_options = b'\220\002\001'
   _globals['_PLANNERSERVICE'].methods_by_name['RunGraph']._loaded_options = None
   _globals['_PLANNERSERVICE'].methods_by_name['RunGraph']._serialized_options = b'\302\341\030\036\n\005\010\0240\350\007\022\006\022\004\010\200\243\005*\004\010\200\365$2\004\010\200\365$\230\001\001'
-  _globals['_DRAWFORMAT']._serialized_start=1253
-  _globals['_DRAWFORMAT']._serialized_end=1341
-  _globals['_RUNSTATE']._serialized_start=1343
-  _globals['_RUNSTATE']._serialized_end=1427
-  _globals['_NODESTATE']._serialized_start=1430
-  _globals['_NODESTATE']._serialized_end=1647
-  _globals['_VALIDATEREQUEST']._serialized_start=246
-  _globals['_VALIDATEREQUEST']._serialized_end=319
-  _globals['_VALIDATERESPONSE']._serialized_start=321
-  _globals['_VALIDATERESPONSE']._serialized_end=392
-  _globals['_PROBLEM']._serialized_start=394
-  _globals['_PROBLEM']._serialized_end=435
-  _globals['_DRAWREQUEST']._serialized_start=438
-  _globals['_DRAWREQUEST']._serialized_end=571
-  _globals['_DRAWRESPONSE']._serialized_start=573
-  _globals['_DRAWRESPONSE']._serialized_end=604
-  _globals['_RUNGRAPHREQUEST']._serialized_start=606
-  _globals['_RUNGRAPHREQUEST']._serialized_end=720
-  _globals['_RUNGRAPHRESPONSE']._serialized_start=723
-  _globals['_RUNGRAPHRESPONSE']._serialized_end=921
-  _globals['_NODEOUTCOME']._serialized_start=924
-  _globals['_NODEOUTCOME']._serialized_end=1251
-  _globals['_PLANNERSERVICE']._serialized_start=1650
-  _globals['_PLANNERSERVICE']._serialized_end=2019
+  _globals['_PLANSOURCE']._serialized_start=1924
+  _globals['_PLANSOURCE']._serialized_end=2011
+  _globals['_DRAWFORMAT']._serialized_start=2013
+  _globals['_DRAWFORMAT']._serialized_end=2101
+  _globals['_RUNSTATE']._serialized_start=2103
+  _globals['_RUNSTATE']._serialized_end=2187
+  _globals['_NODESTATE']._serialized_start=2190
+  _globals['_NODESTATE']._serialized_end=2407
+  _globals['_LISTTOOLSREQUEST']._serialized_start=246
+  _globals['_LISTTOOLSREQUEST']._serialized_end=289
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=291
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=375
+  _globals['_TOOL']._serialized_start=377
+  _globals['_TOOL']._serialized_end=502
+  _globals['_PLANREQUEST']._serialized_start=504
+  _globals['_PLANREQUEST']._serialized_end=625
+  _globals['_PLANRESPONSE']._serialized_start=628
+  _globals['_PLANRESPONSE']._serialized_end=761
+  _globals['_VALIDATEREQUEST']._serialized_start=763
+  _globals['_VALIDATEREQUEST']._serialized_end=836
+  _globals['_VALIDATERESPONSE']._serialized_start=838
+  _globals['_VALIDATERESPONSE']._serialized_end=909
+  _globals['_PROBLEM']._serialized_start=911
+  _globals['_PROBLEM']._serialized_end=952
+  _globals['_DRAWREQUEST']._serialized_start=955
+  _globals['_DRAWREQUEST']._serialized_end=1088
+  _globals['_DRAWRESPONSE']._serialized_start=1090
+  _globals['_DRAWRESPONSE']._serialized_end=1121
+  _globals['_RUNGRAPHREQUEST']._serialized_start=1124
+  _globals['_RUNGRAPHREQUEST']._serialized_end=1288
+  _globals['_REPLAN']._serialized_start=1290
+  _globals['_REPLAN']._serialized_end=1391
+  _globals['_RUNGRAPHRESPONSE']._serialized_start=1394
+  _globals['_RUNGRAPHRESPONSE']._serialized_end=1592
+  _globals['_NODEOUTCOME']._serialized_start=1595
+  _globals['_NODEOUTCOME']._serialized_end=1922
+  _globals['_PLANNERSERVICE']._serialized_start=2410
+  _globals['_PLANNERSERVICE']._serialized_end=2986
 # @@protoc_insertion_point(module_scope)

@@ -13,6 +13,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class PlanSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PLAN_SOURCE_UNSPECIFIED: _ClassVar[PlanSource]
+    PLAN_SOURCE_RULES: _ClassVar[PlanSource]
+    PLAN_SOURCE_MODEL: _ClassVar[PlanSource]
+
 class DrawFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DRAW_FORMAT_UNSPECIFIED: _ClassVar[DrawFormat]
@@ -35,6 +41,9 @@ class NodeState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NODE_STATE_NOT_REACHED: _ClassVar[NodeState]
     NODE_STATE_UNDONE: _ClassVar[NodeState]
     NODE_STATE_UNDO_FAILED: _ClassVar[NodeState]
+PLAN_SOURCE_UNSPECIFIED: PlanSource
+PLAN_SOURCE_RULES: PlanSource
+PLAN_SOURCE_MODEL: PlanSource
 DRAW_FORMAT_UNSPECIFIED: DrawFormat
 DRAW_FORMAT_TEXT: DrawFormat
 DRAW_FORMAT_MERMAID: DrawFormat
@@ -49,6 +58,56 @@ NODE_STATE_SKIPPED: NodeState
 NODE_STATE_NOT_REACHED: NodeState
 NODE_STATE_UNDONE: NodeState
 NODE_STATE_UNDO_FAILED: NodeState
+
+class ListToolsRequest(_message.Message):
+    __slots__ = ("match",)
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    match: str
+    def __init__(self, match: _Optional[str] = ...) -> None: ...
+
+class ListToolsResponse(_message.Message):
+    __slots__ = ("tools", "left_out")
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    tools: _containers.RepeatedCompositeFieldContainer[Tool]
+    left_out: int
+    def __init__(self, tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., left_out: _Optional[int] = ...) -> None: ...
+
+class Tool(_message.Message):
+    __slots__ = ("method", "description", "request_schema_json", "response_schema_json", "may_run_twice")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_SCHEMA_JSON_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_SCHEMA_JSON_FIELD_NUMBER: _ClassVar[int]
+    MAY_RUN_TWICE_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    description: str
+    request_schema_json: str
+    response_schema_json: str
+    may_run_twice: bool
+    def __init__(self, method: _Optional[str] = ..., description: _Optional[str] = ..., request_schema_json: _Optional[str] = ..., response_schema_json: _Optional[str] = ..., may_run_twice: bool = ...) -> None: ...
+
+class PlanRequest(_message.Message):
+    __slots__ = ("goal", "methods", "rules_only", "model")
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    RULES_ONLY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    goal: str
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    rules_only: bool
+    model: str
+    def __init__(self, goal: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., rules_only: bool = ..., model: _Optional[str] = ...) -> None: ...
+
+class PlanResponse(_message.Message):
+    __slots__ = ("graph", "source", "reasons")
+    GRAPH_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    graph: _graph_pb2.Graph
+    source: PlanSource
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., source: _Optional[_Union[PlanSource, str]] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ValidateRequest(_message.Message):
     __slots__ = ("graph",)
@@ -85,12 +144,24 @@ class DrawResponse(_message.Message):
     def __init__(self, drawing: _Optional[str] = ...) -> None: ...
 
 class RunGraphRequest(_message.Message):
-    __slots__ = ("graph", "inputs")
+    __slots__ = ("graph", "inputs", "replan")
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
+    REPLAN_FIELD_NUMBER: _ClassVar[int]
     graph: _graph_pb2.Graph
     inputs: _struct_pb2.Struct
-    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    replan: Replan
+    def __init__(self, graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., replan: _Optional[_Union[Replan, _Mapping]] = ...) -> None: ...
+
+class Replan(_message.Message):
+    __slots__ = ("goal", "max_plans", "methods")
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    MAX_PLANS_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    goal: str
+    max_plans: int
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, goal: _Optional[str] = ..., max_plans: _Optional[int] = ..., methods: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RunGraphResponse(_message.Message):
     __slots__ = ("state", "output", "nodes", "error")

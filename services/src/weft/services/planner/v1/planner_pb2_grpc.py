@@ -37,6 +37,16 @@ class PlannerServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ListTools = channel.unary_unary(
+                '/weft.services.planner.v1.PlannerService/ListTools',
+                request_serializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.ListToolsRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.ListToolsResponse.FromString,
+                _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/weft.services.planner.v1.PlannerService/Plan',
+                request_serializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.PlanRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.PlanResponse.FromString,
+                _registered_method=True)
         self.Validate = channel.unary_unary(
                 '/weft.services.planner.v1.PlannerService/Validate',
                 request_serializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.ValidateRequest.SerializeToString,
@@ -59,6 +69,31 @@ class PlannerServiceServicer(object):
 
     Any RPC can answer INVALID_ARGUMENT (RULES_VIOLATED), and what the mesh itself answers.
     """
+
+    def ListTools(self, request, context):
+        """Lists the methods that can be steps, with JSON Schemas of their messages: what a model is told as its tools.
+
+        Guarantee: a request that keeps to its schema fits the contract; rules of other kinds than bounds, patterns and choices are checked when it is submitted.
+        Errors: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Plan(self, request, context):
+        """Makes a graph of a goal in words, against the methods that the mesh hosts. Nothing is run.
+
+        If an agent hosts the models service, a model is asked (ModelService/ChatOnce), within the JSON Schema of graphs. Its answer is checked as Validate does, and
+        problems are told to it, three times at most. Without a model, or if it makes no sound graph, rules make it: each clause of the goal ("reserve item=desk,
+        then charge card=4711") becomes the method whose names and fields have its words; texts like name=value become fields; a field that an earlier response has
+        comes from there; others become inputs.
+
+        Guarantee: the graph has no problems, and each node has its reason. Errors: FAILED_PRECONDITION (NO_PLAN of the domain weft.services.planner): no method
+        fits a clause; the message says which, and what is near.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Validate(self, request, context):
         """Says everything that is wrong with a graph: names, circles, expressions, and requests that do not fit their methods' contracts.
@@ -94,6 +129,16 @@ class PlannerServiceServicer(object):
 
 def add_PlannerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTools,
+                    request_deserializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.ListToolsRequest.FromString,
+                    response_serializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.ListToolsResponse.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.PlanRequest.FromString,
+                    response_serializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.PlanResponse.SerializeToString,
+            ),
             'Validate': grpc.unary_unary_rpc_method_handler(
                     servicer.Validate,
                     request_deserializer=weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.ValidateRequest.FromString,
@@ -122,6 +167,60 @@ class PlannerService(object):
 
     Any RPC can answer INVALID_ARGUMENT (RULES_VIOLATED), and what the mesh itself answers.
     """
+
+    @staticmethod
+    def ListTools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.planner.v1.PlannerService/ListTools',
+            weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.ListToolsRequest.SerializeToString,
+            weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.ListToolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.planner.v1.PlannerService/Plan',
+            weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.PlanRequest.SerializeToString,
+            weft_dot_services_dot_planner_dot_v1_dot_planner__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Validate(request,
