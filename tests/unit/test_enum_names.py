@@ -106,7 +106,8 @@ def _filled(kind: Descriptor, depth: int = 0) -> Message:
 
 
 def _is_map(field: FieldDescriptor) -> bool:
-    return bool(field.message_type.GetOptions().map_entry)
+    entry = field.message_type
+    return entry is not None and bool(entry.GetOptions().map_entry)
 
 
 def test_what_the_client_makes_of_a_newer_coordinators_answer() -> None:
