@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from weft.rpc.enum_names import enum_name
 from weft.services.models.answer_usage import estimate_message_tokens, estimate_tokens
 from weft.services.models.v1 import models_pb2
 
@@ -66,7 +67,7 @@ def summary_request(
 ) -> models_pb2.ChatRequest:
     """What asks for a summary of some messages: of as much of their end as the window surely holds."""
     said = "\n".join(
-        f"{models_pb2.Role.Name(request.messages[index].role).removeprefix('ROLE_').lower()}: {request.messages[index].content}"
+        f"{enum_name(models_pb2.Role, request.messages[index].role, 'ROLE_').lower()}: {request.messages[index].content}"
         for index in left_out
     )
     most_bytes = max(64, window - SUMMARY_TOKENS - len(_SUMMARIZE) - 128)
