@@ -82,6 +82,24 @@ async def test_slots_and_costs(h: Harness) -> None:
     assert [(claimed.method, claimed.cost) for claimed in claims] == [(METHOD, 3), (OTHER_METHOD, 1)]
 
 
+async def test_one_owner_claims_from_each_queue_apart(h: Harness) -> None:
+    """As a placement plug-in plans it: so many tasks of this queue here, and of that one there."""
+    await h.submit_many([*[Submission(METHOD)] * 3, *[Submission(OTHER_METHOD)] * 3])
+    here, there, first, second = await h.agent("here"), await h.agent("there"), METHOD, OTHER_METHOD
+    shares = [(here, first, 3, 2), (there, second, 3, 2), (here, second, 1, 1), (there, first, 1, 1)]
+    requests = [
+        ClaimRequest(owner, {QueueKey(method): 1}, slots, limit) for owner, method, slots, limit in shares
+    ]
+    claims = await h.store.claim(requests)
+    assert [[each.method for each in batch] for batch in claims] == [
+        [METHOD] * 2,
+        [OTHER_METHOD] * 2,
+        [OTHER_METHOD],
+        [METHOD],
+    ]
+    assert not h.store.ready_depths()
+
+
 async def test_limits_of_nothing(h: Harness) -> None:
     await h.submit()
     owner = await h.agent()
