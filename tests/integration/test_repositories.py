@@ -9,14 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import pytest_asyncio
-from google.rpc import status_pb2
 
 from tests.support.git_server import PASSWORD, USER, GitServer, git
+from tests.support.refusal_reasons import refusal
 from weft.agent import Agent
-from weft.rpc.errors import STATUS_DETAILS_KEY, error_info
 from weft.services.repositories import RepositoriesSettings
 from weft.services.repositories.problems import RepositoryError
 from weft.services.repositories.repository_service import RepositoryService
@@ -68,15 +66,7 @@ async def call(stub: Any, method: str, **fields: Any) -> Any:
 
 
 async def refused(stub: Any, method: str, **fields: Any) -> tuple[str, str]:
-    """The reason and the message of a refusal."""
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await call(stub, method, **fields)
-    for key, value in error.value.trailing_metadata() or ():
-        if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
-            info = error_info(status_pb2.Status.FromString(value))
-            assert info is not None
-            return info.reason, str(error.value.details())
-    return error.value.code().name, str(error.value.details())
+    return await refusal(call(stub, method, **fields))
 
 
 def workspaces(server: GitServer, folder: Path, **fields: Any) -> Workspaces:

@@ -9,11 +9,15 @@ __all__ = ["RepositoriesSettings", "agent", "package"]
 
 def _add_to(agent: Agent, settings: RepositoriesSettings) -> None:
     require("repositories", "weft.services.repositories")
+    from weft.services.repositories.pull_request_service import PullRequestService
     from weft.services.repositories.repository_service import RepositoryService
-    from weft.services.repositories.v1 import repositories_pb2_grpc
+    from weft.services.repositories.v1 import pull_requests_pb2_grpc, repositories_pb2_grpc
 
     servicer = RepositoryService(agent, settings)
     agent.add_servicer(repositories_pb2_grpc.add_RepositoryServiceServicer_to_server, servicer)
+    agent.add_servicer(
+        pull_requests_pb2_grpc.add_PullRequestServiceServicer_to_server, PullRequestService(settings)
+    )
     agent.background(servicer.sweep_in_background)
 
 
