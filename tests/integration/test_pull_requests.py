@@ -138,15 +138,16 @@ async def test_a_review_and_a_comment_are_written_once(github: GitHubDouble, stu
     assert github.reviews[number][0]["_comments"] == [
         {"path": "a.py", "line": 3, "side": "RIGHT", "body": "why?"}
     ]
-    # A first attempt has written it, and its answer was lost.
-    github.after = lambda: github.faults.append((502, {}, {"message": "Bad Gateway"}))
-    comments = [await call(stub, "AddComment", number=number, body="hello", key="c1")]
-    github.after = None
-    github.faults.clear()
-    comments += [await call(stub, "AddComment", number=number, body="hello", key="c1")]
-    comments += [await call(stub, "AddComment", number=number, body="hello")]
-    assert [each.existed for each in comments] == [False, True, False]
-    assert len(github.comments[number]) == 2
+    # The first attempt has written it, and its answer was lost: the next one finds it, by the key or by the task.
+    answers = []
+    for key in ("c1", ""):
+        github.lost = 1
+        answers.append(await call(stub, "AddComment", number=number, body="hello", key=key))
+    answers.append(await call(stub, "AddComment", number=number, body="hello", key="c1"))
+    answers.append(await call(stub, "AddComment", number=number, body="hello"))
+    assert [each.existed for each in answers] == [True, True, True, False]
+    assert len(github.comments[number]) == 3
+    assert answers[0].comment.id == answers[2].comment.id != answers[1].comment.id
     assert (
         (await call(stub, "ListComments", number=number)).comments[0].body.startswith("hello\n\n<!-- weft:")
     )

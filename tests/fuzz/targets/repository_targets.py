@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from weft.services.repositories import commits
 from weft.services.repositories.changes import commits_of, parse_status
 from weft.services.repositories.git_failures import of_remote
 from weft.services.repositories.git_names import check_branch, check_path, revision_refs
+from weft.services.repositories.github_json import comment_of, pull_request_of, review_of
 from weft.services.repositories.problems import RepositoryError
 from weft.services.repositories.remote_urls import check_url
 from weft.services.repositories.settings import RepositoriesSettings
@@ -59,6 +61,20 @@ def git_output(data: bytes) -> None:
     parse_status(data)
     list(commits_of(data))
     assert len(of_remote("fetch", text_of(data), 128).status().SerializeToString()) < 8192
+
+
+@target(
+    "weft/services/repositories/github_json",
+    seeds=lambda: [
+        b'{"number": 1, "head": {"ref": "x"}, "user": {"login": "a"}, "created_at": "2026-11-30T12:00:00Z"}'
+    ],
+    raises=(ValueError, RecursionError),
+)
+def github_answer(data: bytes) -> None:
+    told = json.loads(data)
+    assert len(pull_request_of(told).SerializeToString()) < 1 << 20
+    review_of(told)
+    comment_of(told)
 
 
 @target(
