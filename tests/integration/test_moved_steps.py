@@ -75,7 +75,9 @@ async def until(mesh: Mesh, task_id: str, state: str) -> Task:
     return found
 
 
-@pytest.mark.parametrize(("before", "after"), [("embedded", "redis"), ("redis", "embedded")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("embedded", "redis"), pytest.param("redis", "embedded", marks=pytest.mark.slow)]
+)
 async def test_a_handler_goes_on_where_it_was(tmp_path: Path, before: str, after: str) -> None:
     done: Counter[str] = Counter()
     folders = [tmp_path / "from", tmp_path / "to"]
