@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import grpc.aio
+import pytest
 from aiohttp import web
 
 from probe.v1.probe_pb2 import ProbeRequest
@@ -59,6 +60,7 @@ async def deliver(http: aiohttp.ClientSession, url: str, body: bytes) -> str:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_an_acknowledged_webhook_is_one_task(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -93,6 +95,7 @@ async def test_an_acknowledged_webhook_is_one_task(tmp_path: Path) -> None:
         assert ProbeRequest.FromString(task.payload).text == str(first[0])
 
 
+@pytest.mark.slow
 async def test_every_event_reaches_the_receiver(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
