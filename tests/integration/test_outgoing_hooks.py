@@ -20,6 +20,7 @@ from tests.support.namespaced import Sites, sites_on
 from tests.support.receiver import Received, Receiver
 from tests.support.refusals import check, refused
 from weft.client import connect
+from weft.coordinator.events.event_part import EventPart
 from weft.coordinator.hooks import hook_client
 from weft.coordinator.hooks.hook_client import HookClient, NotSent
 from weft.coordinator.hooks.hook_request import HookRequest, together
@@ -249,6 +250,24 @@ async def test_an_outgoing_hook_is_changed_and_keeps_its_secret(sites: Sites) ->
             await mesh.hooks.update_sending("none", new.url, event=TOPIC)
         await mesh.hooks.remove("takes")
         await mesh.hooks.remove("moved")
+
+
+async def test_a_change_of_contracts_ends_no_subscription_of_a_hook(sites: Sites) -> None:
+    """Nor does a coordinator's start, at which the subscriptions that contracts declare are looked at: they are others."""
+    async with Receiver() as receiver:
+        await send(sites, "stays", receiver.url, events={"topic": TOPIC})
+        for coordinator in sites.coordinators:
+            (declared,) = [
+                part._declared for part in coordinator.default._parts if isinstance(part, EventPart)
+            ]
+            declared._seen = -1
+            await declared.run_once()
+        stub = event_pb2_grpc.EventServiceStub(sites.channel())
+        listed = await stub.ListSubscriptions(event_pb2.ListSubscriptionsRequest(), timeout=10)
+        assert "hook:stays" in {each.name for each in listed.subscriptions}
+        await publish(sites, "still")
+        await receiver.until(lambda all_: len(all_) == 1)
+        await remove(sites, "stays")
 
 
 async def test_what_may_not_be_sent(sites: Sites) -> None:

@@ -46,14 +46,15 @@ class DeclaredSubscriptions:
         if not wanted and not self._declares:
             self._seen = changes
             return
-        known = await self._table.all()
-        self._declares = bool(wanted) or any(each.declared for each in known.values())
+        # Not those of outgoing hooks, which follow their hooks.
+        known = {name: each for name, each in (await self._table.all()).items() if name.startswith(DECLARED)}
+        self._declares = bool(wanted) or bool(known)
         for method, policy in wanted.items():
             await self._declare(policy, known.get(f"{DECLARED}{method}"))
         for name, subscription in known.items():
             method = subscription.spec.delivery.method
             # An unknown method may come again with the option.
-            if subscription.declared and method not in wanted and self._contracts.find(method) is not None:
+            if method not in wanted and self._contracts.find(method) is not None:
                 log.info("subscription.ended", subscription=name)
                 try:
                     await self._table.delete(name)
