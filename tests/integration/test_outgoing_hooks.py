@@ -20,6 +20,7 @@ from tests.support.namespaced import Sites, sites_on
 from tests.support.receiver import Received, Receiver
 from tests.support.refusals import check, refused
 from weft.client import connect
+from weft.coordinator.events.declared_subscriptions import DeclaredSubscriptions
 from weft.coordinator.events.event_part import EventPart
 from weft.coordinator.hooks import hook_client
 from weft.coordinator.hooks.hook_client import HookClient, NotSent
@@ -260,8 +261,8 @@ async def test_a_change_of_contracts_ends_no_subscription_of_a_hook(sites: Sites
             (declared,) = [
                 part._declared for part in coordinator.default._parts if isinstance(part, EventPart)
             ]
-            declared._seen = -1
-            await declared.run_once()
+            # As at a start.
+            await DeclaredSubscriptions(declared._store, declared._contracts).run_once()
         stub = event_pb2_grpc.EventServiceStub(sites.channel())
         listed = await stub.ListSubscriptions(event_pb2.ListSubscriptionsRequest(), timeout=10)
         assert "hook:stays" in {each.name for each in listed.subscriptions}
