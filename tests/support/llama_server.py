@@ -65,6 +65,9 @@ def main() -> None:
     params.port = 0
     params.n_parallel = 2
     params.warmup = False
+    # It would take a thread for each core of the machine, and they spin for each other.
+    params.cpuparams.n_threads = 1
+    params.cpuparams_batch.n_threads = 1
     params.embedding = True
     params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(params)
