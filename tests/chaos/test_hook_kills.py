@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from probe.v1.probe_pb2 import ProbeRequest
-from tests.chaos.test_event_kills import Killer, world
+from tests.support.killed_world import TOPIC, Killer, world
 from tests.support.ledger import Ledger
 from tests.support.lightweight import CALL
 from tests.support.receiver import Received, Receiver
@@ -33,7 +33,6 @@ SECRET = "a-secret-of-16-or-more"
 ROUNDS = 6
 SENDERS = 4
 SETTLES_S = 60.0
-TOPIC = "probe.v1.ProbeRequest"
 
 
 def cases() -> list[Any]:

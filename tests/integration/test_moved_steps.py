@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from tests.integration.test_state_records import counted, exported, imported
 from tests.support.namespaced import Sites, sites_on
+from tests.support.state_api import counted, exported, imported
 from weft.agent import Agent, current_task
 from weft.client import Mesh, Method, Task, connect
 from weft.v1 import state_pb2, task_pb2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.support.mesh import MeshHarness
 from tests.support.namespaced import Sites, sites_on
 from tests.support.redis_server import eventually
 from tests.support.refusals import check, refused
+from tests.support.state_api import Records, counted, exported, imported
 from weft.cli.state.state_file import NewerRecords, check_kinds, records_of
 from weft.cli.terminal.failure import Failure
 from weft.v1 import (
@@ -32,7 +33,6 @@ from weft.v1 import (
     hook_pb2_grpc,
     pool_pb2,
     state_pb2,
-    state_pb2_grpc,
     task_pb2,
     usage_pb2,
     usage_pb2_grpc,
@@ -40,7 +40,6 @@ from weft.v1 import (
 
 PAYLOAD = ProbeRequest(text="kept").SerializeToString()
 POOLS = {"pool_providers": "process"}
-Records = list[state_pb2.StateRecord]
 
 
 @pytest.fixture(params=[("embedded", "redis"), ("redis", "embedded")], ids="-".join)
@@ -51,37 +50,6 @@ async def meshes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         folder.mkdir()
     async with sites_on(before, folders[0], **POOLS) as one, sites_on(after, folders[1], **POOLS) as other:
         yield one, other
-
-
-async def exported(sites: Sites, namespace: str = "", **asked: Any) -> Records:
-    stub = state_pb2_grpc.StateServiceStub(sites.channel(namespace))
-    request = state_pb2.ExportStateRequest(**asked)
-    return [each async for answer in stub.ExportState(request, timeout=20) for each in answer.records]
-
-
-async def imported(
-    sites: Sites, records: Iterable[state_pb2.StateRecord], namespace: str = ""
-) -> state_pb2.ImportStateResponse:
-    async def requests() -> AsyncIterator[state_pb2.ImportStateRequest]:
-        # In small portions: kinds and topics go over several of them.
-        rest = list(records)
-        while rest:
-            yield state_pb2.ImportStateRequest(records=rest[:7])
-            del rest[:7]
-
-    stub = state_pb2_grpc.StateServiceStub(sites.channel(namespace))
-    return await stub.ImportState(requests(), timeout=20)
-
-
-def counted(answer: state_pb2.ImportStateResponse) -> dict[str, tuple[int, int, int]]:
-    return {
-        state_pb2.StateKind.Name(each.kind).removeprefix("STATE_KIND_").lower(): (
-            each.records,
-            each.existed,
-            each.refused,
-        )
-        for each in answer.counts
-    }
 
 
 async def contracts(sites: Sites) -> Records:

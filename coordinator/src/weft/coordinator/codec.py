@@ -124,7 +124,9 @@ def submission(
         given = _with_options(info.name, payload, request_id, options, defaults, task_id)
         generated_id = remembered_calls.remember(given, options.context, generated_id=generated_id)
     same_bytes = generated_id
-    given.context += task_budgets.in_context(options, () if policy is None else policy.budget, task_id)
+    of_policy = () if policy is None else policy.budget
+    if of_policy or (options is not None and (options.budget or options.context.budgets)):
+        given.context += task_budgets.in_context(options, of_policy, task_id)
     if policy is not None:
         apply(policy, given, options, request, generated_id=generated_id)
         if fallbacks:
