@@ -100,7 +100,6 @@ _REASONS = {
         "weft/rpc/telemetry/event_export",
         "weft/cli/graphs/run_view",
         "weft/services/planner/graph_run",
-        "weft/services/planner/message_schemas",
         "weft/services/planner/planning",
         "weft/services/planner/replanning",
         "weft/services/planner/tool_list",
@@ -126,6 +125,7 @@ _REASONS = {
     ),
     "the demo, the benchmark and the conformance driver, with answers of what they started": (
         "weft/cli/bench/direct_subjects",
+        "weft/cli/bench/event_bench",
         "weft/cli/bench/ruled_echo",
         "weft/cli/conformance/agent_under_test",
         "weft/cli/conformance/attempt_checks",

@@ -130,8 +130,6 @@ def submission(
     if policy is not None:
         apply(policy, given, options, request, generated_id=generated_id)
         if fallbacks:
-            if isinstance(request, CodedRequest):
-                raise request.bound_to_its_method(fallbacks[0][0])
             _add_fallbacks(given, payload, options, defaults, request, fallbacks)
         same_bytes = same_bytes and given.request_id == request_id
         if policy.cache_ttl_s and (same_bytes or not given.request_id) and may_share(given, options):
@@ -152,6 +150,8 @@ def _add_fallbacks(
     request: Message | DeepMessage,
     fallbacks: Sequence[tuple[str, MethodPolicy | None]],
 ) -> None:
+    if isinstance(request, CodedRequest):
+        raise request.bound_to_its_method(fallbacks[0][0])
     said = options or task_pb2.TaskOptions()
     others = (
         (_with_options(name, payload, "", said, defaults, given.task_id), policy)

@@ -47,7 +47,15 @@ def read_rules(path: Path) -> list[AnswerRule]:
     try:
         listed = tomllib.loads(content.decode()).get("rules")
         rules = [AnswerRule(re.compile(each["match"]), str(each["answer"])) for each in listed or ()]
-    except (ValueError, TypeError, KeyError, re.error, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        re.error,
+        RecursionError,
+    ) as error:
         raise ValueError(
             f"backends: {path} must have tables [[rules]], each with match and answer: {error}"
         ) from None
