@@ -61,7 +61,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("pytest", "pytest_asyncio"), ("weft_pytest",)),
     **dict.fromkeys(
-        ("aiodocker", "kubernetes_asyncio"), ("weft/coordinator/pools/outside", "weft/services/hardware")
+        ("aiodocker", "kubernetes_asyncio"),
+        ("weft/coordinator/pools/outside", "weft/services/hardware", "weft/services/sandboxes"),
     ),
     "redis": ("weft/coordinator/store/redis",),
     "rich": ("weft/cli",),

@@ -26,24 +26,28 @@ class DockerEngineDouble:
     async def __aenter__(self) -> Self:
         app = web.Application()
         for prefix in ("", "/{version:v[0-9.]+}"):
-            app.router.add_get(f"{prefix}/version", self._version)
-            app.router.add_get(f"{prefix}/containers/json", self._list)
-            app.router.add_post(f"{prefix}/containers/create", self._create)
-            app.router.add_get(f"{prefix}/containers/{{name}}/json", self._inspect)
-            app.router.add_get(f"{prefix}/containers/{{name}}/logs", self._logs)
-            app.router.add_get(f"{prefix}/containers/{{name}}/stats", self._stats)
-            app.router.add_post(f"{prefix}/containers/{{name}}/start", self._start)
-            app.router.add_post(f"{prefix}/containers/{{name}}/kill", self._kill)
-            app.router.add_post(f"{prefix}/containers/{{name}}/pause", self._pause)
-            app.router.add_post(f"{prefix}/containers/{{name}}/unpause", self._pause)
-            app.router.add_delete(f"{prefix}/containers/{{name}}", self._delete)
-            app.router.add_post(f"{prefix}/images/create", self._pull)
+            self.add_routes(app, prefix)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.url = f"tcp://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
+
+    def add_routes(self, app: web.Application, prefix: str) -> None:
+        """What it answers."""
+        app.router.add_get(f"{prefix}/version", self._version)
+        app.router.add_get(f"{prefix}/containers/json", self._list)
+        app.router.add_post(f"{prefix}/containers/create", self._create)
+        app.router.add_get(f"{prefix}/containers/{{name}}/json", self._inspect)
+        app.router.add_get(f"{prefix}/containers/{{name}}/logs", self._logs)
+        app.router.add_get(f"{prefix}/containers/{{name}}/stats", self._stats)
+        app.router.add_post(f"{prefix}/containers/{{name}}/start", self._start)
+        app.router.add_post(f"{prefix}/containers/{{name}}/kill", self._kill)
+        app.router.add_post(f"{prefix}/containers/{{name}}/pause", self._pause)
+        app.router.add_post(f"{prefix}/containers/{{name}}/unpause", self._pause)
+        app.router.add_delete(f"{prefix}/containers/{{name}}", self._delete)
+        app.router.add_post(f"{prefix}/images/create", self._pull)
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
@@ -76,7 +80,8 @@ class DockerEngineDouble:
             for each in self.containers.values()
             if wanted.items() <= each["Labels"].items() and (every or each["State"] == "running")
         ]
-        return web.json_response(found)
+        statuses = filters.get("status", ("created", "running", "paused", "exited"))
+        return web.json_response([each for each in found if each["State"] in statuses])
 
     async def _create(self, request: web.Request) -> web.Response:
         config, name = await request.json(), f"/{request.query['name']}"
@@ -138,7 +143,7 @@ class DockerEngineDouble:
 
     async def _delete(self, request: web.Request) -> web.Response:
         found = self._found(request)
-        if found["State"] == "running":
+        if found["State"] == "running" and "force" not in request.query:
             return web.json_response({"message": "You cannot remove a running container"}, status=409)
         del self.containers[found["Id"]]
         return web.Response(status=204)

@@ -23,7 +23,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "payloads": ("cryptography", "fsspec"),
     "repositories": ("githubkit", "hishel"),
     # bubblewrap is a program.
-    "sandboxes": ("psutil",),
+    "sandboxes": ("aiodocker", "psutil"),
     "security": ("cryptography", "jwt"),
 }
 

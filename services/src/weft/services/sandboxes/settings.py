@@ -19,6 +19,11 @@ class SandboxesSettings(FileSettings):
     provider: str = Field(
         default="bubblewrap", min_length=1, description="what makes sandboxes, if a caller names nothing else"
     )
+    docker_image: str = Field(
+        default="python:3.12-slim",
+        min_length=1,
+        description="image of the sandboxes that the provider docker makes; it must have python3",
+    )
     max_sandboxes: int = Field(
         default=16, ge=1, le=10_000, description="sandboxes at a time; further ones are refused"
     )
