@@ -22,6 +22,7 @@ async def test_bubblewrap() -> None:
     await check_box_provider(BubblewrapProvider())
 
 
+@pytest.mark.slow
 async def test_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     need_bubblewrap()
     async with RunningDockerDouble() as engine:
@@ -38,7 +39,7 @@ async def test_docker(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "size=4m" in host["Tmpfs"]["/work"]
 
 
-async def test_a_container_ends_with_its_agent_and_says_so_if_it_ends_first(
+async def test_a_container_works_and_ends_with_its_agent_and_says_so_if_it_ends_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     need_bubblewrap()
@@ -46,6 +47,11 @@ async def test_a_container_ends_with_its_agent_and_says_so_if_it_ends_first(
         monkeypatch.setenv("DOCKER_HOST", engine.url)
         provider = DockerBoxProvider()
         box = await provider.create(SMALL)
+        assert await ran(box, "sh", "-c", "cat; exit 3", given=b"hello") == (3, b"hello", b"")
+        assert await box.write_file("a/b", b"hello", 0, executable=False) == 5
+        await box.pause()
+        await box.resume()
+        assert await box.read_file("a/b", 1, 3) == (b"ell", 5)
         (number,) = engine.containers
         await engine.end_container(number)
         async with asyncio.timeout(10):

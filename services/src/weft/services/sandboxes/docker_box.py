@@ -11,12 +11,11 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import aiodocker
-import aiohttp
 import grpc
 
 from weft.agent import Sandbox
@@ -156,7 +155,7 @@ def config_of(sandbox: Sandbox, image: str) -> dict[str, Any]:
 class DockerCarrier:
     """A container, and what is done with it."""
 
-    held_by = _HELD_BY
+    held_by: Mapping[str, str] = _HELD_BY
 
     def __init__(self, container: Any) -> None:
         self.container = container
@@ -256,7 +255,9 @@ async def _told(*harmless: int) -> AsyncIterator[None]:
             ) from error
     except TimeoutError as error:
         raise BoxError(grpc.StatusCode.UNAVAILABLE, "the Docker engine does not answer in time") from error
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except BoxError:
+        raise
+    except Exception as error:
         raise BoxError(
             grpc.StatusCode.UNAVAILABLE, f"the connection to the Docker engine failed: {error!r}"
         ) from error

@@ -74,7 +74,7 @@ def argv_of(do: str, **what: Any) -> list[str]:
 def box_variables() -> Mapping[str, str]:
     """The variables that a box needs for it."""
     texts = {"WEFT_BOX": box_init, "WEFT_BOX_ONCE": box_once}
-    return {name: Path(module.__file__).read_text(encoding="utf-8") for name, module in texts.items()}
+    return {name: Path(str(module.__file__)).read_text(encoding="utf-8") for name, module in texts.items()}
 
 
 class RemoteBox:
