@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 
 import grpc
 import pytest
@@ -14,6 +15,7 @@ from tests.support.sandboxed import need_bubblewrap
 from weft.agent import Sandbox
 from weft.services.sandboxes.bubblewrap_box import BubblewrapProvider
 from weft.services.sandboxes.docker_box import DockerBoxProvider
+from weft.services.sandboxes.remote_box import RemoteBox
 from weft.services.sandboxes.sandbox_provider import BoxError, find_provider
 
 
@@ -93,3 +95,39 @@ async def test_what_docker_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) ->
         assert refused.value.code == grpc.StatusCode.UNIMPLEMENTED
     finally:
         await provider.close()
+
+
+async def test_a_box_that_cannot_be_removed_has_ended_all_the_same() -> None:
+    class Unreachable:
+        held_by: Mapping[str, str] = {}
+        closed = False
+
+        async def run(self, argv: Sequence[str]) -> Unreachable:
+            raise BoxError(grpc.StatusCode.UNAVAILABLE, "no engine")
+
+        async def pause(self) -> None:
+            await self.run(())
+
+        async def resume(self) -> None:
+            await self.run(())
+
+        async def remove(self) -> None:
+            await self.run(())
+
+        async def write(self, data: bytes) -> None:
+            await self.run(())
+
+        async def read(self) -> tuple[bool, bytes] | None:
+            return False, b"ready\n"
+
+        async def status(self) -> int:
+            return 0
+
+        async def close(self) -> None:
+            self.closed = True
+
+    carrier = Unreachable()
+    box = RemoteBox(carrier, carrier)
+    await box.terminate("its time is over")
+    # Its process 1 hears of it by the end of the connection.
+    assert (box.ended.result(), carrier.closed) == ("its time is over", True)

@@ -18,11 +18,14 @@ from typing import Any, Protocol
 
 import grpc
 
+from weft.rpc.process.logs import get_logger
 from weft.services.sandboxes import box_init, box_once
 from weft.services.sandboxes.box_answers import read_folder, read_sized
 from weft.services.sandboxes.box_once import FAILED, FAILED_STATUS
 from weft.services.sandboxes.init_link import failure
 from weft.services.sandboxes.sandbox_provider import CHUNK_BYTES, BoxError, FileFacts, ProgramSpec
+
+_log = get_logger("weft.services.sandboxes")
 
 READY_S = 60.0
 LEASE_S = 60
@@ -239,11 +242,14 @@ class RemoteBox:
     async def _close(self) -> None:
         try:
             await self._carrier.remove()
+        except BoxError as error:
+            # Without its agent it ends by itself.
+            _log.warning("sandbox.not_removed", error=repr(error))
         finally:
-            await self._first.close()
+            with contextlib.suppress(BoxError):
+                await self._first.close()
             for each in self._tasks:
-                if each is not asyncio.current_task():
-                    each.cancel()
+                each.cancel()
             if not self.ended.done():
                 self.ended.set_result(self._why)
 
