@@ -10,7 +10,12 @@ agent.add_servicer(probe_pb2_grpc.add_ProbeServiceServicer_to_server)  # wrong
 agent.add_service(probe_pb2_grpc.add_ProbeServiceServicer_to_server, object())  # wrong
 
 
-@agent.method("acme.v1.Shouter/Echo", isolated=True)  # wrong
+@agent.method("acme.v1.Shouter/Whisper", isolated=True)  # wrong
+def whisper(request: probe_pb2.Payload) -> probe_pb2.Payload:
+    return request
+
+
+@agent.method("acme.v1.Shouter/Echo", isolate=True)
 def echo(request: probe_pb2.Payload) -> probe_pb2.Payload:
     print(current_task().identifier)  # wrong
     return request
