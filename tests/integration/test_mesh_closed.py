@@ -106,7 +106,7 @@ def kept_of(mesh: Any, handle: Any) -> Kept:
 async def ended(use: Callable[[], Any], said: str) -> str:
     """How a use ends: "closed", or what else it raises."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(T):
             result = use()
             if hasattr(result, "__aiter__"):
                 async for _ in result:

@@ -135,7 +135,10 @@ async def _run(words: list[str], event: ConsumedEvent[Any], view: EventView, lim
     )
     try:
         async with asyncio.timeout(limit_s):
-            await process.communicate(document)
+            # Whether it reads the event is its own affair: it may end before it could. uvloop says so by RuntimeError.
+            with contextlib.suppress(RuntimeError, OSError):
+                await process.communicate(document)
+            await process.wait()
     except TimeoutError:
         why = f"did not end within {limit_s:g} s"
     else:
