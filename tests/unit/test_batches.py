@@ -73,6 +73,36 @@ async def test_what_is_no_list_fails_each_call(returned: object, raised: str) ->
     assert all(isinstance(each, BatchError | ValueError) for each in results)
 
 
+@pytest.mark.parametrize("raised", [SystemExit(3), GeneratorExit(), KeyboardInterrupt(), StopIteration()])
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_what_would_end_the_program_fails_each_call(raised: BaseException, *, in_thread: bool) -> None:
+    def run(requests: list[int]) -> list[int]:
+        raise raised
+
+    async def run_async(requests: list[int]) -> list[int]:
+        raise raised
+
+    queue = BatchQueue(run if in_thread else run_async, Batch(max_size=2, wait_s=LONG_S))
+    results = await asyncio.gather(queue.call(1), queue.call(2), return_exceptions=True)
+    if isinstance(raised, StopIteration) and not in_thread:
+        # Python makes a RuntimeError of it in coroutines.
+        assert [type(each) for each in results] == [RuntimeError] * 2
+    else:
+        assert [str(each) for each in results] == [
+            f"the function of batches gave {type(raised).__name__}"
+        ] * 2
+
+
+async def test_a_call_of_a_batch_that_was_cancelled_in_it_fails() -> None:
+    async def run(requests: list[int]) -> list[int | BaseException]:
+        return [requests[0], asyncio.CancelledError()]
+
+    queue: BatchQueue[int, int] = BatchQueue(run, Batch(max_size=2, wait_s=LONG_S))  # type: ignore[arg-type]
+    results = await asyncio.gather(queue.call(1), queue.call(2), return_exceptions=True)
+    assert results[0] == 1
+    assert isinstance(results[1], BatchError)
+
+
 async def test_who_leaves_is_not_asked_for_and_an_empty_batch_is_not_run() -> None:
     seen: list[list[int]] = []
 

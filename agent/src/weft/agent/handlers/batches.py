@@ -15,6 +15,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from weft.agent.process.event_loop import is_interrupt
+
 MAX_SIZE = 10_000
 MAX_WAIT_S = 60.0
 
@@ -74,7 +76,7 @@ class BatchQueue(Generic[Req, Resp]):
 
         Raises:
             Exception: the one that the function gave for it, or raised.
-            BatchError: the function gave no response for it.
+            BatchError: the function gave no response for it, or raised what ends programs, such as SystemExit.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Resp] = loop.create_future()
@@ -125,13 +127,16 @@ class BatchQueue(Generic[Req, Resp]):
         except asyncio.CancelledError:
             # By us: nobody waits. By itself: that is no answer.
             self._fail(calls, BatchError("the function of batches cancelled itself"))
-        except Exception as error:
+        except BaseException as error:
+            # Every BaseException, as of other handlers: else its calls would have no end, and a SystemExit would stop the loop.
             self._fail(calls, error)
+            if is_interrupt(error):
+                raise
         else:
             for (_, future), result in zip(calls, results, strict=True):
                 if future.done():
                     continue
-                if isinstance(result, Exception):
+                if isinstance(result, BaseException):
                     future.set_exception(_raisable(result))
                 else:
                     future.set_result(result)
@@ -141,7 +146,7 @@ class BatchQueue(Generic[Req, Resp]):
         if inspect.iscoroutinefunction(self._function):
             found = await self._function(requests)
         else:
-            found = await asyncio.to_thread(self._function, requests)
+            found = await asyncio.to_thread(self._in_thread, requests)
             if inspect.isawaitable(found):
                 found = await found
         if not isinstance(found, (list, tuple)):
@@ -154,17 +159,24 @@ class BatchQueue(Generic[Req, Resp]):
             )
         return found
 
+    def _in_thread(self, requests: list[Req]) -> object:
+        try:
+            return self._function(requests)
+        except StopIteration as error:
+            # asyncio's futures cannot have it: nobody would be told.
+            raise _raisable(error) from error
+
     @staticmethod
-    def _fail(calls: list[tuple[Req, asyncio.Future[Resp]]], error: Exception) -> None:
+    def _fail(calls: list[tuple[Req, asyncio.Future[Resp]]], error: BaseException) -> None:
         for _, future in calls:
             if not future.done():
                 future.set_exception(_raisable(error))
 
 
-def _raisable(error: Exception) -> Exception:
-    """The exception, as a future can have it."""
-    return (
-        BatchError("the function of batches gave StopIteration")
-        if isinstance(error, StopIteration)
-        else error
-    )
+def _raisable(error: BaseException) -> Exception:
+    """The exception, as a future can have it, and a call raise it."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    made = BatchError(f"the function of batches gave {type(error).__name__}")
+    made.__cause__ = error
+    return made
