@@ -168,7 +168,7 @@ class RunningTask:
         """Say that this attempt has used something, such as `use("tokens", 812)`: it is added to the usage of the method, the agent
         and the tree of tasks (`weft usage`), and counts for budgets. May be called several times, and from any thread.
 
-        What a direct call uses is not counted: no coordinator hears of it.
+        What a direct call uses is counted, too: its agent reports it with its next heartbeat. A spent budget refuses durable calls alone.
 
         Args:
             unit: its name: 1 to 64 letters, digits, ".", "_" and "-"; at most 16 different ones in an attempt.
