@@ -46,6 +46,8 @@ _log = logs.get_logger("weft.agent")
 # For spawn and imports: slow disks and large libraries are common.
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
+# That nobody has taken yet: a process may send as many as it likes.
+_MOST_DUMPS = 8
 
 
 class _Kind:
@@ -54,6 +56,8 @@ class _Kind:
     def __init__(self, sandbox: Sandbox | None, sources: Sequence[ServicerSource | FunctionSource]) -> None:
         self.sandbox = sandbox
         self.idle: list[_Process] = []
+        # Held while a process is started in advance: a task that needs a process waits for this one.
+        self.warming = threading.Lock()
         try:
             self.sources = pickle.dumps(list(sources))
         except Exception as error:
@@ -154,8 +158,6 @@ class IsolatedPool:
         self._clients = clients
         self._kinds = {sandbox: _Kind(sandbox, own) for sandbox, own in sources.items()}
         self._lock = threading.Lock()
-        # Held while a process is started in advance: a task that needs a process waits for this one.
-        self._warming = threading.Lock()
         self._jobs: dict[SyncContext, _Job] = {}
         self._closed = False
 
@@ -167,7 +169,7 @@ class IsolatedPool:
             HostingError: it could not import the handlers.
         """
         for kind in self._kinds.values():
-            with self._warming:
+            with kind.warming:
                 if self._closed:
                     return
                 if not kind.idle:
@@ -254,7 +256,7 @@ class IsolatedPool:
                         _send_headers(context, task_pb2.Outcome.FromString(pairs))
                     case ("progress", data):
                         send(data)
-                    case ("stacks", data):
+                    case ("stacks", data) if isinstance(data, bytes) and job.dumps.qsize() < _MOST_DUMPS:
                         job.dumps.put(data)
                     case ("log", level, event, fields):
                         _relay(level, event, fields)
@@ -333,7 +335,7 @@ class IsolatedPool:
         return idle + [job.process for job in self._jobs.values() if job.process is not None]
 
     def _take(self, kind: _Kind) -> _Process:
-        with self._warming, self._lock:
+        with kind.warming, self._lock:
             process = kind.idle.pop() if kind.idle else None
         if process is None:
             process = _Process(kind, self._clients)
