@@ -512,9 +512,13 @@ async def test_the_remembered_calls_of_a_suspended_task_are_cancelled_with_it(
 ) -> None:
     children: list[str] = []
 
+    middle: list[str] = []
+
     async def handler(request: dict[str, Any]) -> dict[str, Any]:
         # They wait for an agent that is not there.
         options: Any = {"require_labels": {"zone": "nowhere"}}
+        if not request.get("deep"):
+            middle.append((await current_task().mesh.tasks.submit(work.order, {"deep": True})).id)
         for _ in range(3):
             children.append((await current_task().mesh.tasks.submit(work.charge, {}, **options)).id)
         await current_task().wait_signal("never")
@@ -523,10 +527,11 @@ async def test_the_remembered_calls_of_a_suspended_task_are_cancelled_with_it(
     work.handler = handler
     handle = await mesh.tasks.submit(work.order, {})
     await until_suspended(mesh, handle.id)
+    await until_suspended(mesh, middle[0])
     other = await mesh.tasks.submit(work.charge, {}, require_labels={"zone": "nowhere"})
     await mesh.tasks.cancel(handle.id)
-    assert len(set(children)) == 3
-    for each in children:
+    assert len(set(children)) == 6
+    for each in (middle[0], *children):
         assert (await mesh.tasks.get(each)).state is TaskState.CANCELLED
     assert (await other.state()) is TaskState.QUEUED
     await other.cancel()
