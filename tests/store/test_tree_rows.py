@@ -10,7 +10,7 @@ import pytest
 from tests.store.support import Harness
 from weft.coordinator.store.table_store import RowPut
 from weft.coordinator.usage import tree_use
-from weft.coordinator.usage.tree_rows import KIND, TreeRows
+from weft.coordinator.usage.tree_rows import KEEP_S, KIND, TreeRows
 from weft.coordinator.usage.tree_use import MAX_PARTS, TreeUses
 from weft.rpc.errors import WeftError
 from weft.rpc.refusals import store_unavailable
@@ -61,6 +61,17 @@ async def test_coordinators_add_up(h: Harness) -> None:
     again = Site(h.store)
     again.use("t", 5)
     assert await again.spent("t") == 15
+
+
+async def test_old_rows_go_some_at_a_time_until_none_are_left(h: Harness) -> None:
+    site = Site(h.store)
+    for number in range(201):
+        site.use(f"t{number}", 1)
+    await site.rows.settle()
+    h.clock.advance(KEEP_S + 1)
+    assert await site.rows.forget()
+    assert not await site.rows.forget()
+    assert not (await h.store.list_rows(KIND, limit=10, cursor="")).rows
 
 
 async def test_nothing_without_budgets(h: Harness) -> None:

@@ -91,11 +91,12 @@ class TreeRows:
                 self._uses.lost += 1
         return conflicts
 
-    async def forget(self) -> None:
-        """Delete rows whose time has passed."""
+    async def forget(self) -> bool:
+        """Delete rows whose time has passed, some at a time. True: there may be more."""
         due = await self._store.due_rows(KIND, _PAGE)
         if due.rows:
             await self._store.delete_rows([RowDelete(KIND, row.key, row.revision) for row in due.rows])
+        return len(due.rows) == _PAGE
 
 
 def _parsed(row: TableRow) -> usage_pb2.TreeUseRecord:

@@ -76,7 +76,9 @@ class UsageKeeper:
         if now_s >= self._forget_at_s:
             self._forget_at_s = now_s + HOUR_S
             await self.rows.forget()
-            await self.tree_rows.forget()
+            if await self.tree_rows.forget():
+                # Tasks with budgets may be many: with one page an hour, their rows would fill the table.
+                self._forget_at_s = now_s + WRITE_EVERY_S
 
     async def write(self) -> None:
         """Write what was counted, and read what was spent.
