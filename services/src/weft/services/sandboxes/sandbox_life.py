@@ -46,6 +46,8 @@ class Life:
     ended_at_s: float = 0.0
     # What was last known of its memory.
     usage: tuple[int, int] = (0, 0)
+    # Its provider has failed in the background, and that is logged.
+    troubled: bool = False
     # Held by what pauses, resumes, packs and ends it.
     changing: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
 

@@ -22,6 +22,8 @@ from weft.services.sandboxes.warm_boxes import WarmBoxes
 _log = get_logger("weft.services.sandboxes")
 
 _LOOK_S = 0.5
+# What is done with one sandbox in a pass takes no longer.
+_MOST_S = 10.0
 # Ended ones are remembered for so long, and so many.
 _REMEMBER_S = 600.0
 _REMEMBER = 200
@@ -233,9 +235,8 @@ class SandboxTable:
         """End all of them."""
         self._closed = True
         boxes = [life.box for life in self._lives.values() if life.state is not LifeState.ENDED]
-        await asyncio.gather(
-            *(each.terminate("its agent has ended") for each in boxes), return_exceptions=True
-        )
+        ends = (asyncio.wait_for(each.terminate("its agent has ended"), _MOST_S) for each in boxes)
+        await asyncio.gather(*ends, return_exceptions=True)
         await self._warm.close()
         await self._providers.close()
         self.snapshots.close()
@@ -251,13 +252,22 @@ class SandboxTable:
     async def look_after(self, now_s: float) -> None:
         """One pass of it."""
         for life in list(self._lives.values()):
-            if is_over(life, now_s):
-                await self.terminate(life, "its time is over")
-            elif is_idle(life, now_s):
-                with contextlib.suppress(BoxError):
-                    await self.pause(life, LifeState.IDLE)
-            elif life.state is LifeState.ENDED and now_s - life.ended_at_s > _REMEMBER_S:
+            if life.state is LifeState.ENDED and now_s - life.ended_at_s > _REMEMBER_S:
                 del self._lives[life.id]
+                continue
+            # Its provider may raise anything, or hang: the others are looked after all the same, and it again next time.
+            try:
+                async with asyncio.timeout(_MOST_S):
+                    if is_over(life, now_s):
+                        await self.terminate(life, "its time is over")
+                    elif is_idle(life, now_s):
+                        await self.pause(life, LifeState.IDLE)
+            except BoxError:
+                pass
+            except Exception as error:
+                if not life.troubled:
+                    _log.warning("sandbox.provider_failed", sandbox=life.id, error=repr(error))
+                life.troubled = True
         self._warm.fill(now_s)
 
     def _on_end(self, life: Life, ended: asyncio.Future[str]) -> None:
