@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 CHECKS := check-pyright check-mypy check-rest
-.PHONY: help demo test test-lowest check $(CHECKS) bench chaos soak fuzz release-check gen settings docs lock format clean
+.PHONY: help demo demo-agents test test-lowest check $(CHECKS) bench chaos soak fuzz release-check gen settings docs lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ $(LOWEST)/.installed: pyproject.toml $(STAMP)
 
 demo: $(STAMP) ## watch real work survive two crashes (ARGS=--json for one line of figures)
 	@$(BIN)/weft demo $(ARGS)
+
+demo-agents: $(STAMP) ## watch the ready services do one job together, with a picture at the end (ARGS=--json)
+	@$(BIN)/python -m examples.demo_agents $(ARGS)
 
 test: $(STAMP) ## the tests (ARGS='-m slow' for the long ones)
 	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) $(DIST) $(ARGS)

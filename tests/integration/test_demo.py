@@ -9,9 +9,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.support.left_behind import processes_of
 from tests.support.processes import ROOT, environment, until
 
 KEYS = [
@@ -38,19 +38,6 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
         # Not as this process inherited it: what a shell runs in the background ignores Ctrl-C.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Command lines of living processes that name the folder, or have it in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), *process.environ().values()]
-        except psutil.Error:
-            continue
-        if process.status() != psutil.STATUS_ZOMBIE and any(str(folder) in word for word in words):
-            found.append(" ".join(process.cmdline()))
-    return found
 
 
 def test_json(tmp_path: Path) -> None:
