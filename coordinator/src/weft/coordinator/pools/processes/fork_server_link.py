@@ -20,6 +20,7 @@ _PROTOCOL = 1
 _MAX_MESSAGE_BYTES = 4096
 # To load what members load; on cores with other work, as long as a member would take. And to fork.
 _LOAD_S, _FORK_S = 15.0, 5.0
+_NO_ANSWER = "the fork server does not answer"
 
 
 class ForkFault(Exception):
@@ -73,9 +74,9 @@ class ForkServerLink:
                 await self._ask(member, env, folder)
         except TimeoutError:
             # Else it could fork this member later, when it is there already.
-            self.close("the fork server does not answer")
+            self.close(_NO_ANSWER)
             if not member.pid:
-                raise ForkFault("the fork server does not answer") from None
+                raise ForkFault(_NO_ANSWER) from None
         except OSError as error:
             raise ForkFault(f"the fork server cannot be asked: {error}") from None
 
@@ -90,6 +91,10 @@ class ForkServerLink:
             with member.open_log() as output:
                 socket.send_fds(self._socket, [request], [output.fileno()])
             await started
+        except asyncio.CancelledError:
+            # Before it is forgotten who was asked for: the server may have started it this moment.
+            self.close(_NO_ANSWER)
+            raise
         finally:
             self._asked = None
 
