@@ -66,7 +66,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     ),
     "redis": ("weft/coordinator/store/redis",),
     "rich": ("weft/cli",),
-    "sqlite3": ("weft/coordinator/store/embedded",),
+    "sqlite3": ("weft/coordinator/store/embedded", "weft/services/research"),
     "structlog": ("weft/rpc/process", "weft/agent/handlers/isolated_process"),
     "typer": ("weft/cli",),
     "yaml": ("weft/cli/graphs/graph_file",),

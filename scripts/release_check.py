@@ -39,6 +39,7 @@ PACKAGES = (
     "services/models",
     "services/planner",
     "services/repositories",
+    "services/research",
     "services/sandboxes",
     "testing",
     "v1",

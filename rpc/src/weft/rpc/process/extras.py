@@ -22,6 +22,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "models": ("httpx", "httpx2", "ollama", "openai"),
     "payloads": ("cryptography", "fsspec"),
     "repositories": ("githubkit", "hishel"),
+    "research": (),
     # bubblewrap is a program.
     "sandboxes": ("aiodocker", "psutil"),
     "security": ("cryptography", "jwt"),
