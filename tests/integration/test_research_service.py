@@ -51,7 +51,6 @@ async def _hosting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Me
             "WEFT_RESEARCH_TOOLS": "shop.v1.Stock/Count,shop.v1.Stock/Missing",
             "WEFT_RESEARCH_MAX_ROUNDS": "4",
             "WEFT_RESEARCH_SESSION_TURNS": "2",
-            "WEFT_LOG_LEVEL": "debug",
         }
         await harness.agent(
             "one", program="tests.support.researching_models:agent", services="research,planner", slots=8

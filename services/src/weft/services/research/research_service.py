@@ -21,7 +21,7 @@ from weft.services.research.corpus_process import CorpusFault
 from weft.services.research.corpus_reader import CorpusReader
 from weft.services.research.evidence import Evidence
 from weft.services.research.method_tools import MethodTools
-from weft.services.research.model_answer import QuestionBounds, ModelAnswer
+from weft.services.research.model_answer import ModelAnswer, QuestionBounds
 from weft.services.research.plug_ins import load_tools
 from weft.services.research.research_errors import ResearchError
 from weft.services.research.rule_answer import rule_answer
@@ -125,7 +125,9 @@ class ResearchService(research_pb2_grpc.ResearchServiceServicer):
             passages, told = await toolbox.search(request.question)
         except CorpusFault as error:
             raise ResearchError("NO_CORPUS", f"{self._settings.folder}: {error}") from error
-        bounds = QuestionBounds(self._settings.max_rounds, self._settings.max_tokens, self._settings.max_seconds)
+        bounds = QuestionBounds(
+            self._settings.max_rounds, self._settings.max_tokens, self._settings.max_seconds
+        )
         by_model = ModelAnswer(_asker(current_task().mesh), toolbox, evidence, self._corpus, bounds)
         by_model.notes += of_mesh.notes
         if wants_model:
@@ -133,6 +135,10 @@ class ResearchService(research_pb2_grpc.ResearchServiceServicer):
             try:
                 async for step in by_model.steps(request.question, told, model, session.turns):
                     yield step
+            except CorpusFault as error:
+                raise ResearchError(
+                    "CORPUS_FAILED", f"the corpus cannot be read any more: {error}"
+                ) from error
             except grpc.aio.AioRpcError as error:
                 why = from_call(error).message
                 by_model.notes.append(f"The model could not be asked, so rules answered: {why}"[:1000])
