@@ -105,7 +105,10 @@ def test_a_good_layout_passes(tmp_path):
             "sessions.py:1, agent/src/weft/agent/__init__.py:1: classes named Session; a search",
         ),
         ({AGENT: "def f():\n  import redis"}, f"{AGENT}:2: redis is for weft/coordinator/store/redis alone"),
-        ({COORDINATOR: "import sqlite3"}, "sqlite3 is for weft/coordinator/store/embedded alone"),
+        (
+            {COORDINATOR: "import sqlite3"},
+            "sqlite3 is for weft/coordinator/store/embedded and weft/services/research alone",
+        ),
         ({AGENT: "from rich.text import Text"}, "rich is for weft/cli alone"),
         ({AGENT: "import numpy"}, f"{AGENT}:1: numpy has no owner; say in scripts/layout.py"),
         (

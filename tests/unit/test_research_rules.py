@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ async def test_a_plug_in_is_a_tool(monkeypatch: pytest.MonkeyPatch) -> None:
         def load(self) -> Any:
             return _Tool
 
-    monkeypatch.setattr(plug_ins.metadata, "entry_points", lambda group: [_Entry()])
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [_Entry()])
     with pytest.raises(HostingError, match="no research tool 'net'; installed: web"):
         plug_ins.load_tools(["net"])
     nothing: Any = None
