@@ -91,6 +91,7 @@ _REASONS = {
         "weft/agent/handlers/isolated_process",
         "weft/agent/sandboxing/sandbox_process",
         "weft/services/sandboxes/box_init",
+        "weft/services/sandboxes/box_once",
         "weft/agent/handlers/handler_context",
         "weft/agent/hosting/hosted_policies",
         "weft/agent/handlers/current_call",

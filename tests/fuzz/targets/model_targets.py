@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tests.fuzz.target import target, text_of
 from weft.services.models.backends import ollama_messages, openai_messages
 from weft.services.models.backends.rules_backend import read_rules
+from weft.services.models.model_errors import ModelError
 from weft.services.models.settings import ModelsSettings
 from weft.services.models.v1 import models_pb2
 
@@ -33,7 +34,7 @@ def _seed() -> bytes:
     "weft/services/models/backends/openai_messages",
     "weft/services/models/backends/ollama_messages",
     seeds=lambda: [_seed()],
-    raises=(DecodeError,),
+    raises=(DecodeError, ModelError),
     max_bytes=4096,
 )
 def chat_request(data: bytes) -> None:
