@@ -72,8 +72,10 @@ type HookServiceClient interface {
 	ListHooks(ctx context.Context, in *ListHooksRequest, opts ...grpc.CallOption) (*ListHooksResponse, error)
 	// Changes a hook: its spec, or pauses or resumes it. What is unset stays. Its secrets stay. The caller is its maker from now on.
 	//
-	// Guarantee: durable when acknowledged; may be repeated. Errors: as CreateHook; INVALID_ARGUMENT (INVALID_FIELD: another kind or
-	// direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and is resumed by RotateHookSecret).
+	// Guarantee: durable when acknowledged; may be repeated. A hook that is removed and made anew at the same time is not changed (OVERLOADED), nor
+	// does it get another secret or is it deleted by a call that was for the earlier one. Errors: as CreateHook; INVALID_ARGUMENT
+	// (INVALID_FIELD: another kind or direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and
+	// is resumed by RotateHookSecret).
 	UpdateHook(ctx context.Context, in *UpdateHookRequest, opts ...grpc.CallOption) (*UpdateHookResponse, error)
 	// Gives a hook another secret. The earlier one stays valid for some time, so that the other system can be changed meanwhile.
 	//
@@ -212,8 +214,10 @@ type HookServiceServer interface {
 	ListHooks(context.Context, *ListHooksRequest) (*ListHooksResponse, error)
 	// Changes a hook: its spec, or pauses or resumes it. What is unset stays. Its secrets stay. The caller is its maker from now on.
 	//
-	// Guarantee: durable when acknowledged; may be repeated. Errors: as CreateHook; INVALID_ARGUMENT (INVALID_FIELD: another kind or
-	// direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and is resumed by RotateHookSecret).
+	// Guarantee: durable when acknowledged; may be repeated. A hook that is removed and made anew at the same time is not changed (OVERLOADED), nor
+	// does it get another secret or is it deleted by a call that was for the earlier one. Errors: as CreateHook; INVALID_ARGUMENT
+	// (INVALID_FIELD: another kind or direction than before: create another hook), FAILED_PRECONDITION (HOOK_WITHOUT_SECRET: it was imported, and
+	// is resumed by RotateHookSecret).
 	UpdateHook(context.Context, *UpdateHookRequest) (*UpdateHookResponse, error)
 	// Gives a hook another secret. The earlier one stays valid for some time, so that the other system can be changed meanwhile.
 	//
