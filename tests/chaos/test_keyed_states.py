@@ -11,99 +11,22 @@ import contextlib
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
+from tests.support.killed_world import Killer, world
 from tests.support.soak import soak
 from weft.client import Mesh, Method, RetryPolicy, WeftError, connect
 
 SEEDS = [int(os.environ["TEST_SEED"])] if "TEST_SEED" in os.environ else list(range(1, 21))
 KEYS = [f"k{number}" for number in range(4)]
-AGENTS = ("a1", "a2")
 ROUNDS = 6
 SERVICE = "acme.v1.Count"
 METHODS = [Method.of(f"{SERVICE}/{name}", Struct, Struct) for name in ("Note", "NoteInSteps")]
 # Attempts are lost again and again.
 RETRY = RetryPolicy(max_attempts=50, max_crashes=100)
-
-
-class World:
-    """What runs in one test."""
-
-    def __init__(self, meshes: list[MeshHarness], redis: RedisServer | None) -> None:
-        self.meshes, self.redis = meshes, redis
-        self.target = ""
-
-    async def start(self) -> None:
-        durability = None if self.redis is None else "durable"
-        for mesh in self.meshes:
-            await mesh.coordinator(durability=durability)
-        self.target = ",".join(mesh.target for mesh in self.meshes)
-        for agent_id in AGENTS:
-            await self.start_agent(agent_id)
-        for mesh in self.meshes:
-            await mesh.wait_serving(SERVICE)
-
-    async def start_agent(self, agent_id: str) -> None:
-        home = self.meshes[0]
-        if agent_id in home.agents:
-            await home.agents[agent_id].kill()
-        program = "tests.support.counting_agent:agent"
-        await home.agent(agent_id, slots=8, target=self.target, program=program, wait=False)
-
-
-@contextlib.asynccontextmanager
-async def world(folder: Path, store: str) -> AsyncIterator[World]:
-    """One coordinator on a file, or two on a Redis that syncs each write."""
-    async with contextlib.AsyncExitStack() as stack:
-        meshes, redis = [await stack.enter_async_context(MeshHarness(folder))], None
-        if store == "redis":
-            (folder / "other").mkdir()
-            redis = await stack.enter_async_context(RedisServer(folder / "redis", appendfsync="always"))
-            meshes.append(await stack.enter_async_context(MeshHarness(folder / "other")))
-            for mesh in meshes:
-                mesh.store = redis.url
-        here = World(meshes, redis)
-        await here.start()
-        yield here
-
-
-class Killer:
-    """Kills something by chance, and starts it again."""
-
-    def __init__(self, rng: random.Random, world: World) -> None:
-        self._rng, self._world = rng, world
-        self._kinds: dict[str, Callable[[], Awaitable[object]]] = {
-            "coordinator": self._coordinator,
-            "agent": lambda: world.start_agent(rng.choice(AGENTS)),
-        }
-        if world.redis is not None:
-            self._kinds["redis"] = self._redis
-
-    async def strike(self) -> str:
-        kinds = self._rng.sample(sorted(self._kinds), self._rng.choice([1, 1, 2]))
-        for kind in kinds:
-            await asyncio.sleep(self._rng.uniform(0, 0.5))
-            await self._kinds[kind]()
-        return "+".join(kinds)
-
-    async def _coordinator(self) -> None:
-        mesh = self._rng.choice(self._world.meshes)
-        assert mesh.coordinator_process is not None
-        await mesh.coordinator_process.kill()
-        await asyncio.sleep(self._rng.choice([0.0, self._rng.uniform(0, 2.0)]))
-        await mesh.restart_coordinator()
-
-    async def _redis(self) -> None:
-        assert self._world.redis is not None
-        await self._world.redis.kill()
-        await asyncio.sleep(self._rng.uniform(0, 1.0))
-        await self._world.redis.restart()
 
 
 class Submitter:
@@ -145,7 +68,12 @@ class Submitter:
 @pytest.mark.parametrize("store", ["embedded", "redis"])
 async def test_state_kills(tmp_path: Path, store: str, seed: int) -> None:
     rng = random.Random(seed)
-    async with world(tmp_path, store) as here, connect(here.target, patience_s=120, timeout_s=60) as mesh:
+    async with (
+        world(tmp_path, store, program="tests.support.counting_agent:agent") as here,
+        connect(here.target, patience_s=120, timeout_s=60) as mesh,
+    ):
+        for each in here.meshes:
+            await each.wait_serving(SERVICE)
         counter, killer = Submitter(mesh, rng), Killer(rng, here)
         for _ in range(ROUNDS):
             await asyncio.sleep(rng.uniform(0, 1.5))

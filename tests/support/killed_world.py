@@ -28,6 +28,8 @@ class World:
     redis: RedisServer | None = None
     # Of each coordinator beside its durability.
     settings: Sequence[Mapping[str, Any]] = ({}, {})
+    # Of the agents; None: the harness's own.
+    program: str | None = None
     consumers: list[Process | None] = field(default_factory=lambda: [None] * CONSUMERS)
 
     @property
@@ -45,7 +47,8 @@ class World:
         home = self.meshes[0]
         if agent_id in home.agents:
             await home.agents[agent_id].kill()
-        await home.agent(agent_id, slots=8, target=self.target, wait=False)
+        own = {} if self.program is None else {"program": self.program}
+        await home.agent(agent_id, slots=8, target=self.target, wait=False, **own)
 
     @property
     def consumed(self) -> Path:
@@ -72,11 +75,12 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, store: str, settings: Sequence[Mapping[str, Any]] = ({}, {})
+    folder: Path, store: str, settings: Sequence[Mapping[str, Any]] = ({}, {}), program: str | None = None
 ) -> AsyncIterator[World]:
     """One coordinator on a file, or two on a Redis that syncs each write."""
     async with contextlib.AsyncExitStack() as stack:
-        here = World(folder, [await stack.enter_async_context(MeshHarness(folder))], settings=settings)
+        first = await stack.enter_async_context(MeshHarness(folder))
+        here = World(folder, [first], settings=settings, program=program)
         if store == "redis":
             (folder / "other").mkdir()
             server = RedisServer(folder / "redis", appendfsync="always")

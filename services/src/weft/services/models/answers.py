@@ -8,18 +8,18 @@ request ─► ModelChain ─► place ─► breaker ─► fitted ─► Backe
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import cast
 
 from weft.services.models.answer_usage import AnswerMeter, Prices
+from weft.services.models.asked_backend import asked
 from weft.services.models.backends.backend import Piece
 from weft.services.models.breaker import Breaker
 from weft.services.models.catalog import Catalog
 from weft.services.models.chain import ModelChain, ModelPlace
 from weft.services.models.fitted_requests import ContextFitter
-from weft.services.models.model_errors import Effect, ModelError, open_breaker, silent
+from weft.services.models.model_errors import Effect, ModelError, silent
 from weft.services.models.settings import ModelsSettings
 from weft.services.models.v1 import models_pb2
 
@@ -100,28 +100,14 @@ class Answers:
 
     async def _guarded(self, place: ModelPlace, request: Asked, *, fallback: bool) -> Answer:
         """An answer of one model, if its backend's breaker lets it through."""
-        breaker = self.breaker(place.backend.name)
-        if wait_s := breaker.wait_s(time.monotonic()):
-            raise open_breaker(place.backend.name, wait_s)
         source = models_pb2.AnswerSource(backend=place.backend.name, model=place.model, fallback=fallback)
-        try:
+        with asked(place.backend.name, self.breaker(place.backend.name)):
             if isinstance(request, models_pb2.ChatRequest):
                 fitted = await self._fitter.fit(place, request)
                 request, source.left_out_messages = fitted.request, fitted.left_out
             async with aclosing(self._ask(place, request, source)) as responses:
                 async for response in responses:
                     yield response
-        except ModelError as error:
-            if error.effect is Effect.ILL:
-                breaker.failed(time.monotonic(), error.retry_after_s)
-            else:
-                # It has answered.
-                breaker.succeeded()
-            raise
-        except BaseException:
-            breaker.left()
-            raise
-        breaker.succeeded()
 
     async def _ask(self, place: ModelPlace, request: Asked, source: models_pb2.AnswerSource) -> Answer:
         meter = AnswerMeter(request, self._prices.of(place.backend.name, place.model))

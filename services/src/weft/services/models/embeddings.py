@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 
 from weft.agent import Batch, BatchQueue
 from weft.services.models.answer_usage import Price, Prices, count_usage, estimate_tokens, usage_of
+from weft.services.models.asked_backend import asked
 from weft.services.models.backends.backend import Used, Vectors
 from weft.services.models.backends.vectors import checked_vector
 from weft.services.models.breaker import Breaker
 from weft.services.models.chain import ModelPlace
-from weft.services.models.model_errors import Effect, ModelError, open_breaker, silent
+from weft.services.models.model_errors import Effect, ModelError, silent
 from weft.services.models.settings import ModelsSettings
 from weft.services.models.v1 import models_pb2
 
@@ -74,27 +74,13 @@ class Embedder:
         return self._shared(calls, found)
 
     async def _asked(self, place: ModelPlace, texts: list[str]) -> Vectors:
-        breaker = self._breaker(place.backend.name)
-        if wait_s := breaker.wait_s(time.monotonic()):
-            raise open_breaker(place.backend.name, wait_s)
         limit_s = self._settings.first_token_timeout_s
-        try:
+        with asked(place.backend.name, self._breaker(place.backend.name)):
             try:
                 async with asyncio.timeout(limit_s):
-                    found = await place.backend.embed(place.model, texts)
+                    return await place.backend.embed(place.model, texts)
             except TimeoutError:
                 raise silent(place.backend.name, limit_s) from None
-        except ModelError as error:
-            if error.effect is Effect.ILL:
-                breaker.failed(time.monotonic(), error.retry_after_s)
-            else:
-                breaker.succeeded()
-            raise
-        except BaseException:
-            breaker.left()
-            raise
-        breaker.succeeded()
-        return found
 
     def _shared(self, calls: list[TextsOfCall], found: Vectors) -> list[models_pb2.EmbedResponse | Exception]:
         sizes = [sum(len(text.encode()) for text in call.texts) for call in calls]

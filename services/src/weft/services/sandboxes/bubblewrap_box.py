@@ -21,10 +21,10 @@ from weft.agent import Sandbox, SandboxError
 from weft.agent.sandboxing import sandbox_process
 from weft.agent.sandboxing.pausing import pause_processes, resume_processes
 from weft.services.sandboxes import box_init
-from weft.services.sandboxes.box_answers import read_folder, read_sized
+from weft.services.sandboxes.box_files import BoxFiles
 from weft.services.sandboxes.box_pipes import PipeIn, PipeOut, SocketEnd, read_both
 from weft.services.sandboxes.init_link import InitLink
-from weft.services.sandboxes.sandbox_provider import CHUNK_BYTES, BoxError, FileFacts, ProgramSpec
+from weft.services.sandboxes.sandbox_provider import CHUNK_BYTES, BoxError, ProgramSpec
 
 _READY_S = 20.0
 _FILE_S = 30.0
@@ -80,7 +80,7 @@ class BubblewrapProvider:
         """Nothing is shared."""
 
 
-class BubblewrapBox:
+class BubblewrapBox(BoxFiles):
     """A sandbox, its process 1, and the link to it. Large because the Protocol `Box` is: each method is a few lines."""
 
     def __init__(self, process: sandbox_process.SandboxProcess, link: InitLink) -> None:
@@ -120,20 +120,6 @@ class BubblewrapBox:
                 raise BoxError(error.code, f"port {port} of the sandbox: {error.message}") from error
             raise BoxError(grpc.StatusCode.UNAVAILABLE, f"port {port} of the sandbox gives no answer")
         return end
-
-    async def read_file(self, path: str, offset: int, most: int) -> tuple[bytes, int]:
-        data, size = read_sized(await self._work("read", path=path, offset=offset, most=most))
-        return data[:most], size
-
-    async def write_file(self, path: str, data: bytes, offset: int, *, executable: bool) -> int:
-        told = await self._work("write", data, path=path, offset=offset, executable=executable)
-        return read_sized(told)[1]
-
-    async def list_files(self, path: str, most: int) -> tuple[list[FileFacts], bool]:
-        return read_folder(await self._work("list", path=path, most=most), most)
-
-    async def remove_file(self, path: str) -> None:
-        await self._work("remove", path=path)
 
     async def pack(self) -> AsyncIterator[bytes]:
         nothing, out = PipeIn(), PipeOut()

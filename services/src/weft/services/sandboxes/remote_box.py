@@ -20,10 +20,10 @@ import grpc
 
 from weft.rpc.process.logs import get_logger
 from weft.services.sandboxes import box_init, box_once
-from weft.services.sandboxes.box_answers import read_folder, read_sized
+from weft.services.sandboxes.box_files import BoxFiles
 from weft.services.sandboxes.box_once import FAILED, FAILED_STATUS
 from weft.services.sandboxes.init_link import failure
-from weft.services.sandboxes.sandbox_provider import CHUNK_BYTES, BoxError, FileFacts, ProgramSpec
+from weft.services.sandboxes.sandbox_provider import CHUNK_BYTES, BoxError, ProgramSpec
 
 _log = get_logger("weft.services.sandboxes")
 
@@ -80,7 +80,7 @@ def box_variables() -> Mapping[str, str]:
     return {name: Path(str(module.__file__)).read_text(encoding="utf-8") for name, module in texts.items()}
 
 
-class RemoteBox:
+class RemoteBox(BoxFiles):
     """A box, and the connection to its process 1. Large because the Protocol `Box` is: each method is a few lines."""
 
     def __init__(self, carrier: Carrier, first: Channel) -> None:
@@ -132,20 +132,6 @@ class RemoteBox:
                 raise BoxError(error.code, f"port {port} of the sandbox: {error.message}") from error
             raise
         return made
-
-    async def read_file(self, path: str, offset: int, most: int) -> tuple[bytes, int]:
-        data, size = read_sized(await self._work("read", path=path, offset=offset, most=most))
-        return data[:most], size
-
-    async def write_file(self, path: str, data: bytes, offset: int, *, executable: bool) -> int:
-        told = await self._work("write", data, path=path, offset=offset, executable=executable)
-        return read_sized(told)[1]
-
-    async def list_files(self, path: str, most: int) -> tuple[list[FileFacts], bool]:
-        return read_folder(await self._work("list", path=path, most=most), most)
-
-    async def remove_file(self, path: str) -> None:
-        await self._work("remove", path=path)
 
     async def pack(self) -> AsyncIterator[bytes]:
         if self._paused:
