@@ -64,7 +64,6 @@ _REASONS = {
         "weft/coordinator/usage/usage_service",
         "weft/coordinator/hooks/hook_delivery",
         "weft/coordinator/hooks/outgoing_hooks",
-        "weft/coordinator/steps/remembered_children",
         "weft/services/planner/mesh_contracts",
     ),
     "its parser is another target's": (

@@ -507,8 +507,9 @@ async def test_a_suspended_task_is_cancelled(mesh: LocalMesh, work: Work) -> Non
     assert (await mesh.tasks.cancel(handle.id)).state is TaskState.CANCELLED
 
 
+@pytest.mark.parametrize("by", ["task", "group"])
 async def test_the_remembered_calls_of_a_suspended_task_are_cancelled_with_it(
-    mesh: LocalMesh, work: Work
+    mesh: LocalMesh, work: Work, by: str
 ) -> None:
     children: list[str] = []
 
@@ -525,11 +526,14 @@ async def test_the_remembered_calls_of_a_suspended_task_are_cancelled_with_it(
         return {}
 
     work.handler = handler
-    handle = await mesh.tasks.submit(work.order, {})
+    handle = await mesh.tasks.submit(work.order, {}, group="orders")
     await until_suspended(mesh, handle.id)
     await until_suspended(mesh, middle[0])
     other = await mesh.tasks.submit(work.charge, {}, require_labels={"zone": "nowhere"})
-    await mesh.tasks.cancel(handle.id)
+    if by == "group":
+        await mesh.groups.cancel("orders")
+    else:
+        await mesh.tasks.cancel(handle.id)
     assert len(set(children)) == 6
     for each in (middle[0], *children):
         assert (await mesh.tasks.get(each)).state is TaskState.CANCELLED

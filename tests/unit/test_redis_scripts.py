@@ -33,7 +33,7 @@ def test_a_script_of_the_fleet_is_its_function() -> None:
 
 
 # Functions of the scripts that every task needs, and of one that needs none of a task's moves: each run makes them anew.
-MOST_FUNCTIONS = {"enqueue": 59, "claim": 55, "complete": 50, "fence": 12}
+MOST_FUNCTIONS = {"enqueue": 61, "claim": 56, "complete": 51, "fence": 12}
 
 
 def test_a_script_has_the_functions_that_it_uses() -> None:

@@ -210,8 +210,9 @@ class CoordinatorServiceServicer(object):
     def CancelTask(self, request, context):
         """Cancels a task. A task that is not running is CANCELLED at once. If it runs, its handler is cancelled, and the task
         becomes CANCELLED when the handler has ended, or when the grace has passed. If the handler finishes with an outcome
-        of its own, the task keeps that outcome. Repeating the call is harmless. A task that has ended does not change. If its method remembers
-        the calls of its handler (`durable_children`), those that have not ended are cancelled, too.
+        of its own, the task keeps that outcome. Repeating the call is harmless. A task that has ended does not change. The
+        remembered calls of its handler that have not ended are cancelled, too, and what these have called: at once or, if there are hundreds,
+        within moments. That holds for whoever cancels a task: a call, its group, its schedule, a run limit, a caller that goes away.
 
         Guarantee: an acknowledged cancellation survives a crash of the coordinator. Errors: NOT_FOUND.
         """

@@ -28,10 +28,8 @@ from weft.coordinator.identity.task_sight import check_seen
 from weft.coordinator.request_checks import check_page_size, check_reason
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.steps.remembered_children import cancel_children
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord
-from weft.coordinator.store.rules import State
 from weft.rpc import refusals
 from weft.rpc.identity.edge import Edge
 from weft.rpc.telemetry.span_tracer import SpanTracer
@@ -182,10 +180,6 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         record = (await self._store.cancel([request.task_id], request.reason, grace_s))[0]
         if record is None:
             raise refusals.task_not_found(request.task_id)
-        left = not record.state.terminal or record.state is State.CANCELLED
-        if left and self._contracts.policies.remembers_children(record.submission.method):
-            whole = await self._record(request.task_id, payloads=True)
-            await cancel_children(self._store, whole, grace_s)
         return coordinator_pb2.CancelTaskResponse(task=codec.task(record, task_pb2.TASK_VIEW_BASIC))
 
     @guard.unary

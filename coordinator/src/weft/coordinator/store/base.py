@@ -185,7 +185,10 @@ class TaskStore(Protocol):
         self, task_ids: Sequence[str], reason: str, grace_s: float
     ) -> Sequence[TaskRecord | None]:
         """Request the cancellation of tasks; None: no such task. `sweep` ends a running task that has not ended grace_s and a
-        second later."""
+        second later.
+
+        The unfinished remembered calls of their handlers (`remembered`) are cancelled with them, and what these have called: at once or, if
+        there are many, by sweeps. What a handler calls after its cancellation was requested is not."""
         ...
 
     async def retry(self, task_id: str) -> TaskRecord | None:

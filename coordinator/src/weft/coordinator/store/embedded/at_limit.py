@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
+from weft.coordinator.store.embedded.cancelling import cancel_calls, cancel_task
 from weft.coordinator.store.embedded.gate import LimitGate
 from weft.coordinator.store.embedded.task_table import TaskTable
-from weft.coordinator.store.embedded.unfinished_task import Cancellation, UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import AtLimit, Submission
-from weft.coordinator.store.rules import BACKSTOP_S, State
 from weft.coordinator.store.run_limits import LimitAction, RunLimitRule, limit_gates
 
 
@@ -57,11 +57,9 @@ def apply(table: TaskTable, task: UnfinishedTask, cancels: Cancels, now: float) 
     if cancels.newest:
         table.end_cancelled(task, cancels.newest, now)
     for number, reason, grace_s in cancels.oldest:
-        old = table.tasks[number]
-        if old.state is State.RUNNING:
-            table.request_cancel(old, Cancellation(reason, grace_s, now + grace_s + BACKSTOP_S))
-        else:
-            table.end_cancelled(old, reason, now)
+        cancel_task(table, table.tasks[number], reason, grace_s, now)
+    if cancel_calls(table, now):
+        table.listener.due(now)
 
 
 def _reason(gate: LimitGate, rule: RunLimitRule) -> str:

@@ -10,8 +10,10 @@ from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.attempt_moves import AttemptMoves
 from weft.coordinator.store.embedded.contract_table import ContractTable
 from weft.coordinator.store.embedded.journal import Journal
+from weft.coordinator.store.embedded.ready import Claimable, ReadyQueue
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier
 from weft.coordinator.store.embedded.task_table import TaskTable
+from weft.coordinator.store.queue_depths import by_base
 from weft.coordinator.store.records import AgentRecord, LockRecord, Owner, QueueDepth
 from weft.coordinator.store.rules import RECLAIM_ATTEMPTS, QueueKey
 from weft.coordinator.store.run_limits import RunLimitRules
@@ -113,7 +115,18 @@ class EmbeddedFleet:
         return forgotten
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
-        return self._table.depths()
+        active, claimable = self._table.backlog.active, self._table.claimable
+        return by_base((key, self._depth(queue, claimable)) for key, queue in active.items())
+
+    def _depth(self, queue: ReadyQueue, claimable: Claimable) -> QueueDepth:
+        oldest = (self._table.tasks[number].ready_at for number in queue.oldest(claimable))
+        return QueueDepth(
+            queue.ready + queue.parked + queue.held_back,
+            queue.scheduled,
+            queue.running,
+            min(oldest, default=None),
+            queue.parked,
+        )
 
     async def set_paused(self, method: str, *, paused: bool) -> None:
         if paused:

@@ -6,6 +6,7 @@ import contextlib
 
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.attempt_moves import AttemptMoves
+from weft.coordinator.store.embedded.cancelling import cancel_calls
 from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier
 from weft.coordinator.store.embedded.retention import Purged, purge
@@ -46,6 +47,7 @@ class Sweeping:
             else:
                 promoted += 1
             core.table.timers.arm(task)
+        cancel_calls(core.table, now, limit)
         core.table.gates.tick(now)
         core.table.groups.forget(now, limit)
         lost += self._barrier.release(now)
@@ -81,6 +83,8 @@ class Sweeping:
 
     def _next_due_at(self, now: float) -> float | None:
         table = self._core.table
+        if table.calls.to_cancel:
+            return now
         next_at = min(
             table.timers.next_at,
             table.leases.next_at,

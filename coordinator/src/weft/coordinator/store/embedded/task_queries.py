@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from weft.coordinator.store.alternatives import Alternatives
+from weft.coordinator.store.embedded.cancelling import cancel_calls, cancel_task
 from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.reader import Reader
 from weft.coordinator.store.embedded.rows import changed_row
 from weft.coordinator.store.embedded.task_listing import SCAN_ROWS, list_page
 from weft.coordinator.store.embedded.unfinished_task import (
-    Cancellation,
     PastAttempts,
     Saved,
     StepState,
@@ -23,7 +24,7 @@ from weft.coordinator.store.falling_back import at_alternative
 from weft.coordinator.store.history import extended, kept_last
 from weft.coordinator.store.paging import ListFilter, Page
 from weft.coordinator.store.records import Owner, ProgressRow, TaskRecord
-from weft.coordinator.store.rules import BACKSTOP_S, State
+from weft.coordinator.store.rules import State
 from weft.coordinator.store.store_refusals import not_retryable, payload_dropped
 from weft.coordinator.store.task_ids import parse_id
 
@@ -97,22 +98,30 @@ async def read_progress(core: StoreCore, task_id: str, after: int, limit: int) -
 async def cancel(
     core: StoreCore, task_ids: Sequence[str], reason: str, grace_s: float
 ) -> list[TaskRecord | None]:
-    """Cancel tasks: waiting ones end at once, the owners of running ones are told."""
-    now, table = core.clock(), core.table
+    """Cancel tasks, with the remembered calls of their handlers: waiting ones end at once, the owners of running ones are told."""
     for task_id in task_ids:
         number = parse_id(task_id)
-        task = None if number is None else table.tasks.get(number)
-        if task is None or task.state.terminal:
-            continue
-        if task.state is not State.RUNNING:
-            table.end_cancelled(task, reason, now)
-            continue
-        cancellation = Cancellation(reason, grace_s, now + grace_s + BACKSTOP_S)
-        # May be repeated: the nearer end holds.
-        if task.cancel is None or cancellation.end_at < task.cancel.end_at:
-            table.request_cancel(task, cancellation)
+        task = None if number is None else core.table.tasks.get(number)
+        if task is not None and not task.state.terminal:
+            cancel_task(core.table, task, reason, grace_s, core.clock())
+    await _cancel_calls(core)
+    found = await get(core, task_ids, payloads=False)
+    for task_id, record in zip(task_ids, found, strict=True):
+        if record is not None and record.state is State.CANCELLED:
+            # Perhaps by a coordinator that was killed then, or by a call that did not arrive at what it had called.
+            core.table.calls.cancel_those_of(task_id, grace_s)
+    await _cancel_calls(core)
+    return found
+
+
+async def _cancel_calls(core: StoreCore) -> None:
+    """Cancel what cancelled tasks have called; returns when that is durable."""
+    more = cancel_calls(core.table, core.clock())
+    while more:
+        # Others have their turn.
+        await asyncio.sleep(0)
+        more = cancel_calls(core.table, core.clock())
     await core.journal.settled()
-    return await get(core, task_ids, payloads=False)
 
 
 async def retry(core: StoreCore, task_id: str) -> TaskRecord | None:

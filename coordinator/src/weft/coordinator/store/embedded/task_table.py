@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.alternatives import Alternatives
+from weft.coordinator.store.embedded.calls_by_caller import CallsByCaller
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.gate_table import GateTable
 from weft.coordinator.store.embedded.group_table import GroupTable
@@ -28,12 +29,12 @@ from weft.coordinator.store.embedded.unfinished_task import (
     UnfinishedTask,
 )
 from weft.coordinator.store.falling_back import at_alternative
-from weft.coordinator.store.queue_depths import by_base
-from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission
-from weft.coordinator.store.rules import HIGHEST_PRIORITY, TRANSITIONS, QueueKey, State
+from weft.coordinator.store.records import AttemptRef, Owner, Submission
+from weft.coordinator.store.rules import HIGHEST_PRIORITY, TRANSITIONS, State
 from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.task_figures import END_OF_STATE, StoreFigures, TaskEvent
 from weft.coordinator.store.task_ids import format_id
+from weft.rpc.task_policy.option_checks import STEP_ID
 
 # An enum's members cost a lookup each time that they are named through it.
 _SCHEDULED, _QUEUED, _RUNNING = State.SCHEDULED, State.QUEUED, State.RUNNING
@@ -64,6 +65,7 @@ class TaskTable:
         self.groups = GroupTable(journal, listener.rows_changed)
         self.timers = Timers(self.tasks)
         self.leases = Leases()
+        self.calls = CallsByCaller()
         # Unfinished tasks of each submitter that has some.
         self.submitted: dict[str, int] = {}
         self._body_limit = body_bytes
@@ -119,6 +121,8 @@ class TaskTable:
             self.groups.moved(task.spec.group, None, state)
         if task.spec.submitter:
             self._count_submitted(task.spec.submitter, 1)
+        if task.request_id.startswith(STEP_ID):
+            self.calls.add(task)
         queue = task.spec.queue
         self.backlog.open(queue)
         task.state = state
@@ -166,6 +170,8 @@ class TaskTable:
         else:
             if task.spec.submitter:
                 self._count_submitted(task.spec.submitter, -1)
+            if task.request_id.startswith(STEP_ID):
+                self.calls.drop(task)
             self.timers.disarm(task)
             queue.tidy(self.claimable)
             if not queue.unfinished:
@@ -367,20 +373,6 @@ class TaskTable:
             del self.tasks[task.number]
             if running and owner is not None:
                 self.revoke(owner, ref, "the task could not be stored")
-
-    def depths(self) -> dict[QueueKey, QueueDepth]:
-        """The depths of queues with unfinished tasks."""
-        return by_base((key, self._depth(queue)) for key, queue in self.backlog.active.items())
-
-    def _depth(self, queue: ReadyQueue) -> QueueDepth:
-        oldest = (self.tasks[number].ready_at for number in queue.oldest(self.claimable))
-        return QueueDepth(
-            queue.ready + queue.parked + queue.held_back,
-            queue.scheduled,
-            queue.running,
-            min(oldest, default=None),
-            queue.parked,
-        )
 
     # -- small things -------------------------------------------------------------------------------------------
 

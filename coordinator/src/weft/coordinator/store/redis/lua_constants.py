@@ -14,6 +14,7 @@ from weft.coordinator.store.fairness import MAX_TAG, MAX_WEIGHT, MIN_WEIGHT, MOS
 from weft.coordinator.store.group_store import ENDED_KEPT_S, OPEN_KEPT_S
 from weft.coordinator.store.history import MAX_ATTEMPTS
 from weft.coordinator.store.redis.ready_depths import LONG_QUEUE
+from weft.coordinator.store.remembered import MOST_CALLS
 from weft.coordinator.store.rules import (
     BACKSTOP_S,
     CALLERS_CODES,
@@ -78,6 +79,7 @@ def _values() -> Mapping[str, str]:
         "DIGEST_BYTES": DIGEST_BYTES,
         "LONGEST_WAIT_S": LONGEST_WAIT_S,
         "CHILD_KEPT_S": CHILD_KEPT_S,
+        "MOST_CALLS": MOST_CALLS,
         "TAG_UNIT": TAG_UNIT,
         "MAX_TAG": MAX_TAG,
         "MIN_WEIGHT": MIN_WEIGHT,

@@ -15,6 +15,10 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `steps:<id>`      | list   | recorded steps: [name, kind, value, attempt, time, wake time or false] each              |
 | `step_names:<id>` | hash   | name of a step → its place in `steps:`, from 1; `signal/<name>` → how many signals it    |
 |                   |        | has; `signal/<name>\n<id>` → place of the signal with this id                            |
+| `calls:<id>`      | zset   | unfinished tasks that its handler has made as remembered calls (score 0)                 |
+| `cancelling`      | zset   | `<id>/<grace>/<call>` of a cancelled task whose calls behind this one are to be          |
+|                   |        | cancelled, too; by when that was noted                                                   |
+| `cancels`         | string | there while there is something in `cancelling`                                           |
 | `q:<request id>`  | string | digest of the request, then the task's id                                                |
 | `ready:<queue>`   | zset   | ready tasks; score 9 - priority, so that ids of equal score are in order of age; with    |
 |                   |        | fairness keys, plus tag / 2^42 (fairness.py)                                             |

@@ -69,6 +69,7 @@ _SHARED = (
     "states",
     "task_times",
     "moves",
+    "cancels",
     "sessions",
 )
 _OF_FUNCTIONS = ("events", "fleet", "group_calls", "limits", "rows", "state_calls", "steps")

@@ -89,7 +89,9 @@ local function at_limits(t)
   end
   for _, item in ipairs(newest and {} or oldest) do
     for _, id in ipairs(call('ZRANGE', key('kept', item[3]), 0, math.min(item.over, MOST_CANCELLED) - 1)) do
-      cancel(id, load(id), reason_of(item, 'oldest'), item[2][5])
+      if cancel(id, load(id), reason_of(item, 'oldest'), item[2][5]) then
+        due_at(now)
+      end
     end
   end
   return nil, newest

@@ -93,9 +93,18 @@ local function enter(id, t, state, front)
   end
 end
 
+-- Id of the task whose handler has made this task as a remembered call (remembered.py). nil: it is no such call.
+local function caller_of(t)
+  return t.r and string.match(t.r, '^step:(%x+)/')
+end
+
 -- Add an unfinished task.
 local function place(id, t, state)
   tally(t.q, 1)
+  local parent = caller_of(t)
+  if parent then
+    call('ZADD', key('calls', parent), 0, id)
+  end
   unfinished = unfinished + 1
   if t.by then
     add('submitted', t.by, 1)
@@ -158,9 +167,12 @@ local function finish(id, t, state, named, outcome)
   call('ZADD', all('expiry'), score(t.ex), id)
   due_at(t.ex)
   tell(id, t)
-  -- A remembered call (remembered.py): its parent may wait for it. One that an earlier version has suspended does not say for which.
-  local parent = t.r and string.match(t.r, '^step:(%x+)/')
+  -- A remembered call: its parent may wait for it. One that an earlier version has suspended does not say for which.
+  local parent = caller_of(t)
   local p = parent and load(parent)
+  if parent then
+    call('ZREM', key('calls', parent), id)
+  end
   local waits = false
   for _, each in ipairs(p and p.s == SCHEDULED and p.wc == p.a and (p.wn or {t.r}) or {}) do
     waits = waits or each == t.r
@@ -176,29 +188,6 @@ end
 
 local function finish_cancelled(id, t)
   finish(id, t, CANCELLED, 'cancelled:' .. (t.cr or ''))
-end
-
--- Request the end of a running attempt. May be repeated: the nearer end holds.
-local function request_cancel(id, t, reason, grace_s)
-  local end_at = now + grace_s + BACKSTOP_S
-  if not t.ce or end_at < t.ce then
-    t.cr, t.cg, t.ce = reason, grace_s, end_at
-    if t.ug then
-      open_gates().unkeep(id, t)
-    end
-    arm(id, t)
-    revoke(t.oa, t.oe, id, t.a, reason, grace_s, false)
-    tell(id, t)
-  end
-end
-
--- Cancel an unfinished task.
-local function cancel(id, t, reason, grace_s)
-  if t.s < RUNNING then
-    finish(id, t, CANCELLED, 'cancelled:' .. reason)
-  else
-    request_cancel(id, t, reason, grace_s)
-  end
 end
 
 -- Whether a task takes its turn at a lock, as run_limits.takes_turn.

@@ -1,7 +1,7 @@
 -- Apply all changes that are due: ended leases, passed limits, ended delays, expired tasks.
 --
 -- request  {limit, {sample…}, grace, {queue = what its ready tasks wait for}}: those of other queues are left
--- reads    owners, leaving, timers, expiry, gates, group_looks, swept, limited, fair
+-- reads    owners, leaving, timers, expiry, gates, group_looks, swept, limited, fair, cancels, cancelling
 -- writes   swept
 -- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false,
 --           {{queue, whether its method is paused}…}: queues of ready tasks whose limit has passed, and which were left}
@@ -15,7 +15,7 @@ local until_now = score(now)
 local promoted, expired, reclaimed, forgotten, lost = 0, 0, 0, 0, {}
 
 -- Redis or all coordinators were away: agents get time to come back with their attempts.
-local known = call('MGET', all('swept'), all('limited'), all('fair'))
+local known = call('MGET', all('swept'), all('limited'), all('fair'), all('cancels'))
 local last = tonumber(known[1] or '0')
 limited, fair = known[2] ~= false, known[3] ~= false
 if now - last > AWAY_S then
@@ -49,9 +49,11 @@ for index, id in ipairs(call('ZRANGEBYSCORE', all('timers'), '-inf', until_now, 
   end
 end
 
--- Whether a task is remembered for a parent that is unfinished (remembered.py).
+local calls_left = known[4] and cancel_calls()
+
+-- Whether a task is remembered for a parent that is unfinished.
 local function is_needed(t)
-  local parent = t.r and string.match(t.r, '^step:(%x+)/')
+  local parent = caller_of(t)
   local p = parent and load(parent)
   return p and p.s < SUCCEEDED
 end
@@ -101,7 +103,7 @@ if call('EXISTS', all('group_looks')) == 1 then
   open_groups().look_due(limit)
 end
 
-local next_at = call('EXISTS', all('leaving')) == 1 and now or nil
+local next_at = (calls_left or call('EXISTS', all('leaving')) == 1) and now or nil
 local kinds = {'owners', 'timers', 'expiry', limited and 'gates' or nil}
 kinds[#kinds + 1] = groups and 'group_looks' or nil
 for _, kind in ipairs(kinds) do
