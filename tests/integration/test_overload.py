@@ -122,10 +122,12 @@ async def test_three_times_the_work(doors: tuple[MeshHarness, MeshHarness]) -> N
 @pytest.mark.slow
 async def test_more_at_once_than_may_wait(mesh: MeshHarness) -> None:
     """A stock client's calls are served or refused with a reason: gRPC itself cancels none. There is room for a higher priority."""
-    await mesh.coordinator(max_calls=MAX_CALLS)
-    await mesh.agent("a1", slots=256)
+    # The agent stands still until one is refused, and is not lost meanwhile: however slow the calls come, none makes room.
+    await mesh.coordinator(max_calls=MAX_CALLS, heartbeat_interval_s=60)
+    agent = await mesh.agent("a1", slots=256)
     await mesh.wait_serving()
     load, high = Load(mesh.own_channel()), Load(mesh.own_channel())
+    agent.pause()
     async with asyncio.TaskGroup() as calls:
         for _ in range(CALLERS):
             calls.create_task(load.one(60.0))
@@ -133,7 +135,9 @@ async def test_more_at_once_than_may_wait(mesh: MeshHarness) -> None:
         async def full() -> bool:
             return load.ends["RESOURCE_EXHAUSTED"] > 0
 
-        await mesh.eventually(full, "the first call is refused")
+        await mesh.eventually(full, "the first call is refused", timeout_s=30.0)
+        assert load.ends["OK"] == 0
+        agent.resume()
         await high.high(time.monotonic() + 0.2)
     assert load.ends.keys() == {"OK", "RESOURCE_EXHAUSTED"}
     assert load.ends["OK"] >= MAX_CALLS
