@@ -38,7 +38,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@{ UV_SYSTEM_CERTS=1 $(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock && \
 	  UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . ; } || \
 	  { echo "uv could not install it, see above; pip tries, by its own configuration"; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . ; }
 	@$(BIN)/python -m compileall -q coordinator agent client rpc cli testing services gen examples
 	@touch $@
