@@ -61,6 +61,8 @@ class SandboxProcess:
         # Why it was ended from here; "": it was not.
         self.ended_for = ""
         self._bwrap = bwrap
+        # Ends with the pid namespace: after all of its processes, which bubblewrap does not wait for.
+        self._inner = _process_file(inner_id)
         self._said = said
         self._lock = threading.Lock()
         self._closed = False
@@ -119,6 +121,9 @@ class SandboxProcess:
         _watch.leave(self)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._bwrap.wait(_END_S)
+        if self._inner is not None:
+            _readable(self._inner, _END_S)
+            os.close(self._inner)
         if self.group is not None:
             self.group.remove()
 
@@ -241,13 +246,27 @@ def _inner_process(info: int) -> int:
     """
     told, ends_at_s = b"", time.monotonic() + START_S
     while not told.rstrip().endswith(b"}"):
-        if not select.select([info], [], [], max(0.0, ends_at_s - time.monotonic()))[0]:
+        if not _readable(info, ends_at_s - time.monotonic()):
             raise TimeoutError(f"bubblewrap did not start within {START_S:.0f} s")
         read = os.read(info, 4096)
         if not read:
             raise OSError("bubblewrap has ended")
         told += read
     return int(json.loads(told)["child-pid"])
+
+
+def _process_file(process_id: int) -> int | None:
+    """A file that can be read when a process has ended; None: this kernel has no such files (before Linux 5.3)."""
+    with contextlib.suppress(OSError):
+        return os.pidfd_open(process_id)
+    return None
+
+
+def _readable(file: int, within_s: float) -> bool:
+    """Wait until a file can be read. Of any number: `select` knows the first 1024 alone."""
+    waits = select.poll()
+    waits.register(file, select.POLLIN)
+    return bool(waits.poll(max(0.0, within_s) * 1000))
 
 
 def limits_of_each(sandbox: Sandbox, group: ControlGroup | None, own_user: bool) -> dict[str, int]:
