@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import grpc.aio
@@ -44,13 +45,25 @@ GROWTH_MIB = {
     "header_floods": 400,
 }
 FEW_MIB = 250
-# How much slower honest calls may be than those of a mesh that is not attacked, and what is no measure on a machine that others use too.
+# How much slower honest calls may be than those of a mesh that is not attacked, and what is no measure: of half of the calls, and of almost
+# all; more where other tests have the cores, too, as the slowest of some hundred calls is one that had none for a moment.
 SLOWER = 3.0
 NO_MEASURE_S = 0.03
+NO_MEASURE_OF_ALL_S = 0.03 if "TEST_ATTACK_S" in os.environ else 0.3
 # Calls are served in the order in which they came, and each stream that a connection may have open costs some 0.1 ms, a call more. All
 # connections of a flood are made in a second.
 # A step of loading a contract may hold the interpreter for 0.1 s.
 LONGEST_S = {"resets": 1.0, "whole_calls": 4.0, "idle_connections": 4.0, "contracts": 0.1}
+
+
+class Took(NamedTuple):
+    """Seconds of calls."""
+
+    half_s: float
+    p99_s: float
+
+    def __str__(self) -> str:
+        return f"{self.half_s * 1000:.1f} and {self.p99_s * 1000:.1f} ms"
 
 
 class Honest:
@@ -60,15 +73,16 @@ class Honest:
         self._stub = probe_pb2_grpc.ProbeServiceStub(mesh.own_channel())
         self._going = True
 
-    async def p99_s(self, lasts_s: float) -> float:
-        """The 99th percentile of calls for so long. A call that fails is an error."""
+    async def calls(self, lasts_s: float) -> Took:
+        """What calls take for so long. A call that fails is an error."""
         ends_at, took = time.monotonic() + lasts_s, []
         while time.monotonic() < ends_at:
             began_s = time.monotonic()
             assert await self._stub.Echo(Payload(data=b"x"), timeout=10) == Payload(data=b"x")
             took.append(time.monotonic() - began_s)
             await asyncio.sleep(0.005)
-        return sorted(took)[int(0.99 * len(took))]
+        took.sort()
+        return Took(took[len(took) // 2], took[int(0.99 * len(took))])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -115,24 +129,29 @@ async def test_honest_callers_are_served_meanwhile(mesh: MeshHarness, control: H
     assert coordinator is not None
     seen, honest = psutil.Process(coordinator.pid), Honest(mesh)
     before_mib = seen.memory_info().rss / MIB
-    await honest.p99_s(0.1)
+    await honest.calls(0.1)
     # Another test may have had the cores for a moment.
     for once_more in (True, True, False):
         with _attack(mesh, name, LASTS_S) as attacker:
-            under_s, usual_s, peak_mib = await asyncio.gather(
-                honest.p99_s(LASTS_S), control.p99_s(LASTS_S), _peak_mib(seen, LASTS_S)
+            under, usual, peak_mib = await asyncio.gather(
+                honest.calls(LASTS_S), control.calls(LASTS_S), _peak_mib(seen, LASTS_S)
             )
             await attacker.wait(timeout_s=60)
             did = json.loads(attacker.output().splitlines()[-1])
-        told = f"{name}: {did}, p99 {usual_s * 1000:.1f}, attacked {under_s * 1000:.1f} ms, {before_mib:.0f} -> {peak_mib:.0f} MiB"
+        told = (
+            f"{name}: {did}, half and p99: {usual}, attacked {under}; {before_mib:.0f} -> {peak_mib:.0f} MiB"
+        )
         print(told)
         assert any(did.values()), told
         assert peak_mib - before_mib < GROWTH_MIB.get(name, FEW_MIB), told
-        if under_s < max(SLOWER * usual_s, LONGEST_S.get(name, NO_MEASURE_S)):
+        longest_s = LONGEST_S.get(name, 0.0)
+        if under.half_s < max(SLOWER * usual.half_s, NO_MEASURE_S, longest_s) and under.p99_s < max(
+            SLOWER * usual.p99_s, NO_MEASURE_OF_ALL_S, longest_s
+        ):
             break
         assert once_more, told
     # It is as before, and no agent was lost.
-    await honest.p99_s(0.2)
+    await honest.calls(0.2)
     assert (await mesh.agent_states())["good"] == fleet_pb2.AGENT_STATE_ACTIVE
     output = coordinator.output()
     assert "Traceback" not in output
