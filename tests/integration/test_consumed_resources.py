@@ -144,6 +144,7 @@ async def test_after_a_reconnect_and_a_loss(doors: tuple[MeshHarness, MeshHarnes
     )
     await again.open()
     assert len(again.welcome.adopted) == 2
+    await here.wait_agent("a1")
     await waits(there, ids[2], RESOURCE)
     assert await used(there, "a1") == {"gpu": (2, ids[:2])}
     assert not again.assigned

@@ -25,13 +25,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Commands that are started so. With variables that are read at the start of Python or gRPC, a process starts by itself.
-COMMANDS = frozenset(
-    {
-        *("coordinator", "agent", "call", "submit", "tasks", "agents", "queues"),
-        *("stats", "resources", "methods", "schedules", "groups", "doctor"),
-    }
-)
+# Commands that start by themselves: they start weft, or load what others do not. So does whatever has variables that are
+# read at the start of Python or gRPC.
+BY_THEMSELVES = frozenset({"bench", "conformance", "demo", "service", "top", "up"})
 _READ_LATER = ("WEFT_", "OTEL_")
 _COMMAND = "weft.cli.main"
 _LARGEST = 1 << 20
@@ -73,7 +69,7 @@ def serves(args: Sequence[str], extra: Mapping[str, str]) -> bool:
     return (
         forks()
         and args[:1] != ()
-        and args[0] in COMMANDS
+        and args[0] not in BY_THEMSELVES
         and all(name.startswith(_READ_LATER) for name in extra)
     )
 
