@@ -86,6 +86,7 @@ async def test_a_stop_during_the_start(mesh: MeshHarness, tmp_path: Path) -> Non
     assert made.lines == ["first; connected: False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "told", "most_s"),
     [

@@ -174,6 +174,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.slow
 async def test_functions_served_on_the_programs_own_loop(mesh: MeshHarness, tmp_path: Path) -> None:
     from google.protobuf.json_format import MessageToDict, ParseDict
     from google.protobuf.struct_pb2 import Struct

@@ -58,6 +58,7 @@ def seconds(of: Any) -> float:
     return float(of.ToTimedelta().total_seconds())
 
 
+@pytest.mark.slow
 async def test_a_forecast_and_what_really_happens(hosting: MeshHarness, stub: Any) -> None:
     ask = assigner_pb2.PredictStartRequest(method=CALL)
     nothing = (await stub.PredictStart(ask, timeout=10)).forecast

@@ -133,6 +133,7 @@ async def _stream(agent: LightAgent, task_id: str) -> None:
     await agent.send(ConnectRequest(results=[result]))
 
 
+@pytest.mark.slow
 async def test_clients_that_wait_for_tasks_and_do_not_read(mesh: MeshHarness) -> None:
     ids = await _results(mesh)
     cut_off = _cut_off(mesh)
@@ -143,6 +144,7 @@ async def test_clients_that_wait_for_tasks_and_do_not_read(mesh: MeshHarness) ->
             await _told(wait)
 
 
+@pytest.mark.slow
 async def test_clients_that_submit_in_bulk_and_do_not_read(mesh: MeshHarness) -> None:
     cut_off = _cut_off(mesh)
     async with _watched(mesh):
@@ -157,6 +159,7 @@ async def test_clients_that_submit_in_bulk_and_do_not_read(mesh: MeshHarness) ->
             check(status_of_call(caught.value), EXHAUSTED, "OVERLOADED")
 
 
+@pytest.mark.slow
 async def test_pages_of_large_tasks_are_short(mesh: MeshHarness) -> None:
     """A page fits a message whatever its tasks hold, and no task is left out or listed twice."""
     ids = await _results(mesh)

@@ -106,6 +106,7 @@ class EventTime:
         return 0 < self._calls == sum(each.running for each in servers) and working == len(self._due)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serial", [True, False], ids=["one at a time", "all at once"])
 async def test_a_slow_one_of_eight_is_avoided(
     serial: bool, endpoints: Endpoints, balancers: Callable[..., Balancer]
@@ -162,6 +163,7 @@ async def test_long_streams_count_until_they_end(
     assert all(c.in_flight == 0 for c in balancer.explain(UNARY).candidates)
 
 
+@pytest.mark.slow
 async def test_an_endpoint_added_takes_its_share_when_its_slow_start_is_over(
     endpoints: Endpoints, balancers: Callable[..., Balancer]
 ) -> None:

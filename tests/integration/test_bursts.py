@@ -20,7 +20,7 @@ from tests.support.processes import Process, until
 from tests.support.ways import python
 
 # More than gRPC's own bound of 1000, at which it begins to cancel calls at random.
-CALLERS = 2000
+CALLERS = 1200
 
 
 @dataclass
@@ -58,9 +58,9 @@ async def doors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Doors
     ("door", "mode"),
     [
         ("coordinator", "durable"),
-        ("coordinator", "direct"),
+        pytest.param("coordinator", "direct", marks=pytest.mark.slow),
         ("agent", ""),
-        ("egress", "direct"),
+        pytest.param("egress", "direct", marks=pytest.mark.slow),
         pytest.param("egress", "durable", marks=pytest.mark.slow),
     ],
     ids=lambda each: each or "itself",

@@ -48,6 +48,7 @@ async def doors(tmp_path: Path, mesh: MeshHarness) -> AsyncIterator[dict[str, tu
         app.cleanup()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_callers_that_leave_are_in_no_log(mesh: MeshHarness, doors: dict[str, tuple[str, str]]) -> None:
     draw = random.Random(5)

@@ -43,6 +43,7 @@ async def test_what_is_asked_wrongly_is_refused(args: list[str], words: str) -> 
     assert words in done.err
 
 
+@pytest.mark.slow
 async def test_filters_and_steering_by_them(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     await mesh.agent("one", slots=4)

@@ -59,6 +59,7 @@ SLOW = ("full", "no_reader", "err_full", "ascii", "latin-1")
 FULL = "weft: cannot write to standard output: No space left on device\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in STREAMS]
 )
@@ -127,6 +128,7 @@ async def test_a_real_process(shared_mesh: MeshHarness, redirect: str, status: i
     assert (process.returncode, err.decode()) == (status, told)
 
 
+@pytest.mark.slow
 async def test_standard_input_that_is_closed_is_told(shared_mesh: MeshHarness) -> None:
     runs = [
         {"args": [*command, "-"], "streams": ["closed", "file", "file"]}
@@ -145,6 +147,7 @@ ENCODINGS = {
 TEXT = "ä€😀"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "encoding", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ENCODINGS]
 )

@@ -147,6 +147,7 @@ async def test_a_mesh_is_watched_and_steered(mesh: MeshHarness) -> None:
         assert await terminal.end() == 0
 
 
+@pytest.mark.slow
 async def test_the_terminal_is_as_before_after_every_way_out(mesh: MeshHarness, tmp_path: Path) -> None:
     await mesh.coordinator()
 

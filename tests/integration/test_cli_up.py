@@ -96,6 +96,7 @@ async def test_up_with_an_agent_that_is_none(tmp_path: Path, started: list[Proce
     assert "Traceback" not in process.output()
 
 
+@pytest.mark.slow
 async def test_up_with_a_service_alone(tmp_path: Path, started: list[Process]) -> None:
     process = up(started, tmp_path, "--with", "hardware", "-n", "1")
     target = await serving(process)
@@ -105,6 +106,7 @@ async def test_up_with_a_service_alone(tmp_path: Path, started: list[Process]) -
     assert json.loads(done.out)["snapshot"]["host"]["agentId"] == "agent-1"
 
 
+@pytest.mark.slow
 async def test_up_hosts_the_example_by_itself(tmp_path: Path, started: list[Process]) -> None:
     process = up(started, tmp_path, "--agents", "1")
     target = await serving(process)
@@ -120,6 +122,7 @@ async def test_up_hosts_the_example_by_itself(tmp_path: Path, started: list[Proc
     assert done.status == 1
 
 
+@pytest.mark.slow
 async def test_an_agent_that_asks_for_it_is_started_again(tmp_path: Path, started: list[Process]) -> None:
     settings = {"WEFT_AGENT_RESTART_AT_OVERRUN_SLOTS": "1"}
     flags = ["--listen", "127.0.0.1:0", "--store", str(tmp_path / "weft.db"), "-n", "1"]

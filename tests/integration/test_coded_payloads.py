@@ -187,6 +187,7 @@ async def test_no_clear_text_in_redis(tmp_path: Path) -> None:
         assert not [each for each in found(tmp_path, SECRET) if not each.endswith("a1.log")]
 
 
+@pytest.mark.slow
 async def test_large_messages_of_every_way(coded: CodedMesh) -> None:
     blob = bytes(range(256)) * (24 * 4096)
     async with coded.client() as client:

@@ -79,6 +79,7 @@ def test_the_rules_are_those_of_the_documentation() -> None:
     assert optional == {rule for rule, each in RULES.items() if each.optional}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 async def test_a_signal_leaves_no_agent_and_no_folder(tmp_path: Path, number: signal.Signals) -> None:
     # One that starts, dials and then lets the driver wait.

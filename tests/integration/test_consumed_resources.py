@@ -165,6 +165,7 @@ async def test_after_a_reconnect_and_a_loss(doors: tuple[MeshHarness, MeshHarnes
         assert len(other.assigned) == 3
 
 
+@pytest.mark.slow
 async def test_the_command_and_the_library_show_and_set(mesh: MeshHarness) -> None:
     await mesh.coordinator()
 

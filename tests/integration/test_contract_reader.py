@@ -210,6 +210,7 @@ async def test_a_server_that_answers_nonsense():
             await reader.resolve(CALL)
 
 
+@pytest.mark.slow
 async def test_a_server_whose_files_need_ever_more_files():
     async def answer(questions, context):
         number = 0

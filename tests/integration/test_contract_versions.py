@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support import tasks
 from tests.support.mesh import MeshHarness
 from tests.support.rolling import METHOD, request_class
@@ -19,6 +21,7 @@ def answer(task: Task) -> Any:
     return OLD.FromString(task.response)
 
 
+@pytest.mark.slow
 async def test_tasks_of_the_old_contract_run_at_the_new_one_or_wait_for_their_own(
     shared_mesh: MeshHarness,
 ) -> None:

@@ -55,6 +55,7 @@ def test_json(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path, "--json")
@@ -72,6 +73,7 @@ async def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 async def test_killed_itself_it_leaves_no_process(tmp_path: Path) -> None:
     process = start(tmp_path, "--json")

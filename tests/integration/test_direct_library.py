@@ -221,6 +221,7 @@ class Steady:
             self.fewest = min(self.fewest, len(balancer.explain(CALL).candidates))
 
 
+@pytest.mark.slow
 async def test_without_the_coordinator_calls_go_on_and_discovery_resumes(mesh: MeshHarness) -> None:
     """No call fails, and no agent is forgotten, while it is killed, is away, and is back before its agents are."""
     await start(mesh, "a1", "a2")

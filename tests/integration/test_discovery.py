@@ -194,6 +194,7 @@ async def test_watchers_are_bounded(mesh: MeshHarness) -> None:
         await second.close()
 
 
+@pytest.mark.slow
 async def test_a_coordinator_that_dies_and_comes_back(mesh: MeshHarness) -> None:
     """The last snapshot stays; afterwards the same agents are there, and at no time was one missing."""
     await mesh.coordinator()

@@ -108,6 +108,7 @@ async def test_events_are_acknowledged_in_any_order(mesh: Mesh) -> None:
     assert (await mesh.subscriptions.get("any-order")).cursor == 3
 
 
+@pytest.mark.slow
 async def test_cloudevents(mesh: Mesh, tmp_path: Path) -> None:
     place = tmp_path / "event.json"
     document = {

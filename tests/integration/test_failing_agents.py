@@ -238,6 +238,7 @@ async def is_well(mesh: MeshHarness, agent_id: str) -> bool:
     return agent_id not in await failing_here(mesh)
 
 
+@pytest.mark.slow
 async def test_one_of_three_that_fails(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     # As many slots as a sidecar has.

@@ -53,6 +53,7 @@ async def call(mesh: MeshHarness, name: str, value: str) -> str:
     return StringValue.FromString(answer).value
 
 
+@pytest.mark.slow
 async def test_an_agent_waits_for_orphans_and_drains(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     flags = ["--target", mesh.target, "--id", "a1"]

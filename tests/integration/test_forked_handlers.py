@@ -49,6 +49,7 @@ def children(process: Process) -> set[int]:
     return found
 
 
+@pytest.mark.slow
 async def test_a_forked_child_ends_where_it_would_become_the_agent(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     agent = await mesh.agent("a1", slots=4, program=PROGRAM)
@@ -68,6 +69,7 @@ async def test_a_forked_child_ends_where_it_would_become_the_agent(mesh: MeshHar
     assert "the child's answer" not in agent.output()
 
 
+@pytest.mark.slow
 async def test_the_same_on_the_applications_own_loop(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     settings = {"WEFT_TARGET": mesh.target, "WEFT_AGENT_ID": "a1"}

@@ -73,6 +73,7 @@ async def asked(tmp_path: Path) -> AsyncIterator[Asked]:
         await link.close()
 
 
+@pytest.mark.slow
 async def test_a_forked_member_is_what_it_would_be_by_itself(asked: Asked) -> None:
     alone = await asked.start()
     assert not asked.here.fork_servers()

@@ -147,6 +147,7 @@ async def test_every_event_reaches_the_receiver(tmp_path: Path) -> None:
         assert len({min(found) for found in ids.values()}) == number
 
 
+@pytest.mark.slow
 async def test_an_address_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

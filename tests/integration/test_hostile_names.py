@@ -175,6 +175,7 @@ def requests() -> Iterator[tuple[str, str, bytes]]:
             yield path, f"{field} (no text)", raw
 
 
+@pytest.mark.slow
 async def test_hostile_text_at_each_field(site: Site) -> None:
     before, room = _files(site.mesh.folder), asyncio.Semaphore(AT_ONCE)
 

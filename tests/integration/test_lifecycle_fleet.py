@@ -114,6 +114,7 @@ async def test_two_live_agents_cannot_share_an_id(shared_mesh: MeshHarness) -> N
     assert (await mesh.probe().Call(ProbeRequest(), metadata=metadata, timeout=10)).agent_id == "twin"
 
 
+@pytest.mark.slow
 async def test_rolling_contracts(shared_mesh: MeshHarness) -> None:
     """A compatible version joins beside the old one; one that nobody could read is refused, and says why."""
     mesh = shared_mesh

@@ -160,6 +160,7 @@ async def test_an_oversize_result_is_final(shared_mesh: MeshHarness, ledger: Led
     assert len(answer.blob) == 3 * 1024 * 1024
 
 
+@pytest.mark.slow
 async def test_a_task_that_kills_its_isolated_process_ends_as_a_crash_loop(
     shared_mesh: MeshHarness, ledger: Ledger
 ) -> None:

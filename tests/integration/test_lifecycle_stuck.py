@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.command import weft
@@ -12,6 +14,7 @@ from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, task_pb2
 
 
+@pytest.mark.slow
 async def test_no_task_waits_behind_a_stuck_thread(mesh: MeshHarness) -> None:
     await mesh.coordinator(heartbeat_interval_s=0.2)
     await mesh.agent("a1", slots=1)

@@ -159,6 +159,7 @@ async def test_a_broken_response_is_not_retried(selling: MeshHarness):
         assert (task.state, task.attempt) == (TaskState.FAILED, 1)
 
 
+@pytest.mark.slow
 async def test_an_agent_whose_rules_do_not_compile_is_refused(selling: MeshHarness):
     pool = ruled_pool(
         "message In { int32 n = 1; string name = 2 [(buf.validate.field).string.pattern = '(']; }"

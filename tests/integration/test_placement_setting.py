@@ -10,6 +10,7 @@ from tests.support.mesh import MeshHarness
 from weft.client import connect
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["Second", "Hanging"])
 async def test_it_chooses_and_a_hanging_one_holds_nobody_up(tmp_path: Path, placement: str) -> None:
     async with MeshHarness(tmp_path) as harness:

@@ -355,6 +355,7 @@ async def test_another_plan_after_a_failure(stub: Any) -> None:
     assert "no other plan: no method fits" in response.error.message
 
 
+@pytest.mark.slow
 async def test_a_plan_by_a_model(hosting: MeshHarness, stub: Any) -> None:
     """The model's service is a double that follows its contract: a random model makes no plans."""
     await hosting.agent("models", program="tests.support.scripted_models:agent")
@@ -375,6 +376,7 @@ async def test_a_plan_by_a_model(hosting: MeshHarness, stub: Any) -> None:
     await hosting.agents["models"].kill()
 
 
+@pytest.mark.slow
 async def test_the_command_plans(hosting: MeshHarness, tmp_path: Path) -> None:
     file = tmp_path / "plan.yaml"
     words = ["plan", "reserve item=desk", "--rules", "--target", hosting.target]
@@ -392,6 +394,7 @@ async def test_the_command_plans(hosting: MeshHarness, tmp_path: Path) -> None:
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_the_command_runs_follows_and_checks(hosting: MeshHarness, tmp_path: Path) -> None:
     done = await weft("run", str(ORDER), "--input", "card=1", "--target", hosting.target)
     assert done.status == 0

@@ -89,6 +89,7 @@ async def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None
             await provider.list()
 
 
+@pytest.mark.slow
 async def test_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_double.install(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")

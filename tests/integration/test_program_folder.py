@@ -66,6 +66,7 @@ async def started(folder: Path, *args: str, env: dict[str, str] | None = None) -
             await process.wait()
 
 
+@pytest.mark.slow
 async def test_files_named_like_every_module(tmp_path: Path) -> None:
     """`weft up`, with its coordinator and its agent, in a folder that has a file for each module that there is."""
     (tmp_path / "worker.py").write_text(WORKER)

@@ -26,6 +26,7 @@ CALL = tasks.method("Call")
 WEFT = Path(sys.executable).with_name("weft")
 
 
+@pytest.mark.slow
 async def test_a_mesh_that_makes_certificates_needs_no_setting_for_them(tmp_path: Path) -> None:
     """A process with the printed script alone has mTLS both ways, works, and is cut off."""
     async with joined_mesh(tmp_path) as mesh, mesh.connect() as client:

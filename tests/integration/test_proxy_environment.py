@@ -47,6 +47,7 @@ async def test_every_way_through_a_mesh_ignores_the_proxy(mesh: MeshHarness) -> 
         assert proxy.asked == []
 
 
+@pytest.mark.slow
 async def test_a_setting_takes_the_proxy_to_the_coordinator_alone(mesh: MeshHarness) -> None:
     async with WebProxy() as proxy:
         asks = proxy.environment() | {"WEFT_USE_PROXY": "true"}

@@ -93,6 +93,7 @@ async def open_one(stub: Any, branch: str, **fields: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 async def test_a_pull_request_is_opened_once_and_changed(github: GitHubDouble, stub: Any) -> None:
     made = await open_one(stub, "fix-1", body="text", draft=True)
     pull = made.pull_request

@@ -93,6 +93,7 @@ def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_each_kind_of_test_has_a_mesh(tmp_path, mode):
     (tmp_path / "conftest.py").write_text(CONFTEST)

@@ -135,6 +135,7 @@ agent.add_servicer(add_ReminderServicer_to_server, Reminder())
 """
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_guide_to_tests(folder: Path) -> None:
     (folder / "acme" / "v1" / "reminder.proto").write_text(TEST_PROTO)
     protoc = "-m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. acme/v1/reminder.proto"
@@ -169,6 +170,7 @@ async def test_a_killed_agent(folder: Path, mesh: MeshHarness) -> None:
     assert "\n20000\n" in terminal.output()
 
 
+@pytest.mark.slow
 async def test_several_coordinators(folder: Path) -> None:
     """One of them is killed, and calls go on, whatever else the reader's shell has started before."""
     start = block("$ redis-server --port 6390 --appendonly yes &")

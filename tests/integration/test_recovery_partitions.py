@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.fault_proxy import FaultProxy
@@ -71,6 +73,7 @@ async def dials(mesh: MeshHarness) -> bool:
     return "dialling" in mesh.agents["far"].output()
 
 
+@pytest.mark.slow
 async def test_a_paused_coordinator_and_a_late_agent(mesh: MeshHarness) -> None:
     coordinator = await mesh.coordinator(heartbeat_interval_s=0.3, recovery_grace_s=0.5)
     agents = ("a1", "a2")

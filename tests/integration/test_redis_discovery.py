@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import grpc.aio
+import pytest
 
 from tests.support.lightweight import ECHO, LightAgent, Request
 from tests.support.mesh import MeshHarness
@@ -22,6 +23,7 @@ Pair = tuple[MeshHarness, MeshHarness]
 SOON_S = 1.0
 
 
+@pytest.mark.slow
 async def test_each_tells_of_all_agents(pair: Pair) -> None:
     here, there = pair
     async with Watching(there.own_channel()) as watching:

@@ -136,6 +136,7 @@ async def _agent(mesh: MeshHarness, agent_id: str) -> fleet_pb2.Agent:
     return (await mesh.api().GetAgent(request, timeout=5)).agent
 
 
+@pytest.mark.slow
 async def test_one_id_is_one_live_process_at_both(pair: tuple[MeshHarness, MeshHarness]) -> None:
     """The second is refused wherever it dials, and is let in as soon as the first is dead."""
     here, there = pair
@@ -253,6 +254,7 @@ async def test_a_redis_that_cannot_be_used(tmp_path: Path, mesh: MeshHarness) ->
         await mesh.coordinator()
 
 
+@pytest.mark.slow
 async def test_a_coordinator_that_is_cut_off_from_redis(
     tmp_path: Path, mesh: MeshHarness, redis: RedisServer
 ) -> None:

@@ -52,6 +52,7 @@ async def test_a_password_is_asked_for(tmp_path: Path) -> None:
         assert await server.answers()
 
 
+@pytest.mark.slow
 async def test_a_cluster_serves_all_slots_and_moves_one(tmp_path: Path) -> None:
     async with RedisCluster(tmp_path / "cluster") as cluster:
         first = cluster.nodes[0]
@@ -72,6 +73,7 @@ async def test_a_cluster_serves_all_slots_and_moves_one(tmp_path: Path) -> None:
             assert await client.get("{q:3}:3") == "3"
 
 
+@pytest.mark.slow
 async def test_sentinels_replace_a_lost_primary(tmp_path: Path) -> None:
     async with RedisSentinel(tmp_path / "sentinel") as group:
         old = await group.primary()

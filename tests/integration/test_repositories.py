@@ -152,6 +152,7 @@ async def test_from_a_clone_to_a_push(server: GitServer, stub: Any) -> None:
     assert (await refused(stub, "GetStatus", workspace="site"))[0] == "WORKSPACE_NOT_FOUND"
 
 
+@pytest.mark.slow
 async def test_a_pull_keeps_what_is_changed(server: GitServer, stub: Any) -> None:
     server.create("acme/pull", FILES)
     await call(stub, "Clone", workspace="pull", url=server.url("acme/pull"), single_branch=True)
@@ -206,6 +207,7 @@ async def test_files_are_read_in_parts_and_written_as_expected(server: GitServer
         ] == "PATH_REFUSED"
 
 
+@pytest.mark.slow
 async def test_a_hostile_repository_runs_nothing_and_leads_nowhere(
     server: GitServer, stub: Any, tmp_path: Path
 ) -> None:
@@ -315,6 +317,7 @@ async def test_what_a_remote_answers_is_told(server: GitServer, stub: Any) -> No
     assert (await call(stub, "ListWorkspaces")).workspaces is not None
 
 
+@pytest.mark.slow
 async def test_bounds(server: GitServer, tmp_path: Path) -> None:
     """Of a folder of its own: in a pack, and outside of it, of files, of workspaces, of time."""
     server.create("acme/random", {"x": os.urandom(400_000)})

@@ -357,6 +357,7 @@ def test_what_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         bubblewrap.find_bubblewrap.cache_clear()
 
 
+@pytest.mark.slow
 def test_an_agent_that_is_not_root_has_sandboxes_too() -> None:
     """In a process of a user that nobody has: unprivileged user namespaces, and no control groups."""
     if os.geteuid() != 0:

@@ -64,6 +64,7 @@ async def _times_longer(for_s: float) -> float:
     return sorted(longer)[int(len(longer) * 0.9)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "watch_s"),
     [

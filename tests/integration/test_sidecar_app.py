@@ -100,6 +100,7 @@ async def test_a_killed_app_is_missed_at_once_and_back_at_once(mesh: MeshHarness
     assert agent.state == fleet_pb2.AGENT_STATE_ACTIVE
 
 
+@pytest.mark.slow
 async def test_attempts_that_an_app_took_with_it_run_elsewhere(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     dying, other = StockApp(mesh, "dying"), StockApp(mesh, "other")

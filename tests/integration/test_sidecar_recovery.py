@@ -149,6 +149,7 @@ def takes_calls(agents: Seen) -> bool:
     )
 
 
+@pytest.mark.slow
 async def test_sidecar_and_app_are_killed_together(mesh: MeshHarness) -> None:
     """As when their machine goes: others have the work, and they are back when they are back."""
     await mesh.coordinator()

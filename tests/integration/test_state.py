@@ -217,6 +217,7 @@ async def test_bad_records_are_told_and_the_others_are_imported(mesh: MeshHarnes
     assert all(each["reason"] for each in finished.document["problems"])
 
 
+@pytest.mark.slow
 async def test_an_export_leaves_nothing_behind_that_is_not_whole(mesh: MeshHarness, tmp_path: Path) -> None:
     await mesh.coordinator()
     file = tmp_path / "mesh.jsonl"

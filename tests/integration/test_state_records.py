@@ -292,6 +292,7 @@ def test_records_of_a_newer_version_are_refused_before_any_is_imported(tmp_path:
     assert (unknown.kinds, unknown.partly) == (Counter(hologram=2), 1)
 
 
+@pytest.mark.slow
 async def test_the_command_skips_them(mesh: MeshHarness, tmp_path: Path) -> None:
     await mesh.coordinator()
     async with LightAgent(mesh.own_channel(), "a1", methods=(ECHO,), answer=never):

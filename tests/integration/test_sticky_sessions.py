@@ -280,6 +280,7 @@ async def started(fleet: MeshHarness, task_id: str) -> None:
     await fleet.eventually(runs, f"{task_id} runs")
 
 
+@pytest.mark.slow
 async def test_a_killed_agent_takes_its_hard_sessions_along(fleet: MeshHarness, mesh: Mesh) -> None:
     killed = await fleet.agent("k1")
     await fleet.wait_contract("k1", agents=4)
@@ -343,6 +344,7 @@ async def test_tasks_wait_for_the_first_agent_and_stay_together(tmp_path: Path) 
                 assert len(agents) == 1, (name, agents)
 
 
+@pytest.mark.slow
 async def test_two_coordinators_agree(tmp_path: Path) -> None:
     async with MeshHarness(tmp_path) as first, two_coordinators(first, tmp_path) as (here, there):
         await asyncio.gather(here.agent("a1"), here.agent("a2"), there.agent("b1"), there.agent("b2"))

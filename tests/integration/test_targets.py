@@ -169,6 +169,7 @@ async def test_nobody_answers_at_any() -> None:
             await client.ready(0.2)
 
 
+@pytest.mark.slow
 async def test_the_command_takes_several(shared_mesh: MeshHarness) -> None:
     several = f"{NOBODY},{shared_mesh.target}"
     for done in (await weft("agents", "list", "--target", several), await weft("queues", target=several)):

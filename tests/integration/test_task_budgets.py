@@ -106,6 +106,7 @@ async def ran(mesh: Mesh, name: str, request: Struct, **options: Any) -> tuple[s
     return handle.id, dict(await handle.result())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["embedded", "redis"])
 async def test_children_are_refused_when_the_budget_of_their_root_is_spent(tmp_path: Path, kind: str) -> None:
     async with sites_on(kind, tmp_path, heartbeat_interval_s=0.2) as sites, serving(sites) as mesh:

@@ -113,6 +113,7 @@ async def test_a_followed_task(client: Mesh, tmp_path: Path) -> None:
     await follow_steps(handle, files)
 
 
+@pytest.mark.slow
 async def test_attempts_on_several_agents(client: Mesh, mesh: MeshHarness) -> None:
     """One is gone with its lines, one keeps none: both are named, and so are lines that were too many."""
     first = await submitted(client, "Again")

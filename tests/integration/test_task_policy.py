@@ -418,6 +418,7 @@ async def test_a_method_is_direct_by_default_if_its_policy_says_so(tmp_path):
         assert "make the call durable" in str(raised.value.details())
 
 
+@pytest.mark.slow
 async def test_an_agent_with_other_options_dials_until_the_others_are_gone_or_replaces_them(tmp_path):
     async with MeshHarness(tmp_path) as mesh:
         await mesh.coordinator()

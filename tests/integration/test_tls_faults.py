@@ -208,6 +208,7 @@ async def test_an_authority_ends_while_processes_run(authority: TestAuthority) -
                 await channel.unary_unary("/a/B")(b"", timeout=SOON_S)
 
 
+@pytest.mark.slow
 async def test_old_tls_and_weak_signatures_of_a_server(authority: TestAuthority) -> None:
     client = authority.tls("client", mutual=False)
     with old_server(faults(authority)["good"].files) as address:

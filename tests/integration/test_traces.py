@@ -394,6 +394,7 @@ async def test_a_program_without_opentelemetry_hands_nothing_on(
     assert drawn(of_task(receiver, reply.task_id))[0] == f"SERVER {METHOD}"
 
 
+@pytest.mark.slow
 async def test_a_sidecars_app_and_its_child_call_are_in_the_tree(
     doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
 ) -> None:

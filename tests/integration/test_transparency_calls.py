@@ -286,12 +286,14 @@ async def test_empty_streams(pair: Pair, shape: str) -> None:
     assert seen.code is grpc.StatusCode.OK
 
 
+@pytest.mark.slow
 @streams
 async def test_a_thousand_answers(pair: Pair, shape: str) -> None:
     seen = await pair.same(shape, Ask(text="t", answers=1000, answer_bytes=100))
     assert len(seen.answers) >= 1000
 
 
+@pytest.mark.slow
 @takes_stream
 async def test_a_thousand_requests(pair: Pair, shape: str) -> None:
     asks = [Ask(text=f"t{n}", blob=bytes(100)) for n in range(1000)]
@@ -406,6 +408,7 @@ async def test_messages_of_3_mib(pair: Pair, shape: str) -> None:
     assert seen.answers[0][1] == 3 * MIB
 
 
+@pytest.mark.slow
 @each_shape
 async def test_a_request_over_4_mib(pair: Pair, shape: str) -> None:
     seen = await see(pair.stub, shape, [Ask(blob=bytes(4 * MIB + 1))], **pair.asking({}))
@@ -522,6 +525,7 @@ async def test_a_caller_that_goes_away_cancels(pair: Pair, shape: str, ledger: L
 # -- many ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_shape
 async def test_a_hundred_at_a_time(pair: Pair, shape: str) -> None:
 

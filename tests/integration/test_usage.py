@@ -332,6 +332,7 @@ def directly(mesh: Mesh, name: str) -> Any:
     )
 
 
+@pytest.mark.slow
 async def test_direct_calls_are_counted_by_their_agents(tmp_path: Path) -> None:
     """On the loop, in threads and isolated processes; their bytes, time and units; a handler's own calls in the tree of its task."""
     async with sites_on("embedded", tmp_path, heartbeat_interval_s=0.2) as sites:

@@ -190,6 +190,7 @@ async def _running(mesh: MeshHarness, task_id: str, attempt: int) -> None:
     await mesh.eventually(seen, f"attempt {attempt} runs")
 
 
+@pytest.mark.slow
 async def test_a_terminal_is_told_what_a_call_waits_for(mesh: MeshHarness) -> None:
     async def said(*command: str) -> None:
         ours, theirs = os.openpty()
@@ -220,6 +221,7 @@ async def test_a_terminal_is_told_what_a_call_waits_for(mesh: MeshHarness) -> No
     await asyncio.gather(said("call"), said("submit", "--wait"))
 
 
+@pytest.mark.slow
 async def test_thousands_of_calls_that_end_together_are_answered(mesh: MeshHarness) -> None:
     async def call() -> grpc.StatusCode:
         with pytest.raises(grpc.aio.AioRpcError) as error:

@@ -432,6 +432,7 @@ async def test_what_the_library_submits_leaves_nothing_behind(server: RedisServe
         await coordinator.stop(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["embedded", "redis"])
 async def test_contracts_that_nobody_needs_are_forgotten_by_coordinators(
     server: RedisServer, tmp_path: Path, kind: str

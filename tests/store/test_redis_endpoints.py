@@ -103,6 +103,7 @@ async def test_a_slot_of_a_cluster_moves_under_load(tmp_path: Path) -> None:
         await h.store.close()
 
 
+@pytest.mark.slow
 async def test_a_node_of_a_cluster_is_killed_and_comes_back(tmp_path: Path) -> None:
     async with RedisCluster(tmp_path / "cluster") as cluster:
         h = await _open(cluster.url)
@@ -141,6 +142,7 @@ async def test_a_store_that_was_slow_to_open_is_not_taken_for_lost(tmp_path: Pat
             await coordinator.stop(0.1)
 
 
+@pytest.mark.slow
 async def test_sentinels_switch_to_a_replica(tmp_path: Path) -> None:
     async with RedisSentinel(tmp_path / "sentinel", password="s3cret") as group:
         h = await _open(group.url, durability="replicated")
@@ -238,6 +240,7 @@ async def test_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
             CoordinatorSettings(**given)
 
 
+@pytest.mark.slow
 async def test_credentials_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with RedisServer(tmp_path / "redis", password="s3cret") as server:
         await server.command("ACL", "SETUSER", "weft", "on", ">other-s3cret", "~*", "&*", "+@all")

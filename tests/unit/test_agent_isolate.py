@@ -157,12 +157,14 @@ def test_a_handlers_own_child_process_can_be_terminated(session: ScriptedSession
     assert text(session, "t") == str(-signal.SIGTERM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_handler_may_have_children_of_multiprocessing(session: ScriptedSession, method: str) -> None:
     call(session, "t", "pools", method)
     assert text(session, "t") == "6"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end",
     [
@@ -243,6 +245,7 @@ def test_one_that_outlasts_its_time_limit_is_killed(session: ScriptedSession) ->
     session.wait_state(lambda state: state.used_slots == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["exits", "killed"])
 def test_a_process_that_dies_is_a_crash_and_is_replaced(session: ScriptedSession, how: str) -> None:
     if how == "exits":
@@ -318,6 +321,7 @@ agent = Agent()
 agent.method("iso.v1.Iso/StartsChildren", isolate=True)(starts_children_and)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_processes_die_with_their_agent(tmp_path: Path, number: signal.Signals) -> None:
     ledger = tmp_path / "children"

@@ -63,6 +63,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
         assert f"\n  {command} " in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("needed", ["weft.coordinator.server", "weft.agent", "weft.client"])
 def test_what_only_terminals_and_programs_need_is_not_loaded(needed: str) -> None:
     """Many processes of weft start often: with structlog, and what it loads for terminals, each took an eighth longer."""

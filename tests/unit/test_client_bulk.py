@@ -66,6 +66,7 @@ async def test_a_broken_stream_is_mended(mesh: Mesh, api: TaskApi, place: str) -
         assert api.wait_calls, "acknowledged tasks are waited for beside the stream"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 async def test_many_breaks_at_random(mesh: Mesh, api: TaskApi, seed: int) -> None:
     api.break_streams(random.Random(seed), BREAKS, most_messages=4)

@@ -65,6 +65,7 @@ async def test_a_process_that_ends_refuses_the_contract_which_is_remembered(monk
     loading.check_refused(digest, [])
 
 
+@pytest.mark.slow
 async def test_one_long_step_is_refused_and_the_loop_goes_on():
     turns = 0
 

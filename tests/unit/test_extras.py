@@ -110,6 +110,7 @@ def test_the_command_says_what_to_install(base: Path) -> None:
     assert line.endswith(install_command("cli"))
 
 
+@pytest.mark.slow
 def test_the_command_without_agent_and_coordinator(tmp_path: Path) -> None:
     python = environment(tmp_path / "venv", "cli")
     for words in (["--help"], ["tasks", "list", "--help"], ["call", "--help"], ["version"]):
@@ -136,6 +137,7 @@ def test_a_service_says_what_to_install(tmp_path: Path) -> None:
     assert line.endswith(install_command("hardware"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "module"), [("agent", "weft.agent.runtime"), ("coordinator", "weft.coordinator.server")]
 )

@@ -119,6 +119,7 @@ SERIES_A_METHOD = 13 + 2 * 16
 SERIES_OF_CALLS = (MOST + 17) * 17
 
 
+@pytest.mark.slow
 def test_series_and_a_scrape_of_a_large_fleet_are_bounded() -> None:
     """10,000 tasks over 500 agents and 300 methods, and callers who make names up."""
     figures, store = Figures(), StoreFigures()

@@ -43,6 +43,7 @@ def test_the_client_imports_little() -> None:
     assert len(others) < 250, "weft.client is to be imported in 0.25 s"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["weft.agent.runtime", "weft.coordinator.server", "weft.cli.main"])
 def test_costly_libraries_are_loaded_for_those_who_use_them_alone(place: str) -> None:
     """The import of that of rules takes 0.2 s and 25 MB; that of certificates is for those who make some."""

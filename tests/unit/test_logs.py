@@ -185,6 +185,7 @@ thread = threading.Thread(target=lambda: log.warning("from a thread")); thread.s
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_a_process_of_weft_logs_whatever_a_program_in_it_sets_up(hostile: str) -> None:
     done = subprocess.run(

@@ -148,6 +148,7 @@ def test_odd_ones_are_judged_as_by_a_parser_without_the_limit(payload: bytes, in
     assert accepts(payload, info) == well_formed(payload, info)
 
 
+@pytest.mark.slow
 def test_a_large_deep_message_is_looked_at_within_bounds():
     """One that is more than may be looked at is its handler's to refuse; its bytes are its form."""
     wide = chain(120, b"\x08\x01" * (1 << 20), number=6)

@@ -375,6 +375,7 @@ def test_lists_that_rules_copy_are_bounded(macro: str):
     assert "would take more than" in error.message
 
 
+@pytest.mark.slow
 def test_very_many_messages_are_bounded_and_long_data_is_not():
     info = ruled_method(
         "message In { string a = 1 [(buf.validate.field).string.max_len = 3]; }"

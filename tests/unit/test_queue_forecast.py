@@ -129,6 +129,7 @@ class Simulation:
 CAPACITY = 400.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_s", [0.2, 1.0, 5.0])
 def test_three_times_the_work_does_not_end_in_vain(left_s: float) -> None:
     overload = [Caller(NORMAL, 3 * CAPACITY, left_s), Caller(HIGH, 20, 10.0)]

@@ -120,6 +120,7 @@ def test_the_module_of_a_service_has_an_agent() -> None:
     assert {each.partition("/")[0] for each in made.methods} == {"weft.services.hardware.v1.HardwareService"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "used"), [("tests/support/gen", "buf.validate.validate_pb2"), ("", "weft.rules.validate_pb2")]
 )

@@ -80,6 +80,7 @@ def pyright(folder: Path) -> Iterator[tuple[str, int]]:
             yield Path(each["file"]).name, each["range"]["start"]["line"] + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", [mypy, pyright])
 def test_programs(checker, tmp_path: Path) -> None:
     # Away from this repository's own settings.
