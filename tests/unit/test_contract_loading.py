@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from typing import Any
 
 import pytest
 from buf.validate import validate_pb2
@@ -63,6 +64,26 @@ async def test_a_process_that_ends_refuses_the_contract_which_is_remembered(monk
         loading.check_refused(digest, [METHOD])
     # With other methods it may be harmless.
     loading.check_refused(digest, [])
+
+
+async def test_what_has_begun_goes_on_without_its_caller(monkeypatch: pytest.MonkeyPatch):
+    """An agent that gave up finds its contract loaded when it has dialled again: nothing is vetted twice."""
+    loading, began = ContractLoading(), asyncio.Event()
+    loop, vet = asyncio.get_running_loop(), contract_loading._verdict
+
+    def slowly(*args: Any) -> Any:
+        loop.call_soon_threadsafe(began.set)
+        return vet(*args)
+
+    monkeypatch.setattr(contract_loading, "_verdict", slowly)
+    given_up = asyncio.create_task(loading.load(harmless(), [METHOD]))
+    await began.wait()
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    began.clear()
+    assert METHOD in (await loading.load(harmless(), [METHOD])).methods
+    assert not began.is_set()
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 # Contracts without rules that are no larger load in 0.1 s, whatever is in them.
 FREE_BYTES = 128 * 1024
-# Refused contracts that are remembered: their agents dial again.
+# Refused contracts that are remembered, and as many that were taken: their agents dial again.
 MAX_REFUSED = 64
 # Waited for the process; it ends itself before, unless the machine is very busy.
 _TIMEOUT_S = 60.0
@@ -46,12 +46,18 @@ _Key = tuple[str, frozenset[str]]
 
 
 class ContractLoading:
-    """Loads contracts, one at a time: their memory and CPU time add up to that of one."""
+    """Loads contracts, one at a time: their memory and CPU time add up to that of one.
+
+    What has begun goes on when its caller is cancelled. On a busy machine an agent may give up before its contract is loaded: when it
+    has dialled again, it is.
+    """
 
     def __init__(self) -> None:
         self._loading = asyncio.Lock()
         # By digest and methods: why it was refused.
         self._refused: dict[_Key, status_pb2.Status] = {}
+        # The same of those that were vetted and taken.
+        self._taken: dict[_Key, None] = {}
 
     async def load(self, files: bytes, methods: Sequence[str]) -> Contract:
         """As `Contract.load`.
@@ -59,10 +65,13 @@ class ContractLoading:
         Raises:
             InvalidArgument: as there, or loading takes too much time or memory, or ends a process (CONTRACT_INVALID).
         """
-        async with self._loading:
+
+        async def load() -> Contract:
             await self._vet(files, methods)
             await load_library(files)
             return await asyncio.to_thread(_yielding, Contract.load, files, methods)
+
+        return await self._in_turn(load)
 
     async def hosting(self, contract: Contract, methods: Sequence[str]) -> Contract:
         """As `Contract.hosting`.
@@ -72,9 +81,26 @@ class ContractLoading:
         """
         if contract.knows(methods):
             return contract.hosting(methods)
-        async with self._loading:
+
+        async def host() -> Contract:
             await self._vet(contract.file_descriptor_set, methods)
             return await asyncio.to_thread(_yielding, contract.hosting, methods)
+
+        return await self._in_turn(host)
+
+    async def _in_turn(self, work: Callable[[], Awaitable[Contract]]) -> Contract:
+        await self._loading.acquire()
+
+        async def run() -> Contract:
+            try:
+                return await work()
+            finally:
+                self._loading.release()
+
+        running = asyncio.create_task(run())
+        # Nobody may be there any more who would see its error.
+        running.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(running)
 
     def check_refused(self, digest: str, methods: Sequence[str]) -> None:
         """
@@ -90,12 +116,21 @@ class ContractLoading:
         digest = descriptors.digest(files)
         # Another session may have sent it meanwhile.
         self.check_refused(digest, methods)
+        key = digest, frozenset(methods)
+        if key in self._taken:
+            return
         status = await asyncio.to_thread(_verdict, files, methods, digest)
-        if status is not None:
-            self._refused[digest, frozenset(methods)] = status
-            if len(self._refused) > MAX_REFUSED:
-                del self._refused[next(iter(self._refused))]
+        if status is None:
+            _remember(self._taken, key, None)
+        else:
+            _remember(self._refused, key, status)
             raise errors.from_status(status)
+
+
+def _remember(known: dict[_Key, _T], key: _Key, value: _T) -> None:
+    known[key] = value
+    if len(known) > MAX_REFUSED:
+        del known[next(iter(known))]
 
 
 async def compare(contracts: Contracts, contract: Contract) -> Compared:

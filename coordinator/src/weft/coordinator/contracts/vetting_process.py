@@ -108,7 +108,7 @@ def _measure(work: Callable[[], object]) -> _Measured:
 def _set_limits() -> None:
     """Bound this process, and let all others go first."""
     with contextlib.suppress(AttributeError, OSError):
-        os.nice(10)
+        os.nice(5)
     # Where memory is short, Linux ends this process, and not the coordinator.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
