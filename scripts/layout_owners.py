@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("weft/coordinator/hooks",),
+    # Sandboxes: the websockets that kubernetes_asyncio gives.
+    "aiohttp": ("weft/coordinator/hooks", "weft/services/sandboxes"),
     "cel_expr_python": ("weft/rpc/contracts/cel_expressions",),
     "cloudevents": ("weft/client/cloud_events", "weft/client/cloud_event_format", "weft/cli/events"),
     "cronsim": ("weft/coordinator/schedules",),

@@ -114,6 +114,9 @@ async def test_a_box_that_cannot_be_removed_has_ended_all_the_same() -> None:
         async def remove(self) -> None:
             await self.run(())
 
+        async def ended_for(self) -> str:
+            return ""
+
         async def write(self, data: bytes) -> None:
             await self.run(())
 

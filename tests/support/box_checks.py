@@ -16,7 +16,7 @@ import pytest
 from weft.agent import Sandbox
 from weft.services.sandboxes.sandbox_provider import Box, BoxError, BoxProgram, ProgramSpec, Provider
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 SMALL = Sandbox(memory_mb=64, disk_mb=4, max_processes=20, variables={"A": "b c"})
 SERVER = (
     "import socket; s = socket.create_server(('127.0.0.1', 8080)); print('up', flush=True); c, _ = s.accept();"

@@ -72,17 +72,20 @@ class RunningContainer:
                     if (path / "ns" / "pid").readlink() == own:
                         os.kill(int(path.name), number)
         if number == signal.SIGCONT:
-            self._go_on()
+            self.go_on()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """After processes in it were stopped and go on."""
         # nsenter stops when what it has started is stopped.
         for each in self._entered:
             if each.returncode is None:
-                each.send_signal(signal.SIGCONT)
+                # Not by its own method, which takes the status of one that has ended.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each.pid, signal.SIGCONT)
 
     async def end(self) -> None:
         """End it, and wait."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
-        self._go_on()
+        self.go_on()
         await self.first.wait()

@@ -17,20 +17,23 @@ class KubernetesApiDouble:
         # Answers every list with this status.
         self.refuses = 0
         self._runner: web.AppRunner | None = None
-        self._address = ""
+        self.address = ""
 
     async def __aenter__(self) -> Self:
         app = web.Application()
+        self.add_routes(app)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.address = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    def add_routes(self, app: web.Application) -> None:
         pods = "/api/v1/namespaces/{space}/pods"
         app.router.add_get(pods, self._list)
         app.router.add_get("/api/v1/pods", self._list)
         app.router.add_post(pods, self._create)
         app.router.add_delete(pods + "/{name}", self._delete)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self._address = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
@@ -44,7 +47,7 @@ class KubernetesApiDouble:
                     "apiVersion": "v1",
                     "kind": "Config",
                     "current-context": "test",
-                    "clusters": [{**named, "cluster": {"server": self._address}}],
+                    "clusters": [{**named, "cluster": {"server": self.address}}],
                     "users": [{**named, "user": {"token": "t"}}],
                     "contexts": [{**named, "context": {"cluster": "test", "user": "test"}}],
                 }
@@ -62,7 +65,7 @@ class KubernetesApiDouble:
 
     async def _list(self, request: web.Request) -> web.Response:
         if self.refuses:
-            return _status(self.refuses, "Refused")
+            return status_answer(self.refuses, "Refused")
         found = list(self.pods.values())
         if "labelSelector" in request.query:
             name, _, value = request.query["labelSelector"].partition("=")
@@ -81,17 +84,17 @@ class KubernetesApiDouble:
         pod = await request.json()
         name = pod["metadata"]["name"]
         if name in self.pods:
-            return _status(409, "AlreadyExists")
+            return status_answer(409, "AlreadyExists")
         self.pods[name] = pod | {"status": {"phase": "Running"}}
         return web.json_response(self.pods[name], status=201)
 
     async def _delete(self, request: web.Request) -> web.Response:
         if self.pods.pop(request.match_info["name"], None) is None:
-            return _status(404, "NotFound")
-        return _status(200, "")
+            return status_answer(404, "NotFound")
+        return status_answer(200, "")
 
 
-def _status(code: int, reason: str) -> web.Response:
+def status_answer(code: int, reason: str) -> web.Response:
     body = {
         "apiVersion": "v1",
         "kind": "Status",

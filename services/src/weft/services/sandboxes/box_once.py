@@ -1,7 +1,7 @@
 """One piece of work in a box that is reached by running programs alone, as containers are: start a program, read a file. It runs there by a plain Python, from its text, after that of box_init.
 
-Arguments: what is asked, as JSON. What is written to it comes in frames (4 bytes of length, then as many), as such boxes cannot be told that input ends: a
-frame of no bytes is the end. It answers on its output; a failure is one line of its errors, and status 125.
+What is asked is JSON: its argument, or else its first frame, as arguments are in the logs of what carries them. What is written to it comes in frames (4 bytes of
+length, then as many), as such boxes cannot be told that input ends: a frame of no bytes is the end. It answers on its output; a failure is one line of its errors, and status 125.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def once() -> NoReturn:
         os.environ.pop(name, None)
     code = FAILED_STATUS
     try:
-        asked = json.loads(sys.argv[1])
+        limit_self(os.environ.pop("WEFT_BOX_LIMITS", ""))
+        asked = json.loads(sys.argv[1] if len(sys.argv) > 1 else read_question())
         code = ONCE[asked["do"]](asked) if asked["do"] in ONCE else work(asked)
     except OSError as error:
         os.write(2, b"%s%d\n" % (FAILED.encode(), error.errno or errno.EIO))
@@ -42,13 +43,39 @@ def once() -> NoReturn:
         os._exit(code)
 
 
+def limit_self(limits: str) -> None:
+    """Limits of the system for this process and what it starts, where what carries the box has none: JSON by their names."""
+    if limits:
+        import resource
+
+        for name, most in json.loads(limits).items():
+            resource.setrlimit(getattr(resource, "RLIMIT_" + name), (most, most))
+
+
+def read_question() -> bytes:
+    """The first frame, and nothing of what comes after it."""
+    return read_exactly(int.from_bytes(read_exactly(4), "big"))
+
+
+def read_exactly(size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = os.read(0, size - len(data))
+        if not part:
+            raise OSError(errno.EPIPE, "")
+        data += part
+    return data
+
+
 def stay(asked: Asked) -> int:
-    """Process 1: waits for what others leave, and ends, and with it the box, when nobody has written for a while."""
+    """Process 1: says that it is ready when it is first written to, waits for what others leave, and ends, and with it the box, when nobody has written for a while."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    os.write(1, b"ready\n")
+    words = b"ready\n"
     while select.select([0], [], [], asked["lease_s"])[0] and os.read(0, 4096):
-        pass
+        if words:
+            os.write(1, words)
+            words = b""
     return 0
 
 
@@ -94,6 +121,11 @@ def pack_still(asked: Asked) -> int:
         WORK["pack"](asked, [0, 1])
     finally:
         signal_others(signal.SIGCONT)
+    return 0
+
+
+def stand_still(asked: Asked) -> int:
+    signal_others(signal.SIGSTOP)
     return 0
 
 
@@ -209,5 +241,6 @@ ONCE = {
     "signal": signal_marked,
     "connect": connect_framed,
     "pack": pack_still,
+    "still": stand_still,
     "go": go_on,
 }

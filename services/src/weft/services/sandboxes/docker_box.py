@@ -19,7 +19,8 @@ import aiodocker
 import grpc
 
 from weft.agent import Sandbox
-from weft.services.sandboxes.remote_box import LEASE_S, READY_S, RemoteBox, argv_of, box_variables
+from weft.services.sandboxes.remote_box import LEASE_S, READY_S, RemoteBox
+from weft.services.sandboxes.remote_piece import PROCESS_ENDED, box_variables, first_argv
 from weft.services.sandboxes.sandbox_provider import BoxError
 from weft.services.sandboxes.settings import SandboxesSettings
 
@@ -70,7 +71,7 @@ class DockerBoxProvider:
             async with _told():
                 await self._make(engine, name, config_of(sandbox, self._image))
                 first = await attached(carrier.container)
-                box = RemoteBox(carrier, first)
+                box = RemoteBox(carrier, first, sandbox.variables)
                 try:
                     async with asyncio.timeout(READY_S):
                         await carrier.container.start()
@@ -111,9 +112,9 @@ class DockerBoxProvider:
 def config_of(sandbox: Sandbox, image: str) -> dict[str, Any]:
     """A container, as the engine's API has it. Pure."""
     memory = sandbox.memory_mb << 20
-    variables = {"HOME": "/work", **sandbox.variables, **box_variables()}
+    variables = {"HOME": "/work", **box_variables()}
     folder = f"rw,nosuid,nodev,exec,mode=0700,uid=1000,gid=1000,size={sandbox.disk_mb}m"
-    argv = argv_of("stay", lease_s=LEASE_S)
+    argv = first_argv(LEASE_S)
     return {
         "Image": image,
         "Labels": {LABEL: "true"},
@@ -179,6 +180,9 @@ class DockerCarrier:
         # CONFLICT: its removal is under way.
         async with _told(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
             await self.container.delete(force=True, v=True)
+
+    async def ended_for(self) -> str:
+        return PROCESS_ENDED
 
 
 class DockerChannel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -24,6 +24,43 @@ class SandboxesSettings(FileSettings):
         min_length=1,
         description="image of the sandboxes that the provider docker makes; it must have python3",
     )
+    kubernetes_image: str = Field(
+        default="python:3.12-slim",
+        min_length=1,
+        description="image of the sandboxes that the provider kubernetes makes; it must have python3",
+    )
+    kubernetes_kind: Literal["sandbox", "pod", "auto"] = Field(
+        default="sandbox",
+        description="what the provider kubernetes makes: `sandbox`, the resource of agent-sandbox; `pod`; `auto`: a pod where that resource is not installed",
+    )
+    kubernetes_namespace: str = Field(
+        default="",
+        max_length=63,
+        description="namespace of Kubernetes that sandboxes are in; empty: the agent's own",
+    )
+    kubernetes_runtime_class: str = Field(
+        default="",
+        max_length=253,
+        description="runtimeClassName of the pods, such as one of gVisor or Kata; empty: the cluster's default",
+    )
+    kubernetes_ready_s: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600.0,
+        description="a pod that does not run within this time, its image's download included, is given up",
+    )
+    kubernetes_deadline_s: float = Field(
+        default=86_400.0,
+        ge=60.0,
+        le=2_678_400.0,
+        description="a pod ends after this time, whatever became of its agent: more than the longest TTL that callers ask for",
+    )
+    kubernetes_owner_pod: str = Field(
+        default="",
+        max_length=253,
+        description="the agent's own pod in the same namespace: when it is gone, so are its sandboxes",
+    )
+    kubernetes_owner_uid: str = Field(default="", max_length=63, description="the uid of that pod")
     max_sandboxes: int = Field(
         default=16, ge=1, le=10_000, description="sandboxes at a time; further ones are refused"
     )
