@@ -9,6 +9,7 @@ import uuid
 
 from tests.store.support import METHOD, Harness, ref
 from tests.support.lightweight import hello
+from weft.coordinator.sessions.assignments import NO_TREE
 from weft.coordinator.sessions.handshake import PORTION, Opener
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import Submission
@@ -69,6 +70,30 @@ async def test_a_hello_with_many_attempts_blocks_nobody(h: Harness) -> None:
     assert len(welcome.lost) == HELD - len(welcome.adopted)
     assert len(session.held) == session.used_slots == LIVING - 10
     assert {await h.state(claim.task_id) for claim in unheard} == {State.QUEUED}
+
+
+async def test_an_adopted_attempt_counts_for_its_tree(h: Harness) -> None:
+    """Another coordinator has assigned it: the agent says which tree it belongs to, and may say anything."""
+    opener = Opener(h.store, CoordinatorSettings(store="unused"), "test", {})
+    instance_id = uuid.uuid4().hex
+    old = await h.agent("a", lease_s=1e6, instance_id=instance_id)
+    await h.submit_many([Submission(METHOD)] * 3)
+    claims = await h.claim(old, limit=3)
+    await h.store.detach(old, 1e6)
+    held = [_held(claim.task_id, claim.attempt, old.epoch, finished=False) for claim in claims]
+    held[0].root_id = "root"
+    held[0].budget_task_ids.extend(["root", "part"])
+    held[1].root_id = "r" * 10_000
+    held[1].budget_task_ids.extend(["", "b" * 10_000, *(f"b{n}" for n in range(1000))])
+    session = await opener.register(
+        hello("a", slots=9, methods=[METHOD], held=held, instance_id=instance_id), 1
+    )
+    await opener.settle(session)
+    trees = [session.held[ref(claim)][4] for claim in claims]
+    assert trees[0] == ("root", ("root", "part"))
+    assert trees[1].root_id == ""
+    assert trees[1].budgets == tuple(f"b{n}" for n in range(6))
+    assert trees[2] == NO_TREE
 
 
 async def test_what_a_session_held_is_taken_back_in_portions(h: Harness) -> None:

@@ -11,7 +11,7 @@ from tests.store.support import Harness
 from weft.coordinator.store.table_store import RowPut
 from weft.coordinator.usage import tree_use
 from weft.coordinator.usage.tree_rows import KEEP_S, KIND, TreeRows
-from weft.coordinator.usage.tree_use import MAX_PARTS, TreeUses
+from weft.coordinator.usage.tree_use import MAX_PARTS, TreeUse, TreeUses
 from weft.rpc.errors import WeftError
 from weft.rpc.refusals import store_unavailable
 from weft.v1 import task_pb2
@@ -23,7 +23,7 @@ class Site:
     def __init__(self, store: Any) -> None:
         self.hastened = 0
         self.uses = TreeUses(self._hasten)
-        self.rows = TreeRows(store, self.uses)
+        self.rows: Any = TreeRows(store, self.uses)
 
     def _hasten(self) -> None:
         self.hastened += 1
@@ -35,8 +35,12 @@ class Site:
         return self.uses.refusal([task_pb2.TreeBudget(task_id=tree, amounts={"tokens": tokens})])
 
     async def spent(self, tree: str) -> float:
-        found = self.uses.find(tree)
         await self.rows.settle()
+        return await self.told(tree)
+
+    async def told(self, tree: str) -> float:
+        """What is told of a tree, without a write."""
+        found: TreeUse = (await self.rows.look([tree]))[tree]
         return found.spent("tokens")
 
 
@@ -135,6 +139,42 @@ async def test_memory_is_bounded(h: Harness, monkeypatch: pytest.MonkeyPatch) ->
     assert site.uses.lost == 0 or await site.spent("t4") == 0
 
 
+async def test_a_look_writes_nothing(h: Harness) -> None:
+    one, other = Site(h.store), Site(h.store)
+    one.use("t", 2)
+    await one.rows.settle()
+    other.use("t", 3)
+    one.rows._store = other.rows._store = Broken(h.store)
+    assert (await one.told("t"), await other.told("t"), await Site(h.store).told("t")) == (2, 5, 2)
+    assert await one.told("nothing") == 0
+    other.rows._store = h.store
+    assert await other.spent("t") == 5
+
+
+async def test_a_tree_that_is_forgotten_during_its_write_is_counted(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another coordinator writes at the same time, and memory is full at the same time."""
+    monkeypatch.setattr(tree_use, "MAX_TREES", 1)
+    site, other = Site(h.store), Site(h.store)
+
+    class Crossed(Broken):
+        async def put_rows(self, puts: Any) -> Any:
+            site.rows._store = h.store
+            site.refusal("another", 1)
+            other.use("t", 10)
+            await other.rows.settle()
+            return await h.store.put_rows(puts)
+
+    site.use("t", 1)
+    await site.rows.settle()
+    site.use("t", 2)
+    site.rows._store = Crossed(h.store)
+    await site.rows.settle()
+    assert site.uses.lost == 0
+    assert await Site(h.store).told("t") == 13
+
+
 async def test_rows_of_many_coordinators_stay_small(h: Harness) -> None:
     for number in range(MAX_PARTS + 9):
         site = Site(h.store)
@@ -148,3 +188,18 @@ async def test_rows_of_many_coordinators_stay_small(h: Harness) -> None:
     assert len(row.value) < 8192
     assert await Site(h.store).spent("t") == MAX_PARTS + 9
     assert await Site(h.store).spent("odd") == 0
+
+
+async def test_a_part_that_others_have_added_to_the_oldest_counts_once(h: Harness) -> None:
+    first = Site(h.store)
+    first.use("t", 5)
+    await first.rows.settle()
+    for _ in range(MAX_PARTS + 1):
+        site = Site(h.store)
+        site.use("t", 1)
+        await site.rows.settle()
+    assert await first.told("t") == MAX_PARTS + 6
+    first.use("t", 2)
+    assert await first.spent("t") == MAX_PARTS + 8
+    first.use("t", 1)
+    assert await first.spent("t") == await Site(h.store).told("t") == MAX_PARTS + 9

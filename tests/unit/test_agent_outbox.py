@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
+
 from weft.agent.handlers import outcomes
 from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.outbox import PROGRESS_WINDOW, Outbox
@@ -230,3 +232,18 @@ def test_metadata_counts_for_the_size_of_a_batch() -> None:
     sizes = [desk.take().ByteSize() for _ in range(12)]
     assert 0 < max(sizes) < MAX_PAYLOAD_BYTES
     assert not desk.take().results
+
+
+def test_held_attempts_are_named_with_their_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.agent.session.outbox.MAX_TREES_TOLD", 2)
+    desk = Desk()
+    above = [task_pb2.TreeBudget(task_id=each, amounts={"tokens": 1}) for each in ("root", "a")]
+    context = task_pb2.CallContext(root_id="root", budgets=above)
+    desk.outbox.hold([session_pb2.Assignment(task_id="a", attempt=1, context=context)], 1)
+    desk.hold("b")
+    first, second = desk.outbox.held()
+    assert (first.root_id, list(first.budget_task_ids)) == ("root", ["root", "a"])
+    assert (second.root_id, list(second.budget_task_ids)) == ("", [])
+    # The greeting of an agent that holds very many stays small.
+    desk.hold("c")
+    assert [(each.task_id, each.root_id) for each in desk.outbox.held()] == [("a", ""), ("b", ""), ("c", "")]

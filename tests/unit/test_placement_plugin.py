@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.support import Harness, ManualClock, RecordingListener
+from tests.support.hostile import Mute, Untold
 from tests.support.sessions import A, B, index_of, session
 from weft.coordinator.dispatch import plugin_planner
 from weft.coordinator.dispatch.dispatcher import Dispatcher
@@ -149,6 +150,17 @@ def leaves(*_: object) -> float:
     raise SystemExit(1)
 
 
+def untold(*_: object) -> float:
+    raise Untold
+
+
+class Odd:
+    def __float__(self) -> float:
+        raise Mute
+
+    __repr__ = __str__ = __float__  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("rank", "outcome"),
     [
@@ -157,9 +169,11 @@ def leaves(*_: object) -> float:
         (lambda *_: math.nan, plugin_planner.FAILED),
         (lambda *_: "first", plugin_planner.FAILED),
         (lambda *_: None, plugin_planner.FAILED),
+        (untold, plugin_planner.FAILED),
+        (lambda *_: Odd(), plugin_planner.FAILED),
         (lambda *_: threading.Event().wait(0.5), plugin_planner.LATE),
     ],
-    ids=["raises", "exits", "nan", "text", "nothing", "late"],
+    ids=["raises", "exits", "nan", "text", "nothing", "untold", "odd", "late"],
 )
 async def test_a_broken_one_costs_its_choice_alone(
     h: Harness, rank: Callable[..., float], outcome: str, capfd: pytest.CaptureFixture[str]
@@ -227,6 +241,18 @@ class Failing:
 
 def leave():
     raise SystemExit(3)
+
+class Untold(Exception):
+    def __str__(self):
+        raise KeyError
+
+class Shy:
+    def rank(self, method, candidate):
+        return 0.0
+
+    @property
+    def ended(self):
+        raise Untold
 """
 
 
@@ -258,6 +284,7 @@ def test_it_is_found_in_the_current_directory() -> None:
         ("placing_here:Blind", "has no method `rank`"),
         ("placing_here:Failing", "RuntimeError: no model"),
         ("placing_here:leave", "SystemExit: 3"),
+        ("placing_here:Shy", "placing_here.Untold"),
     ],
 )
 def test_what_is_wrong_with_one_is_said(path: str, says: str) -> None:

@@ -128,16 +128,20 @@ class Hello(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., contract_hash: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[_fleet_pb2.HostedMethod, _Mapping]]] = ..., slots: _Optional[int] = ..., prefetch: _Optional[int] = ..., advertised_address: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., version: _Optional[str] = ..., draining: bool = ..., replace_options: bool = ..., keeps_logs: bool = ..., tls_name: _Optional[str] = ..., takes_commands: bool = ...) -> None: ...
 
 class HeldAttempt(_message.Message):
-    __slots__ = ("task_id", "attempt", "epoch", "finished")
+    __slots__ = ("task_id", "attempt", "epoch", "finished", "root_id", "budget_task_ids")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    ROOT_ID_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_TASK_IDS_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     attempt: int
     epoch: int
     finished: bool
-    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., finished: bool = ...) -> None: ...
+    root_id: str
+    budget_task_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., finished: bool = ..., root_id: _Optional[str] = ..., budget_task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Contract(_message.Message):
     __slots__ = ("file_descriptor_set",)

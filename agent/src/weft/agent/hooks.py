@@ -21,7 +21,7 @@ from weft.agent.hosting.hosted_methods import is_async
 from weft.agent.member_hooks import MemberHooks
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.process.logs import get_logger
-from weft.rpc.raised import handler_error
+from weft.rpc.raised import handler_error, line_of
 
 _log = get_logger("weft.agent")
 
@@ -189,7 +189,7 @@ class HookRun:
             elif isinstance(error, Exception):
                 ended.set_exception(error)
             else:
-                ended.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+                ended.set_exception(RuntimeError(line_of(error)))
 
         try:
             self._loop.call_soon_threadsafe(settle)

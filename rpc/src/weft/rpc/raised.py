@@ -12,6 +12,7 @@ from weft.rpc.process.redaction import redacted_text
 from weft.v1 import task_pb2
 
 MAX_TYPE_BYTES = 256
+MAX_LINE_BYTES = 512
 MAX_MESSAGE_BYTES = 4 * 1024
 MAX_STACK_BYTES = 16 * 1024
 # Frames of one traceback, the innermost ones.
@@ -39,6 +40,12 @@ def bound(error: task_pb2.HandlerError) -> None:
 def summary(error: task_pb2.HandlerError) -> str:
     """An error in about one line: "ValueError: no such card"."""
     return f"{error.type}: {error.message}" if error.message else error.type
+
+
+def line_of(error: BaseException) -> str:
+    """An exception that is not ours in about one line, whatever its own methods do."""
+    kind, text = _head(_type_name(type(error)), MAX_TYPE_BYTES), redacted_text(text_of(error))
+    return _head(f"{kind}: {text}" if text else kind, MAX_LINE_BYTES)
 
 
 def text_of(value: object) -> str:

@@ -18,6 +18,8 @@ from weft.v1 import session_pb2, task_pb2
 # A streaming handler may be this far ahead of the coordinator's acknowledgements.
 PROGRESS_WINDOW = 64
 PROGRESS_WINDOW_BYTES = 4 * 1024 * 1024
+# An agent that holds more attempts than this names them without their trees.
+MAX_TREES_TOLD = 10_000
 # Bytes of an item in a message without its payload: ids, numbers, tags. Only for the size of batches.
 _ITEM_OVERHEAD_BYTES = 128
 
@@ -161,14 +163,19 @@ class Outbox:
         return fresh
 
     def held(self) -> list[session_pb2.HeldAttempt]:
-        """Every attempt that is held, for Hello."""
+        """Every attempt that is held, for Hello. With its tree, unless they are so many that the message would become large."""
         with self._lock:
+            trees = len(self._attempts) <= MAX_TREES_TOLD
             return [
                 session_pb2.HeldAttempt(
                     task_id=attempt.ref[0],
                     attempt=attempt.ref[1],
                     epoch=attempt.epoch,
                     finished=attempt.result is not None,
+                    root_id=attempt.assignment.context.root_id if trees else "",
+                    budget_task_ids=[
+                        each.task_id for each in (attempt.assignment.context.budgets if trees else ())
+                    ],
                 )
                 for attempt in self._attempts.values()
             ]

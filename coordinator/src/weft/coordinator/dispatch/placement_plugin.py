@@ -18,6 +18,7 @@ from typing import Protocol
 
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.raised import line_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,11 @@ def load_placement(path: str) -> Placement:
     try:
         made: Placement = getattr(importlib.import_module(module), name)()
         known = callable(getattr(made, "rank", None))
+        # It is read once more when passes are planned.
+        getattr(made, "ended", None)
     except (Exception, SystemExit) as error:
         # It may raise anything.
-        raise _wrong(path, f"{type(error).__name__}: {error}"[:1024]) from error
+        raise _wrong(path, line_of(error)) from error
     if not known:
         raise _wrong(path, "what it makes has no method `rank`")
     return made

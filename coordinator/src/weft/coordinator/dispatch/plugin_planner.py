@@ -22,6 +22,7 @@ from weft.coordinator.dispatch.placement_plugin import FreeAgent, Placement, loa
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.logs import get_logger
+from weft.rpc.raised import line_of
 from weft.rpc.telemetry.coordinator_metrics import PLACEMENTS
 from weft.rpc.telemetry.figures import Figures, Labels
 
@@ -119,7 +120,7 @@ class PluginPlanner:
             return None
         except Exception as error:
             # Whatever the plug-in raised.
-            self._failed(FAILED, str(error)[:512], loop.time())
+            self._failed(FAILED, str(error), loop.time())
             return None
         self.passes[USED] += shares is not None
         return shares
@@ -160,7 +161,7 @@ class PluginPlanner:
             try:
                 shares = self._planned(job)
             except BaseException as raised:
-                error = RuntimeError(f"{type(raised).__name__}: {raised}")
+                error = RuntimeError(line_of(raised))
             # The loop has ended: nobody waits any more.
             with contextlib.suppress(RuntimeError):
                 job.loop.call_soon_threadsafe(self._settle, job.answer, shares, error)

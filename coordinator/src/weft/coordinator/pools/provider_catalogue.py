@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from weft.coordinator.pools.provider import AgentProvider, ProviderSetting
 from weft.rpc.process.logs import get_logger
+from weft.rpc.raised import line_of
 
 log = get_logger(__name__)
 
@@ -66,5 +67,5 @@ def _known(name: str, entry: metadata.EntryPoint | None, setting: ProviderSettin
     except Exception as error:
         # A package of somebody else must not end the coordinator.
         log.warning("pool.provider_broken", provider=name, package=package, exc_info=True)
-        return KnownProvider(name, None, package, f"{type(error).__name__}: {error}"[:512])
+        return KnownProvider(name, None, package, line_of(error))
     return KnownProvider(name, provider, package)

@@ -18,6 +18,7 @@ from weft.coordinator.provisioning.kinds.process_kind import ProcessKind
 from weft.coordinator.provisioning.kinds.windows_kind import WindowsKind
 from weft.coordinator.provisioning.provision_kind import ProvisionKind
 from weft.rpc.process.logs import get_logger
+from weft.rpc.raised import line_of
 
 log = get_logger(__name__)
 
@@ -68,5 +69,5 @@ def _loaded(entry: metadata.EntryPoint) -> KnownKind:
     except Exception as error:
         # A package of somebody else must not end the coordinator.
         log.warning("provision.kind_broken", kind=entry.name, package=package, exc_info=True)
-        return KnownKind(entry.name, None, package, f"{type(error).__name__}: {error}"[:512])
+        return KnownKind(entry.name, None, package, line_of(error))
     return KnownKind(entry.name, kind, package)

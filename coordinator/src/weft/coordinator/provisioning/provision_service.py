@@ -19,6 +19,7 @@ from weft.rpc import refusals
 from weft.rpc.errors import WeftError
 from weft.rpc.identity.edge import Edge
 from weft.rpc.process.logs import get_logger
+from weft.rpc.raised import text_of
 from weft.rpc.security import tokens
 from weft.v1 import provision_pb2, provision_pb2_grpc
 
@@ -112,7 +113,9 @@ async def _rendered(known: KnownKind, kind: ProvisionKind, spec: AgentSpec) -> A
             raise
         log.warning("provision.kind_failed", kind=known.name, package=known.package, exc_info=True)
         raise refusals.provision_kind_failed(
-            known.name, known.package, f"{type(error).__name__}: {error}".replace(spec.token, "…")[:512]
+            known.name,
+            known.package,
+            f"{type(error).__name__}: {text_of(error)}".replace(spec.token, "…")[:512],
         ) from None
 
 

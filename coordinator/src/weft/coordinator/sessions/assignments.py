@@ -6,6 +6,8 @@ from typing import NamedTuple, cast
 
 from weft.coordinator.keyed_states import keyed_state_codec
 from weft.coordinator.store.records import Claimed
+from weft.rpc.calls.call_context import MAX_ID_CHARS
+from weft.rpc.calls.tree_budgets import MAX_TREE_BUDGETS
 from weft.rpc.times import duration, timestamp
 from weft.v1 import session_pb2, task_pb2
 
@@ -31,6 +33,15 @@ def tree_of(context: task_pb2.CallContext) -> Tree:
     if not (root_id or budgets):
         return NO_TREE
     return Tree(root_id, tuple(each.task_id for each in budgets))
+
+
+def tree_of_held(item: session_pb2.HeldAttempt) -> Tree:
+    """The tree of an attempt that an agent held before this session, as it says. It may say anything: what is no id is left out."""
+    if not (item.root_id or item.budget_task_ids):
+        return NO_TREE
+    above = item.budget_task_ids[:MAX_TREE_BUDGETS]
+    root_id = item.root_id if len(item.root_id) <= MAX_ID_CHARS else ""
+    return Tree(root_id, tuple(each for each in above if 0 < len(each) <= MAX_ID_CHARS))
 
 
 def assignment_of(

@@ -16,7 +16,7 @@ from typing import cast
 
 from weft.coordinator.identity.ticket_office import OwnTickets
 from weft.coordinator.sessions.agent_session import AgentSession
-from weft.coordinator.sessions.assignments import NO_TREE
+from weft.coordinator.sessions.assignments import Tree, tree_of_held
 from weft.coordinator.sessions.heartbeats import heartbeat_interval_s
 from weft.coordinator.sessions.hello import describe
 from weft.coordinator.settings import CoordinatorSettings
@@ -126,22 +126,22 @@ class Opener:
     ) -> None:
         held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in items]
         queues = await self._store.adopt(session.owner, held, last=last)
-        adopted: dict[AttemptRef, QueueKey] = {}
+        adopted: dict[AttemptRef, tuple[QueueKey, Tree]] = {}
         late: list[AttemptRef] = []
         for (ref, _), item, queue in zip(held, items, queues, strict=True):
             side = welcome.lost if queue is None else welcome.adopted
             side.add(task_id=ref.task_id, attempt=ref.attempt)
             if queue is not None:
-                adopted[ref] = queue
+                adopted[ref] = queue, tree_of_held(item)
             elif item.finished:
                 late.append(ref)
         await self._count_stale(session.owner.agent_id, late)
         if not adopted:
             return
         records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
-        for (ref, queue), record in zip(adopted.items(), records, strict=True):
+        for (ref, (queue, tree)), record in zip(adopted.items(), records, strict=True):
             consumes = queue.requirements.consumes
-            session.hold(ref, (session.cost(queue.method), queue.method, 0.0, "", NO_TREE, 0), consumes)
+            session.hold(ref, (session.cost(queue.method), queue.method, 0.0, "", tree, 0), consumes)
             if record is not None and record.cancel_requested:
                 session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.table_store import RowConflict, RowDelete, RowPut, TableRow, TooManyRows
 from weft.coordinator.usage.tree_use import TreeUse, TreeUses
+from weft.coordinator.usage.usage_table import Totals
 from weft.coordinator.usage.usage_times import DAY_S
 from weft.rpc.process.logs import get_logger
 from weft.v1 import usage_pb2
@@ -62,7 +64,7 @@ class TreeRows:
         """Returns those that others were writing."""
         rows = await self._store.get_rows(KIND, list(trees))
         puts: list[RowPut] = []
-        changed: list[tuple[str, TreeUse]] = []
+        changed: list[tuple[str, TreeUse, Totals]] = []
         due_at = self._store.now() + KEEP_S
         for (task_id, tree), row in zip(trees.items(), rows, strict=True):
             record = usage_pb2.TreeUseRecord() if row is None else _parsed(row)
@@ -70,26 +72,40 @@ class TreeRows:
             if tree.changed:
                 # Before the write: what is counted during it is for the next one.
                 self._uses.written(tree)
-                tree.put_in(record, self._owner)
+                part = tree.put_in(record, self._owner)
                 expected = 0 if row is None else row.revision
                 puts.append(RowPut(KIND, task_id, record.SerializeToString(), due_at, expected))
-                changed.append((task_id, tree))
+                changed.append((task_id, tree, part))
         if not puts:
             return {}
         try:
             results = await self._store.put_rows(puts)
         except BaseException:
-            for task_id, _ in changed:
-                self._uses.counted(task_id)
+            for task_id, tree, _ in changed:
+                self._uses.not_written(task_id, tree, surely=False)
             raise
         conflicts: dict[str, TreeUse] = {}
-        for (task_id, tree), result in zip(changed, results, strict=True):
+        for (task_id, tree, part), result in zip(changed, results, strict=True):
             if isinstance(result, RowConflict):
-                self._uses.counted(task_id)
-                conflicts[task_id] = tree
+                conflicts[task_id] = self._uses.not_written(task_id, tree, surely=True)
             elif isinstance(result, TooManyRows):
                 self._uses.lost += 1
+            else:
+                tree.stored = part
         return conflicts
+
+    async def look(self, task_ids: Sequence[str]) -> dict[str, TreeUse]:
+        """What trees have used, by their rows and by what was counted here since. Writes nothing.
+
+        Raises:
+            Unavailable: the store cannot be read.
+        """
+        async with self._settling:
+            trees = {task_id: self._uses.known(task_id) for task_id in task_ids}
+            rows = await self._store.get_rows(KIND, list(trees)) if trees else ()
+            for tree, row in zip(trees.values(), rows, strict=True):
+                tree.take_in(usage_pb2.TreeUseRecord() if row is None else _parsed(row), self._owner)
+        return trees
 
     async def forget(self) -> bool:
         """Delete rows whose time has passed, some at a time. True: there may be more."""

@@ -23,11 +23,13 @@ MAX_PARTS = 64
 class TreeUse:
     """One tree."""
 
-    __slots__ = ("asked", "changed", "others", "own", "read")
+    __slots__ = ("asked", "changed", "others", "own", "read", "stored")
 
     def __init__(self) -> None:
-        # Counted by this process, and what it had written of the tree before it forgot it.
+        # Counted by this process, as far as its own part of the row is about it.
         self.own = Totals()
+        # What that part has of it, as this process knows.
+        self.stored = Totals()
         self.others = Totals()
         # Its row was read.
         self.read = False
@@ -46,15 +48,24 @@ class TreeUse:
             owner: this process.
         """
         self.others = Totals()
+        stored = Totals()
         for part in record.parts:
-            if part.owner != owner:
+            if part.owner == owner:
+                stored = Totals.of(part.usage)
+            else:
                 self.others.merge(Totals.of(part.usage))
-            elif not self.read:
-                self.own.merge(Totals.of(part.usage))
+        if not self.read:
+            # It had written of the tree before it forgot it.
+            self.own.merge(stored)
+        elif not any(part.owner == owner for part in record.parts):
+            # Others have added its part to that of the oldest ones: what was in it counts there. Or the row was deleted, long after its
+            # last change: the tree counts from zero.
+            self.own = self.own.less(self.stored)
+        self.stored = stored
         self.read, self.asked = True, False
 
-    def put_in(self, record: usage_pb2.TreeUseRecord, owner: str) -> None:
-        """Put the own part into the record."""
+    def put_in(self, record: usage_pb2.TreeUseRecord, owner: str) -> Totals:
+        """Put the own part into the record; returns what it has now."""
         own = next((part for part in record.parts if part.owner == owner), None)
         if own is None:
             while len(record.parts) >= MAX_PARTS:
@@ -65,6 +76,7 @@ class TreeUse:
                 del record.parts[0]
             own = record.parts.add(owner=owner)
         own.usage.CopyFrom(self.own.message())
+        return Totals.of(own.usage)
 
 
 class TreeUses:
@@ -86,11 +98,7 @@ class TreeUses:
     def counted(self, task_id: str) -> Totals:
         """What this coordinator has counted for a tree, to be added to."""
         tree = self._find(task_id)
-        if not tree.changed:
-            tree.changed = True
-            self._changed += 1
-            if self._changed >= _MANY:
-                self._soon()
+        self._mark(tree)
         return tree.own
 
     def refusal(self, budgets: Iterable[task_pb2.TreeBudget]) -> WeftError | None:
@@ -112,16 +120,28 @@ class TreeUses:
         return {name: tree for name, tree in self._trees.items() if tree.changed or tree.asked}
 
     def written(self, tree: TreeUse) -> None:
-        """The row has all of `own`."""
+        """All of `own` is about to be in the row."""
         if tree.changed:
             tree.changed = False
             self._changed -= 1
 
-    def find(self, task_id: str) -> TreeUse:
-        """A tree, whose row is read in the next pass if it is a new one."""
-        tree = self._find(task_id)
-        tree.asked = True
-        return tree
+    def not_written(self, task_id: str, tree: TreeUse, *, surely: bool) -> TreeUse:
+        """The row may not have all of `own` after all. Returns the tree that counts on: another one, if it was forgotten meanwhile.
+
+        Args:
+            surely: it has not. Otherwise what that other tree does not know may be in the row, and is not counted.
+        """
+        present = self._find(task_id)
+        self._mark(present)
+        if present is not tree and surely:
+            present.own.merge(tree.own.less(tree.stored))
+        elif present is not tree:
+            self.lost += 1
+        return present
+
+    def known(self, task_id: str) -> TreeUse:
+        """A tree to look at; one that is not known here is not kept."""
+        return self._trees.get(task_id) or TreeUse()
 
     def _find(self, task_id: str) -> TreeUse:
         tree = self._trees.get(task_id)
@@ -135,6 +155,13 @@ class TreeUses:
                 self.lost += 1
         tree = self._trees[task_id] = TreeUse()
         return tree
+
+    def _mark(self, tree: TreeUse) -> None:
+        if not tree.changed:
+            tree.changed = True
+            self._changed += 1
+            if self._changed >= _MANY:
+                self._soon()
 
     def _soon(self) -> None:
         if not self.urgent:

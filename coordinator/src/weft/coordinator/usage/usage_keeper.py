@@ -103,7 +103,7 @@ class UsageKeeper:
         try:
             budgets: Sequence[usage_pb2.Budget] = list(self.book.budgets.values())
             if changed:
-                budgets = await self._table.all()
+                budgets = await self._table.in_force()
             self.book.replace(budgets, await self._written(budgets, anew=changed))
         except BaseException:
             self._budgets_changed = self._budgets_changed or changed
@@ -164,12 +164,23 @@ class UsageKeeper:
     async def _enforce(self) -> None:
         """Refuse tasks of spent budgets, pause their methods, or resume them."""
         spent = {each.name for each in self.settle()}
-        for budget in list(self.book.budgets.values()):
-            pauses = budget.action == usage_pb2.BUDGET_ACTION_PAUSE and budget.name in spent
+        pausing = usage_pb2.BUDGET_ACTION_PAUSE
+
+        def is_to_pause(budget: usage_pb2.Budget) -> bool:
             # At first, since a coordinator may have died before it had paused all of them; and when a contract has come.
-            if pauses and self._looked.get(budget.name) != (methods := self._table.methods_of(budget)):
-                await self._table.pause(budget)
-                self._looked[budget.name] = methods
+            pauses = budget.action == pausing and budget.name in spent
+            return pauses and self._looked.get(budget.name) != self._table.methods_of(budget)
+
+        if any(is_to_pause(each) for each in self.book.budgets.values()):
+            # First what they were spent by: another coordinator that reads of the pause would undo it otherwise.
+            await self.write()
+            spent = {each.name for each in self.settle()}
+        for budget in list(self.book.budgets.values()):
+            pauses = budget.action == pausing and budget.name in spent
+            if is_to_pause(budget):
+                methods = self._table.methods_of(budget)
+                if await self._table.pause(budget):
+                    self._looked[budget.name] = methods
             elif budget.paused_methods and not pauses:
                 await self._table.resume(budget)
             else:

@@ -104,9 +104,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         if record is None:
             raise refusals.task_not_found(task_id)
         context = task_pb2.CallContext.FromString(record.submission.context)
-        trees = {each.task_id: self._keeper.trees.find(each.task_id) for each in context.budgets}
-        if trees:
-            await self._keeper.tree_rows.settle()
+        trees = await self._keeper.tree_rows.look([each.task_id for each in context.budgets])
         return [
             usage_pb2.Budget(
                 name=f"task/{budget.task_id}",

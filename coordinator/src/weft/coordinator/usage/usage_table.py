@@ -57,6 +57,14 @@ class Totals:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.add_units(other.units)
 
+    def less(self, other: Totals) -> Totals:
+        """What is in these and not in the others; nothing is below zero."""
+        left = Totals()
+        for name in BUILT_IN:
+            setattr(left, name, max(0, getattr(self, name) - getattr(other, name)))
+        left.add_units({name: amount - other.units.get(name, 0.0) for name, amount in self.units.items()})
+        return left
+
     def amount(self, unit: str) -> float:
         """How much of a unit was used."""
         return float(getattr(self, unit)) if unit in BUILT_IN else self.units.get(unit, 0.0)

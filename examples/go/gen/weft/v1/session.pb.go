@@ -557,7 +557,11 @@ type HeldAttempt struct {
 	// Epoch of the session that assigned or last adopted it.
 	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// It has ended; its result follows once the session is open.
-	Finished      bool `protobuf:"varint,4,opt,name=finished,proto3" json:"finished,omitempty"`
+	Finished bool `protobuf:"varint,4,opt,name=finished,proto3" json:"finished,omitempty"`
+	// The task at the root of its tree, and those above it, itself included, that were submitted with a budget: as its assignment's context
+	// says. What it uses counts for them.
+	RootId        string   `protobuf:"bytes,5,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
+	BudgetTaskIds []string `protobuf:"bytes,6,rep,name=budget_task_ids,json=budgetTaskIds,proto3" json:"budget_task_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -618,6 +622,20 @@ func (x *HeldAttempt) GetFinished() bool {
 		return x.Finished
 	}
 	return false
+}
+
+func (x *HeldAttempt) GetRootId() string {
+	if x != nil {
+		return x.RootId
+	}
+	return ""
+}
+
+func (x *HeldAttempt) GetBudgetTaskIds() []string {
+	if x != nil {
+		return x.BudgetTaskIds
+	}
+	return nil
 }
 
 // The contract behind an agent's methods.
@@ -1874,12 +1892,14 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"r\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xb3\x01\n" +
 	"\vHeldAttempt\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1a\n" +
-	"\bfinished\x18\x04 \x01(\bR\bfinished\":\n" +
+	"\bfinished\x18\x04 \x01(\bR\bfinished\x12\x17\n" +
+	"\aroot_id\x18\x05 \x01(\tR\x06rootId\x12&\n" +
+	"\x0fbudget_task_ids\x18\x06 \x03(\tR\rbudgetTaskIds\":\n" +
 	"\bContract\x12.\n" +
 	"\x13file_descriptor_set\x18\x01 \x01(\fR\x11fileDescriptorSet\"\xf3\x04\n" +
 	"\vAgentReport\x12\x1a\n" +

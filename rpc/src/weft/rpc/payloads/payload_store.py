@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from weft.rpc.process.redaction import redacted_text
+from weft.rpc.raised import line_of
 from weft.v1 import payload_pb2
 
 READ_BYTES = 1024 * 1024
@@ -165,5 +166,5 @@ class PayloadStore:
 
 
 def _reason(error: Exception) -> str:
-    told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    told = getattr(error, "strerror", None) or line_of(error)
     return redacted_text(str(told)[:300])

@@ -7,6 +7,7 @@ from typing import Self
 import grpc
 
 from weft.rpc.process.extras import install_command
+from weft.rpc.raised import line_of
 
 _MOST_CHARS = 300
 
@@ -35,6 +36,6 @@ class OutsideError(Exception):
     @classmethod
     def silent(cls, what: str, error: BaseException) -> Self:
         """It does not answer, or not as it should."""
-        why = "it took too long" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+        why = "it took too long" if isinstance(error, TimeoutError) else line_of(error)
         # Not UNAVAILABLE: it is not the agent that is away, and a retry, or a mark against the agent, would help nobody.
         return cls(grpc.StatusCode.FAILED_PRECONDITION, f"{what} gives no answer: {why}"[:_MOST_CHARS])
