@@ -77,7 +77,7 @@ overload: $(STAMP) ## three times the work for a minute, then each attack for 20
 	@TEST_OVERLOAD_S=60 TEST_ATTACK_S=20 $(BIN)/python -m pytest -m slow -s --timeout 600 tests/integration/test_overload.py tests/integration/test_attacks.py tests/integration/test_token_attacks.py tests/integration/test_greedy_callers.py $(ARGS)
 
 soak: $(STAMP) ## tests that take longer than CI has time for (ARGS='-k pool')
-	@TEST_SOAK=1 $(BIN)/python -m pytest -m slow -k "pool or event_kills or state_kills or hook_kills" $(ARGS)
+	@TEST_SOAK=1 $(BIN)/python -m pytest -m slow -k "pool or graphs or event_kills or state_kills or hook_kills" $(ARGS)
 
 # Inputs are chosen by coverage where atheris can be installed, else at random.
 fuzz: $(STAMP) ## give parsers any input (ARGS='--seconds 600 contract request')

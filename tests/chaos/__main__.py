@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -18,10 +19,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support" / "gen"))
 
+from tests.chaos.harness.graph_kills import run_graphs
 from tests.chaos.harness.pool_kills import run_pools
 from tests.chaos.harness.report import Row, print_table
 from tests.chaos.harness.run import run
-from tests.chaos.harness.scenarios import POOLS, Scenario
+from tests.chaos.harness.scenarios import GRAPHS, POOLS, Scenario
 from tests.chaos.harness.stores import DEFAULT, FAULTS, QUICK, STORES
 from tests.support.redis_server import redis_binary
 
@@ -53,9 +55,10 @@ async def _row(scenario: Scenario, store: str, seeds: range, *, as_json: bool) -
     for seed in seeds:
         _remark(f"--store {store} --fault {scenario.name} --seed {seed} --runs 1")
         with tempfile.TemporaryDirectory(prefix="weft-chaos-") as folder:
-            if scenario is POOLS:
+            if scenario in (POOLS, GRAPHS):
                 kind = "redis" if STORES[store].on_redis else "embedded"
-                outcome = await run_pools(Path(folder), kind, seed, _remark)
+                own = run_pools if scenario is POOLS else run_graphs
+                outcome = await own(Path(folder), kind, seed, _remark)
             else:
                 outcome = await run(scenario, STORES[store].make(Path(folder)), seed, _remark)
         outcomes.append(outcome)
@@ -81,6 +84,9 @@ def _chosen(arguments: argparse.Namespace) -> list[tuple[str, Scenario]]:
         if not arguments.fault or scenario.name in arguments.fault
         if not arguments.quick or (store, scenario.name) in QUICK
     ]
+    if not shutil.which("bwrap") and any(scenario is GRAPHS for _, scenario in rows):
+        _remark("without the rows of graphs: bubblewrap is not installed")
+        rows = [(store, scenario) for store, scenario in rows if scenario is not GRAPHS]
     if any(STORES[store].on_redis for store, _ in rows):
         try:
             redis_binary()

@@ -56,6 +56,7 @@ class Row:
                     or each.cache_faults
                     or each.event_faults
                     or each.pool_faults
+                    or each.graph_faults
                 )
             )
             for each in self.outcomes
@@ -92,6 +93,7 @@ class Row:
             "events": sum(each.events for each in self.outcomes),
             "event_faults": sum(each.event_faults for each in self.outcomes),
             "pool_faults": sum(each.pool_faults for each in self.outcomes),
+            "graph_faults": sum(each.graph_faults for each in self.outcomes),
             "overruns": sum(each.overruns for each in self.outcomes),
             "promised": not self.unpromised,
         }

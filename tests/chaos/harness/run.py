@@ -61,6 +61,8 @@ class Outcome:
     event_faults: int = 0
     # Processes that a deleted pool has left.
     pool_faults: int = 0
+    # Graphs that did not end right, steps that ran again for no reason, and what was left.
+    graph_faults: int = 0
     # Attempts that ran over a run limit or a lock.
     overruns: int = 0
     # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.

@@ -119,9 +119,10 @@ _EVENTS = Scenario(
     timed=False,
 )
 _REDIS_EVENTS = replace(_EVENTS, faults=(*_EVENTS.faults, redis_faults.REDIS_KILLED))
-# Its faults are its own.
+# Their faults are their own.
 POOLS = Scenario("pools", ())
-EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM, gated(_STORM), _EVENTS, POOLS)
+GRAPHS = Scenario("graphs", ())
+EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM, gated(_STORM), _EVENTS, POOLS, GRAPHS)
 REDIS: Sequence[Scenario] = (
     *_SINGLE,
     _CLOCKS,
@@ -130,4 +131,5 @@ REDIS: Sequence[Scenario] = (
     _SENTINEL_STORM,
     _REDIS_EVENTS,
     POOLS,
+    GRAPHS,
 )

@@ -22,8 +22,8 @@ class Store:
     # Parts that may take with them what was acknowledged: a row of their faults is measured, not promised.
     forgetful: frozenset[Part]
     make: Callable[[Path], Deployment]
-    # Pools have deployments of their own, one of each kind.
-    pools: bool = False
+    # Pools and graphs have deployments of their own, one of each kind.
+    own: bool = False
 
     @property
     def on_redis(self) -> bool:
@@ -36,7 +36,7 @@ class Store:
         return [
             each
             for each in every
-            if each.needs() <= self.parts and (each is not scenarios.POOLS or self.pools)
+            if each.needs() <= self.parts and (each not in (scenarios.POOLS, scenarios.GRAPHS) or self.own)
         ]
 
     def promises(self, scenario: Scenario) -> bool:
@@ -50,13 +50,13 @@ STORES: Mapping[str, Store] = {
             Embedded.parts,
             frozenset(),
             partial(Embedded, durability=durability),
-            pools=durability == "process",
+            own=durability == "process",
         )
         for durability in ("process", "full")
     },
     **{
         f"redis-{mode.durability}": Store(
-            RedisFleet.parts, mode.forgetful, partial(RedisFleet, mode=mode), pools=mode is DURABLE
+            RedisFleet.parts, mode.forgetful, partial(RedisFleet, mode=mode), own=mode is DURABLE
         )
         for mode in (FAST, DURABLE)
     },
