@@ -13,6 +13,7 @@ import grpc
 import pytest
 from google.protobuf import struct_pb2
 
+from tests.support import killed_at_start
 from weft.agent import Agent, current_task
 from weft.client import Method, RetryPolicy, TaskState
 from weft.rpc.errors import Unavailable
@@ -103,3 +104,16 @@ async def test_a_process_that_only_waits_ends(mesh: LocalMesh, tmp_path: Path) -
     result = await handle.result()
     assert (result["number"], result["paid"], result["word"]) == (7, 3, "on")
     assert Counter(ledger.read_text().split()) == {"run": 3, "reserve": 1, "child": 1}
+
+
+async def test_a_process_that_is_killed_at_its_start_is_started_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEFT_TEST_KILLED", str(tmp_path / "killed"))
+    agent = Agent()
+    agent.method(f"{SERVICE}/Number", isolate=True)(killed_at_start.number)
+    numbered = Method.of(f"{SERVICE}/Number", struct_pb2.Struct, struct_pb2.Struct)
+    async with mesh_of(agent) as mesh:
+        answer = await (await mesh.tasks.submit(numbered, struct_pb2.Struct())).result()
+    assert (tmp_path / "killed").exists()
+    assert answer["pid"] != os.getpid()

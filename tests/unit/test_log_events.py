@@ -14,7 +14,7 @@ LEVELS = ("debug", "info", "warning", "error", "exception", "log")
 # Functions that log the event that they are given.
 BY_FUNCTION = {"log_raised", "log_late"}
 # Modules that pass on the events of others.
-PASSING_ON = {"logs.py", "failure_log.py", "isolate.py"}
+PASSING_ON = {"logs.py", "failure_log.py", "isolated_start.py"}
 # A thing and what happened to it.
 EVENT = re.compile(r"[a-z][a-z_]*\.[a-z][a-z_]*")
 FIELD = re.compile(r"[a-z][a-z_]*")

@@ -14,22 +14,20 @@ round, a process whose pipe breaks has lost its agent and exits.
 from __future__ import annotations
 
 import contextlib
-import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from weft.agent.errors import HostingError
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import SyncContext
-from weft.agent.handlers.isolated_children import IsolatedChild, SandboxedChild, SpawnedChild
+from weft.agent.handlers.isolated_start import Kind, PooledProcess, relay, started
 from weft.agent.handlers.keyed_state import StateLeft
 from weft.agent.handlers.mesh_clients import MeshClients
-from weft.agent.handlers.process_messages import BESIDE_BYTES, BadMessage, receive
+from weft.agent.handlers.process_messages import receive
 from weft.agent.handlers.stack_dump import IsolatedDump
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import FunctionSource, HostedMethod, ServicerSource
@@ -43,98 +41,15 @@ from weft.v1 import command_pb2, keyed_state_pb2, session_pb2, task_pb2
 
 _log = logs.get_logger("weft.agent")
 
-# For spawn and imports: slow disks and large libraries are common.
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 2.0
 # That nobody has taken yet: a process may send as many as it likes.
 _MOST_DUMPS = 8
-
-
-class _Kind:
-    """The processes of one sandbox, or of none: those that wait for a task, and what they are made with."""
-
-    def __init__(self, sandbox: Sandbox | None, sources: Sequence[ServicerSource | FunctionSource]) -> None:
-        self.sandbox = sandbox
-        self.idle: list[_Process] = []
-        # Held while a process is started in advance: a task that needs a process waits for this one.
-        self.warming = threading.Lock()
-        try:
-            self.sources = pickle.dumps(list(sources))
-        except Exception as error:
-            raise HostingError(
-                f"isolate=True needs handlers that another process can import: {error}"
-            ) from error
-
-
-class _Process:
-    """One process and its pipe."""
-
-    def __init__(self, kind: _Kind, clients: MeshClients) -> None:
-        self.kind = kind
-        self._child: IsolatedChild = (
-            SpawnedChild(kind.sources, clients)
-            if kind.sandbox is None
-            else SandboxedChild(kind.sandbox, kind.sources, clients)
-        )
-        self.pipe = self._child.pipe
-        self._lock = threading.Lock()
-        self._ending = threading.Lock()
-        self._reaped = False
-
-    def wait_ready(self) -> None:
-        """Wait until it takes tasks.
-
-        Raises:
-            HostingError: it could not import the handlers, or did not start in time.
-        """
-        with contextlib.suppress(EOFError, OSError, BadMessage):
-            while self.pipe.poll(START_TIMEOUT_S):
-                match receive(self.pipe, BESIDE_BYTES):
-                    case ("ready",):
-                        return
-                    case ("failed", text):
-                        self.kill()
-                        self.reap()
-                        raise HostingError(f"an isolated process could not load the handlers:\n{text}")
-                    case ("log", level, event, fields):
-                        _relay(level, event, fields)
-        words = self._child.words()
-        self.kill()
-        code = self.reap()
-        raise HostingError(
-            f"an isolated process did not start (exit code {code}){words and f': {words}'}; a script that runs an agent must do so under "
-            "`if __name__ == '__main__':`"
-        )
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    def send(self, message: tuple[Any, ...]) -> None:
-        with self._lock:
-            self.pipe.send(message)
-
-    def kill(self) -> None:
-        """Kill it and all processes that its handlers have started. Harmless if it is gone."""
-        with self._ending:
-            if not self._reaped:
-                self._child.kill()
-
-    def reap(self) -> int | None:
-        """Wait for a process that has been killed or has died. Returns its exit code."""
-        with self._ending:
-            # From now on the system may give its number to another process.
-            self._reaped = True
-        self._child.join(STOP_TIMEOUT_S)
-        self.pipe.close()
-        return self._child.exit_code
 
 
 class _Job:
     """A task's process, if it has one yet, and whether the process is to be killed."""
 
     def __init__(self) -> None:
-        self.process: _Process | None = None
+        self.process: PooledProcess | None = None
         self.killed = False
         # Stacks of the process, as it has answered.
         self.dumps: SimpleQueue[bytes] = SimpleQueue()
@@ -156,7 +71,7 @@ class IsolatedPool:
     ) -> None:
         self._threads = threads
         self._clients = clients
-        self._kinds = {sandbox: _Kind(sandbox, own) for sandbox, own in sources.items()}
+        self._kinds = {sandbox: Kind(sandbox, own) for sandbox, own in sources.items()}
         self._lock = threading.Lock()
         self._jobs: dict[SyncContext, _Job] = {}
         self._closed = False
@@ -173,9 +88,7 @@ class IsolatedPool:
                 if self._closed:
                     return
                 if not kind.idle:
-                    process = _Process(kind, self._clients)
-                    process.wait_ready()
-                    self._put_back(process)
+                    self._put_back(started(kind, self._clients))
 
     def _warm_again(self) -> None:
         try:
@@ -194,7 +107,7 @@ class IsolatedPool:
         job = _Job()
         with self._lock:
             self._jobs[context] = job
-        process: _Process | None = None
+        process: PooledProcess | None = None
         try:
             process = self._take(self._kinds[sandbox])
             with self._lock:
@@ -222,7 +135,7 @@ class IsolatedPool:
 
     def _converse(
         self,
-        process: _Process,
+        process: PooledProcess,
         job: _Job,
         context: SyncContext,
         send: Callable[[bytes], bool],
@@ -259,7 +172,7 @@ class IsolatedPool:
                     case ("stacks", data) if isinstance(data, bytes) and job.dumps.qsize() < _MOST_DUMPS:
                         job.dumps.put(data)
                     case ("log", level, event, fields):
-                        _relay(level, event, fields)
+                        relay(level, event, fields)
         except MessageRefused:
             raise
         except Exception as error:
@@ -330,19 +243,16 @@ class IsolatedPool:
         for process in idle:
             process.reap()
 
-    def _all(self) -> list[_Process]:
+    def _all(self) -> list[PooledProcess]:
         idle = [process for kind in self._kinds.values() for process in kind.idle]
         return idle + [job.process for job in self._jobs.values() if job.process is not None]
 
-    def _take(self, kind: _Kind) -> _Process:
+    def _take(self, kind: Kind) -> PooledProcess:
         with kind.warming, self._lock:
             process = kind.idle.pop() if kind.idle else None
-        if process is None:
-            process = _Process(kind, self._clients)
-            process.wait_ready()
-        return process
+        return process or started(kind, self._clients)
 
-    def _put_back(self, process: _Process) -> None:
+    def _put_back(self, process: PooledProcess) -> None:
         with self._lock:
             if not self._closed:
                 process.kind.idle.append(process)
@@ -350,7 +260,7 @@ class IsolatedPool:
         process.kill()
         process.reap()
 
-    def _bury(self, process: _Process, context: SyncContext, *, killed: bool) -> None:
+    def _bury(self, process: PooledProcess, context: SyncContext, *, killed: bool) -> None:
         process.kill()
         exit_code = process.reap()
         _log.warning(
@@ -366,10 +276,6 @@ def _send_headers(context: SyncContext, sent: task_pb2.Outcome) -> None:
         context.send_initial_metadata(metadata.from_proto(sent.headers))
     except Exception as error:  # The caller may be gone. The outcome has the rest.
         _log.debug("isolated.headers_not_sent", error=repr(error))
-
-
-def _relay(level: int, event: str, fields: dict[str, Any]) -> None:
-    _log.log(level, event, **fields)
 
 
 def sources_by_sandbox(
