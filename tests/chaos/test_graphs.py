@@ -21,7 +21,7 @@ SEEDS = [int(os.environ["TEST_SEED"])] if "TEST_SEED" in os.environ else list(ra
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("store", ["embedded", "redis"])
 async def test_graphs_end_right_and_leave_nothing(tmp_path: Path, store: str, seed: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.languages import Node, run
-from tests.support.mesh import MeshHarness
+from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.processes import ROOT
 from tests.support.reflecting import find_grpcurl, grpcurl
 from weft.services.hardware.v1 import hardware_pb2, hardware_pb2_grpc
@@ -35,6 +35,9 @@ async def _hosting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Me
         }
         await harness.agent("alone", program="", services="hardware")
         await harness.agent("beside", services="hardware", resources={"cpu": 77})
+        # Each has a contract of its own, which is vetted: on a busy machine that takes its time.
+        for each in (SERVICE, PROBE_SERVICE):
+            await harness.wait_serving(each, timeout_s=60)
         await harness.close_channels()
         yield harness
 
@@ -88,6 +91,7 @@ async def test_requests_that_break_rules_are_refused(stub: Any) -> None:
             hardware_pb2.SuggestRequest(thresholds={"disk_ratio": float("nan")}),
             "thresholds.disk_ratio",
         ),
+        (stub.AskWhatIf, hardware_pb2.AskWhatIfRequest(), "question: must be at least 1 character"),
         (stub.ListPods, hardware_pb2.ListPodsRequest(namespace="a,b=c"), "namespace: does not match regex"),
     ]
     for call, request, says in wrong:
@@ -162,6 +166,59 @@ async def test_what_if(stub: Any) -> None:
     assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+async def told(stub: Any, question: str, timeout: float = 20, **more: Any) -> hardware_pb2.AskWhatIfResponse:
+    request = hardware_pb2.AskWhatIfRequest(question=question, **more)
+    answer: hardware_pb2.AskWhatIfResponse = await stub.AskWhatIf(request, timeout=timeout)
+    return answer
+
+
+async def test_a_model_answers_what_if_and_rules_where_it_does_not(hosting: MeshHarness, stub: Any) -> None:
+    rules, model = hardware_pb2.ANSWER_SOURCE_RULES, hardware_pb2.ANSWER_SOURCE_MODEL
+    work = [{"add_work": {"memory_bytes": 1 << 50}}]
+    answer = await told(stub, "is there room for secret-plans?", changes=work)
+    assert (answer.source, answer.model) == (rules, "")
+    assert "There is no room for it." in answer.answer
+    assert "so rules answered" in answer.notes[0]
+    await hosting.agent("double", program="tests.support.foretelling_models:agent")
+    await hosting.wait_serving("weft.services.models.v1.ModelService")
+
+    answer = await told(stub, "is there room for secret-plans?", model="m")
+    assert (answer.source, answer.model, answer.answer) == (model, "m", "There is none.")
+    # The change that it has named was computed, the wrong one is told.
+    assert [each.add_work.memory_bytes for each in answer.changes] == [1 << 50]
+    assert not answer.what_if.fits
+    assert "add_work.cpu_cores" in answer.notes[0]
+    # A change of the request counts, and so does a machine that is given.
+    given = hardware_pb2.Snapshot(memory={"size_bytes": 1 << 52, "available_bytes": 1 << 51})
+    answer = await told(stub, "is there room?", changes=work, snapshot=given)
+    assert (answer.source, len(answer.changes), answer.what_if.fits) == (model, 0, True)
+    assert answer.what_if.predicted.memory.available_bytes == 1 << 50
+
+    answer = await told(stub, "what if it is gone?")
+    assert (answer.source, answer.what_if.fits, len(answer.changes)) == (model, True, 0)
+    assert "there is no process 4294967295" in answer.notes[0]
+    for question, timeout, note in (
+        ("nonsense", 20.0, "The model's reply had no answer"),
+        ("any other", 20.0, "does not take the key"),
+        ("slow", 3.0, "so rules answered"),
+    ):
+        answer = await told(stub, question, timeout)
+        assert (answer.source, answer.answer[:22]) == (rules, "No change was computed"), question
+        assert note in answer.notes[0]
+    answer = await told(stub, "room", rules_only=True)
+    assert (answer.source, answer.notes) == (rules, ["No model was asked, as the request says."])
+
+    wrong = hardware_pb2.Snapshot(processor={"use_ratio": float("nan")})
+    for more, code in (
+        ({"snapshot": wrong}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"changes": [{"end_process": {"process_id": 2**32 - 1}}]}, grpc.StatusCode.NOT_FOUND),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await told(stub, "room", **more)
+        assert refused.value.code() == code
+    assert "secret-plans" not in hosting.logs()
+
+
 async def test_without_an_engine_and_a_cluster(stub: Any) -> None:
     """It is no fault of the agent: nothing is retried."""
     for call, request, says in (
@@ -186,6 +243,10 @@ async def test_grpcurl_finds_and_calls_it(hosting: MeshHarness) -> None:
     code, printed = await grpcurl(hosting.target, [f"{SERVICE}/GetSnapshot"], ["-d", '{"max_processes": 1}'])
     assert code == 0, printed
     assert json.loads(printed)["snapshot"]["host"]["agent_id"] in {"alone", "beside"}
+    asked = '{"question": "is there room?", "rules_only": true}'
+    code, printed = await grpcurl(hosting.target, [f"{SERVICE}/AskWhatIf"], ["-d", asked])
+    assert code == 0, printed
+    assert json.loads(printed)["source"] == "ANSWER_SOURCE_RULES"
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
@@ -26,7 +26,9 @@ from weft.services.hardware.snapshots import make_snapshot
 from weft.services.hardware.suggestions import suggest
 from weft.services.hardware.thresholds import bounds_of
 from weft.services.hardware.v1 import hardware_pb2, hardware_pb2_grpc
-from weft.services.hardware.what_if import UnknownSubjectError, predict
+from weft.services.hardware.what_if import UnknownSubjectError, predict, what_if
+from weft.services.hardware.what_if_answers import answer_what_if
+from weft.services.hardware.what_if_words import beyond_all
 
 DEFAULT_MEASURE_S = 0.5
 DEFAULT_INTERVAL_S = 5.0
@@ -116,22 +118,28 @@ class HardwareService(hardware_pb2_grpc.HardwareServiceServicer):
     async def WhatIf(
         self, request: hardware_pb2.WhatIfRequest, context: Context
     ) -> hardware_pb2.WhatIfResponse:
-        ended = {each.end_process.process_id for each in request.changes if each.HasField("end_process")}
-        present = await self._snapshot(DEFAULT_MEASURE_S, SAMPLED_PROCESSES, ended)
+        present = await self._snapshot(DEFAULT_MEASURE_S, SAMPLED_PROCESSES, _ended(request.changes))
         try:
             then = predict(present, request.changes)
         except UnknownSubjectError as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
-        bounds = bounds_of(request.thresholds)
-        return hardware_pb2.WhatIfResponse(
-            present=present,
-            predicted=then.snapshot,
-            suggestions_now=suggest([present], bounds),
-            suggestions_then=suggest([then.snapshot], bounds),
-            reasons=then.reasons,
-            fits=then.fits,
-            speed_ratio=then.speed_ratio,
-        )
+        return what_if(present, then, bounds_of(request.thresholds))
+
+    async def AskWhatIf(
+        self, request: hardware_pb2.AskWhatIfRequest, context: Context
+    ) -> hardware_pb2.AskWhatIfResponse:
+        if request.HasField("snapshot"):
+            present = request.snapshot
+            if where := beyond_all(present):
+                await _abort(
+                    context, grpc.StatusCode.INVALID_ARGUMENT, f"{where}: no machine has such a figure"
+                )
+        else:
+            present = await self._snapshot(DEFAULT_MEASURE_S, SAMPLED_PROCESSES, _ended(request.changes))
+        try:
+            return await answer_what_if(request, present, self._settings.model_timeout_s)
+        except UnknownSubjectError as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
 
     async def ListContainers(
         self, request: hardware_pb2.ListContainersRequest, context: Context
@@ -165,6 +173,11 @@ class HardwareService(hardware_pb2_grpc.HardwareServiceServicer):
 
     async def _read(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _ended(changes: Iterable[hardware_pb2.Change]) -> set[int]:
+    """Processes that the changes end."""
+    return {each.end_process.process_id for each in changes if each.HasField("end_process")}
 
 
 async def _abort(context: Context, code: grpc.StatusCode, message: str) -> NoReturn:

@@ -40,6 +40,12 @@ class HardwareSettings(FileSettings):
         le=86_400.0,
         description="samples are kept for so long, at most 1000 of them",
     )
+    model_timeout_s: float = Field(
+        default=45.0,
+        ge=1.0,
+        le=110.0,
+        description="how long a model may take for a question of what would be; then rules answer",
+    )
     label_facts: bool = Field(
         default=True,
         description="the agent has the resources `cpu`, `memory_bytes`, `gpu` and `gpu_memory_bytes`, and the label `gpu.name`, as its machine and"

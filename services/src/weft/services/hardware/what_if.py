@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from weft.services.hardware.sizes import percent, size
-from weft.services.hardware.suggestions import named
+from weft.services.hardware.suggestions import named, suggest
+from weft.services.hardware.thresholds import Bounds
 from weft.services.hardware.v1 import hardware_pb2
 
 Snapshot = hardware_pb2.Snapshot
@@ -62,6 +63,19 @@ def predict(present: Snapshot, changes: Sequence[hardware_pb2.Change]) -> Predic
             _KINDS[kind](world, getattr(change, kind))
     speed = _share_cores(world)
     return Prediction(world.snapshot, world.reasons, world.fits, speed)
+
+
+def what_if(present: Snapshot, then: Prediction, bounds: Bounds) -> hardware_pb2.WhatIfResponse:
+    """A prediction as it is told, with what is suggested now and then."""
+    return hardware_pb2.WhatIfResponse(
+        present=present,
+        predicted=then.snapshot,
+        suggestions_now=suggest([present], bounds),
+        suggestions_then=suggest([then.snapshot], bounds),
+        reasons=then.reasons,
+        fits=then.fits,
+        speed_ratio=then.speed_ratio,
+    )
 
 
 def _share_cores(world: _World) -> float:
@@ -119,7 +133,8 @@ def _take_memory(world: _World, needed: int) -> None:
     memory.available_bytes -= from_memory
     if not rest:
         return
-    to_swap = min(rest, memory.swap_bytes - memory.used_swap_bytes)
+    # A snapshot of somebody else may say anything.
+    to_swap = min(rest, max(0, memory.swap_bytes - memory.used_swap_bytes))
     memory.used_swap_bytes += to_swap
     if to_swap:
         world.reasons.append(f"{size(to_swap)} goes to swap space: what waits for it is slow.")

@@ -1,7 +1,8 @@
 """The corpus as the agent knows it: a process reads it, in a sandbox if one can be made, and is asked by lines of JSON.
 
 a question ─► the process, started if there is none ─► its answer
-                                                   └ it ended, was too slow, or talks nonsense: ended, and the question fails; the next one starts another
+                                                   ├ it has ended: another one is asked, once
+                                                   └ it was too slow, or talks nonsense: ended, and the question fails; the next one starts another
 """
 
 from __future__ import annotations
@@ -91,27 +92,47 @@ class CorpusReader:
             CorpusFault: what is asked for is not there.
         """
         async with self._turn:
-            first = self._running is None
-            running = self._running or await self._start()
-            whole = False
             try:
-                running.writes.write(json.dumps(question).encode() + b"\n")
-                async with asyncio.timeout(_FIRST_ANSWER_S if first else _ANSWER_S):
-                    await running.writes.drain()
-                    answer = read_answer(await running.reads.readline())
-                whole = True
+                try:
+                    answer = await self._answer(question)
+                except ConnectionError:
+                    # It was killed, perhaps long ago. Questions change nothing: another one answers, but not without end.
+                    _log.warning("research.corpus_lost")
+                    answer = await self._answer(question)
             except (OSError, ValueError, TimeoutError) as error:
                 _log.warning("research.corpus_failed", error=type(error).__name__)
                 raise ResearchError(
                     "CORPUS_FAILED", "the process that reads the corpus ended, or took too long: try again"
                 ) from error
-            finally:
-                # Also if the caller has left: the next one would read this answer.
-                if not whole:
-                    await self._end()
         if "error" in answer:
             raise corpus_process.CorpusFault(str(answer["error"]))
         return answer["ok"]
+
+    async def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """What the process answers, which is started if there is none.
+
+        Raises:
+            ResearchError: it cannot be started.
+            ConnectionError: it has ended.
+            OSError, ValueError, TimeoutError: it cannot be asked, talks nonsense, or takes too long.
+        """
+        first = self._running is None
+        running = self._running or await self._start()
+        whole = False
+        try:
+            running.writes.write(json.dumps(question).encode() + b"\n")
+            async with asyncio.timeout(_FIRST_ANSWER_S if first else _ANSWER_S):
+                await running.writes.drain()
+                line = await running.reads.readline()
+            if not line.endswith(b"\n"):
+                raise ConnectionError("the process has ended")
+            answer = read_answer(line)
+            whole = True
+        finally:
+            # Also if the caller has left: the next one would read this answer.
+            if not whole:
+                await self._end()
+        return answer
 
     async def _start(self) -> _Running:
         folder = self._settings.folder

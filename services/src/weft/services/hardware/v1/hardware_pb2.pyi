@@ -38,6 +38,12 @@ class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEVERITY_UNSPECIFIED: _ClassVar[Severity]
     SEVERITY_WARNING: _ClassVar[Severity]
     SEVERITY_CRITICAL: _ClassVar[Severity]
+
+class AnswerSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ANSWER_SOURCE_UNSPECIFIED: _ClassVar[AnswerSource]
+    ANSWER_SOURCE_RULES: _ClassVar[AnswerSource]
+    ANSWER_SOURCE_MODEL: _ClassVar[AnswerSource]
 TOPIC_UNSPECIFIED: Topic
 TOPIC_MEMORY_FULL: Topic
 TOPIC_MEMORY_PRESSURE: Topic
@@ -60,6 +66,9 @@ TOPIC_INTERFACE_ERRORS: Topic
 SEVERITY_UNSPECIFIED: Severity
 SEVERITY_WARNING: Severity
 SEVERITY_CRITICAL: Severity
+ANSWER_SOURCE_UNSPECIFIED: AnswerSource
+ANSWER_SOURCE_RULES: AnswerSource
+ANSWER_SOURCE_MODEL: AnswerSource
 
 class GetSnapshotRequest(_message.Message):
     __slots__ = ("measure_over", "max_processes")
@@ -463,6 +472,38 @@ class WhatIfResponse(_message.Message):
     fits: bool
     speed_ratio: float
     def __init__(self, present: _Optional[_Union[Snapshot, _Mapping]] = ..., predicted: _Optional[_Union[Snapshot, _Mapping]] = ..., suggestions_now: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., suggestions_then: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., reasons: _Optional[_Iterable[str]] = ..., fits: bool = ..., speed_ratio: _Optional[float] = ...) -> None: ...
+
+class AskWhatIfRequest(_message.Message):
+    __slots__ = ("question", "changes", "thresholds", "snapshot", "model", "rules_only")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    RULES_ONLY_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    changes: _containers.RepeatedCompositeFieldContainer[Change]
+    thresholds: Thresholds
+    snapshot: Snapshot
+    model: str
+    rules_only: bool
+    def __init__(self, question: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., thresholds: _Optional[_Union[Thresholds, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., model: _Optional[str] = ..., rules_only: bool = ...) -> None: ...
+
+class AskWhatIfResponse(_message.Message):
+    __slots__ = ("answer", "source", "model", "what_if", "changes", "notes")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    answer: str
+    source: AnswerSource
+    model: str
+    what_if: WhatIfResponse
+    changes: _containers.RepeatedCompositeFieldContainer[Change]
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, answer: _Optional[str] = ..., source: _Optional[_Union[AnswerSource, str]] = ..., model: _Optional[str] = ..., what_if: _Optional[_Union[WhatIfResponse, _Mapping]] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListContainersRequest(_message.Message):
     __slots__ = ("all", "usage")

@@ -57,6 +57,11 @@ class HardwareServiceStub(object):
                 request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfRequest.SerializeToString,
                 response_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfResponse.FromString,
                 _registered_method=True)
+        self.AskWhatIf = channel.unary_unary(
+                '/weft.services.hardware.v1.HardwareService/AskWhatIf',
+                request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.AskWhatIfRequest.SerializeToString,
+                response_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.AskWhatIfResponse.FromString,
+                _registered_method=True)
         self.ListContainers = channel.unary_unary(
                 '/weft.services.hardware.v1.HardwareService/ListContainers',
                 request_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.ListContainersRequest.SerializeToString,
@@ -113,6 +118,20 @@ class HardwareServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AskWhatIf(self, request, context):
+        """Answers a question of what would become of the machine, in words: by a model, if an agent of the mesh hosts the models service, else by rules. Nothing is
+        changed.
+
+        The model is told the question, the figures without the names of the machine and of users, what is suggested, and what WhatIf says of the changes. If the request has none,
+        it may name changes: they are computed as those of a request. It has no tools.
+
+        Guarantee: `source` tells who has answered, and everything beside `answer` is of rules. A model that is away, takes too long or makes no sense fails nothing: rules answer, and
+        `notes` say why. Question and answer are not logged. Errors: as WhatIf; INVALID_ARGUMENT also if the request's snapshot has a figure that is beyond all machines.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListContainers(self, request, context):
         """Lists the containers of the Docker engine that the agent reaches (DOCKER_HOST, or its own machine's), by name.
 
@@ -156,6 +175,11 @@ def add_HardwareServiceServicer_to_server(servicer, server):
                     servicer.WhatIf,
                     request_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfRequest.FromString,
                     response_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfResponse.SerializeToString,
+            ),
+            'AskWhatIf': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskWhatIf,
+                    request_deserializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.AskWhatIfRequest.FromString,
+                    response_serializer=weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.AskWhatIfResponse.SerializeToString,
             ),
             'ListContainers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListContainers,
@@ -279,6 +303,33 @@ class HardwareService(object):
             '/weft.services.hardware.v1.HardwareService/WhatIf',
             weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfRequest.SerializeToString,
             weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.WhatIfResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskWhatIf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.services.hardware.v1.HardwareService/AskWhatIf',
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.AskWhatIfRequest.SerializeToString,
+            weft_dot_services_dot_hardware_dot_v1_dot_hardware__pb2.AskWhatIfResponse.FromString,
             options,
             channel_credentials,
             insecure,

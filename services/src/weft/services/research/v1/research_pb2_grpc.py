@@ -35,7 +35,7 @@ class ResearchServiceStub(object):
     NO_CORPUS (FAILED_PRECONDITION)   the agent has no corpus: WEFT_RESEARCH_FOLDER is not set, or is no folder.
     NOT_DURABLE (FAILED_PRECONDITION) a direct call has no session: call through a coordinator, or ask with `forget`.
     NO_SANDBOX (FAILED_PRECONDITION)  the settings require a sandbox, and none can be made here.
-    CORPUS_FAILED (UNAVAILABLE)       the process that reads the corpus ended or took too long; the next call starts another one.
+    CORPUS_FAILED (UNAVAILABLE)       the process that reads the corpus ended twice, or took too long; the next call starts another one.
 
     Any RPC can answer INVALID_ARGUMENT (RULES_VIOLATED), and what the mesh itself answers.
     """
@@ -83,7 +83,7 @@ class ResearchServiceServicer(object):
     NO_CORPUS (FAILED_PRECONDITION)   the agent has no corpus: WEFT_RESEARCH_FOLDER is not set, or is no folder.
     NOT_DURABLE (FAILED_PRECONDITION) a direct call has no session: call through a coordinator, or ask with `forget`.
     NO_SANDBOX (FAILED_PRECONDITION)  the settings require a sandbox, and none can be made here.
-    CORPUS_FAILED (UNAVAILABLE)       the process that reads the corpus ended or took too long; the next call starts another one.
+    CORPUS_FAILED (UNAVAILABLE)       the process that reads the corpus ended twice, or took too long; the next call starts another one.
 
     Any RPC can answer INVALID_ARGUMENT (RULES_VIOLATED), and what the mesh itself answers.
     """
@@ -181,7 +181,7 @@ class ResearchService(object):
     NO_CORPUS (FAILED_PRECONDITION)   the agent has no corpus: WEFT_RESEARCH_FOLDER is not set, or is no folder.
     NOT_DURABLE (FAILED_PRECONDITION) a direct call has no session: call through a coordinator, or ask with `forget`.
     NO_SANDBOX (FAILED_PRECONDITION)  the settings require a sandbox, and none can be made here.
-    CORPUS_FAILED (UNAVAILABLE)       the process that reads the corpus ended or took too long; the next call starts another one.
+    CORPUS_FAILED (UNAVAILABLE)       the process that reads the corpus ended twice, or took too long; the next call starts another one.
 
     Any RPC can answer INVALID_ARGUMENT (RULES_VIOLATED), and what the mesh itself answers.
     """
