@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from weft.agent.errors import HostingError
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import SyncContext
-from weft.agent.handlers.isolated_start import Kind, PooledProcess, relay, started
+from weft.agent.handlers.isolated_start import KeptWarm, PooledProcess, relay, started
 from weft.agent.handlers.keyed_state import StateLeft
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.process_messages import receive
@@ -71,7 +71,7 @@ class IsolatedPool:
     ) -> None:
         self._threads = threads
         self._clients = clients
-        self._kinds = {sandbox: Kind(sandbox, own) for sandbox, own in sources.items()}
+        self._kinds = {sandbox: KeptWarm(sandbox, own) for sandbox, own in sources.items()}
         self._lock = threading.Lock()
         self._jobs: dict[SyncContext, _Job] = {}
         self._closed = False
@@ -247,7 +247,7 @@ class IsolatedPool:
         idle = [process for kind in self._kinds.values() for process in kind.idle]
         return idle + [job.process for job in self._jobs.values() if job.process is not None]
 
-    def _take(self, kind: Kind) -> PooledProcess:
+    def _take(self, kind: KeptWarm) -> PooledProcess:
         with kind.warming, self._lock:
             process = kind.idle.pop() if kind.idle else None
         return process or started(kind, self._clients)

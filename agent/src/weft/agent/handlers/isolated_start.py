@@ -27,7 +27,7 @@ class EndedAtStart(HostingError):
     """A signal has ended a process before it took tasks."""
 
 
-class Kind:
+class KeptWarm:
     """The processes of one sandbox, or of none: those that wait for a task, and what they are made with."""
 
     def __init__(self, sandbox: Sandbox | None, sources: Sequence[ServicerSource | FunctionSource]) -> None:
@@ -46,7 +46,7 @@ class Kind:
 class PooledProcess:
     """One process and its pipe."""
 
-    def __init__(self, kind: Kind, clients: MeshClients) -> None:
+    def __init__(self, kind: KeptWarm, clients: MeshClients) -> None:
         self.kind = kind
         self._child: IsolatedChild = (
             SpawnedChild(kind.sources, clients)
@@ -110,7 +110,7 @@ class PooledProcess:
         return self._child.exit_code
 
 
-def started(kind: Kind, clients: MeshClients) -> PooledProcess:
+def started(kind: KeptWarm, clients: MeshClients) -> PooledProcess:
     """A process that takes tasks. One that a signal ends at its start is started once more: what somebody kills is no mistake of the program, which would end
     its agent.
 
