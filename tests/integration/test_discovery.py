@@ -158,11 +158,13 @@ async def test_a_cursor_resumes(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     async with LightAgent(mesh.channel(), "stays"):
         async with LightAgent(mesh.channel(), "goes"):
+            await mesh.wait_contract("goes", agents=2)
             async with watch(mesh) as read:
                 first = await read()
             assert first.snapshot
             assert states(first) == {"stays": ACTIVE, "goes": ACTIVE}
         async with LightAgent(mesh.channel(), "comes"):
+            await mesh.wait_contract("comes", agents=2)
             async with watch(mesh, first.cursor) as read:
                 second = await read()
             assert not second.snapshot

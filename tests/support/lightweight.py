@@ -100,7 +100,8 @@ async def refusal(channel: grpc.aio.Channel, *messages: Request, timeout_s: floa
 
 
 class LightAgent:
-    """One session. `assigned` holds what came in; `answer` makes the result of each, None: none is sent.
+    """One session. `assigned` holds what came in, `echoed` the last heartbeat with an echo; `answer` makes the result of each, None: none is
+    sent.
 
     Args:
         heartbeats: report as often as Welcome asked for; else never.
@@ -124,6 +125,7 @@ class LightAgent:
         self.welcome = session_pb2.Welcome()
         self.assigned: list[session_pb2.Assignment] = []
         self.received: list[Response] = []
+        self.echoed = 0
         self._hello = hello(agent_id, slots=slots, methods=methods, contract=contract, **fields)
         self._contract = contract
         self._answer = answer
@@ -218,6 +220,7 @@ class LightAgent:
                 ):
                     self.received.append(message)
                 self.assigned.extend(message.assignments)
+                self.echoed = message.echo_sequence or self.echoed
                 if message.commands:
                     replies = [
                         command_pb2.CommandReply(command_id=each.command_id) for each in message.commands

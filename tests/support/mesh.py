@@ -186,9 +186,10 @@ class MeshHarness:
     async def wait_contract(self, agent_id: str, *, agents: int = 1) -> None:
         """Wait until so many agents may get tasks of the agent's methods: it is connected a moment before its contract is accepted."""
         request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
-        hosted = {method.name for method in (await self.api().GetAgent(request, timeout=5)).agent.methods}
 
         async def in_force() -> bool:
+            agent = (await self.api().GetAgent(request, timeout=5)).agent
+            hosted = {method.name for method in agent.methods}
             answer = await self.api().ListQueues(coordinator_pb2.ListQueuesRequest(), timeout=5)
             return any(queue.agents >= agents for queue in answer.queues if queue.method in hosted)
 

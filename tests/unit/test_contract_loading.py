@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import sys
+import threading
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,9 +18,9 @@ from google.protobuf.descriptor_pb2 import FieldOptions
 from tests.support import schema
 from tests.support.hostile_contracts import HOSTILE, ruled
 from tests.support.schema import METHOD, PACKAGE
-from weft.coordinator.contracts import contract_catalogue, contract_loading
+from weft.coordinator.contracts import compatibility, contract_catalogue, contract_loading
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
-from weft.coordinator.contracts.contract_loading import FREE_BYTES, ContractLoading, compare
+from weft.coordinator.contracts.contract_loading import FREE_BYTES, ContractLoading
 from weft.rpc.contracts.payload_rules import RULES_TAG
 from weft.rpc.errors import FailedPrecondition, InvalidArgument, Overloaded
 from weft.v1 import errors_pb2
@@ -37,8 +41,25 @@ def harmless() -> bytes:
     return ruled(validate_pb2.FieldRules(string=validate_pb2.StringRules(min_len=1)))
 
 
+def count_calls(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[None]:
+    """One item for each call of a function from now on."""
+    calls: list[None] = []
+    function = getattr(module, name)
+
+    def counted(*args: object) -> object:
+        calls.append(None)
+        return function(*args)
+
+    monkeypatch.setattr(module, name, counted)
+    return calls
+
+
+def loading_of(*known: Contract) -> ContractLoading:
+    return ContractLoading({each.digest: each for each in known}.get)
+
+
 async def test_a_contract_with_rules_is_taken():
-    contract = await ContractLoading().load(harmless(), [METHOD])
+    contract = await loading_of().load(harmless(), [METHOD])
     assert contract.methods[METHOD].request_rules is not None
 
 
@@ -47,13 +68,13 @@ async def test_a_refusal_of_the_other_process_is_that_of_this_one():
     with pytest.raises(InvalidArgument) as here:
         Contract.load(bad, [METHOD])
     with pytest.raises(InvalidArgument) as there:
-        await ContractLoading().load(bad, [METHOD])
+        await loading_of().load(bad, [METHOD])
     assert there.value.status() == here.value.status()
     assert there.value.violations[0].field == f"{PACKAGE}.Request.f1"
 
 
 async def test_a_process_that_ends_refuses_the_contract_which_is_remembered(monkeypatch: pytest.MonkeyPatch):
-    loading = ContractLoading()
+    loading = loading_of()
     monkeypatch.setattr(contract_loading, "_COMMAND", ABORTS)
     with pytest.raises(InvalidArgument, match="ends a process") as raised:
         await loading.load(harmless(), [METHOD])
@@ -68,7 +89,7 @@ async def test_a_process_that_ends_refuses_the_contract_which_is_remembered(monk
 
 async def test_what_has_begun_goes_on_without_its_caller(monkeypatch: pytest.MonkeyPatch):
     """An agent that gave up finds its contract loaded when it has dialled again: nothing is vetted twice."""
-    loading, began = ContractLoading(), asyncio.Event()
+    loading, began = loading_of(), asyncio.Event()
     loop, vet = asyncio.get_running_loop(), contract_loading._verdict
 
     def slowly(*args: Any) -> Any:
@@ -98,7 +119,7 @@ async def test_one_long_step_is_refused_and_the_loop_goes_on():
 
     turning = asyncio.create_task(turn())
     with pytest.raises(InvalidArgument, match="nothing else can run in that time"):
-        await ContractLoading().load(costly(100), [METHOD])
+        await loading_of().load(costly(100), [METHOD])
     turning.cancel()
     assert turns > 50
 
@@ -106,21 +127,97 @@ async def test_one_long_step_is_refused_and_the_loop_goes_on():
 async def test_small_contracts_without_rules_start_no_process(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(contract_loading, "_COMMAND", LISTENS)
     small = schema.file_set(schema.file())
-    assert METHOD in (await ContractLoading().load(small, [METHOD])).methods
+    assert METHOD in (await loading_of().load(small, [METHOD])).methods
     large = schema.file_set(schema.file(messages={f"M{'x' * 300}{n}": "" for n in range(FREE_BYTES // 300)}))
     assert len(large) > FREE_BYTES
     with pytest.raises(InvalidArgument, match="ends a process"):
-        await ContractLoading().load(large, [METHOD])
+        await loading_of().load(large, [METHOD])
 
 
 async def test_methods_that_are_hosted_later_are_vetted_too(monkeypatch: pytest.MonkeyPatch):
     contract = Contract.load(harmless(), [])
     monkeypatch.setattr(contract_loading, "_COMMAND", ABORTS)
     with pytest.raises(InvalidArgument, match="ends a process"):
-        await ContractLoading().hosting(contract, [METHOD])
+        await loading_of().hosting(contract, [METHOD])
     # Its options can be asked for all the same.
     assert contract.policy_of(METHOD) is None
     assert not contract.knows([METHOD])
+
+
+class Vetted:
+    """Counts the checks in a process of their own; each lasts until it may end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.digests: list[str] = []
+        self.began, self.may_end = threading.Event(), threading.Event()
+        monkeypatch.setattr(contract_loading, "_verdict", self._verdict)
+
+    def _verdict(self, files: bytes, methods: Sequence[str], digest: str) -> None:
+        self.digests.append(digest)
+        self.began.set()
+        assert self.may_end.wait(30)
+
+
+async def test_those_who_send_the_same_contract_together_have_it_vetted_once(monkeypatch: pytest.MonkeyPatch):
+    vetted, loading = Vetted(monkeypatch), loading_of()
+    vetted.may_end.set()
+    await asyncio.gather(*(loading.load(harmless(), [METHOD]) for _ in range(8)))
+    assert len(vetted.digests) == 1
+
+
+async def test_a_known_contract_is_not_loaded_again(monkeypatch: pytest.MonkeyPatch):
+    vetted, known = Vetted(monkeypatch), Contract.load(harmless(), [METHOD])
+    assert (await loading_of(known).load(harmless(), [METHOD])).pool is known.pool
+    assert not vetted.digests
+
+
+async def test_the_next_one_waits_for_a_check_that_nobody_waits_for_any_more(monkeypatch: pytest.MonkeyPatch):
+    vetted, loading = Vetted(monkeypatch), loading_of()
+    first = asyncio.create_task(loading.load(harmless(), [METHOD]))
+    await asyncio.to_thread(vetted.began.wait)
+    first.cancel()
+    second = asyncio.create_task(loading.load(costly(1), [METHOD]))
+    # A small one need not wait.
+    small = schema.file_set(schema.file())
+    assert METHOD in (await loading.load(small, [METHOD])).methods
+    assert first.cancelled()
+    assert len(vetted.digests) == 1
+    vetted.may_end.set()
+    await second
+    assert len(vetted.digests) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the process has no bound of its own")
+async def test_a_busy_machine_is_not_the_contract_s_fault(monkeypatch: pytest.MonkeyPatch):
+    loading = loading_of()
+    monkeypatch.setattr(contract_loading, "_COMMAND", ("-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr(contract_loading, "_TIMEOUT_S", 0.1)
+    with pytest.raises(Overloaded, match="too busy"):
+        await loading.load(harmless(), [METHOD])
+    loading.check_refused(Contract.load(harmless(), [METHOD]).digest, [METHOD])
+
+
+async def test_a_comparison_is_made_once(monkeypatch: pytest.MonkeyPatch):
+    before, after = schema.contract({"Request": "int32 a = 1"}), schema.contract({"Request": "int64 a = 1"})
+    contracts, loading = Contracts(), loading_of()
+    contracts.admit(before)
+    fields = count_calls(monkeypatch, compatibility, "_compare_fields")
+    first = await loading.compare(contracts, after)
+    made = len(fields)
+    assert made
+    # A caller may do with it what it likes.
+    first.clear()
+    assert await loading.compare(contracts, after)
+    assert len(fields) == made
+    other = schema.contract({"Request": "string a = 1"})
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition):
+            await loading.compare(contracts, other)
+    monkeypatch.setattr(contract_loading, "MAX_COMPARED", 1)
+    await loading.compare(contracts, schema.contract({"Request": "uint64 a = 1"}))
+    made = len(fields)
+    await loading.compare(contracts, after)
+    assert len(fields) > made
 
 
 @pytest.mark.parametrize("rules", [validate_pb2.FieldRules(required=True), None])
@@ -153,11 +250,11 @@ async def test_contracts_are_compared_before_they_are_checked():
     before, after = schema.contract({"Request": "int32 a = 1"}), schema.contract({"Request": "int64 a = 1"})
     contracts = Contracts()
     contracts.admit(before)
-    compared = await compare(contracts, after)
+    compared = await loading_of().compare(contracts, after)
     assert (f"{PACKAGE}.Request", f"{PACKAGE}.Request") in compared[before.digest]
     assert contracts.check(after, compared=compared) == [METHOD]
     with pytest.raises(FailedPrecondition):
-        await compare(contracts, schema.contract({"Request": "string a = 1"}))
+        await loading_of().compare(contracts, schema.contract({"Request": "string a = 1"}))
 
 
 def test_superseded_contracts_are_kept_as_far_as_they_are_small(monkeypatch: pytest.MonkeyPatch):

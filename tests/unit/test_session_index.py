@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -454,6 +454,9 @@ class Unheard:
 async def _nothing() -> None: ...
 
 
+async def _no_contracts(methods: Iterable[str]) -> None: ...
+
+
 async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Harness) -> None:
     sessions = Sessions(
         h.store,
@@ -464,7 +467,14 @@ async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Har
         readers=TaskSubscriptions(max_followers=1),
         outcomes=AttemptOutcomes(),
     )
-    fleet = FleetSync(h.store, AgentRegister(), sessions, hasten=lambda: None, forget_after_s=3600.0)
+    fleet = FleetSync(
+        h.store,
+        AgentRegister(),
+        sessions,
+        hasten=lambda: None,
+        bring_contracts=_no_contracts,
+        forget_after_s=3600.0,
+    )
     owner = Owner("gone", await h.store.register("gone", "instance", b"", 10.0))
     sessions.stale_refused["gone"] = 1
     await fleet.look(NOW_S)

@@ -6,6 +6,8 @@
 
 Libraries that are not Python build the descriptors and compile the rules (`buf.validate`). They hold the interpreter meanwhile, and a
 fault of theirs ends the process. So what strangers send is given to another process first.
+
+Agents that start together send the same contract: it is vetted and compared once for all of them.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
@@ -34,8 +37,11 @@ log = get_logger(__name__)
 FREE_BYTES = 128 * 1024
 # Refused contracts that are remembered, and as many that were taken: their agents dial again.
 MAX_REFUSED = 64
-# Waited for the process; it ends itself before, unless the machine is very busy.
+# Contracts whose comparisons with others are remembered.
+MAX_COMPARED = 64
+# Waited for the process. It ends itself after some seconds of CPU time, for which it may wait long on a busy machine.
 _TIMEOUT_S = 60.0
+_RETRY_S = 5.0
 _COMMAND = ("-P", "-m", "weft.coordinator.contracts.vetting_process")
 _LOGGED_CHARS = 300
 # How long the thread may hold the interpreter while the event loop wants it.
@@ -46,61 +52,88 @@ _Key = tuple[str, frozenset[str]]
 
 
 class ContractLoading:
-    """Loads contracts, one at a time: their memory and CPU time add up to that of one.
+    """Loads contracts, one at a time: their memory and CPU time add up to that of one. Those that load at once do not wait for others.
 
-    What has begun goes on when its caller is cancelled. On a busy machine an agent may give up before its contract is loaded: when it
-    has dialled again, it is.
+    Args:
+        known: the contract with a digest, if it is loaded already.
     """
 
-    def __init__(self) -> None:
-        self._loading = asyncio.Lock()
+    def __init__(self, known: Callable[[str], Contract | None]) -> None:
+        self._known = known
+        self._vetting, self._loading = asyncio.Lock(), asyncio.Lock()
         # By digest and methods: why it was refused.
         self._refused: dict[_Key, status_pb2.Status] = {}
-        # The same of those that were vetted and taken.
+        # The same of those that were vetted and taken: they are on their way to the known ones.
         self._taken: dict[_Key, None] = {}
+        # By digest.
+        self._compared: OrderedDict[str, Compared] = OrderedDict()
 
     async def load(self, files: bytes, methods: Sequence[str]) -> Contract:
         """As `Contract.load`.
 
         Raises:
             InvalidArgument: as there, or loading takes too much time or memory, or ends a process (CONTRACT_INVALID).
+            ResourceExhausted: this machine is too busy to vet it (OVERLOADED).
         """
+        return await _alone(self._turn(files), lambda: self._load(files, methods))
 
-        async def load() -> Contract:
-            await self._vet(files, methods)
-            await load_library(files)
-            return await asyncio.to_thread(_yielding, Contract.load, files, methods)
-
-        return await self._in_turn(load)
+    async def _load(self, files: bytes, methods: Sequence[str]) -> Contract:
+        digest = descriptors.digest(files)
+        if (known := self._known(digest)) is not None:
+            return await self._hosting(known, methods)
+        await self._vet(files, methods, digest)
+        await load_library(files)
+        return await asyncio.to_thread(_yielding, Contract.load, files, methods)
 
     async def hosting(self, contract: Contract, methods: Sequence[str]) -> Contract:
         """As `Contract.hosting`.
 
         Raises:
-            InvalidArgument: as `load`.
+            InvalidArgument, ResourceExhausted: as `load`.
         """
         if contract.knows(methods):
             return contract.hosting(methods)
+        turn = self._turn(contract.file_descriptor_set)
+        return await _alone(turn, lambda: self._hosting(contract, methods))
 
-        async def host() -> Contract:
-            await self._vet(contract.file_descriptor_set, methods)
-            return await asyncio.to_thread(_yielding, contract.hosting, methods)
+    async def _hosting(self, contract: Contract, methods: Sequence[str]) -> Contract:
+        if contract.knows(methods):
+            return contract.hosting(methods)
+        await self._vet(contract.file_descriptor_set, methods, contract.digest)
+        return await asyncio.to_thread(_yielding, contract.hosting, methods)
 
-        return await self._in_turn(host)
+    def is_quick(self, contract: Contract, methods: Sequence[str]) -> bool:
+        """Whether `hosting` takes a moment only."""
+        return contract.knows(methods) or not _is_costly(contract.file_descriptor_set)
 
-    async def _in_turn(self, work: Callable[[], Awaitable[Contract]]) -> Contract:
-        await self._loading.acquire()
+    def _turn(self, files: bytes) -> asyncio.Lock:
+        return self._vetting if _is_costly(files) else self._loading
 
-        async def run() -> Contract:
-            try:
-                return await work()
-            finally:
-                self._loading.release()
+    async def compare(self, contracts: Contracts, contract: Contract) -> Compared:
+        """Compare a contract with those in force in a thread, so that `Contracts.check` has little left to do.
 
-        running = asyncio.create_task(run())
-        # Nobody may be there any more who would see its error.
-        running.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(running)
+        Raises:
+            FailedPrecondition: a method is incompatible with the one in force (CONTRACT_INCOMPATIBLE).
+        """
+        # Only what is compatible is remembered: a comparison that fails leaves pairs that it has not finished.
+        compared = self._compared.pop(contract.digest, {})
+        pairs = [
+            (in_force, offered)
+            for name, offered in contract.methods.items()
+            if (in_force := contracts.find(name)) and in_force.contract != contract.digest
+        ]
+
+        def check() -> None:
+            for in_force, offered in pairs:
+                types = compared.setdefault(in_force.contract, set())
+                check_compatible(in_force.descriptor, offered.descriptor, types)
+
+        if pairs:
+            await asyncio.to_thread(_yielding, check)
+        self._compared[contract.digest] = compared
+        if len(self._compared) > MAX_COMPARED:
+            self._compared.popitem(last=False)
+        return {digest: set(types) for digest, types in compared.items()}
 
     def check_refused(self, digest: str, methods: Sequence[str]) -> None:
         """
@@ -110,10 +143,9 @@ class ContractLoading:
         if known := self._refused.get((digest, frozenset(methods))):
             raise errors.from_status(known)
 
-    async def _vet(self, files: bytes, methods: Sequence[str]) -> None:
-        if len(files) > MAX_CONTRACT_BYTES or not (len(files) > FREE_BYTES or has_rules(files)):
+    async def _vet(self, files: bytes, methods: Sequence[str], digest: str) -> None:
+        if not _is_costly(files):
             return
-        digest = descriptors.digest(files)
         # Another session may have sent it meanwhile.
         self.check_refused(digest, methods)
         key = digest, frozenset(methods)
@@ -133,28 +165,25 @@ def _remember(known: dict[_Key, _T], key: _Key, value: _T) -> None:
         del known[next(iter(known))]
 
 
-async def compare(contracts: Contracts, contract: Contract) -> Compared:
-    """Compare a contract with those in force in a thread, so that `Contracts.check` has little left to do.
+async def _alone(turn: asyncio.Lock, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """Do work when its turn comes. A caller that goes away leaves it to its end, since threads and processes cannot be stopped; then
+    comes the next turn."""
+    await turn.acquire()
+    task = asyncio.get_running_loop().create_task(work())
 
-    Raises:
-        FailedPrecondition: a method is incompatible with the one in force (CONTRACT_INCOMPATIBLE).
-    """
-    compared: Compared = {}
-    pairs = [
-        (in_force, offered)
-        for name, offered in contract.methods.items()
-        if (in_force := contracts.find(name)) and in_force.contract != contract.digest
-    ]
+    def ended(task: asyncio.Task[_T]) -> None:
+        turn.release()
+        if not task.cancelled():
+            # Nobody may be there to hear of it.
+            task.exception()
 
-    def check() -> None:
-        for in_force, offered in pairs:
-            check_compatible(
-                in_force.descriptor, offered.descriptor, compared.setdefault(in_force.contract, set())
-            )
+    task.add_done_callback(ended)
+    return await asyncio.shield(task)
 
-    if pairs:
-        await asyncio.to_thread(_yielding, check)
-    return compared
+
+def _is_costly(files: bytes) -> bool:
+    """Whether loading these files may take long or do harm. Too large ones are refused unread."""
+    return len(files) <= MAX_CONTRACT_BYTES and (len(files) > FREE_BYTES or has_rules(files))
 
 
 def _yielding(work: Callable[..., _T], *args: object) -> _T:
@@ -168,13 +197,23 @@ def _yielding(work: Callable[..., _T], *args: object) -> _T:
 
 
 def _verdict(files: bytes, methods: Sequence[str], digest: str) -> status_pb2.Status | None:
-    """Load a contract in another process; the error if it is refused."""
+    """Load a contract in another process; the error if it is refused.
+
+    Raises:
+        ResourceExhausted: the process has not ended in time, for which the contract is not to blame (OVERLOADED).
+    """
     given = json.dumps(list(methods)).encode() + b"\n" + files
     try:
         ended = subprocess.run(  # noqa: S603 - this program
             [sys.executable, *_COMMAND], input=given, capture_output=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
+        if vetting_process.BOUNDED:
+            raise refusals.overloaded(
+                f"this machine is too busy: the check of a contract got no {vetting_process.MAX_CPU_S:g} s of CPU time within"
+                f" {_TIMEOUT_S:g} s",
+                retry_after_s=_RETRY_S,
+            ) from None
         code, told = None, b""
     else:
         if ended.returncode == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.store.base import Store
@@ -45,9 +45,19 @@ class ContractSync:
         self._loaded: dict[str, Sequence[str]] = {}
         # By the monotonic clock.
         self._forget_at_s = 0.0
+        self._loading = asyncio.Lock()
+
+    async def bring(self, methods: Iterable[str]) -> None:
+        """Take in the store's contracts if one of these methods is not in force here."""
+        if any(self._contracts.find(name) is None for name in methods):
+            await self.load()
 
     async def load(self) -> None:
         """Take in the store's contracts that are new, or in force for other methods."""
+        async with self._loading:
+            await self._load()
+
+    async def _load(self) -> None:
         stored, built = await self._read()
         for digest in [digest for digest in self._loaded if digest not in stored]:
             self._drop(digest)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -33,6 +34,10 @@ MAX_MEMORY_BYTES = 256 * 1024 * 1024
 _HARD_CPU_S = 4
 _HARD_MEMORY_BYTES = 512 * 1024 * 1024
 _TICK_S = 0.005
+# Whether the operating system does so. Windows does not: there the process is ended by the coordinator.
+BOUNDED = importlib.util.find_spec("resource") is not None
+# Others go first. Not by much: honest agents wait for the verdict on a busy machine.
+_NICE = 5
 
 
 class _Measured(NamedTuple):
@@ -106,16 +111,16 @@ def _measure(work: Callable[[], object]) -> _Measured:
 
 
 def _set_limits() -> None:
-    """Bound this process, and let all others go first."""
+    """Bound this process, and let others go first."""
     with contextlib.suppress(AttributeError, OSError):
-        os.nice(5)
+        os.nice(_NICE)
     # Where memory is short, Linux ends this process, and not the coordinator.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    try:
-        import resource
-    except ImportError:  # Windows; the coordinator ends a process that takes too long
+    if not BOUNDED:
         return
+    import resource
+
     limits = {"RLIMIT_CPU": _HARD_CPU_S, "RLIMIT_DATA": _HARD_MEMORY_BYTES, "RLIMIT_CORE": 0}
     for name, most in limits.items():
         with contextlib.suppress(AttributeError, ValueError, OSError):

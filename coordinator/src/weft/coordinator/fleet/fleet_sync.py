@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.agent_view import load_of
@@ -18,6 +18,7 @@ from weft.coordinator.fleet.reachability import Reachability
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AgentRecord
 from weft.rpc.network.agent_route import PLAIN, AgentRoute
 from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2
@@ -33,6 +34,7 @@ class FleetSync:
 
     Args:
         hasten: called when other coordinators should soon learn of a change.
+        bring_contracts: takes in the contracts of methods that are not in force here.
         forget_after_s: how long agents that are gone are remembered.
         route: how agents are dialled.
     """
@@ -44,6 +46,7 @@ class FleetSync:
         sessions: Sessions,
         *,
         hasten: Callable[[], None],
+        bring_contracts: Callable[[Iterable[str]], Awaitable[None]],
         forget_after_s: float,
         route: AgentRoute = PLAIN,
     ) -> None:
@@ -51,6 +54,7 @@ class FleetSync:
         self._register = register
         self._sessions = sessions
         self._hasten = hasten
+        self._bring_contracts = bring_contracts
         self._forget_after_s = forget_after_s
         self._reachability = Reachability(self.session_changed, route)
         self._looking = asyncio.Lock()
@@ -58,6 +62,8 @@ class FleetSync:
         self._asked: asyncio.Task[None] | None = None
         # Agents whose sessions changed since the last look began: to be read again.
         self._touched: set[str] = set()
+        # Read, and not taken in yet: the look was cut off.
+        self._news: dict[str, AgentRecord | None] = {}
         # Agents here whose present state other coordinators do not know.
         self._unshared: set[str] = set()
         # For agents here: the load that was shared last, with the time.
@@ -81,7 +87,7 @@ class FleetSync:
 
     async def run_once(self, now_s: float) -> None:
         """One round: look, share, forget."""
-        if self._touched or self._store.fleet_moved:
+        if self._touched or self._news or self._store.fleet_moved:
             await self.look(now_s)
         if self._store.shared:
             await self._share(now_s)
@@ -101,10 +107,12 @@ class FleetSync:
             self._asked = None
             touched, self._touched = self._touched, set()
             try:
-                news = await self._store.agent_news(touched)
+                self._news |= await self._store.agent_news(touched)
             except BaseException:
                 self._touched |= touched
                 raise
+            await self._take_contracts(self._news)
+            news, self._news = self._news, {}
             # A session that changed during the read is newer than its record: the next look reads that agent again.
             current = {agent_id: record for agent_id, record in news.items() if agent_id not in self._touched}
             for agent_id, desired in self._register.take_news(current, now_s):
@@ -112,6 +120,20 @@ class FleetSync:
         for agent_id, record in current.items():
             if record is None and self._sessions.get(agent_id) is None:
                 self._sessions.forget(agent_id)
+
+    async def _take_contracts(self, news: Mapping[str, AgentRecord | None]) -> None:
+        """Before an agent elsewhere is shown here, calls of its methods must be taken here."""
+        if not self._store.shared:
+            return
+        methods: set[str] = set()
+        for agent_id, record in news.items():
+            if record is None or not record.connected or not record.view:
+                continue
+            entry = self._register.get(agent_id)
+            if entry is None or entry.shown is None or entry.shown.epoch != record.epoch:
+                agent = fleet_pb2.Agent.FromString(record.view)
+                methods.update(method.name for method in agent.methods)
+        await self._bring_contracts(methods)
 
     async def _share(self, now_s: float) -> None:
         """Share the changed agents and the loads of the agents here with other coordinators."""

@@ -1,10 +1,14 @@
-"""The fleet as operators see and steer it: the register, with the load of each agent and the store's last word."""
+"""The fleet as operators see and steer it: the register, with the load of each agent and the store's last word.
+
+A method of an agent is listed from when calls of it are taken here: its contract is accepted, and in force at this coordinator.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
+from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.fleet.registered_agent import RegisteredAgent
@@ -28,8 +32,11 @@ _DESIRED_STATES = frozenset(
 class FleetView:
     """Lists agents, and sets their desired states."""
 
-    def __init__(self, store: Store, register: AgentRegister, sessions: Sessions, sync: FleetSync) -> None:
+    def __init__(
+        self, store: Store, contracts: Contracts, register: AgentRegister, sessions: Sessions, sync: FleetSync
+    ) -> None:
         self._store = store
+        self._contracts = contracts
         self._register = register
         self._sessions = sessions
         self._sync = sync
@@ -51,7 +58,7 @@ class FleetView:
                 more = True
                 break
             entry = self._register.get(agent_id)
-            if entry is not None and (not method or method in entry.methods):
+            if entry is not None and (not method or self._lists(entry, method)):
                 page.append(entry)
                 size_bytes += entry.agent.ByteSize() + _LOAD_BYTES
         return await self._with_loads(page), more
@@ -89,6 +96,14 @@ class FleetView:
             self._sessions.set_desired(agent_id, desired_state)
         return found
 
+    def _lists(self, entry: RegisteredAgent, method: str) -> bool:
+        """Whether a method is listed as one that an agent hosts."""
+        return (
+            method in entry.methods
+            and (entry.session is None or entry.session.accepted)
+            and self._contracts.find(method) is not None
+        )
+
     async def _with_loads(self, entries: Sequence[RegisteredAgent]) -> list[fleet_pb2.Agent]:
         """Agents with their loads.
 
@@ -101,6 +116,10 @@ class FleetView:
         for entry in entries:
             agent = fleet_pb2.Agent()
             agent.CopyFrom(entry.agent)
+            if not all(self._lists(entry, method) for method in entry.methods):
+                listed = [each for each in entry.agent.methods if self._lists(entry, each.name)]
+                del agent.methods[:]
+                agent.methods.extend(listed)
             if entry.session is not None and entry.session.open:
                 agent.MergeFrom(self._sync.load(entry.session))
             elif entry.is_elsewhere:

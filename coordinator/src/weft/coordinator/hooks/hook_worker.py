@@ -149,6 +149,16 @@ class HookWorker:
             for task in beating:
                 task.cancel()
 
+    def _look(self) -> None:
+        """It is ready when its contract is accepted."""
+        session = self._sessions.get(self._agent_id)
+        if session is None or self._keeping is None:
+            return
+        if session.accepted:
+            self.ready.set()
+        elif session.admission is not None and not session.admission.done():
+            session.admission.add_done_callback(lambda _: self._look())
+
     def _take(self, response: Response, beating: list[asyncio.Task[None]]) -> None:
         """What the coordinator says."""
         if response.HasField("welcome"):
@@ -159,9 +169,8 @@ class HookWorker:
             beating.append(
                 asyncio.get_running_loop().create_task(self._beat(interval_s), name="hook worker's beat")
             )
-        if response.echo_sequence:
-            # Its contract came before that, and is accepted.
-            self.ready.set()
+        if response.echo_sequence and not self.ready.is_set():
+            self._look()
         for assignment in response.assignments:
             ref = assignment.task_id, assignment.attempt
             task = asyncio.get_running_loop().create_task(self._run(assignment), name="hook delivery")

@@ -128,12 +128,15 @@ class Namespace(StoreEvents, SessionEvents):
             self._register,
             self._sessions,
             hasten=self.fleet_changed,
+            bring_contracts=self._contract_sync.bring,
             forget_after_s=settings.forget_agents_s,
             route=self._agent_route,
         )
         self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
         self._direct = self._make_direct()
-        self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
+        self._fleet = FleetView(
+            self._store, self._contracts, self._register, self._sessions, self._fleet_sync
+        )
         self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts, self._edge)
         self._submission_service = self._make_submissions(name)
@@ -255,15 +258,8 @@ class Namespace(StoreEvents, SessionEvents):
         """Serve this mesh."""
         settings, explainer, edge, audited = self._settings, self._explainer, self._edge, self._audited
         submissions, subscriptions = self._submission_service, self._subscriptions
-        queues = Queues(
-            self._store,
-            self._register,
-            self._contracts,
-            explainer,
-            self._operator_limits,
-            self._run_limits,
-            self.ready,
-        )
+        known = self._store, self._register, self._contracts, explainer
+        queues = Queues(*known, self._operator_limits, self._run_limits, self.ready)
         common = self._store, subscriptions, submissions, explainer
         service = CoordinatorService(
             TaskParts(*common, settings, audited, self._tracer),

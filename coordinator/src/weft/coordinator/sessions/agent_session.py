@@ -41,9 +41,9 @@ class AgentSession:
     host_detail: fleet_pb2.HostDetail | None = None  # sent more seldom than the rest
     caller = ANYBODY  # who opened it
     report_key = b""  # what messages that come out-of-band must show
+    admission: asyncio.Task[None] | None = None  # checks its contract, beside the stream
     _tokens_changed = False
     other_load = 0.0  # slots used by others than held attempts, and the backlog of the agent's program, which takes no slot
-
     durable_children: Container[str] = ()  # methods whose handlers' calls are remembered
 
     def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
-from weft.coordinator.contracts.contract_loading import ContractLoading, compare
+from weft.coordinator.contracts.contract_loading import ContractLoading
 from weft.coordinator.contracts.method_info import MethodInfo
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_differences import differing_option, shown
@@ -67,13 +67,14 @@ class ContractAdmission:
         self._contracts = contracts
         self._hosts = hosts
         self._admitted = admitted
-        self._loading = ContractLoading()
+        self._loading = ContractLoading(self._find)
         self._admitting = asyncio.Lock()
         # By digest.
         self._refused: dict[str, Contract] = {}
 
     async def admit_known(self, hello: session_pb2.Hello, caller: Caller) -> bool:
-        """Admit the contract that `hello` names; False: the coordinator does not have it, the agent must send it.
+        """Admit the contract that `hello` names. False: the coordinator does not have it, or has to check it for other methods, which
+        takes longer than an agent waits for its welcome; the agent must send it.
 
         Raises:
             PermissionDenied: a method takes events of a topic that the agent may not use (OUT_OF_SCOPE, POLICY_DENIED).
@@ -83,10 +84,16 @@ class ContractAdmission:
         """
         digest = hello.contract_hash
         self._loading.check_refused(digest, [method.name for method in hello.methods])
-        contract = self._contracts.get(digest) or self._refused.get(digest)
-        if contract is not None:
-            await self._admit(hello, contract, caller)
-        return contract is not None
+        contract = self._find(digest)
+        if contract is None or not self._loading.is_quick(
+            contract, [method.name for method in hello.methods]
+        ):
+            return False
+        await self._admit(hello, contract, caller)
+        return True
+
+    def _find(self, digest: str) -> Contract | None:
+        return self._contracts.get(digest) or self._refused.get(digest)
 
     async def admit_sent(self, session: AgentSession, message: session_pb2.Contract) -> None:
         """Admit the contract that an agent sent.
@@ -95,6 +102,7 @@ class ContractAdmission:
             PermissionDenied: as `admit_known`.
             InvalidArgument: it is not the announced contract, or a hosted method is not in it.
             FailedPrecondition: a method is incompatible with the one in force.
+            ResourceExhausted: this machine is too busy to check it.
             Unavailable: OPTIONS_CONFLICT.
         """
         if descriptors.digest(message.file_descriptor_set) != session.hello.contract_hash:
@@ -135,7 +143,7 @@ class ContractAdmission:
         async with self._admitting:
             # A process that was accepted once stays accepted when its stream breaks, whatever has replaced its options since.
             replaces = not self._is_back(hello)
-            compared = await compare(self._contracts, hosted)
+            compared = await self._loading.compare(self._contracts, hosted)
             changed = self._contracts.check(hosted, replace_options=replaces, compared=compared)
             if replaces and not hello.replace_options:
                 self._check_options(hello, hosted)

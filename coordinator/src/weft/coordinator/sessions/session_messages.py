@@ -1,10 +1,18 @@
-"""Handles the messages of an open session: contract, heartbeat, results, progress, releases, goodbye."""
+"""Handles the messages of an open session: contract, heartbeat, results, progress, releases, goodbye.
+
+The check of a contract may take longer than an agent waits for echoes of its heartbeats. So it goes on beside the messages that follow.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 
+from google.protobuf.message import DecodeError
+
+from weft.coordinator import guard
 from weft.coordinator.identity.agent_binding import check_scope
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
@@ -12,8 +20,11 @@ from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.hello import with_labels
 from weft.coordinator.sessions.report_handler import ReportHandler
 from weft.coordinator.sessions.session_listener import SessionListener
-from weft.rpc import refusals
+from weft.rpc import errors, refusals
+from weft.rpc.process.logs import get_logger
 from weft.v1 import command_pb2, coordinator_pb2, session_pb2
+
+log = get_logger(__name__)
 
 # Parts of a message that are taken on the stream only.
 _STREAM_ONLY = ("hello", "contract", "progress", "goodbye", "log_replies")
@@ -44,15 +55,16 @@ class SessionMessages:
         """Take one message.
 
         Raises:
-            WeftError: it breaks the protocol, or its contract or a label is refused; the session must end.
+            WeftError: it breaks the protocol, or a label is refused; the session must end.
         """
         if message.HasField("hello"):
             raise refusals.session_protocol("`hello` opens a session and cannot come again on it; dial again")
         if message.HasField("contract"):
-            await self._admission.admit_sent(session, message.contract)
-            session.accepted = True
-            self._listener.session_changed(session)
-            self._listener.slots_changed(session)
+            if session.admission is not None and not session.admission.done():
+                raise refusals.session_protocol("`contract` came again before the answer to the first one")
+            session.admission = asyncio.get_running_loop().create_task(
+                self._admit(session, message.contract), name="admission"
+            )
         if message.HasField("state"):
             self._take_heartbeat(session, message.state)
         if message.progress or message.results or message.released:
@@ -63,6 +75,15 @@ class SessionMessages:
             self._take_answer(session, answer)
         if message.goodbye:
             session.goodbye = True
+
+    async def _admit(self, session: AgentSession, contract: session_pb2.Contract) -> None:
+        """Check a contract, and put it in force; the session ends if it is refused."""
+        with ends_session(session):
+            await self._admission.admit_sent(session, contract)
+            session.accepted = True
+            if session.open:
+                self._listener.session_changed(session)
+                self._listener.slots_changed(session)
 
     async def handle_report(
         self, session: AgentSession | None, request: coordinator_pb2.ReportRequest
@@ -109,3 +130,17 @@ class SessionMessages:
         self._outcomes.look(session)
         # Each heartbeat, also one without a change, lets the index look again: a change that it missed lasts one interval.
         self._listener.slots_changed(session, wake=changed or session.free_slots > free_slots)
+
+
+@contextmanager
+def ends_session(session: AgentSession) -> Iterator[None]:
+    """An error in here ends the session and is sent to the agent."""
+    try:
+        yield
+    except errors.WeftError as error:
+        session.close(error)
+    except DecodeError as error:
+        session.close(guard.malformed(error))
+    except Exception:
+        log.exception("session.failed", agent_id=session.owner.agent_id)
+        session.close(refusals.internal("the coordinator failed to handle a message; its log has the rest"))

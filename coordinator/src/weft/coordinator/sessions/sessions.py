@@ -29,7 +29,7 @@ from weft.coordinator.sessions.heartbeats import Heartbeats, was_silent
 from weft.coordinator.sessions.hello import checked
 from weft.coordinator.sessions.report_handler import ProgressReaders, ReportHandler
 from weft.coordinator.sessions.session_listener import SessionListener
-from weft.coordinator.sessions.session_messages import SessionMessages
+from weft.coordinator.sessions.session_messages import SessionMessages, ends_session
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
@@ -37,6 +37,7 @@ from weft.rpc import errors, refusals
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.identity.caller import ANYBODY, Caller
 from weft.rpc.network.gone import to_caller
+from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
 from weft.v1 import command_pb2, coordinator_pb2, fleet_pb2, session_pb2
 
@@ -294,7 +295,7 @@ class Sessions:
 
     async def _read(self, session: AgentSession, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
         """Handle the agent's messages until the stream ends. An error ends the session and is sent to the agent."""
-        try:
+        with ends_session(session):
             async for message in requests:
                 session.handling = True
                 if session.loop_blocked:
@@ -307,15 +308,6 @@ class Sessions:
                 if session.goodbye:
                     break
             session.close()
-        except errors.WeftError as error:
-            session.close(error)
-        except DecodeError as error:
-            session.close(guard.malformed(error))
-        except Exception:
-            log.exception("session.failed", agent_id=session.owner.agent_id)
-            session.close(
-                refusals.internal("the coordinator failed to handle a message; its log has the rest")
-            )
 
     async def report(
         self, request: coordinator_pb2.ReportRequest, caller: Caller = ANYBODY
@@ -336,8 +328,9 @@ class Sessions:
 
     async def _end(self, session: AgentSession, reader: asyncio.Task[None]) -> None:
         # The reader first: it must not read while the call ends.
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        await end_tasks(reader)
+        if session.admission is not None:
+            await end_tasks(session.admission)
         await self._ended(session)
 
     async def _ended(self, session: AgentSession) -> None:

@@ -851,7 +851,7 @@ type Agent struct {
 	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Its resources.
 	Resources map[string]float64 `protobuf:"bytes,7,rep,name=resources,proto3" json:"resources,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// The methods that it hosts.
+	// The methods that it hosts. In answers of a coordinator each of them has a contract in force there: from now on, calls of it are taken.
 	Methods []*HostedMethod `protobuf:"bytes,8,rep,name=methods,proto3" json:"methods,omitempty"`
 	// Hash of its contract.
 	ContractHash string `protobuf:"bytes,9,opt,name=contract_hash,json=contractHash,proto3" json:"contract_hash,omitempty"`

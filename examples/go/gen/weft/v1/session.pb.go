@@ -1198,7 +1198,8 @@ type Welcome struct {
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,2,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	// If the agent is silent for this long, its attempts are given to others.
 	Lease *durationpb.Duration `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
-	// Send the contract: its hash is not known here. Nothing is assigned before it has been accepted.
+	// Send the contract: its hash is not known here, or it has to be checked for these methods. Nothing is assigned before it has been
+	// accepted. Meanwhile other messages are taken, and heartbeats are echoed.
 	ContractNeeded bool `protobuf:"varint,4,opt,name=contract_needed,json=contractNeeded,proto3" json:"contract_needed,omitempty"`
 	// Held attempts that are still this agent's, under the new epoch.
 	Adopted []*AttemptRef `protobuf:"bytes,5,rep,name=adopted,proto3" json:"adopted,omitempty"`
