@@ -46,6 +46,24 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture
+def own_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test adds to the import path, as a program that is loaded in its folder does, is gone after it."""
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """A folder that a test leaves on the import path is given to all processes of later tests, whose sandboxes cannot read it."""
+    result = yield
+    left = [each for each in sys.meta_path if type(each).__module__ == "weft.agent.process.search_path"]
+    for each in left:
+        sys.meta_path.remove(each)
+    assert not left, "this test loads a program: it needs the fixture own_import_path"
+    return result
+
+
+@pytest.fixture
 async def mesh(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[MeshHarness]:
     """A harness in which nothing runs yet."""
     async with MeshHarness(tmp_path) as harness:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ class RunningAgent:
             self.agent.run()
         except BaseException as error:
             self.error = error
+            # Shown when the test fails.
+            print(f"the agent has ended: {error!r}", file=sys.stderr)
 
     def wait(self, timeout_s: float = STOP_S) -> None:
         """Wait until it has ended by itself."""

@@ -42,6 +42,8 @@ class ScriptedSession:
         # All received messages, in order, for assertions.
         self.received: list[session_pb2.ConnectRequest] = []
         self.ended = threading.Event()
+        # Nothing comes any more.
+        self._silent = self._read_all = False
         self._changed = threading.Condition()
         self._outgoing: SimpleQueue[session_pb2.ConnectResponse | WeftError | None] = SimpleQueue()
 
@@ -134,8 +136,10 @@ class ScriptedSession:
             return value is not None
 
         with self._changed:
-            if not self._changed.wait_for(seen, timeout_s):
-                raise AssertionError(f"no {what} within {timeout_s} s; there came {self.received}")
+            self._changed.wait_for(lambda: seen() or self._silent, timeout_s)
+            if not found:
+                when = "before its stream ended" if self._silent else f"within {timeout_s} s"
+                raise AssertionError(f"no {what} {when}; there came {self.received}")
         return found[0]
 
     def results(self) -> list[session_pb2.AttemptResult]:
@@ -204,7 +208,9 @@ class ScriptedSession:
                 self.take(message)
         except grpc.RpcError:
             pass
+        self._read_all = True
         self._outgoing.put(None)
+        self._fall_silent()
 
     def serve(self, context: grpc.ServicerContext) -> Iterator[session_pb2.ConnectResponse]:
         try:
@@ -216,6 +222,13 @@ class ScriptedSession:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "dropped by the script")
         finally:
             self.ended.set()
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        """When both directions have ended."""
+        with self._changed:
+            self._silent = self._read_all and self.ended.is_set()
+            self._changed.notify_all()
 
 
 class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):

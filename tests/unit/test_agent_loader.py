@@ -26,12 +26,11 @@ text = "x"
 
 
 @pytest.fixture(autouse=True)
-def _programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _programs(tmp_path: Path, own_import_path: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "loadable_program.py").write_text(MODULE)
     (tmp_path / "broken_program.py").write_text("import no_such_library_at_all\n")
     (tmp_path / "failing_program.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
     yield
     for name in ("loadable_program", "broken_program", "failing_program"):
         sys.modules.pop(name, None)

@@ -115,7 +115,7 @@ def test_a_service_that_the_program_hosts_already() -> None:
         add_services(agent, ["outside"])
 
 
-def test_the_module_of_a_service_has_an_agent() -> None:
+def test_the_module_of_a_service_has_an_agent(own_import_path: None) -> None:
     made = load("weft.services.hardware:agent")
     assert {each.partition("/")[0] for each in made.methods} == {"weft.services.hardware.v1.HardwareService"}
 
