@@ -14,14 +14,19 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.pooled import MESH_ID as MESH
 from tests.support.pooled import PooledMachine, machine
 from tests.support.processes import ROOT, until
 from weft.coordinator.pools.processes.keeper_link import KeeperLink
 from weft.coordinator.pools.processes.process_provider import passed_on
-from weft.rpc.process.pool_member import OWN
+from weft.rpc.process.pool_member import MEMBER, OWN
 
-MESH = "0123456789ab"
 _PROGRAM = (ROOT / "tests/support/as_started.py").read_text()
+_WAITS = """
+import os, time
+while os.environ.get({member!r}, "").startswith(".") and not os.path.exists({gate!r}):
+    time.sleep(0.01)
+"""
 # What differs between any two processes.
 _EACH = {"pid", "session", "environment", "shown", "of_c", "by_chance", "id", "standard"}
 
@@ -157,6 +162,10 @@ async def test_who_cannot_be_forked_starts_by_itself(asked: Asked) -> None:
 
 @pytest.mark.slow
 async def test_a_member_is_stopped_and_killed_while_its_server_loads(asked: Asked) -> None:
+    gate, site = asked.folder / "gate", asked.folder / "site" / "sitecustomize.py"
+    site.parent.mkdir()
+    # Servers wait with their load until the gate is there.
+    site.write_text(_WAITS.format(member=MEMBER, gate=str(gate)))
     await asked.start()
     starting = asyncio.create_task(asked.start(wait=False))
     await until(lambda: bool(asked.here.fork_servers()), "its server loads")
@@ -164,18 +173,23 @@ async def test_a_member_is_stopped_and_killed_while_its_server_loads(asked: Aske
     # A second coordinator asks for it, too.
     await asked.start(wait=False, WEFT_AGENT_ID=member)
     await asked.link.ask("stop", member=member, grace_s=0.5)
+    gate.touch()
     await starting
-    await until(lambda: member not in asked.here.members().values(), "it has ended")
-    listed = await asked.link.list()
+    async with asyncio.timeout(30):
+        while (listed := await asked.link.list())[member][1]:
+            await asyncio.sleep(0.02)
     assert [each[1] for each in listed.values()] == [True, False]
+    assert member not in asked.here.members().values()
     # A server that is killed while it loads: its member starts by itself.
+    gate.unlink()
+    await asked.start(A="1")
+    known = asked.here.fork_servers()
     starting = asyncio.create_task(asked.start(A="1"))
-    await starting
-    starting = asyncio.create_task(asked.start(A="1"))
-    await until(lambda: len(asked.here.fork_servers()) == 2, "another server loads")
-    os.kill(max(asked.here.fork_servers()), signal.SIGKILL)
+    await until(lambda: len(asked.here.fork_servers()) > len(known), "another server loads")
+    (server,) = set(asked.here.fork_servers()) - set(known)
+    os.kill(server, signal.SIGKILL)
     await starting
     # In the end they go with the last member.
     for each in asked.here.members():
         os.kill(each, signal.SIGKILL)
-    await until(lambda: not asked.here.fork_servers(), "servers end", timeout_s=25)
+    await until(lambda: not asked.here.fork_servers(), "servers end", timeout_s=40)

@@ -14,6 +14,7 @@ import pytest
 from tests.support import systemd_double
 from tests.support.docker_engine import DockerEngineDouble
 from tests.support.kubernetes_api import KubernetesApiDouble
+from tests.support.pooled import MESH_ID as MESH
 from tests.support.pooled import machine
 from tests.support.processes import until
 from tests.support.provider_checks import check_provider
@@ -27,7 +28,6 @@ from weft.coordinator.pools.provider_catalogue import known_providers
 from weft.rpc.errors import InvalidArgument
 from weft.v1.pool_pb2 import PoolTemplate
 
-MESH = "0123456789ab"
 SLEEPS = ["sleep", "1000"]
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.support.redis_server import RedisServer
 from weft.client import Mesh, Pool, PoolTemplate
 from weft.coordinator.pools.processes.kept_process import marked
 
+# Of a keeper by itself. A keeper kills what an earlier one of its mesh has left on this machine: another process of tests has another mesh.
+MESH_ID = uuid.uuid4().hex[:12]
 ALONE_S = 8
 PROBE = PoolTemplate(program=PROBE_AGENT, folder=str(ROOT), slots=2, stop_grace_s=5)
 
@@ -41,15 +44,17 @@ class PooledMachine:
 
     def members(self) -> dict[int, str]:
         """All processes that members are, or have started: pid, and member."""
-        return {pid: member for pid, member in self._marked() if not member.startswith(".")}
+        return {pid: member for pid, member, _ in self._marked() if not member.startswith(".")}
 
     def fork_servers(self) -> list[int]:
         """The processes that fork members."""
-        return [pid for pid, member in self._marked() if member.startswith(".")]
+        found = {pid: parent for pid, member, parent in self._marked() if member.startswith(".")}
+        # Their children are theirs for a moment, until they are members.
+        return [pid for pid, parent in found.items() if parent not in found]
 
-    def _marked(self) -> list[tuple[int, str]]:
+    def _marked(self) -> list[tuple[int, str, int]]:
         meshes = [path.stem for path in self.folder.glob("*.lock")]
-        return [(pid, member) for mesh in meshes for pid, member, _ in marked(mesh)]
+        return [each for mesh in meshes for each in marked(mesh)]
 
     def signal_keepers(self, number: signal.Signals) -> None:
         for pid in self.keepers():

@@ -18,8 +18,8 @@ from weft.rpc.process.pool_member import OWN, fork_server_variables
 # As of its other end.
 _PROTOCOL = 1
 _MAX_MESSAGE_BYTES = 4096
-# To load what members load; on cores with other work, as long as a member would take. And to fork.
-_LOAD_S, _FORK_S = 15.0, 5.0
+# To load what members load, and again to fork: on cores with other work, as long as a member would take by itself.
+_ANSWER_S = 15.0
 _NO_ANSWER = "the fork server does not answer"
 
 
@@ -68,9 +68,9 @@ class ForkServerLink:
             ForkFault: none was started.
         """
         try:
-            async with asyncio.timeout(_LOAD_S):
+            async with asyncio.timeout(_ANSWER_S):
                 await asyncio.shield(self._loaded)
-            async with self._turn, asyncio.timeout(_FORK_S):
+            async with self._turn, asyncio.timeout(_ANSWER_S):
                 await self._ask(member, env, folder)
         except TimeoutError:
             # Else it could fork this member later, when it is there already.
