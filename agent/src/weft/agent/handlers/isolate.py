@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from weft.agent.errors import HostingError
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import SyncContext
-from weft.agent.handlers.isolated_start import KeptWarm, PooledProcess, relay, started
+from weft.agent.handlers.isolated_start import EndedAtStart, KeptWarm, PooledProcess, relay
 from weft.agent.handlers.keyed_state import StateLeft
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.process_messages import receive
@@ -43,6 +43,9 @@ _log = logs.get_logger("weft.agent")
 
 # That nobody has taken yet: a process may send as many as it likes.
 _MOST_DUMPS = 8
+# A job that waits for a process that is started in advance looks so often whether it was killed.
+_LOOK_S = 0.2
+_ENDED = "the task has ended before its process has started"
 
 
 class _Job:
@@ -74,6 +77,7 @@ class IsolatedPool:
         self._kinds = {sandbox: KeptWarm(sandbox, own) for sandbox, own in sources.items()}
         self._lock = threading.Lock()
         self._jobs: dict[SyncContext, _Job] = {}
+        self._starting: set[PooledProcess] = set()
         self._closed = False
 
     def warm(self) -> None:
@@ -87,8 +91,13 @@ class IsolatedPool:
             with kind.warming:
                 if self._closed:
                     return
-                if not kind.idle:
-                    self._put_back(started(kind, self._clients))
+                try:
+                    if not kind.idle:
+                        self._put_back(self._start(kind, _Job()))
+                except HostingError:
+                    # Else `close` has killed it.
+                    if not self._closed:
+                        raise
 
     def _warm_again(self) -> None:
         try:
@@ -109,15 +118,11 @@ class IsolatedPool:
             self._jobs[context] = job
         process: PooledProcess | None = None
         try:
-            process = self._take(self._kinds[sandbox])
-            with self._lock:
-                job.process = process
-                killed = job.killed
-            if killed:
-                process.kill()
+            process = self._take(self._kinds[sandbox], job)
             outcome = self._converse(process, job, context, send, limit_bytes)
         except HostingError as error:
-            _log.error("isolated.start_failed", error=error.message)
+            if not job.killed:
+                _log.error("isolated.start_failed", error=error.message)
             outcome = None
         except MessageRefused as error:
             # The process has not ended at its refused response.
@@ -229,7 +234,7 @@ class IsolatedPool:
                 job.process.kill()
 
     def close(self) -> None:
-        """Kill every process."""
+        """Kill every process, those that start as well."""
         with self._lock:
             self._closed = True
             processes = self._all()
@@ -245,12 +250,57 @@ class IsolatedPool:
 
     def _all(self) -> list[PooledProcess]:
         idle = [process for kind in self._kinds.values() for process in kind.idle]
-        return idle + [job.process for job in self._jobs.values() if job.process is not None]
+        working = [job.process for job in self._jobs.values() if job.process is not None]
+        return list({*idle, *working, *self._starting})
 
-    def _take(self, kind: KeptWarm) -> PooledProcess:
-        with kind.warming, self._lock:
-            process = kind.idle.pop() if kind.idle else None
-        return process or started(kind, self._clients)
+    def _take(self, kind: KeptWarm, job: _Job) -> PooledProcess:
+        """A process for a job: one that waits, or a new one.
+
+        Raises:
+            HostingError: it did not start, or the job was killed meanwhile.
+        """
+        while not kind.warming.acquire(timeout=_LOOK_S):
+            if job.killed:
+                raise HostingError(_ENDED)
+        try:
+            with self._lock:
+                process = kind.idle.pop() if kind.idle and not job.killed else None
+                job.process = process
+        finally:
+            kind.warming.release()
+        return process or self._start(kind, job)
+
+    def _start(self, kind: KeptWarm, job: _Job) -> PooledProcess:
+        """A process that takes tasks. One that a signal ends at its start is started once more: what somebody kills is no mistake of the program,
+        which would end its agent.
+
+        Raises:
+            HostingError: it could not import the handlers, did not start, or is not needed any more.
+        """
+        try:
+            return self._start_once(kind, job)
+        except EndedAtStart as error:
+            if not (self._closed or job.killed):
+                _log.warning("isolated.start_failed", error=error.message)
+            return self._start_once(kind, job)
+
+    def _start_once(self, kind: KeptWarm, job: _Job) -> PooledProcess:
+        """`close` and `kill` end it while it starts, too."""
+        if self._closed or job.killed:
+            raise HostingError(_ENDED)
+        process = PooledProcess(kind, self._clients)
+        with self._lock:
+            self._starting.add(process)
+            job.process = process
+            killed = self._closed or job.killed
+        try:
+            if killed:
+                process.kill()
+            process.wait_ready()
+        finally:
+            with self._lock:
+                self._starting.discard(process)
+        return process
 
     def _put_back(self, process: PooledProcess) -> None:
         with self._lock:

@@ -69,6 +69,9 @@ def main(
         exported_as: service and instance in the traces that the agent exports; None: it exports none.
     """
     clients.enter()
+    # What handlers start must not have the pipe: else the agent would not notice this process' end while it lives.
+    with contextlib.suppress(OSError):
+        os.set_inheritable(pipe.fileno(), False)
     # Processes that handlers start here are killed with this one.
     process_group.lead()
     # multiprocessing forbids daemons to have children; handlers may.
