@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import secrets
@@ -17,6 +16,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from weft.agent.direct.listening import OFF
 from weft.agent.handlers.slots import MAX_QUEUE
 from weft.agent.payload_settings import PayloadSettings
+from weft.rpc.contracts import bounded_json
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.binding import checked_host_port
@@ -326,8 +326,8 @@ class AgentSettings(PayloadSettings):
             return value
         if value.lstrip().startswith("{"):
             try:
-                return json.loads(value)
-            except (ValueError, RecursionError) as error:
+                return bounded_json.loads(value)
+            except ValueError as error:
                 raise ValueError(f"{value!r} is not a JSON object: {error}") from None
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         if any(not key.strip() or not equals for key, equals, _ in pairs):

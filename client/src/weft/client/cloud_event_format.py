@@ -18,6 +18,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from weft.client.cloud_event_schema import cloud_event_class
 from weft.rpc import refusals
+from weft.rpc.contracts import bounded_json
 from weft.rpc.times import checked_time
 
 _INT32 = 2**31
@@ -115,8 +116,8 @@ class ProtobufFormat:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return bounded_json.loads(text)
+    except ValueError as error:
         raise refusals.payload_malformed(f"its data is not JSON: {error}", field="data") from None
 
 

@@ -9,6 +9,8 @@ import json
 from multiprocessing.connection import Connection
 from typing import Any
 
+from weft.rpc.contracts import bounded_json
+
 # Beside the payload: an outcome has headers, trailers and details, too.
 BESIDE_BYTES = 1 << 20
 
@@ -33,8 +35,8 @@ def decode(data: bytes) -> tuple[Any, ...]:
     """
     text, newline, payload = data.partition(b"\n")
     try:
-        head = json.loads(text)
-    except (ValueError, RecursionError):
+        head = bounded_json.loads(text)
+    except ValueError:
         raise BadMessage("no JSON") from None
     if not newline or not isinstance(head, list):
         raise BadMessage("no list with bytes after it")

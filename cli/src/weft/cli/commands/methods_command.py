@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal.output import Styled, StyledText, json_text, line, show
 from weft.cli.terminal.tables import Column, Verbatim, print_pairs, print_rows
+from weft.rpc.contracts import bounded_json
 
 if TYPE_CHECKING:
     from weft.client import Mesh, MethodView
@@ -167,8 +167,8 @@ def _parsed(settings: list[str]) -> tuple[options_pb2.TaskPolicy, list[str]]:
 def _value(text: str) -> Any:
     """A value as JSON; text that is no JSON is a string, so that `5s` needs no quotes."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return bounded_json.loads(text)
+    except ValueError:
         return text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line
+from weft.rpc.contracts import bounded_json
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -58,6 +58,6 @@ def signal(
 def _json(source: str) -> Any:
     text = inputs.read_text(source)
     try:
-        return json.loads(text)
+        return bounded_json.loads(text)
     except ValueError as error:
         raise Failure(f"the value of a signal must be JSON: {error}", status=2) from None

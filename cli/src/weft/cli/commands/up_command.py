@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ from weft.cli.command_line.shared_options import DEFAULT_TARGET
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, status_of_child
 from weft.cli.terminal.output import Styled, line, remark
+from weft.rpc.contracts import bounded_json
 from weft.rpc.process.settings_files import in_force
 from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.process.steady_output import make_steady
@@ -352,8 +352,8 @@ def readable(text: str) -> str:
     if not text.startswith("{"):
         return text
     try:
-        entry: dict[str, Any] = json.loads(text)
-    except (ValueError, RecursionError):
+        entry: dict[str, Any] = bounded_json.loads(text)
+    except ValueError:
         return text
     event = entry.pop("event", None)
     if event is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.cli.command_line import inputs
 from weft.cli.terminal.failure import Failure, system_reason
+from weft.rpc.contracts import bounded_json
 
 if TYPE_CHECKING:
     from cloudevents.core.base import BaseCloudEvent
@@ -45,10 +46,7 @@ def of_json(text: str) -> list[BaseCloudEvent]:
     """
     from cloudevents.core.formats.json import JSONFormat
 
-    try:
-        found = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    found = bounded_json.loads(text)
     events: list[BaseCloudEvent] = []
     for index, each in enumerate(found if isinstance(found, list) else [found], start=1):
         place = f"CloudEvent {index}" if isinstance(found, list) else "the CloudEvent"

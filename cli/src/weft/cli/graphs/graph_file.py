@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.cli.terminal.failure import Failure, system_reason
+from weft.rpc.contracts import bounded_json
 from weft.rpc.process.extras import require
 
 # The service takes no more either.
@@ -194,8 +194,8 @@ def input_values(given: dict[str, str], graph: GraphFile) -> dict[str, Any]:
             found[name] = text
             continue
         try:
-            found[name] = json.loads(text, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+            found[name] = bounded_json.loads(text, parse_constant=_no_constant)
+        except ValueError as error:
             if kind:
                 raise Failure(f"--input {name}: a value of type {kind} is JSON: {error}", status=2) from None
             found[name] = text

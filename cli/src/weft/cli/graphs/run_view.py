@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from weft.cli.rendering.step_view import value_of
 from weft.cli.terminal.output import Styled, StyledText, remark
 from weft.cli.terminal.progress_line import ProgressState
 from weft.cli.terminal.tables import Column, print_rows
@@ -77,7 +77,7 @@ class RunProgress:
             name = node.replace("[", "/").replace(",", "/").rstrip("]")
             if f"signal {name}" not in self._waits_for:
                 continue
-            question = json.loads(step.value) if step.value else ""
+            question = value_of(step)
             remark(f"{node} waits for a person: {question or 'approve?'}")
             remark(
                 f"  yes: weft tasks signal {self.run_id} {name}"

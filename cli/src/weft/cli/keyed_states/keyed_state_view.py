@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from weft.cli.rendering.documents import time_text
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import StyledText, json_text
 from weft.cli.terminal.tables import Column
+from weft.rpc.contracts import bounded_json
 from weft.rpc.contracts.json_rendering import unread_bytes
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
@@ -56,8 +56,8 @@ class StateView:
         """A value as JSON."""
         if state.type == JSON:
             try:
-                return json.loads(state.value)
-            except (ValueError, RecursionError):
+                return bounded_json.loads(state.value)
+            except ValueError:
                 # Whoever wrote it, it is no JSON.
                 return unread_bytes(state.value, self._secrets)
         if self._message is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import plain
+from weft.rpc.contracts import bounded_json
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -55,8 +56,8 @@ def _told(step: RecordedStep) -> str:
 def value_of(step: RecordedStep) -> Any:
     """The value of a step for people; bytes and messages by their size alone."""
     try:
-        return json.loads(step.value) if step.value else None
-    except (ValueError, RecursionError):
+        return bounded_json.loads(step.value) if step.value else None
+    except ValueError:
         return f"({len(step.value)} bytes)"
 
 

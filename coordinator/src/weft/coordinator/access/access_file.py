@@ -22,6 +22,7 @@ from weft.coordinator.access.policy_entries import (
     entries,
     lines_of_entries,
 )
+from weft.rpc.contracts import bounded_json
 from weft.rpc.identity.access_rules import MethodRule
 
 MAX_BYTES = 1024 * 1024
@@ -69,7 +70,8 @@ def parse_policy(text: str, path: Path) -> AccessPolicy:
     """
     try:
         root = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        bounded_json.check_depth(root)
+    except (tomllib.TOMLDecodeError, bounded_json.TooDeep, RecursionError) as error:
         raise PolicyFault(f"{path} is not TOML: {error}; correct it there") from None
     top = EntryTable(root, str(path))
     lines = lines_of_entries(text)

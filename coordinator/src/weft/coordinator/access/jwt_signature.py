@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from weft.rpc.contracts import bounded_json
 
 # Those with a pair of keys. With a shared secret, whoever can verify a token could make one; and "none" proves nothing.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -60,8 +61,8 @@ def read_keys(document: bytes) -> SigningKeys:
     from jwt.exceptions import PyJWTError
 
     try:
-        entries = json.loads(document)["keys"]
-    except (ValueError, RecursionError, KeyError, TypeError):
+        entries = bounded_json.loads(document)["keys"]
+    except (ValueError, KeyError, TypeError):
         raise JwtFault('it is no JSON web key set, which is an object with a list "keys"') from None
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
         raise JwtFault(f"its keys must be a list of at most {MAX_KEYS} keys")

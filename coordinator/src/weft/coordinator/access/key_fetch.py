@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import ssl
 import time
 import urllib.error
@@ -13,6 +12,7 @@ from typing import Any
 
 from weft.coordinator.access.jwt_issuer import JwtIssuer, is_safe_url
 from weft.coordinator.access.jwt_signature import JwtFault, SigningKeys, read_keys
+from weft.rpc.contracts import bounded_json
 from weft.rpc.process.version import VERSION
 
 MAX_BYTES = 1024 * 1024
@@ -45,9 +45,9 @@ def _discovered(issuer: JwtIssuer) -> str:
     """The URL of the key set, as OpenID Connect Discovery tells it."""
     url = f"{issuer.issuer.rstrip('/')}/.well-known/openid-configuration"
     try:
-        document: Any = json.loads(_get(url, issuer.ca))
+        document: Any = bounded_json.loads(_get(url, issuer.ca))
         told, keys = document["issuer"], document["jwks_uri"]
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise FetchFault(f"{url} is no discovery document with an issuer and a jwks_uri") from None
     if told != issuer.issuer or not isinstance(keys, str):
         raise FetchFault(f"{url} is that of another issuer than {issuer.issuer}")

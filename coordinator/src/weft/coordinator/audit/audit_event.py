@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from weft.rpc.contracts import bounded_json
 from weft.rpc.identity.caller import ROLES, Caller, role_name
 from weft.v1 import access_pb2, audit_pb2
 
@@ -121,10 +122,7 @@ def record_of(line: bytes) -> Record:
     Raises:
         ValueError: it has none.
     """
-    try:
-        found: Any = json.loads(line)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+    found: Any = bounded_json.loads(line)
     if not isinstance(found, dict):
         raise ValueError("it is no object")  # noqa: TRY004
     return found

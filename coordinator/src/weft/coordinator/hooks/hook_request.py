@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from weft.rpc import refusals
+from weft.rpc.contracts import bounded_json
 
 MAX_BODY_BYTES = 1024 * 1024
-# Of values within each other, as protobuf's JSON has it.
-MAX_DEPTH = 100
 MAX_FORM_FIELDS = 1000
 _FORM = "application/x-www-form-urlencoded"
 _INT64_DIGITS = 19
@@ -79,14 +78,13 @@ def _text(body: bytes, kind: str) -> str:
 
 def _json(text: str) -> Any:
     try:
-        value = json.loads(text, parse_int=_integer, parse_constant=_no_constant)
+        value = bounded_json.loads(text, parse_int=_integer, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise _malformed(f"no JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except bounded_json.TooDeep:
+        raise _malformed("nested too deeply") from None
     except ValueError as error:
         raise _malformed(f"no JSON: {error}") from None
-    except RecursionError:
-        raise _malformed("nested too deeply") from None
-    _check_depth(value)
     if _SURROGATE.search(text):
         _check_texts(value)
     return value
@@ -101,20 +99,6 @@ def _integer(digits: str) -> int | str:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"there is no {name} in it")
-
-
-def _check_depth(value: Any) -> None:
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, (dict, list))
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-        if not level:
-            return
-    raise _malformed("nested too deeply")
 
 
 def _check_texts(value: Any) -> None:

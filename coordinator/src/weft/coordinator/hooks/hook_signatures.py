@@ -12,13 +12,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from weft.coordinator.hooks.hook_request import HookRequest
 from weft.rpc import refusals
+from weft.rpc.contracts import bounded_json
 from weft.v1 import hook_pb2
 
 DEFAULT_TOLERANCE_S = 300.0
@@ -128,8 +128,8 @@ def _stripe(request: HookRequest, secrets: Sequence[str], _signing: hook_pb2.Hoo
 def _stripe_id(body: bytes) -> str:
     """The event's id: it stays when Stripe sends the event again, with another time."""
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        found = bounded_json.loads(body)
+    except ValueError:
         found = None
     given = found.get("id") if isinstance(found, dict) else None
     return f"id {given}" if isinstance(given, str) and given else f"body {_digest(body)}"

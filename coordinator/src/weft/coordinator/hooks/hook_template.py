@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 
 from weft.rpc import refusals
+from weft.rpc.contracts import bounded_json
 
 MAX_TEMPLATE_BYTES = 16 * 1024
 MAX_PLACEHOLDERS = 256
@@ -51,8 +52,8 @@ class Template:
         if len(text.encode()) > MAX_TEMPLATE_BYTES:
             raise refusals.invalid_field(f"{field} has more than {MAX_TEMPLATE_BYTES} bytes", field=field)
         try:
-            self.form = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            self.form = bounded_json.loads(text)
+        except ValueError as error:
             raise refusals.invalid_field(f"{field} is not JSON: {error}", field=field) from None
         if not isinstance(self.form, dict):
             raise refusals.invalid_field(f"{field} must be a JSON object", field=field)

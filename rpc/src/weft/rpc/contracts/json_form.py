@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from weft.rpc import refusals
+from weft.rpc.contracts import bounded_json
 from weft.rpc.contracts.json_rendering import json_value
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument
@@ -109,7 +110,7 @@ def render(
 def _loaded(text: str, type_name: str) -> Any:
     """The JSON value of a text."""
     try:
-        value = json.loads(
+        value = bounded_json.loads(
             text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_float=_finite
         )
     except json.JSONDecodeError as error:
@@ -117,10 +118,10 @@ def _loaded(text: str, type_name: str) -> Any:
         raise _unfit(type_name, "", f"it is not JSON: {error.msg} at {place}") from None
     except _Refused as error:
         raise _unfit(type_name, "", str(error)) from None
+    except bounded_json.TooDeep:
+        raise _unfit(type_name, "", _TOO_DEEP) from None
     except ValueError:
         raise _unfit(type_name, "", "a number in it has too many digits") from None
-    except RecursionError:
-        raise _unfit(type_name, "", _TOO_DEEP) from None
     # Some well-known types have a JSON form that is not an object.
     if not isinstance(value, dict) and (
         not type_name.startswith("google.protobuf.") or type_name in _OBJECTS

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weft.rpc.contracts import bounded_json
 from weft.rpc.similar_names import similar_names
 
 TOML_NAME = "weft.toml"
@@ -125,13 +126,15 @@ def find(folder: Path, environment: Mapping[str, str]) -> SettingsFiles | None:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(_text(path).decode())
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        root = tomllib.loads(_text(path).decode())
+        bounded_json.check_depth(root)
+    except (tomllib.TOMLDecodeError, bounded_json.TooDeep, RecursionError) as error:
         raise SettingsFileFault(f"{path} is not TOML: {error}; correct it there") from None
     except UnicodeDecodeError as error:
         raise SettingsFileFault(
             f"{path} is not UTF-8 text, at byte {error.start}: save it as UTF-8"
         ) from None
+    return root
 
 
 def _text(path: Path) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from weft.rpc.contracts import bounded_json
 from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.secret_text import SecretText
 
@@ -178,8 +178,8 @@ class ModelsSettings(FileSettings):
 def _pairs(text: str) -> Any:
     if text.lstrip().startswith("{"):
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
+            return bounded_json.loads(text)
+        except ValueError:
             raise ValueError("it is no JSON object") from None
     found: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(","))):

@@ -65,7 +65,10 @@ async def make_plan(
             response.source = planner_pb2.PLAN_SOURCE_MODEL
             return response
     plan = RulePlan(methods)
-    json_format.ParseDict(plan.graph_of(request.goal), response.graph)
+    try:
+        json_format.ParseDict(plan.graph_of(request.goal), response.graph)
+    except json_format.ParseError as error:
+        raise NoPlan(f"a value in the goal cannot be in a graph: {error}") from None
     if found := faults_of(response.graph, contracts):
         raise NoPlan(_unsound(found))
     response.source = planner_pb2.PLAN_SOURCE_RULES

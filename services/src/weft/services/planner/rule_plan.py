@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
+from weft.rpc.contracts import bounded_json
 from weft.rpc.contracts.descriptors import method_name
 from weft.services.planner.graph_expressions import RESERVED
 from weft.services.planner.message_schemas import rules_of
@@ -170,8 +170,8 @@ def _any_value(text: str) -> Any:
     if text[:1] in "\"'":
         return _unquoted(text)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return bounded_json.loads(text)
+    except ValueError:
         return text
 
 

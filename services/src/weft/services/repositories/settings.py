@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from weft.rpc.contracts import bounded_json
 from weft.rpc.process.file_settings import FileSettings
 from weft.services.repositories.credentials import Credential, CredentialError
 from weft.services.repositories.remote_urls import HOST
@@ -114,8 +114,8 @@ class RepositoriesSettings(FileSettings):
             return value
         if value.lstrip().startswith("{"):
             try:
-                return json.loads(value)
-            except (ValueError, RecursionError):
+                return bounded_json.loads(value)
+            except ValueError:
                 # Without the text: somebody may have put a secret there.
                 raise ValueError("it is not a JSON object") from None
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]

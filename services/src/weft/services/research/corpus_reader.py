@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from weft.agent import Sandbox, SandboxError
 from weft.agent.handlers.isolated_children import with_readable
 from weft.agent.sandboxing import sandbox_process
+from weft.rpc.contracts import bounded_json
 from weft.rpc.process.logs import get_logger
 from weft.services.research import corpus_process
 from weft.services.research.research_errors import ResearchError
@@ -172,10 +173,7 @@ def read_answer(line: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is none.
     """
-    try:
-        answer = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    answer = bounded_json.loads(line)
     if not isinstance(answer, dict) or answer.keys() not in ({"ok"}, {"error"}):
         raise ValueError("the process of the corpus has not answered")
     return answer

@@ -7,11 +7,11 @@ claims of a model ─► their text is found where they say ─► kept
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from weft.rpc.contracts import bounded_json
 from weft.rpc.visible import one_line
 from weft.services.research.corpus_process import located
 from weft.services.research.corpus_reader import Passage
@@ -137,7 +137,7 @@ def draft_of_call(arguments_json: str) -> Draft:
         ValueError: it is none; the message is for the model.
     """
     try:
-        given = json.loads(arguments_json)
+        given = bounded_json.loads(arguments_json)
         text, listed = given["text"], given.get("citations") or []
         claims = [
             QuotedPlace(
@@ -148,7 +148,7 @@ def draft_of_call(arguments_json: str) -> Draft:
             )
             for each in listed[:MAX_CLAIMS]
         ]
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise ValueError(
             "the call of answer is not as its schema says: text, and citations with source, first_line, last_line and quote"
         ) from None

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from weft.rpc.contracts import bounded_json
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
 from weft.rpc.visible import one_line
@@ -182,8 +183,8 @@ def detail_of(text: str) -> str:
 def _arguments(arguments_json: str) -> dict[str, Any]:
     """The arguments of a call; what is no object is none."""
     try:
-        found = json.loads(arguments_json or "{}")
-    except (ValueError, RecursionError):
+        found = bounded_json.loads(arguments_json or "{}")
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

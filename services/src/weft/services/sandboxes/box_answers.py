@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import grpc
 
+from weft.rpc.contracts import bounded_json
 from weft.services.sandboxes.sandbox_provider import BoxError, FileFacts
 
 _KINDS = frozenset({"file", "folder", "link", "other"})
@@ -16,8 +16,8 @@ _MOST = 1 << 62
 def read_message(data: bytes) -> dict[str, int] | None:
     """A message of a process 1: a number, and how it ended; None: it is none."""
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
+        found = bounded_json.loads(data)
+    except ValueError:
         return None
     if not isinstance(found, dict) or type(found.get("id")) is not int:
         return None
@@ -66,8 +66,8 @@ def _facts(told: object) -> FileFacts:
 
 def _object(data: bytes) -> dict[str, object]:
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
+        found = bounded_json.loads(data)
+    except ValueError:
         raise wrong_answer() from None
     if not isinstance(found, dict):
         raise wrong_answer()

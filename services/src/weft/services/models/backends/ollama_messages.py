@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from weft.rpc.contracts import bounded_json
 from weft.services.models.backends.openai_messages import json_object, tool_json
 from weft.services.models.model_errors import denied, garbage
 from weft.services.models.v1 import models_pb2
@@ -73,8 +74,8 @@ def _message(message: models_pb2.ChatMessage, names: dict[str, str]) -> dict[str
 def _arguments(text: str) -> dict[str, Any]:
     # A model wrote it: it may be anything, and Ollama takes objects alone.
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = bounded_json.loads(text)
+    except ValueError:
         found = None
     return found if isinstance(found, dict) else {"arguments": text}
 

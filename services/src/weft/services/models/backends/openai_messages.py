@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from weft.rpc.contracts import bounded_json
 from weft.services.models.model_errors import wrong_request
 from weft.services.models.v1 import models_pb2
 
@@ -95,8 +95,8 @@ def json_object(text: str, place: str) -> dict[str, Any]:
         ModelError: the text is no JSON object.
     """
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = bounded_json.loads(text)
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise wrong_request(f"{place}: must be a JSON object")
