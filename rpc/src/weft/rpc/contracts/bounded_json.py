@@ -7,7 +7,6 @@ by recursion, fills it into a message or writes it again goes 1000 at most. So t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 # As protobuf has it for messages within each other.
@@ -23,7 +22,7 @@ class TooDeep(ValueError):
         )
 
 
-def loads(text: str | bytes, **hooks: Callable[[Any], Any]) -> Any:
+def loads(text: str | bytes, **hooks: Any) -> Any:
     """The value of a text.
 
     Args:
