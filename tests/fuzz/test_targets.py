@@ -104,6 +104,9 @@ _REASONS = {
         "weft/services/planner/replanning",
         "weft/services/planner/tool_list",
     ),
+    "an error that an API answers, any of whose faults is caught at the call": (
+        "weft/services/sandboxes/kubernetes_cluster",
+    ),
     "one small message, whose DecodeError is caught at the call": (
         "weft/agent/direct/direct_contexts",
         "weft/agent/direct/orca_service",

@@ -25,7 +25,7 @@ from weft.rpc.operators import channelz_service
 from weft.rpc.payloads import coded_failure, compression
 from weft.rpc.payloads.payload_coder import PayloadCoder
 from weft.rpc.payloads.payload_options import Payloads
-from weft.services.sandboxes import box_answers
+from weft.services.sandboxes import box_answers, kubernetes_spec
 from weft.services.sandboxes.sandbox_provider import BoxError
 from weft.services.sandboxes.v1 import sandboxes_pb2
 from weft.v1 import errors_pb2, fleet_pb2, payload_pb2, session_pb2, task_pb2
@@ -204,3 +204,18 @@ def sandbox_answer(data: bytes) -> None:
     message = box_answers.read_message(data)
     assert message is None or "id" in message
     assert box_answers.read_sized(data)[1] >= 0
+
+
+@target(
+    "weft/services/sandboxes/kubernetes_spec",
+    seeds=lambda: [
+        b'{"status": "Success"}',
+        b'{"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}}',
+        b'{"status": "Failure", "reason": "InternalError", "message": "no such file"}',
+        b"2026-11-30T20:00:00Z",
+    ],
+)
+def end_told_by_a_cluster(data: bytes) -> None:
+    assert isinstance(kubernetes_spec.status_of(data), int | BoxError)
+    for at in kubernetes_spec.made_at({"a": data.decode("latin-1")}).values():
+        assert at.tzinfo is not None

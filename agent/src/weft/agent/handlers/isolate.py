@@ -281,7 +281,7 @@ class IsolatedPool:
             return self._start_once(kind, job)
         except EndedAtStart as error:
             if not (self._closed or job.killed):
-                _log.warning("isolated.start_failed", error=error.message)
+                _log.warning("isolated.start_repeated", error=error.message)
             return self._start_once(kind, job)
 
     def _start_once(self, kind: KeptWarm, job: _Job) -> PooledProcess:

@@ -137,8 +137,7 @@ async def remove_left(cluster: Cluster, version: str, ready_s: float) -> None:
     """Remove the sandboxes of one kind that nobody holds any more."""
     pods = await cluster.pods()
     if version:
-        resources = await cluster.resources(version)
-        made = {name: dt.datetime.fromisoformat(at) for name, at in resources.items()}
+        made = spec.made_at(await cluster.resources(version))
     else:
         made = {each.metadata.name: each.metadata.creation_timestamp for each in pods}
     for name in spec.left_over(made, pods, _now(), ready_s + LEASE_S):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
@@ -16,6 +15,7 @@ import grpc
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.stream import WsApiClient
 
+from weft.rpc.contracts import bounded_json
 from weft.services.sandboxes.kubernetes_channel import PodChannel
 from weft.services.sandboxes.kubernetes_spec import CONTAINER, GROUP, PLURAL, SANDBOX_LABEL, VERSIONS
 from weft.services.sandboxes.sandbox_provider import BoxError
@@ -213,7 +213,7 @@ def _refusal(status: int, error: Any) -> BoxError:
 
 def _message(error: Any) -> str:
     try:
-        words = json.loads(error.body)["message"]
+        words = bounded_json.loads(error.body)["message"]
     except (AttributeError, ValueError, TypeError, KeyError):
         words = getattr(error, "reason", None) or getattr(error, "message", None)
     return str(words or "no reason is told")[:_MOST_WORDS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import grpc
 
 from weft.agent import Sandbox
+from weft.rpc.contracts import bounded_json
 from weft.services.sandboxes.remote_piece import box_variables, first_argv
 from weft.services.sandboxes.sandbox_provider import BoxError
 from weft.services.sandboxes.settings import SandboxesSettings
@@ -218,6 +220,16 @@ def _words(reason: str | None, message: str | None) -> str:
     return ": ".join(filter(None, (reason, (message or "").strip()[:_MOST_WORDS])))
 
 
+def made_at(told: Mapping[str, str]) -> dict[str, dt.datetime]:
+    """When each was made, without those of which the cluster tells no time."""
+    found: dict[str, dt.datetime] = {}
+    for name, text in told.items():
+        with contextlib.suppress(ValueError):
+            at = dt.datetime.fromisoformat(text)
+            found[name] = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
+    return found
+
+
 def left_over(
     made: Mapping[str, dt.datetime], pods: Iterable[Any], now: dt.datetime, start_s: float
 ) -> list[str]:
@@ -242,7 +254,7 @@ def left_over(
 def status_of(told: bytes) -> int | BoxError:
     """How a program has ended, as the cluster tells it on the channel of errors; or that it could not be started."""
     try:
-        found = json.loads(told)
+        found = bounded_json.loads(told)
         if found["status"] == "Success":
             return 0
         causes = (found.get("details") or {}).get("causes") or []
@@ -250,6 +262,6 @@ def status_of(told: bytes) -> int | BoxError:
         if codes:
             return int(codes[0]) & 0xFF
         words = _words(found.get("reason"), found.get("message"))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return BoxError(grpc.StatusCode.UNAVAILABLE, "the cluster told the end of a program in no known form")
     return BoxError(grpc.StatusCode.FAILED_PRECONDITION, f"the cluster could not run it: {words}")
