@@ -63,7 +63,7 @@ class ModelAnswer:
             passages: what the first search has found, as models are shown it.
 
         Raises:
-            grpc.aio.AioRpcError: the model cannot be asked.
+            WeftError: the model cannot be asked.
             ResearchError: the corpus cannot be read any more.
         """
         messages = _first_messages(question, passages, history)

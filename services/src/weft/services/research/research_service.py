@@ -6,6 +6,8 @@ question ─► first search of the corpus ─► a model with tools, in bounds 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,9 +16,9 @@ import grpc
 import grpc.aio
 
 from weft.agent import current_task
-from weft.client import call_options
-from weft.rpc.errors import STATUS_DETAILS_KEY, NotFound, TooLarge, from_call
-from weft.services.models.v1 import models_pb2, models_pb2_grpc
+from weft.client import Method
+from weft.rpc.errors import STATUS_DETAILS_KEY, NotFound, TooLarge, WeftError
+from weft.services.models.v1 import models_pb2
 from weft.services.research.corpus_process import CorpusFault
 from weft.services.research.corpus_reader import CorpusReader
 from weft.services.research.evidence import Evidence
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 
 Context = grpc.aio.ServicerContext[Any, Any]
 MAX_LISTED = 1000
+_CHAT = Method.of(
+    "weft.services.models.v1.ModelService/ChatOnce", models_pb2.ChatOnceRequest, models_pb2.ChatOnceResponse
+)
+_CANCEL_S = 2.0
 
 
 class ResearchService(research_pb2_grpc.ResearchServiceServicer):
@@ -139,8 +145,8 @@ class ResearchService(research_pb2_grpc.ResearchServiceServicer):
                 raise ResearchError(
                     "CORPUS_FAILED", f"the corpus cannot be read any more: {error}"
                 ) from error
-            except grpc.aio.AioRpcError as error:
-                why = from_call(error).message
+            except WeftError as error:
+                why = error.message
                 by_model.notes.append(f"The model could not be asked, so rules answered: {why}"[:1000])
         else:
             by_model.notes.append("No model was asked, as the request says.")
@@ -179,15 +185,25 @@ def _held_state() -> HeldState:
 
 
 def _asker(mesh: Mesh) -> Any:
-    stub = models_pb2_grpc.ModelServiceStub(mesh.channel())
+    """Asks a model by a task of its own, which a coordinator that dies meanwhile does not lose: the model is not asked twice."""
 
     async def ask(chat: models_pb2.ChatRequest, timeout_s: float) -> models_pb2.ChatOnceResponse:
-        reply: models_pb2.ChatOnceResponse = await stub.ChatOnce(
+        timeout_s = max(timeout_s, 0.1)
+        handle = await mesh.tasks.submit(
+            _CHAT,
             models_pb2.ChatOnceRequest(chat=chat),
-            timeout=max(timeout_s, 0.1),
-            metadata=call_options(no_wait=True),
+            timeout_s=timeout_s,
+            no_wait=True,
+            schedule_to_close_s=timeout_s,
         )
-        return reply
+        try:
+            return await handle.result(timeout_s=timeout_s)
+        except asyncio.CancelledError:
+            # Nobody waits for the model any more.
+            with contextlib.suppress(WeftError, TimeoutError):
+                async with asyncio.timeout(_CANCEL_S):
+                    await handle.cancel()
+            raise
 
     return ask
 
