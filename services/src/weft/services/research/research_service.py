@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -134,7 +135,9 @@ class ResearchService(research_pb2_grpc.ResearchServiceServicer):
         bounds = QuestionBounds(
             self._settings.max_rounds, self._settings.max_tokens, self._settings.max_seconds
         )
-        by_model = ModelAnswer(_asker(current_task().mesh), toolbox, evidence, self._corpus, bounds)
+        by_model = ModelAnswer(
+            _asker(current_task().mesh, current_task().id), toolbox, evidence, self._corpus, bounds
+        )
         by_model.notes += of_mesh.notes
         if wants_model:
             model = request.model or self._settings.model
@@ -184,14 +187,19 @@ def _held_state() -> HeldState:
         ) from error
 
 
-def _asker(mesh: Mesh) -> Any:
-    """Asks a model by a task of its own, which a coordinator that dies meanwhile does not lose: the model is not asked twice."""
+def _asker(mesh: Mesh, question_id: str) -> Any:
+    """Asks a model by a task of its own, under an id of the question and of what is asked: a coordinator that dies meanwhile does not lose it, and another
+    attempt at the question that comes to the same gets the same answer.
 
-    async def ask(chat: models_pb2.ChatRequest, timeout_s: float) -> models_pb2.ChatOnceResponse:
-        timeout_s = max(timeout_s, 0.1)
+    Args:
+        question_id: of the question's task; empty: it has none.
+    """
+
+    async def answer(chat: models_pb2.ChatRequest, timeout_s: float, request_id: str | None) -> Any:
         handle = await mesh.tasks.submit(
             _CHAT,
             models_pb2.ChatOnceRequest(chat=chat),
+            request_id=request_id,
             timeout_s=timeout_s,
             no_wait=True,
             schedule_to_close_s=timeout_s,
@@ -204,6 +212,18 @@ def _asker(mesh: Mesh) -> Any:
                 async with asyncio.timeout(_CANCEL_S):
                     await handle.cancel()
             raise
+        except WeftError:
+            if request_id is None or not handle.existed:
+                raise
+            # An earlier attempt has ended with it, or was cancelled: that is no answer for this one.
+            return await answer(chat, timeout_s, None)
+
+    async def ask(chat: models_pb2.ChatRequest, timeout_s: float) -> models_pb2.ChatOnceResponse:
+        asked = hashlib.sha256(chat.SerializeToString(deterministic=True)).hexdigest()[:32]
+        reply: models_pb2.ChatOnceResponse = await answer(
+            chat, max(timeout_s, 0.1), f"research:{question_id}:{asked}" if question_id else None
+        )
+        return reply
 
     return ask
 
