@@ -122,8 +122,8 @@ async def test_a_question_survives_each_kill(tmp_path: Path, deployment: Deploym
 
             for number, (victim, again) in enumerate(VICTIMS):
                 before = here.asked()
-                for each in tmp_path.glob("models/go*"):
-                    each.unlink()
+                for told in tmp_path.glob("models/go*"):
+                    told.unlink()
                 task_id = await ask(number)
                 here.answer(0)
                 await here.until_asked(1, before["1"] + 1)
