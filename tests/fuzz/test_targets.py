@@ -64,6 +64,7 @@ _REASONS = {
         "weft/coordinator/usage/usage_service",
         "weft/coordinator/hooks/hook_delivery",
         "weft/coordinator/hooks/outgoing_hooks",
+        "weft/coordinator/namespaces/namespace_hooks",
         "weft/services/planner/mesh_contracts",
     ),
     "its parser is another target's": (

@@ -30,8 +30,10 @@ from weft.coordinator.hooks.hook_part import HookPart
 from weft.coordinator.hooks.hook_request import HookRequest
 from weft.coordinator.hooks.hook_signatures import standard_signature
 from weft.coordinator.hooks.hook_table import HookTable
+from weft.coordinator.namespaces.namespace_table import let_sleep
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc import refusals
 from weft.rpc.identity.caller import AGENT, OPERATOR
 from weft.rpc.identity.refused_calls import RefusedCalls
 from weft.rpc.network.channel import Route, client_options, dial
@@ -405,6 +407,47 @@ async def test_hooks_of_a_namespace(sites: Sites, http: aiohttp.ClientSession) -
     body = b'{"action": "closed"}'
     assert (await post(http, sites, made.hook.path, body, signed(body), at=1))[0] == 200
     assert opened.used_at_s > used_at_s
+
+
+async def test_a_stranger_opens_no_closed_namespace(sites: Sites, http: aiohttp.ClientSession) -> None:
+    await sites.create("asleep")
+    async with LightAgent(sites.channel("asleep"), "a3", slots=1, methods=(CALL,)), asyncio.timeout(20):
+        while True:
+            try:
+                made = await create(sites, "quiet", namespace="asleep")
+                break
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+                # The agent's contract is being looked at.
+                await asyncio.sleep(0.02)
+    body = b'{"action": "opened"}'
+    everywhere = [each.namespaces for each in sites.coordinators]
+
+    def is_open() -> bool:
+        return any("asleep" in each.present() or each.is_closing("asleep") for each in everywhere)
+
+    async def is_asleep() -> bool:
+        """Nobody has it open, and nobody is about to open it."""
+        stored = await everywhere[0].table.read("asleep")
+        known = [each.known.get("asleep") for each in everywhere if not each._working]
+        rows = [each for each in (stored, *known) if each is not None and not each.awake]
+        return len(rows) == 1 + len(everywhere) and not is_open()
+
+    async with asyncio.timeout(20):
+        while not await is_asleep():
+            await everywhere[0].table.change("asleep", let_sleep)
+            for each in everywhere:
+                if "asleep" in each.present():
+                    each.close("asleep", refusals.stopping("closed by the test"))
+            await asyncio.sleep(0.02)
+    for at in range(2):
+        assert (await post(http, sites, made.hook.path, body, {}, at=at))[0] == 401
+        assert (await post(http, sites, made.hook.path, body, signed(body, "w" * 20), at=at))[0] == 401
+        assert (await post(http, sites, "/namespaces/asleep/hooks/none", body, signed(body), at=at))[0] == 404
+    assert await is_asleep()
+    assert (await post(http, sites, made.hook.path, body, signed(body), at=1))[0] == 200
+    assert is_open()
 
 
 async def test_secrets_are_nowhere_in_plain(

@@ -15,6 +15,7 @@ from weft.coordinator.audit.audit import Audit
 from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.coordinator_figures import CoordinatorFigures
 from weft.coordinator.hooks.hook_port import HookPort
+from weft.coordinator.hooks.hook_tools import hook_secrets
 from weft.coordinator.identity.identity import Identity
 from weft.coordinator.join_port import JoinPort
 from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
@@ -33,6 +34,7 @@ from weft.coordinator.server_port import bind, check_ports, write_whole
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
+from weft.coordinator.store.row_peek import peek_row
 from weft.coordinator.store.store_removal import remove
 from weft.rpc import refusals
 from weft.rpc.identity.http_door import HttpDoor, asks_scrapers
@@ -120,7 +122,7 @@ class Coordinator:
             make=self._make_namespace,
             ended=lambda mesh: self._figures.drop(mesh.figures),
         )
-        hooks = NamespaceHooks(self.default.hooks, self.namespaces)
+        hooks = NamespaceHooks(self.default.hooks, self.namespaces, hook_secrets(settings), self._peek)
         self._hooks = HookPort(settings.hooks, self._tls.ports, hooks, refused_hooks)
         self._upkeep = NamespaceUpkeep(
             self.namespaces, lambda name: remove(settings.store_config.of_namespace(name))
@@ -128,6 +130,10 @@ class Coordinator:
 
     def _where(self) -> str:
         return self._bound
+
+    async def _peek(self, namespace: str, kind: str, key: str) -> bytes | None:
+        """A row of a namespace that is not open here."""
+        return await peek_row(self._settings.store_config.of_namespace(namespace), kind, key)
 
     def _make_namespace(self, name: str) -> Namespace:
         """The mesh of another namespace, not open yet."""

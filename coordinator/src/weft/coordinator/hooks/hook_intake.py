@@ -9,7 +9,6 @@ is durable: a sender that gets no answer sends it again, which is the same task.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from weft.coordinator.hooks.hook_codec import target_of, tolerance_s
 from weft.coordinator.hooks.hook_counts import HookCounts
 from weft.coordinator.hooks.hook_filter import HookFilter, filter_of
 from weft.coordinator.hooks.hook_request import HookRequest, body_of, readable
-from weft.coordinator.hooks.hook_secrets import HookSecrets, right_now
+from weft.coordinator.hooks.hook_secrets import HookSecrets, secrets_of
 from weft.coordinator.hooks.hook_signatures import Signed, delivery_id, verified
 from weft.coordinator.hooks.hook_table import HookTable
 from weft.coordinator.hooks.hook_template import Template, TextTemplate
@@ -143,14 +142,13 @@ class HookIntake:
         Raises:
             Unavailable: HOOK_UNAVAILABLE.
         """
-        name, known = stored.hook.name, right_now(stored, self._store.now())
         try:
-            # A key that is made of a passphrase takes a while.
-            return await asyncio.to_thread(lambda: [self._secrets.opened(each, name) for each in known])
+            return await secrets_of(self._secrets, stored, self._store.now())
         except Unavailable as error:
-            self._counts.add(name, stored.hook.uid, hook_counts.FAILED, error.message)
             # The sender may be anybody: why is for operators alone.
-            raise refusals.hook_unavailable(name, "cannot check signatures now", retry_after_s=60.0) from None
+            why = error.__cause__ if isinstance(error.__cause__, WeftError) else error
+            self._counts.add(stored.hook.name, stored.hook.uid, hook_counts.FAILED, why.message)
+            raise
 
     async def _taken(
         self, stored: hook_pb2.StoredHook, revision: int, request: HookRequest, opened: list[str]

@@ -3,6 +3,7 @@ a digest: with a passphrase (setting `hook_passphrase`) it is encrypted in the s
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -11,6 +12,7 @@ from collections import OrderedDict
 
 from weft.coordinator.hooks.hook_signatures import STANDARD_PREFIX, standard_key
 from weft.rpc import refusals
+from weft.rpc.errors import Unavailable
 from weft.rpc.process.extras import require
 from weft.rpc.security.secret_text import SecretText
 from weft.rpc.times import seconds, timestamp
@@ -140,6 +142,20 @@ def right_now(stored: hook_pb2.StoredHook, now: float) -> list[hook_pb2.StoredHo
         for each in stored.secrets
         if not each.secret.HasField("expire_time") or seconds(each.secret.expire_time) > now
     ]
+
+
+async def secrets_of(hook_secrets: HookSecrets, stored: hook_pb2.StoredHook, now: float) -> list[str]:
+    """The secrets of a hook that are right, to check a stranger's signature.
+
+    Raises:
+        Unavailable: HOOK_UNAVAILABLE: one cannot be decrypted. Why is not for strangers: its cause says it.
+    """
+    name, known = stored.hook.name, right_now(stored, now)
+    try:
+        # A key that is made of a passphrase takes a while.
+        return await asyncio.to_thread(lambda: [hook_secrets.opened(each, name) for each in known])
+    except Unavailable as error:
+        raise refusals.hook_unavailable(name, "cannot check signatures now", retry_after_s=60.0) from error
 
 
 # Why an imported hook is paused: secrets are not exported.

@@ -91,7 +91,7 @@ class Namespaces:
         if (closing := self._closing.get(name)) is not None:
             await asyncio.shield(closing)
         if (found := self._open.get(name)) is None:
-            stored = await self._checked(name)
+            stored = await self.check(name)
             if not stored.awake:
                 # Before anything can become due in it.
                 await self.table.change(name, wake)
@@ -99,8 +99,12 @@ class Namespaces:
         await found.opened()
         return found
 
-    async def _checked(self, name: str) -> Stored:
-        """A namespace's row, if it is in use."""
+    async def check(self, name: str) -> Stored:
+        """A namespace's row, if it is in use.
+
+        Raises:
+            NotFound: NAMESPACE_NOT_FOUND.
+        """
         stored = self.known.get(name)
         if (stored is None or stored.namespace.HasField("delete_time")) and is_name(name):
             # It may have been made just now.

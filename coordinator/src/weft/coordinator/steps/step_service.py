@@ -24,6 +24,7 @@ from weft.coordinator.store.step_store import (
     StepAnswer,
     StepRefusal,
 )
+from weft.coordinator.store.task_ids import is_fresh
 from weft.rpc import refusals
 from weft.rpc.identity.edge import Edge
 from weft.rpc.times import checked_duration, duration, timestamp
@@ -106,7 +107,8 @@ class StepService(step_pb2_grpc.StepServiceServicer):
         await self._check_known(task_id)
 
     async def _check_known(self, task_id: str) -> None:
-        for wait_s in _WAITS_S:
+        # Nobody waits for what cannot come any more.
+        for wait_s in _WAITS_S if is_fresh(task_id, self._store.now()) else (0.0,):
             if (await self._store.get([task_id], payloads=False))[0] is not None:
                 return
             await asyncio.sleep(wait_s)

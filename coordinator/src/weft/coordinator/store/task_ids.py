@@ -15,7 +15,10 @@ from weft.coordinator.store.records import Submission
 _LOW_BITS = 10
 # Half of the low range stays free for counting up within a microsecond.
 _RANDOM_BITS = 9
+_DIGITS = 16
 _TEXT = re.compile("[0-9a-f]{16}")
+# A task is stored far sooner.
+FRESH_S = 10.0
 # Of a request's digest.
 DIGEST_BYTES = 16
 
@@ -45,6 +48,12 @@ def created_at(number: int, now: float) -> float:
     Numbers run ahead of a clock that was set back. This time does not.
     """
     return min(number >> _LOW_BITS, round(now * 1e6)) / 1e6
+
+
+def is_fresh(task_id: str, now: float) -> bool:
+    """Whether a task with this id may have been made so lately that it runs before it is stored."""
+    number = parse_id(task_id[:_DIGITS])
+    return number is not None and number >> _LOW_BITS > (now - FRESH_S) * 1e6
 
 
 class NumberGenerator:
