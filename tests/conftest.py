@@ -16,6 +16,8 @@ from tests.support.outer_environment import leave_out
 
 _LONG_FIRST = [Path(__file__).parent / name for name in ("store", "chaos", "integration")]
 _MESH = pytest.StashKey[MeshHarness]()
+# As it was given to the whole run.
+_STARTS = os.environ.get("WEFT_TEST_STARTS", "")
 
 
 def pytest_configure() -> None:
@@ -43,6 +45,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the fixtures of a test, also those of its module."""
+    alone = all(map(item.get_closest_marker, ("slow", "real_starts")))
+    os.environ["WEFT_TEST_STARTS"] = "real" if alone else _STARTS
 
 
 @pytest.fixture

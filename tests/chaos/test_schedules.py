@@ -1,6 +1,6 @@
 """Schedules under kills of their coordinators: each tick is one task, none is lost and none comes twice.
 
-The storms of `make chaos` have schedules too. WEFT_SEED repeats a run.
+The storms of `make chaos` have schedules too. WEFT_SEED repeats a run; with TEST_SOAK=1, the long ones take two minutes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.support.clocks import clock_off
 from tests.support.deployments import Deployment, embedded, redis
 from tests.support.lightweight import ECHO, LightAgent
 from tests.support.mesh import MeshHarness
+from tests.support.soak import SOAKS
 from weft.rpc.times import duration, timestamp
 from weft.v1 import coordinator_pb2, schedule_pb2, task_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
@@ -79,7 +80,7 @@ async def test_kills_cost_no_tick_and_make_none_double(tmp_path: Path, deploymen
 @pytest.mark.parametrize("deployment", [embedded, redis])
 async def test_many_kills_cost_no_tick_and_make_none_double(tmp_path: Path, deployment: Deployment) -> None:
     async with deployment(tmp_path) as meshes:
-        await run(meshes, 120.0)
+        await run(meshes, 120.0 if SOAKS else 20.0)
 
 
 async def test_a_clock_that_was_set_back_makes_no_tick_double(tmp_path: Path) -> None:

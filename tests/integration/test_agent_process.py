@@ -22,6 +22,8 @@ from tests.support.mesh import PROBE_AGENT, MeshHarness
 from tests.support.processes import Process
 from weft.v1 import fleet_pb2, task_pb2
 
+pytestmark = pytest.mark.real_starts
+
 WEFT = (sys.executable, "-m", "weft.cli.main")
 FLAVOURS = ["Call", "CallSync", "CallIsolated"]
 

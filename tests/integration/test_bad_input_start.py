@@ -19,6 +19,8 @@ from tests.support.processes import Process
 from weft.coordinator.settings import CoordinatorSettings
 from weft.v1 import coordinator_pb2 as api
 
+pytestmark = pytest.mark.real_starts
+
 EXIT_S = 20.0
 
 

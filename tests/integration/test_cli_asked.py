@@ -18,6 +18,8 @@ from tests.support.mesh import MeshHarness
 from tests.support.processes import environment
 from weft.v1 import coordinator_pb2
 
+pytestmark = pytest.mark.real_starts
+
 CALL = "probe.v1.ProbeService/Call"
 NO_ID = "no-such-task"
 

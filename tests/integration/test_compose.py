@@ -24,6 +24,8 @@ from tests.support.redis_server import RedisServer
 from weft.agent.settings import AgentSettings
 from weft.coordinator.settings import CoordinatorSettings
 
+pytestmark = pytest.mark.real_starts
+
 TEXT = (ROOT / "deploy" / "compose.yaml").read_text()
 SERVICES = ("redis", "coordinator-1", "coordinator-2", "agent")
 

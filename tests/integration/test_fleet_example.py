@@ -13,6 +13,8 @@ from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT, Process, until
 from weft.client import Mesh, connect
 
+pytestmark = pytest.mark.real_starts
+
 FOLDER = ROOT / "examples" / "fleet"
 SHOW = "fleet.v1.Worker/Show"
 

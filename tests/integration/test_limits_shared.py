@@ -18,6 +18,7 @@ import pytest_asyncio
 from tests.support.lightweight import ECHO, LightAgent, Request, echo, never
 from tests.support.processes import until
 from tests.support.redis_server import RedisServer
+from tests.support.soak import SOAKS
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import Submission
@@ -115,15 +116,18 @@ async def test_a_lock_is_held_once_over_both(mesh: Mesh) -> None:
 
 
 @pytest.mark.slow
-async def test_a_rate_holds_for_a_minute_over_both(mesh: Mesh) -> None:
+async def test_a_rate_holds_for_long_over_both(mesh: Mesh) -> None:
+    """For a minute with TEST_SOAK=1."""
+    lasts_s = 60 if SOAKS else 15
     mesh.answers = True
     await mesh.limit(max_rate_per_s=100.0)
-    await mesh.submit([Submission(ECHO)] * 7000)
+    await mesh.submit([Submission(ECHO)] * (100 * lasts_s + 1000))
     began_s = time.monotonic()
-    await asyncio.sleep(62)
+    await asyncio.sleep(lasts_s + 2)
     # Without the burst.
     counts = Counter(int(at_s - began_s) for at_s in mesh.times_s)
-    minute = [counts[second] for second in range(1, 61)]
-    print(sum(minute) / 60, minute, [len(agent.assigned) for agent in mesh.agents])
-    assert 95 <= sum(minute) / 60 <= 105
-    assert all(len(agent.assigned) > 1000 for agent in mesh.agents)
+    each = [counts[second] for second in range(1, lasts_s + 1)]
+    print(sum(each) / lasts_s, each, [len(agent.assigned) for agent in mesh.agents])
+    # A machine with other work may be late, and never early.
+    assert (95 if SOAKS else 80) <= sum(each) / lasts_s <= 105
+    assert all(len(agent.assigned) > 16 * lasts_s for agent in mesh.agents)

@@ -22,6 +22,8 @@ from weft.v1 import provision_pb2, security_pb2
 from weft.v1.provision_pb2_grpc import ProvisionServiceStub
 from weft.v1.security_pb2_grpc import TokenServiceStub
 
+pytestmark = pytest.mark.real_starts
+
 CALL = tasks.method("Call")
 WEFT = Path(sys.executable).with_name("weft")
 

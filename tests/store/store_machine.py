@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from tests.store.factories import FACTORIES
 from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask, Told
 from tests.store.support import METHOD, OTHER_METHOD, Harness
+from tests.support.soak import SOAKS
 from weft.coordinator.store.alternatives import Alternative
 from weft.coordinator.store.falling_back import alternative_of
 from weft.coordinator.store.group_store import GroupClosed, GroupRecord
@@ -447,6 +448,10 @@ def _told(attempt: AttemptRecord) -> Told:
     if attempt.crashed or attempt.released:
         how = "crashed" if attempt.crashed else "released"
     return attempt.number, attempt.agent_id, how
+
+
+# Examples of the long tests, by store: a step costs a Redis store a round trip or several.
+MANY = {"embedded": 500, "redis": 150} if SOAKS else {"embedded": 60, "redis": 20}
 
 
 def run_histories(machine: type[OpenStoreMachine], kind: str, *, examples: int, steps: int) -> None:

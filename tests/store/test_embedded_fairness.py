@@ -9,10 +9,14 @@ import pytest
 
 from tests.store.factories import EmbeddedFactory
 from tests.store.support import METHOD, Harness
+from tests.support.soak import SOAKS
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.embedded.ready import ReadyQueue
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.run_limits import RunLimitRule
+
+# Tasks of the long test.
+MANY = 1_000_000 if SOAKS else 200_000
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def count_work(h: Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "tasks", [20_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "tasks", [20_000, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 async def test_a_claim_costs_the_same_with_many_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: int

@@ -17,7 +17,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from tests.store.factories import FACTORIES
 from tests.store.gate_model import GateModel
 from tests.store.model import ModelTask
-from tests.store.store_machine import AGENTS, CODES, POLICY, StoreMachine, run_histories
+from tests.store.store_machine import AGENTS, CODES, MANY, POLICY, StoreMachine, run_histories
 from tests.store.support import METHOD
 from weft.coordinator.store.records import (
     AtLimit,
@@ -317,4 +317,4 @@ def test_gates_hold_in_random_histories(kind: str) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_gates_hold_in_many_long_histories(kind: str) -> None:
-    run_histories(GatedStoreMachine, kind, examples=500 if kind == "embedded" else 150, steps=80)
+    run_histories(GatedStoreMachine, kind, examples=MANY[kind], steps=80)

@@ -18,6 +18,7 @@ from google.rpc import code_pb2
 from tests.store.support import METHOD, OTHER_METHOD, Harness, ManualClock, RecordingListener, reason_of, ref
 from tests.support.processes import environment
 from tests.support.redis_server import RedisServer
+from tests.support.soak import SOAKS
 from weft.coordinator.store.fairness import MOST_KEYS
 from weft.coordinator.store.records import AtLimit, Claimed, Owner, Submission
 from weft.coordinator.store.redis.redis_keys import LAYOUT
@@ -247,11 +248,12 @@ async def test_a_rate_holds_over_two_coordinators(here: Harness, there: Harness)
 
 
 @pytest.mark.slow
-async def test_a_rate_holds_for_a_minute_by_the_clock_of_redis(server: RedisServer) -> None:
-    """Two coordinators, each with its sweeper, which comes when the store says so."""
+async def test_a_rate_holds_for_long_by_the_clock_of_redis(server: RedisServer) -> None:
+    """Two coordinators, each with its sweeper, which comes when the store says so. A minute with TEST_SOAK=1."""
+    lasts_s = 60 if SOAKS else 15
     stores = [await _open(server, None) for _ in range(2)]
     await stores[0].store.set_run_limits(METHOD, {"": RunLimitRule(rate_per_s=100.0)})
-    await stores[0].submit_many([Submission(METHOD)] * 8000)
+    await stores[0].submit_many([Submission(METHOD)] * (100 * lasts_s + 2000))
     pairs = [(h, await h.agent(f"a{n}", lease_s=1e6)) for n, h in enumerate(stores)]
     loop = asyncio.get_running_loop()
     counts = Counter[int]()
@@ -271,14 +273,15 @@ async def test_a_rate_holds_for_a_minute_by_the_clock_of_redis(server: RedisServ
 
     began_s = loop.time()
     workers = [asyncio.create_task(serve(h, owner)) for h, owner in pairs]
-    await asyncio.sleep(61)
+    await asyncio.sleep(lasts_s + 1)
     for worker in workers:
         worker.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
     # Without the first second, which has the burst.
-    minute = [counts[second] for second in range(1, 61)]
-    print(sum(minute) / 60, minute)
-    assert 95 <= sum(minute) / 60 <= 105
+    each = [counts[second] for second in range(1, lasts_s + 1)]
+    print(sum(each) / lasts_s, each)
+    # A machine with other work may be late, and never early.
+    assert (95 if SOAKS else 80) <= sum(each) / lasts_s <= 105
     for h in stores:
         await h.store.close()
 

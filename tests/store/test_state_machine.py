@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.store.factories import FACTORIES
-from tests.store.store_machine import StoreMachine, run_histories
+from tests.store.store_machine import MANY, StoreMachine, run_histories
 
 
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
@@ -17,5 +17,4 @@ def test_histories_agree_with_the_model(kind: str) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_many_long_histories_agree_with_the_model(kind: str) -> None:
-    # A step costs a Redis store a round trip or several.
-    run_histories(StoreMachine, kind, examples=500 if kind == "embedded" else 150, steps=80)
+    run_histories(StoreMachine, kind, examples=MANY[kind], steps=80)

@@ -2,8 +2,8 @@
 that know nothing of weft by a fork of one that has loaded gRPC.
 
 They are processes as any: with their own session, environment, folder, files, settings, sockets and end. How a process starts
-by itself is tried by the tests that start `weft` or `python -m weft`, and by all long tests: `WEFT_TEST_STARTS=real` is
-for every start.
+by itself is tried by the tests that start `weft` or `python -m weft`, and by the long tests with the mark `real_starts`;
+`WEFT_TEST_STARTS=real` is for every start.
 """
 
 from __future__ import annotations
