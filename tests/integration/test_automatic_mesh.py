@@ -22,8 +22,6 @@ from weft.client import AgentState, DirectState, connect, methods
 from weft.client.sync import connect as connect_sync
 from weft.rpc.security.tls import Tls
 
-pytestmark = pytest.mark.real_starts
-
 # Renewed each five seconds or so.
 LIFE_S = 8
 LOAD_S = 25

@@ -23,6 +23,7 @@ from tests.support import tasks
 from tests.support.beside import StockApp, direct_address, free_address, sidecar
 from tests.support.hostile import ENDINGS, FLAVOURS, POISON, SERVICE, SHAPES, Ending, Plan
 from tests.support.mesh import MeshHarness
+from tests.support.soak import SOAKS
 from weft.rpc.errors import status_code
 
 AGENT = "tests.support.hostile:agent"
@@ -212,7 +213,7 @@ def fuzz(mesh: MeshHarness, address: str, examples: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "examples", [15, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    "examples", [15, pytest.param(150 if SOAKS else 60, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
 async def test_whatever_a_handler_sets_its_caller_is_answered(
     hostile_mesh: MeshHarness, examples: int

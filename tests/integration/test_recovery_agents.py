@@ -89,7 +89,7 @@ async def test_stale_results_of_a_paused_agent_are_refused_and_counted(mesh: Mes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("burn_s", [20.0])
+@pytest.mark.parametrize("burn_s", [12.0])
 async def test_burning_cpu_in_pure_python_does_not_cost_the_session(mesh: MeshHarness, burn_s: float) -> None:
     """A handler in a thread that holds on to the GIL, and on another agent one that never yields to its loop."""
     await mesh.coordinator(heartbeat_interval_s=1.0)

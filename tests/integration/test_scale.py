@@ -69,7 +69,7 @@ async def _times_longer(for_s: float) -> float:
     ("count", "watch_s"),
     [
         pytest.param(300, 3.0, id="300"),
-        pytest.param(2000, 15.0, id="2000", marks=[pytest.mark.slow, pytest.mark.timeout(240)]),
+        pytest.param(2000, 6.0, id="2000", marks=[pytest.mark.slow, pytest.mark.timeout(240)]),
     ],
 )
 async def test_idle_agents(mesh: MeshHarness, count: int, watch_s: float) -> None:

@@ -15,6 +15,7 @@ from tests.support.certificates import TestAuthority, credentials, written
 from tests.support.load import Load
 from tests.support.mesh import MeshHarness
 from tests.support.secure_mesh import SecureMesh
+from tests.support.soak import soak
 from weft.client import DirectState, methods
 
 # Longer than a process takes to look at its files.
@@ -22,7 +23,9 @@ SETTLE_S = 4.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tokens", [False, True], ids=["certificates", "certificates and tokens"])
+@pytest.mark.parametrize(
+    "tokens", [pytest.param(False, marks=soak), True], ids=["certificates", "certificates and tokens"]
+)
 async def test_everything_that_proves_changes_under_load(mesh: MeshHarness, tokens: bool) -> None:
     secure = SecureMesh(mesh, tokens=tokens)
     await secure.start()
