@@ -41,7 +41,7 @@ def bench(folder: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedP
         env=environment({"TMPDIR": str(folder), "PATH": path}),
         capture_output=True,
         text=True,
-        timeout=160,
+        timeout=300,
         check=False,
     )
 
@@ -53,6 +53,7 @@ def used_s() -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_quick_json(tmp_path: Path) -> None:
     before = used_s()
     done = bench(tmp_path)
@@ -67,6 +68,7 @@ def test_quick_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_group_that_fails_takes_no_figures_along(tmp_path: Path) -> None:
     programs, folder = tmp_path / "bin", tmp_path / "tmp"
     programs.mkdir()
