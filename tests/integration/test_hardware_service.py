@@ -11,6 +11,7 @@ import grpc
 import psutil
 import pytest
 import pytest_asyncio
+from google.protobuf.json_format import MessageToJson
 
 from tests.support.languages import Node, run
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
@@ -190,7 +191,7 @@ async def test_a_model_answers_what_if_and_rules_where_it_does_not(hosting: Mesh
     assert "add_work.cpu_cores" in answer.notes[0]
     # A change of the request counts, and so does a machine that is given.
     given = hardware_pb2.Snapshot(memory={"size_bytes": 1 << 52, "available_bytes": 1 << 51})
-    answer = await told(stub, "is there room?", changes=work, snapshot=given)
+    answer = await told(stub, "is there room?", changes=work, snapshot_json=MessageToJson(given))
     assert (answer.source, len(answer.changes), answer.what_if.fits) == (model, 0, True)
     assert answer.what_if.predicted.memory.available_bytes == 1 << 50
 
@@ -208,9 +209,9 @@ async def test_a_model_answers_what_if_and_rules_where_it_does_not(hosting: Mesh
     answer = await told(stub, "room", rules_only=True)
     assert (answer.source, answer.notes) == (rules, ["No model was asked, as the request says."])
 
-    wrong = hardware_pb2.Snapshot(processor={"use_ratio": float("nan")})
     for more, code in (
-        ({"snapshot": wrong}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"snapshot_json": '{"processor": {"use_ratio": "NaN"}}'}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"snapshot_json": '{"processor": 7}'}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"changes": [{"end_process": {"process_id": 2**32 - 1}}]}, grpc.StatusCode.NOT_FOUND),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:

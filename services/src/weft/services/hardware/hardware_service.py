@@ -28,7 +28,7 @@ from weft.services.hardware.thresholds import bounds_of
 from weft.services.hardware.v1 import hardware_pb2, hardware_pb2_grpc
 from weft.services.hardware.what_if import UnknownSubjectError, predict, what_if
 from weft.services.hardware.what_if_answers import answer_what_if
-from weft.services.hardware.what_if_words import beyond_all
+from weft.services.hardware.what_if_words import read_snapshot
 
 DEFAULT_MEASURE_S = 0.5
 DEFAULT_INTERVAL_S = 5.0
@@ -128,12 +128,11 @@ class HardwareService(hardware_pb2_grpc.HardwareServiceServicer):
     async def AskWhatIf(
         self, request: hardware_pb2.AskWhatIfRequest, context: Context
     ) -> hardware_pb2.AskWhatIfResponse:
-        if request.HasField("snapshot"):
-            present = request.snapshot
-            if where := beyond_all(present):
-                await _abort(
-                    context, grpc.StatusCode.INVALID_ARGUMENT, f"{where}: no machine has such a figure"
-                )
+        if request.snapshot_json:
+            try:
+                present = read_snapshot(request.snapshot_json)
+            except ValueError as error:
+                await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         else:
             present = await self._snapshot(DEFAULT_MEASURE_S, SAMPLED_PROCESSES, _ended(request.changes))
         try:

@@ -173,6 +173,22 @@ def _verdict(found: hardware_pb2.WhatIfResponse) -> str:
     return f"{room} Work runs at {percent(found.speed_ratio)} of its speed."
 
 
+def read_snapshot(text: str) -> hardware_pb2.Snapshot:
+    """The machine that a request gives.
+
+    Raises:
+        ValueError: it is none; the message is for the caller.
+    """
+    try:
+        payload = json_form.parse(text, hardware_pb2.Snapshot, descriptor_pool.Default())
+    except InvalidArgument as error:
+        raise ValueError(f"snapshot_json: {one_line(error.message)}"[:_MAX_NOTE_CHARS]) from error
+    snapshot = hardware_pb2.Snapshot.FromString(payload)
+    if where := beyond_all(snapshot):
+        raise ValueError(f"snapshot_json: {where}: no machine has such a figure")
+    return snapshot
+
+
 def beyond_all(message: Message, path: str = "snapshot") -> str:
     """The first figure of a snapshot that no machine has: not finite, or too large; or a list that is too long. Empty: there is none."""
     for field, value in message.ListFields():

@@ -474,20 +474,20 @@ class WhatIfResponse(_message.Message):
     def __init__(self, present: _Optional[_Union[Snapshot, _Mapping]] = ..., predicted: _Optional[_Union[Snapshot, _Mapping]] = ..., suggestions_now: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., suggestions_then: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., reasons: _Optional[_Iterable[str]] = ..., fits: bool = ..., speed_ratio: _Optional[float] = ...) -> None: ...
 
 class AskWhatIfRequest(_message.Message):
-    __slots__ = ("question", "changes", "thresholds", "snapshot", "model", "rules_only")
+    __slots__ = ("question", "changes", "thresholds", "snapshot_json", "model", "rules_only")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
-    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_JSON_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     RULES_ONLY_FIELD_NUMBER: _ClassVar[int]
     question: str
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     thresholds: Thresholds
-    snapshot: Snapshot
+    snapshot_json: str
     model: str
     rules_only: bool
-    def __init__(self, question: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., thresholds: _Optional[_Union[Thresholds, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., model: _Optional[str] = ..., rules_only: bool = ...) -> None: ...
+    def __init__(self, question: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., thresholds: _Optional[_Union[Thresholds, _Mapping]] = ..., snapshot_json: _Optional[str] = ..., model: _Optional[str] = ..., rules_only: bool = ...) -> None: ...
 
 class AskWhatIfResponse(_message.Message):
     __slots__ = ("answer", "source", "model", "what_if", "changes", "notes")

@@ -126,7 +126,8 @@ class HardwareServiceServicer(object):
         it may name changes: they are computed as those of a request. It has no tools.
 
         Guarantee: `source` tells who has answered, and everything beside `answer` is of rules. A model that is away, takes too long or makes no sense fails nothing: rules answer, and
-        `notes` say why. Question and answer are not logged. Errors: as WhatIf; INVALID_ARGUMENT also if the request's snapshot has a figure that is beyond all machines.
+        `notes` say why. Question and answer are not logged. Errors: as WhatIf; INVALID_ARGUMENT also if `snapshot_json` is no Snapshot, or has a figure that is beyond all
+        machines.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
