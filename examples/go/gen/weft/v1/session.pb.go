@@ -558,9 +558,9 @@ type HeldAttempt struct {
 	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// It has ended; its result follows once the session is open.
 	Finished bool `protobuf:"varint,4,opt,name=finished,proto3" json:"finished,omitempty"`
-	// The task at the root of its tree, and those above it, itself included, that were submitted with a budget: as its assignment's context
-	// says. What it uses counts for them.
-	RootId        string   `protobuf:"bytes,5,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
+	// The task at the root of its tree, as its assignment's context says. Empty: it is the root itself.
+	RootId string `protobuf:"bytes,5,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
+	// The tasks above it that were submitted with a budget, itself included, as its assignment's context says. What it uses counts for them.
 	BudgetTaskIds []string `protobuf:"bytes,6,rep,name=budget_task_ids,json=budgetTaskIds,proto3" json:"budget_task_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
