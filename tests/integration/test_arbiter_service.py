@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -16,8 +15,8 @@ from tests.support.languages import Node, run
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT
 from tests.support.reflecting import find_grpcurl, grpcurl
-from weft.client import Mesh, connect, methods
-from weft.rpc.errors import FailedPrecondition
+from tests.support.reservations import race_for, wanted
+from weft.client import connect
 from weft.rpc.times import timestamp
 from weft.services.arbiter.v1 import arbiter_pb2, arbiter_pb2_grpc
 
@@ -49,17 +48,6 @@ async def hosting(_hosting: MeshHarness) -> AsyncIterator[MeshHarness]:
 @pytest.fixture
 def stub(hosting: MeshHarness) -> Any:
     return arbiter_pb2_grpc.ArbiterServiceStub(hosting.channel())
-
-
-def wanted(
-    resource: str, holder: str, amount: float = 1, after_s: float = 0, lasts_s: int = 600, **more: Any
-) -> Any:
-    request = arbiter_pb2.ReserveRequest(
-        resource=resource, holder=holder, amount=amount, duration={"seconds": lasts_s}, **more
-    )
-    if after_s:
-        request.start_time.CopyFrom(timestamp(time.time() + after_s))
-    return request
 
 
 async def refused(call: Any, code: grpc.StatusCode) -> str:
@@ -183,29 +171,7 @@ async def test_a_higher_priority_takes_the_place_of_what_has_not_begun(stub: Any
 
 
 async def test_racing_callers_never_overbook_and_books_survive(hosting: MeshHarness) -> None:
-    """12 callers race for 5, over two agents; one of them and the coordinator die by kill -9 on the way."""
-    reserving = methods(arbiter_pb2_grpc.ArbiterServiceStub).Reserve
-    start = timestamp(time.time() + 50_000)
-
-    async def reserve(mesh: Mesh, number: int) -> str:
-        request = wanted("licence", f"h{number}", reservation_id=f"race-{number}", start_time=start)
-        try:
-            done = await mesh.tasks.call(reserving, request, timeout_s=60)
-        except FailedPrecondition:
-            return ""
-        return done.reservation.id
-
-    async with connect(hosting.target) as mesh:
-        racing = [asyncio.ensure_future(reserve(mesh, number)) for number in range(12)]
-        await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
-        await hosting.agents["two"].kill()
-        await hosting.restart_coordinator()
-        won = sorted(filter(None, await asyncio.gather(*racing)))
-        assert len(won) == 5
-        listing = methods(arbiter_pb2_grpc.ArbiterServiceStub).ListReservations
-        request = arbiter_pb2.ListReservationsRequest(resource="licence")
-        listed = await mesh.tasks.call(listing, request, timeout_s=60)
-        assert sorted(each.id for each in listed.reservations if each.id.startswith("race-")) == won
+    await race_for("licence", 5, 12, hosting, dies="two")
 
 
 async def test_requests_that_break_rules_are_refused(stub: Any) -> None:

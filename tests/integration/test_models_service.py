@@ -18,7 +18,9 @@ from tests.support.mesh import MeshHarness
 from tests.support.ollama_api import ollama_in_thread
 from tests.support.processes import ROOT
 from tests.support.reflecting import find_grpcurl, grpcurl
+from tests.support.refusals import check
 from weft.client import connect
+from weft.rpc.errors import status_of_call
 from weft.services.models.v1 import models_pb2, models_pb2_grpc
 from weft.v1 import coordinator_pb2
 
@@ -251,6 +253,34 @@ async def test_tokens_are_usage(hosting: MeshHarness, stub: Any) -> None:
         return bool(units.get("tokens") and units.get("cost"))
 
     await hosting.eventually(counted, "tokens and cost are counted")
+
+
+@pytest.mark.slow
+async def test_a_spent_budget_of_tokens_refuses_further_chats(hosting: MeshHarness, stub: Any) -> None:
+    once = models_pb2.ChatOnceRequest(chat=asking("a b c", model="small"))
+    async with connect(hosting.target) as mesh:
+        await mesh.budgets.set("chats", 1, "tokens", method=f"{SERVICE}/ChatOnce")
+        try:
+            refusal: status_pb2.Status | None = None
+
+            async def spent() -> bool:
+                nonlocal refusal
+                try:
+                    await stub.ChatOnce(once, timeout=30, metadata=(*KEEPS, *DURABLE))
+                except grpc.aio.AioRpcError as error:
+                    refusal = status_of_call(error)
+                return refusal is not None
+
+            await hosting.eventually(spent, "the budget is spent")
+            assert refusal is not None
+            check(refusal, grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_SPENT")
+            assert "the budget chats of 1 tokens is spent" in refusal.message
+            # It bounds this method alone.
+            await stub.ListModels(models_pb2.ListModelsRequest(), timeout=30)
+        finally:
+            await mesh.budgets.delete("chats")
+        answer = await stub.ChatOnce(once, timeout=30, metadata=(*KEEPS, *DURABLE))
+        assert answer.message.content
 
 
 async def test_wrong_requests_are_refused(stub: Any) -> None:

@@ -30,12 +30,14 @@ _WHOLE = {
 
 
 class IllServer:
-    """The server. `url` is its address; `asked` the models that were asked, `ended` those whose caller has left or that were answered."""
+    """The server. `url` is its address; `asked` the models that were asked, `ended` those whose caller has left or that were answered. The
+    model "scripted" answers with the events of `script`."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.asked: list[str] = []
         self.ended: list[str] = []
+        self.script: list[object] = []
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -98,6 +100,9 @@ class IllServer:
                 await send(head(307, "Location: http://127.0.0.1:1/\r\n"))
             case "well":
                 await send(head() + _WHOLE[self.kind])
+            case "scripted":
+                events = "".join(f"data: {json.dumps(event)}\n\n" for event in self.script)
+                await send(head() + events + "data: [DONE]\n\n")
             case "list":
                 await send(head(500) + "{}")
             case _:
