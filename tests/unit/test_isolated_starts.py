@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import os
 import time
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -63,3 +67,22 @@ def test_one_ends_when_its_time_is_over(
         assert not child.is_running()
     finally:
         process.kill()
+
+
+def test_a_system_without_processes_costs_the_attempt_and_not_the_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(process: multiprocessing.Process) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    spawned = multiprocessing.get_context("spawn").Process
+    monkeypatch.setattr(spawned, "start", start)
+    with ScriptedCoordinator() as coordinator:
+        agent = Agent("iso", target=coordinator.address)
+        agent.method("iso.v1.Iso/Pid", isolate=True)(never_loads.work)
+        with running(agent) as run:
+            session = coordinator.accept()
+            session.welcome()
+            session.assign("t", "iso.v1.Iso/Pid", StringValue())
+            assert session.result("t", 30).outcome.status.code == grpc.StatusCode.UNAVAILABLE.value[0]
+        assert run.error is None

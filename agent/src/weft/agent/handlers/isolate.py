@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from weft.agent.errors import HostingError
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import SyncContext
-from weft.agent.handlers.isolated_start import EndedAtStart, KeptWarm, PooledProcess, relay
+from weft.agent.handlers.isolated_start import EndedAtStart, KeptWarm, NoProcess, PooledProcess, relay
 from weft.agent.handlers.keyed_state import StateLeft
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.process_messages import receive
@@ -94,6 +94,9 @@ class IsolatedPool:
                 try:
                     if not kind.idle:
                         self._put_back(self._start(kind, _Job()))
+                except NoProcess as error:
+                    # No mistake of the program. The next task tries it again.
+                    _log.error("isolated.start_failed", error=error.message)
                 except HostingError:
                     # Else `close` has killed it.
                     if not self._closed:

@@ -63,9 +63,14 @@ class SpawnedChild:
             name="weft-isolated",
             daemon=True,
         )
-        self._process.start()
-        # This end belongs to the child alone: else the broken pipe would never be noticed.
-        theirs.close()
+        try:
+            self._process.start()
+        except BaseException:
+            self.pipe.close()
+            raise
+        finally:
+            # This end belongs to the child alone: else the broken pipe would never be noticed.
+            theirs.close()
 
     @property
     def pid(self) -> int:

@@ -32,6 +32,10 @@ class EndedAtStart(HostingError):
     """A signal has ended a process before it took tasks."""
 
 
+class NoProcess(HostingError):
+    """The system has no process, memory or open file left."""
+
+
 class KeptWarm:
     """The processes of one sandbox, or of none: those that wait for a task, and what they are made with."""
 
@@ -144,8 +148,7 @@ def _started(kind: KeptWarm, clients: MeshClients) -> IsolatedChild:
             return SpawnedChild(kind.sources, clients)
         return SandboxedChild(kind.sandbox, kind.sources, clients)
     except OSError as error:
-        # No process, memory or open file is left; or it has ended before it was told what to load.
-        raise HostingError(f"an isolated process cannot be started: {error}") from error
+        raise NoProcess(f"an isolated process cannot be started: {error}") from error
 
 
 def relay(level: int, event: str, fields: dict[str, Any]) -> None:
