@@ -24,7 +24,8 @@ from weft.coordinator.access.jwt_signature import JwtFault, read_keys
 from weft.coordinator.audit import audit_event
 from weft.coordinator.hooks.hook_request import HookRequest, body_of
 from weft.coordinator.hooks.hook_template import Template
-from weft.rpc.contracts import bounded_json, json_form
+from weft.rpc import bounded_json
+from weft.rpc.contracts import json_form
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.settings_files import SettingsFileFault, find
 from weft.services.models.backends.openai_messages import json_object

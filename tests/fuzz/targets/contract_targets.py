@@ -162,7 +162,7 @@ def canonical_form(data: bytes) -> None:
 
 @target(
     "weft/rpc/contracts/json_form",
-    "weft/rpc/contracts/bounded_json",
+    "weft/rpc/bounded_json",
     "weft/rpc/contracts/json_rendering",
     seeds=lambda: [
         b'{"name": "ada", "age": 3, "friend": {"name": "bob"}, "byname": {"x": {}}, "ratio": "NaN", "raw": "AAE="}',

@@ -16,7 +16,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from weft.agent.direct.listening import OFF
 from weft.agent.handlers.slots import MAX_QUEUE
 from weft.agent.payload_settings import PayloadSettings
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.binding import checked_host_port

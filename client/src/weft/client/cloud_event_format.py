@@ -17,8 +17,7 @@ from cloudevents.core.base import BaseCloudEvent, EventFactory
 from cloudevents.core.v1.event import CloudEvent
 
 from weft.client.cloud_event_schema import cloud_event_class
-from weft.rpc import refusals
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json, refusals
 from weft.rpc.times import checked_time
 
 _INT32 = 2**31

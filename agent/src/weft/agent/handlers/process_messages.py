@@ -9,7 +9,7 @@ import json
 from multiprocessing.connection import Connection
 from typing import Any
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 
 # Beside the payload: an outcome has headers, trailers and details, too.
 BESIDE_BYTES = 1 << 20

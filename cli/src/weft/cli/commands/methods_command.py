@@ -13,7 +13,7 @@ from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal.output import Styled, StyledText, json_text, line, show
 from weft.cli.terminal.tables import Column, Verbatim, print_pairs, print_rows
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 
 if TYPE_CHECKING:
     from weft.client import Mesh, MethodView

@@ -11,7 +11,7 @@ from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 
 if TYPE_CHECKING:
     from weft.client import Mesh

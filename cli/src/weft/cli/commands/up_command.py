@@ -22,7 +22,7 @@ from weft.cli.command_line.shared_options import DEFAULT_TARGET
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, status_of_child
 from weft.cli.terminal.output import Styled, line, remark
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.process.settings_files import in_force
 from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.process.steady_output import make_steady

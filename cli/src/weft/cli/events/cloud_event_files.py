@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.cli.command_line import inputs
 from weft.cli.terminal.failure import Failure, system_reason
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 
 if TYPE_CHECKING:
     from cloudevents.core.base import BaseCloudEvent

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.cli.terminal.failure import Failure, system_reason
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.process.extras import require
 
 # The service takes no more either.

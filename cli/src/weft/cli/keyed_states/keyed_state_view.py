@@ -8,7 +8,7 @@ from weft.cli.rendering.documents import time_text
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import StyledText, json_text
 from weft.cli.terminal.tables import Column
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.contracts.json_rendering import unread_bytes
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument

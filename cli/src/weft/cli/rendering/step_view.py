@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import plain
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 
 if TYPE_CHECKING:
     from weft.client import Mesh

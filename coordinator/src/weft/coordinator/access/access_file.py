@@ -22,7 +22,7 @@ from weft.coordinator.access.policy_entries import (
     entries,
     lines_of_entries,
 )
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.identity.access_rules import MethodRule
 
 MAX_BYTES = 1024 * 1024

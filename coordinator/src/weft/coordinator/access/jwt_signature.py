@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 
 # Those with a pair of keys. With a shared secret, whoever can verify a token could make one; and "none" proves nothing.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")

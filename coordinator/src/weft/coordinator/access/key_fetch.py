@@ -12,7 +12,7 @@ from typing import Any
 
 from weft.coordinator.access.jwt_issuer import JwtIssuer, is_safe_url
 from weft.coordinator.access.jwt_signature import JwtFault, SigningKeys, read_keys
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.process.version import VERSION
 
 MAX_BYTES = 1024 * 1024

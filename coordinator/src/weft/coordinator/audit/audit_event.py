@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.identity.caller import ROLES, Caller, role_name
 from weft.v1 import access_pb2, audit_pb2
 

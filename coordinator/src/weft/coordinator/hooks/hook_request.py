@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from weft.rpc import refusals
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json, refusals
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_FORM_FIELDS = 1000

@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from weft.coordinator.hooks.hook_request import HookRequest
-from weft.rpc import refusals
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json, refusals
 from weft.v1 import hook_pb2
 
 DEFAULT_TOLERANCE_S = 300.0

@@ -13,8 +13,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
-from weft.rpc import refusals
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json, refusals
 
 MAX_TEMPLATE_BYTES = 16 * 1024
 MAX_PLACEHOLDERS = 256

@@ -17,8 +17,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from weft.rpc import refusals
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json, refusals
 from weft.rpc.contracts.json_rendering import json_value
 from weft.rpc.contracts.secret_fields import SecretFields
 from weft.rpc.errors import InvalidArgument

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.similar_names import similar_names
 
 TOML_NAME = "weft.toml"

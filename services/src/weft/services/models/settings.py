@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.process.file_settings import FileSettings
 from weft.rpc.security.secret_text import SecretText
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.contracts.descriptors import method_name
 from weft.services.planner.graph_expressions import RESERVED
 from weft.services.planner.message_schemas import rules_of

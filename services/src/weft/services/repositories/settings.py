@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.process.file_settings import FileSettings
 from weft.services.repositories.credentials import Credential, CredentialError
 from weft.services.repositories.remote_urls import HOST

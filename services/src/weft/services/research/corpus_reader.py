@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from weft.agent import Sandbox, SandboxError
 from weft.agent.handlers.isolated_children import with_readable
 from weft.agent.sandboxing import sandbox_process
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.process.logs import get_logger
 from weft.services.research import corpus_process
 from weft.services.research.research_errors import ResearchError

@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.visible import one_line
 from weft.services.research.corpus_process import located
 from weft.services.research.corpus_reader import Passage

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
 from weft.rpc.visible import one_line

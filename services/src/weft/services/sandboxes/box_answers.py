@@ -6,7 +6,7 @@ import math
 
 import grpc
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.services.sandboxes.sandbox_provider import BoxError, FileFacts
 
 _KINDS = frozenset({"file", "folder", "link", "other"})

@@ -15,7 +15,7 @@ import grpc
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.stream import WsApiClient
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.services.sandboxes.kubernetes_channel import PodChannel
 from weft.services.sandboxes.kubernetes_spec import CONTAINER, GROUP, PLURAL, SANDBOX_LABEL, VERSIONS
 from weft.services.sandboxes.sandbox_provider import BoxError

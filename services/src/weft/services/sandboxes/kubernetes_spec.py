@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from weft.agent import Sandbox
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.services.sandboxes.remote_piece import box_variables, first_argv
 from weft.services.sandboxes.sandbox_provider import BoxError
 from weft.services.sandboxes.settings import SandboxesSettings

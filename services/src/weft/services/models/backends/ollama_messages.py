@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.services.models.backends.openai_messages import json_object, tool_json
 from weft.services.models.model_errors import denied, garbage
 from weft.services.models.v1 import models_pb2

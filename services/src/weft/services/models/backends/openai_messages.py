@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weft.rpc.contracts import bounded_json
+from weft.rpc import bounded_json
 from weft.services.models.model_errors import wrong_request
 from weft.services.models.v1 import models_pb2
 
