@@ -149,9 +149,20 @@ class StickyPicks:
         Raises:
             WeftError: as `Balancer.pick`; and Unavailable (NO_AGENT), if the agent of a hard session takes no calls here.
         """
-        known = self._known.get(_name(method, call))
-        if call.hard:
-            return self._balancer.take(self._of_process(method, call, known))
+        name = _name(method, call)
+        known = self._known.get(name)
+        hosted = (
+            self._of_process(method, call, known) if call.hard else self._soft(method, call, known, tried)
+        )
+        if known is not None and known.again_at and hosted.endpoint.agent_id == known.agent_id:
+            # It takes calls here now: when it takes none again, that is news.
+            self._known[name] = replace(known, again_at=0.0)
+        return self._balancer.take(hosted)
+
+    def _soft(
+        self, method: str, call: StickyCall, known: _Known | None, tried: Collection[Endpoint]
+    ) -> EndpointMethod:
+        """The endpoint for a call of a soft session."""
         free = self._balancer.free(method, tried)
         if known is not None and self._balancer.clock() < known.full_until:
             free = [each for each in free if each.endpoint.agent_id != known.agent_id] or free
@@ -169,7 +180,7 @@ class StickyPicks:
             weights = ((each.endpoint.agent_id, each.endpoint.slots) for each in free)
             chosen = rendezvous.choose(f"{service}\nsoft\n{call.key}", weights)
             hosted = next(each for each in free if each.endpoint.agent_id == chosen)
-        return self._balancer.take(hosted)
+        return hosted
 
     def _of_process(self, method: str, call: StickyCall, known: _Known | None) -> EndpointMethod:
         """The endpoint of the process that has a hard session."""
