@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import grpc
 import grpc.aio
 
 from weft.agent import current_task
@@ -78,6 +79,9 @@ async def _ask(
             models_pb2.ChatOnceRequest(chat=chat), timeout=timeout_s, metadata=call_options(no_wait=True)
         )
     except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            response.notes.append("No agent hosts the models service, so rules answered.")
+            return
         why = one_line(from_call(error).message)
         response.notes.append(f"The model could not be asked, so rules answered: {why}"[:_MAX_NOTE_CHARS])
         return
