@@ -23,7 +23,7 @@ from weft.v1 import session_pb2
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-METHODS, AGENTS, TASKS = 300, 500, 3_000
+METHODS, AGENTS, TASKS = 300, 500, 10_000
 NAMES = [f"t.v1.Service/Call{number}" for number in range(METHODS)]
 CONTRACT = schema.file_set(
     schema.file(methods=[f"{name.partition('/')[2]} Request Response" for name in NAMES])
