@@ -65,6 +65,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         ("aiodocker", "kubernetes_asyncio"),
         ("weft/coordinator/pools/outside", "weft/services/hardware", "weft/services/sandboxes"),
     ),
+    "e2b": ("weft/services/sandboxes",),
     "redis": ("weft/coordinator/store/redis",),
     "rich": ("weft/cli",),
     "sqlite3": ("weft/coordinator/store/embedded", "weft/services/research"),

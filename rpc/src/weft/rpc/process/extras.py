@@ -16,6 +16,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "http": ("aiohttp",),
     "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer", "uvloop"),
     "cloudevents": ("cloudevents",),
+    "e2b": ("e2b",),
     # Its views of containers and pods need more, and say so.
     "hardware": ("psutil", "pynvml"),
     "planner": ("cel_expr_python", "protovalidate", "yaml"),

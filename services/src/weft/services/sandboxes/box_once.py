@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FAILED = "weft-sandbox-error "
 FAILED_STATUS = 125
 MARK = "WEFT_PROGRAM="
+# Of this process: those that hand on its output.
+_relays: list[int] = []
 
 
 def once() -> NoReturn:
@@ -33,6 +35,8 @@ def once() -> NoReturn:
     code = FAILED_STATUS
     try:
         limit_self(os.environ.pop("WEFT_BOX_LIMITS", ""))
+        if os.environ.pop("WEFT_BOX_TEXT", ""):
+            tell_in_text()
         asked = json.loads(sys.argv[1] if len(sys.argv) > 1 else read_question())
         code = ONCE[asked["do"]](asked) if asked["do"] in ONCE else work(asked)
     except OSError as error:
@@ -50,6 +54,33 @@ def limit_self(limits: str) -> None:
 
         for name, most in json.loads(limits).items():
             resource.setrlimit(getattr(resource, "RLIMIT_" + name), (most, most))
+
+
+def tell_in_text() -> None:
+    """Go on as a child whose output comes in lines of base64, where what carries the box takes text alone."""
+    import base64
+
+    pipes = {1: os.pipe(), 2: os.pipe()}
+    child = os.fork()
+    if not child:
+        for number, (reads, writes) in pipes.items():
+            os.dup2(writes, number)
+            os.close(reads)
+            os.close(writes)
+        _relays.append(os.getppid())
+        return
+    for _, writes in pipes.values():
+        os.close(writes)
+    outputs = {reads: number for number, (reads, _) in pipes.items()}
+    while outputs:
+        for each in select.select(list(outputs), [], [])[0]:
+            data = os.read(each, 49152)
+            if data:
+                write_all(outputs[each], base64.b64encode(data) + b"\n")
+            else:
+                del outputs[each]
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os._exit(code if code >= 0 else 128 - code)
 
 
 def read_question() -> bytes:
@@ -138,6 +169,8 @@ def signal_others(number: int) -> None:
     """All but process 1 and this one."""
     try:
         os.kill(-1, number)
+        for each in _relays:
+            os.kill(each, signal.SIGCONT)
     except ProcessLookupError:
         # There are none.
         return

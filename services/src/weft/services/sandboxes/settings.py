@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from weft.rpc.process.file_settings import FileSettings
@@ -61,6 +61,12 @@ class SandboxesSettings(FileSettings):
         description="the agent's own pod in the same namespace: when it is gone, so are its sandboxes",
     )
     kubernetes_owner_uid: str = Field(default="", max_length=63, description="the uid of that pod")
+    e2b_key: SecretStr = Field(default=SecretStr(""), description="key of E2B's API, for the provider e2b")
+    e2b_template: str = Field(
+        default="base",
+        min_length=1,
+        description="template of the sandboxes that the provider e2b makes; it must have python3",
+    )
     max_sandboxes: int = Field(
         default=16, ge=1, le=10_000, description="sandboxes at a time; further ones are refused"
     )
