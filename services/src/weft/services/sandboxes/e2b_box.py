@@ -59,7 +59,7 @@ class E2bBoxProvider:
                 grpc.StatusCode.UNIMPLEMENTED,
                 "the provider e2b cannot show folders of the machine (WEFT_SANDBOXES_READABLE): put them into the template",
             )
-        key = self._settings.e2b_key.get_secret_value()
+        key = self._settings.e2b_key.get_secret_value() if self._settings.e2b_key else ""
         if not key:
             raise BoxError(
                 grpc.StatusCode.FAILED_PRECONDITION, "the provider e2b needs a key: WEFT_SANDBOXES_E2B_KEY"

@@ -61,7 +61,7 @@ class SandboxesSettings(FileSettings):
         description="the agent's own pod in the same namespace: when it is gone, so are its sandboxes",
     )
     kubernetes_owner_uid: str = Field(default="", max_length=63, description="the uid of that pod")
-    e2b_key: SecretStr = Field(default=SecretStr(""), description="key of E2B's API, for the provider e2b")
+    e2b_key: SecretStr | None = Field(default=None, description="key of E2B's API, for the provider e2b")
     e2b_template: str = Field(
         default="base",
         min_length=1,
