@@ -25,7 +25,7 @@ from weft.rpc.operators import channelz_service
 from weft.rpc.payloads import coded_failure, compression
 from weft.rpc.payloads.payload_coder import PayloadCoder
 from weft.rpc.payloads.payload_options import Payloads
-from weft.services.sandboxes import box_answers, kubernetes_spec
+from weft.services.sandboxes import box_answers, e2b_box, kubernetes_spec
 from weft.services.sandboxes.sandbox_provider import BoxError
 from weft.services.sandboxes.v1 import sandboxes_pb2
 from weft.v1 import errors_pb2, fleet_pb2, payload_pb2, session_pb2, task_pb2
@@ -204,6 +204,11 @@ def sandbox_answer(data: bytes) -> None:
     message = box_answers.read_message(data)
     assert message is None or "id" in message
     assert box_answers.read_sized(data)[1] >= 0
+
+
+@target("weft/services/sandboxes/e2b_box", seeds=lambda: [b"aGVsbG8=", b"no base64", b""])
+def output_told_by_e2b(data: bytes) -> None:
+    assert isinstance(e2b_box.part_of(data.decode("latin-1")), bytes)
 
 
 @target(

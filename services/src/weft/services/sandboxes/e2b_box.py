@@ -32,6 +32,8 @@ _RENEW_S = 20.0
 _OWN_PROCESSES = 24
 # Parts of a program's output that wait to be read.
 _PARTS = 64
+# Of 48 KiB, what is read at once there, in base64.
+_MOST_LINE = 65536
 _TEMPLATE = "E2B: what the template has, whatever is asked for"
 _HELD_BY = {
     "memory_mb": _TEMPLATE,
@@ -237,9 +239,12 @@ class E2bChannel:
         # The SDK keeps all output otherwise.
         self._handle._stdout_chunks.clear()
         self._handle._stderr_chunks.clear()
-        *lines, self._left[as_errors] = (self._left[as_errors] + text).split("\n")
+        *lines, left = (self._left[as_errors] + text).split("\n")
+        if len(left) > _MOST_LINE:
+            lines, left = [*lines, left], ""
+        self._left[as_errors] = left
         for line in lines:
-            await self._parts.put((as_errors, _decoded(line)))
+            await self._parts.put((as_errors, part_of(line)))
 
     async def _follow(self) -> None:
         """To its end, also past pauses."""
@@ -266,12 +271,12 @@ class E2bChannel:
         await self._parts.put(None)
 
 
-def _decoded(line: str) -> bytes:
-    """What comes from there is not trusted."""
+def part_of(line: str) -> bytes:
+    """A part of a program's output, from its line. What is no such line is told as it is: what comes from there is not trusted."""
     try:
         return base64.b64decode(line, validate=True)
     except ValueError:
-        return line.encode()
+        return line.encode(errors="replace")
 
 
 def _lost(why: str) -> BoxError:
