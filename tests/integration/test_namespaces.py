@@ -249,12 +249,18 @@ def request_of(method: Any, ids: dict[str, str]) -> Any:
     return made
 
 
-async def answer(channel: grpc.aio.Channel, method: Any, ids: dict[str, str]) -> tuple[Any, ...]:
-    """The first answer to a request with these ids, in a form that does not have them."""
+async def answer(
+    channel: grpc.aio.Channel, method: Any, ids: dict[str, str], *, patience_s: float = 0.5
+) -> tuple[Any, ...]:
+    """The first answer to a request with these ids, in a form that does not have them.
+
+    Args:
+        patience_s: a stream without an answer for so long waits for something to happen.
+    """
     path = f"/{method.containing_service.full_name}/{method.name}"
-    call = channel.unary_stream(path)(request_of(method, ids).SerializeToString(), timeout=10)
+    call = channel.unary_stream(path)(request_of(method, ids).SerializeToString(), timeout=30)
     try:
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(patience_s if method.server_streaming else None):
             async for raw in call:
                 shown = str(GetMessageClass(method.output_type).FromString(raw))
                 return "answered", _without(shown, ids)
@@ -333,7 +339,10 @@ async def test_every_rpc_answers_an_id_of_another_namespace_as_one_that_does_not
     for name, method in known:
         for channel in here:
             of_others = await answer(channel, method, ids)
-            assert of_others == await answer(channel, method, nowhere), name
+            if of_others != await answer(channel, method, nowhere):
+                # An answer may take long on a busy machine.
+                of_others = await answer(channel, method, ids, patience_s=10)
+                assert of_others == await answer(channel, method, nowhere, patience_s=10), name
     for name, method in known:
         # The test has teeth: in its own namespace, the id is known.
         own, none = await answer(there, method, ids), await answer(there, method, nowhere)
