@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config
 from sphinx.ext.napoleon.docstring import GoogleDocstring
@@ -37,6 +39,8 @@ html_theme_options = {"navigation_with_keys": True}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
+# Of pages of source files, by the depth of their folders.
+_NAVIGATION: dict[int, str] = {}
 _SECTION = re.compile(r"(Args|Raises|Returns|Yields|Attributes|Example|Examples|Note):$")
 _GOOGLE = Config(napoleon_use_rtype=False)
 _ITEM = re.compile(r"([-*] |\d+\. |`[^`]+`$)")
@@ -87,5 +91,28 @@ def _is_python(lines: list[str]) -> bool:
     return True
 
 
+def navigation(
+    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: nodes.document | None
+) -> None:
+    """The navigation, which is most of the time of a build: it has titles of pages only, where Sphinx copies all headings for each page
+    and drops them; and it is the same for all pages of source files in folders as deep, since it leads to none of them."""
+    whole = context.get("toctree")
+    if whole is None:
+        return
+
+    def made(**asked: Any) -> str:
+        return str(whole(**asked | {"maxdepth": 2}))
+
+    def kept(**asked: Any) -> str:
+        deep = page.count("/")
+        if deep not in _NAVIGATION:
+            _NAVIGATION[deep] = made(**asked)
+        return _NAVIGATION[deep]
+
+    context["toctree"] = kept if page.startswith("source/") else made
+
+
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", docstring)
+    # Before the theme asks for it.
+    app.connect("html-page-context", navigation, priority=100)

@@ -81,8 +81,8 @@ class Pages:
                 self._waiting.append(file)
         return os.path.relpath(shown, Path(page).parent) + anchor
 
-    def add_sources(self) -> None:
-        """A page for each file and folder that pages link to."""
+    def add_sources(self, *, whole: bool) -> None:
+        """A page for each file and folder that pages link to. Not `whole`: without the text of the files."""
         while self._waiting:
             # Folders last: they link to those of their files that have a page by then.
             file = self._waiting.pop(next((at for at, path in enumerate(self._waiting) if path.is_file()), 0))
@@ -95,7 +95,10 @@ class Pages:
             else:
                 language = LANGUAGES.get(file.suffix, "text")
                 # A fence longer than any in the file.
-                body = f"# {name}\n\n````````{{code-block}} {language}\n:linenos:\n:force:\n\n{file.read_text()}````````\n"
+                block = (
+                    f"````````{{code-block}} {language}\n:linenos:\n:force:\n\n{file.read_text()}````````\n"
+                )
+                body = f"# {name}\n\n" + block * whole
                 self.text[f"source/{name}.md"] = head + body
 
     def _folder_page(self, folder: Path) -> str:
@@ -134,7 +137,7 @@ def toctree(caption: str, links: Iterable[tuple[str, str]]) -> str:
     return f"\n```{{toctree}}\n:hidden:\n{head}\n" + "\n".join(entries) + "\n```\n"
 
 
-def collect() -> Pages:
+def collect(*, whole: bool = True) -> Pages:
     pages = Pages()
     contents = "".join(tables_of_contents((DOCS / "README.md").read_text()))
     pages.add("index.md", (ROOT / "README.md").read_text() + contents, ROOT / "README.md")
@@ -147,7 +150,7 @@ def collect() -> Pages:
             pages.add(re.sub(r"(^|/)README\.md$", r"\1index.md", name), text, file)
     for name, text in docs_reference.pages().items():
         pages.add(name, text, DOCS / name)
-    pages.add_sources()
+    pages.add_sources(whole=whole)
     return pages
 
 
@@ -171,7 +174,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="build and print only errors")
     check = parser.parse_args().check
     source = SITE / "source"
-    write(collect(), source)
+    # What is in source files is no matter of the site's.
+    write(collect(whole=not check), source)
     quiet = ["--quiet"] if check else ["--quiet", "--color"]
     cache = ["-d", str(SITE / "cache")]
     from sphinx.cmd.build import build_main
