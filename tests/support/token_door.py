@@ -80,19 +80,20 @@ class Door:
 async def called(
     channel: grpc.aio.Channel, path: str, pairs: Pairs, timeout_s: float = 20.0
 ) -> WeftError | None:
-    """The error of a call with an empty request. None: it succeeded."""
+    """The error of a call with an empty request. None: it succeeded. It is made again where grpc.aio keeps its end to itself."""
     error = None
     for _ in range(5):
-        error = await _called_once(channel, path, pairs, timeout_s)
-        # grpc.aio says so, and nothing else, if a call ends while a message is sent.
+        error = await called_once(channel, path, pairs, timeout_s)
+        # That is all it says if a call ends while a message is sent.
         if error is None or "Internal error from Core" not in str(error):
             break
     return error
 
 
-async def _called_once(
-    channel: grpc.aio.Channel, path: str, pairs: Pairs, timeout_s: float
+async def called_once(
+    channel: grpc.aio.Channel, path: str, pairs: Pairs, timeout_s: float = 20.0
 ) -> WeftError | None:
+    """As `called`, but made once, and with whatever error."""
     call = channel.stream_stream(path)(metadata=pairs, timeout=timeout_s)
     try:
         await call.write(b"")
