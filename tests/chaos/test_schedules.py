@@ -20,7 +20,7 @@ from tests.support.clocks import clock_off
 from tests.support.deployments import Deployment, embedded, redis
 from tests.support.lightweight import ECHO, LightAgent
 from tests.support.mesh import MeshHarness
-from tests.support.soak import SOAKS
+from tests.support.soak import SOAKS, soak
 from weft.rpc.times import duration, timestamp
 from weft.v1 import coordinator_pb2, schedule_pb2, task_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
@@ -75,6 +75,7 @@ async def test_kills_cost_no_tick_and_make_none_double(tmp_path: Path, deploymen
         await run(meshes, 6.0)
 
 
+@soak
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("deployment", [embedded, redis])

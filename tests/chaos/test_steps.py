@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.deployments import Deployment, embedded, redis
 from tests.support.mesh import MeshHarness
+from tests.support.soak import soak
 from tests.support.stepping import KINDS, METHOD
 from weft.client import Mesh, TaskState, connect
 from weft.rpc.errors import RetryLater, WeftError
@@ -147,7 +148,7 @@ async def run(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("deployment", [embedded, redis])
+@pytest.mark.parametrize("deployment", [pytest.param(embedded, marks=soak), redis])
 async def test_kills_take_no_step_twice(tmp_path: Path, deployment: Deployment) -> None:
     async with deployment(tmp_path) as meshes:
         await run(meshes, 10.0, tasks=8, steps=20)

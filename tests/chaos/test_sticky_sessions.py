@@ -22,6 +22,7 @@ from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.deployments import Deployment, embedded, redis
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
+from tests.support.soak import soak
 from weft.client import Aborted, Mesh, NotFound, RetryLater, StickySession, call_options, connect, methods
 from weft.rpc.errors import DeadlineExceeded, WeftError, from_call
 from weft.v1 import errors_pb2
@@ -132,7 +133,7 @@ async def quick(deployment: Deployment, folder: Path) -> AsyncIterator[list[Mesh
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("deployment", [embedded, redis])
+@pytest.mark.parametrize("deployment", [pytest.param(embedded, marks=soak), redis])
 async def test_kills_take_no_memory_in_silence(tmp_path: Path, deployment: Deployment) -> None:
     seed = int(os.environ.get("WEFT_SEED") or random.SystemRandom().getrandbits(31))
     async with quick(deployment, tmp_path) as meshes:

@@ -19,7 +19,7 @@ from tests.chaos.harness.on_redis import DURABLE, FAST, Mode, RedisFleet
 from tests.chaos.harness.report import Row
 from tests.chaos.harness.run import Outcome, run
 from tests.chaos.harness.scenarios import Scenario, gated, storm
-from tests.support.soak import SOAKS
+from tests.support.soak import SOAKS, soak
 
 # The long ones, with TEST_SOAK=1.
 LONGER = 3 if SOAKS else 1
@@ -74,6 +74,7 @@ async def test_nothing_acknowledged_is_lost_on_redis(tmp_path: Path) -> None:
     assert outcome.tasks > 1000
 
 
+@soak
 @pytest.mark.slow
 async def test_no_gate_is_overrun_in_a_storm(tmp_path: Path) -> None:
     blows = storm(agents_killed=2, agents_paused=1, coordinators_killed=2, links_cut=1)
@@ -115,7 +116,7 @@ async def test_nothing_acknowledged_is_lost_in_a_long_storm(tmp_path: Path, dura
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("mode", [FAST, DURABLE], ids=["fast", "durable"])
+@pytest.mark.parametrize("mode", [pytest.param(FAST, marks=soak), DURABLE], ids=["fast", "durable"])
 async def test_one_of_six_is_killed_every_five_seconds(tmp_path: Path, mode: Mode) -> None:
     """Two coordinators, four agents, for half a minute: every task has exactly one outcome."""
     blows = storm(agents_killed=4 * LONGER, coordinators_killed=2 * LONGER).faults

@@ -14,6 +14,7 @@ import pytest
 from tests.support.broken_agent import FAULTS
 from tests.support.conformance import broken, conformance
 from tests.support.processes import ROOT, Process, environment, until
+from tests.support.soak import soak
 from weft.cli.conformance.conformance_command import _checked, document
 from weft.cli.conformance.conformance_command import conformance as command
 from weft.cli.conformance.protocol_rules import RULES
@@ -47,7 +48,9 @@ async def test_the_python_agent_keeps_every_rule() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", FAULTS)
+@pytest.mark.parametrize(
+    "rule", [pytest.param(rule, marks=soak if turn % 3 else ()) for turn, rule in enumerate(FAULTS)]
+)
 async def test_a_broken_rule_is_found(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process: the tests above start the command."""
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.left_behind import processes_of
 from tests.support.processes import ROOT, environment, until
+from tests.support.soak import soak
 
 KEYS = [
     "tasks",
@@ -100,6 +101,7 @@ def test_keep_leaves_store_and_logs(tmp_path: Path) -> None:
     }
 
 
+@soak
 @pytest.mark.slow
 def test_the_whole_standard_library(tmp_path: Path) -> None:
     process = start(tmp_path, "--json")

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.support.control_groups import ControlGroup, control_group
 from tests.support.mesh import MeshHarness
+from tests.support.soak import soak
 from weft.services.hardware.v1 import hardware_pb2, hardware_pb2_grpc
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -87,6 +88,7 @@ async def test_throttled_and_nearly_out_of_memory(
     await hosting.eventually(full, "its memory is nearly full", timeout_s=60)
 
 
+@soak
 async def test_a_process_that_leaks(
     mesh: MeshHarness,
 ) -> None:

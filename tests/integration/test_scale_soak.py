@@ -16,7 +16,7 @@ import pytest
 from probe.v1.probe_pb2 import Payload
 from tests.support.lightweight import CALL, ECHO, STREAM, LightAgent, never
 from tests.support.mesh import MeshHarness
-from tests.support.soak import SOAKS
+from tests.support.soak import SOAKS, soak
 from weft.v1 import coordinator_pb2 as api
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -98,6 +98,7 @@ class Churn:
         await self._mesh.probe().Echo(Payload(data=bytes(self._rng.randrange(10_000))), timeout=5)
 
 
+@soak
 async def test_coming_and_going_leaves_nothing(mesh: MeshHarness) -> None:
     coordinator = await mesh.coordinator(
         reconnect_grace_s=0.5, forget_agents_s=2, cancel_grace_s=0.1, result_ttl_s=5, failure_ttl_s=5

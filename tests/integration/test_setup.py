@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT, environment
+from tests.support.soak import soak
 
 # Where nothing listens: what uv asks, while pip goes by its own configuration.
 NOWHERE = "https://127.0.0.1:1/simple"
@@ -27,6 +28,7 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
+@soak
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_pip_installs_what_uv_cannot_fetch(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tests.store.support import METHOD, Harness, ManualClock, RecordingListener,
 from tests.support.fault_proxy import FaultProxy
 from tests.support.logged import captured
 from tests.support.redis_server import RedisServer
+from tests.support.soak import soak
 from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import Submission
@@ -306,6 +307,7 @@ async def test_a_task_that_is_gone_is_told_as_lost(h: Harness, server: RedisServ
     assert set(listener.states(here)) == {State.QUEUED}
 
 
+@soak
 @pytest.mark.slow
 async def test_a_task_that_is_on_its_way_is_not_lost(h: Harness, server: RedisServer) -> None:
     """Also when its followers are looked at again all the time, and Redis takes its time."""
