@@ -31,7 +31,8 @@ from weft.coordinator.server import Coordinator
 from weft.coordinator.sessions import agent_session, attempt_outcomes
 from weft.coordinator.store.embedded import task_demand
 from weft.coordinator.store.embedded.task_spec import SpecTable
-from weft.rpc.telemetry import call_figures, otlp_encoding
+from weft.rpc import wrapped_handlers
+from weft.rpc.telemetry import otlp_encoding
 from weft.rpc.telemetry.exposition import encode
 from weft.rpc.telemetry.span_log import SpanLog
 from weft.rpc.telemetry.span_records import Recorded
@@ -110,6 +111,9 @@ class Visits:
             answer=lambda task: result_of(task, response=b""),
         )
         async with agent:
+            # Its contract is checked beside what it says.
+            while not (await api_of(channel).ListAgents(api.ListAgentsRequest(method=methods[0]))).agents:
+                await asyncio.sleep(0.001)
             for method in methods:
                 await channel.unary_unary(f"/{method}")(
                     b"", timeout=10, metadata=(*Caller().trace, ("weft-require", f"name={name}"))
@@ -181,12 +185,12 @@ def small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (agent_session, "COSTS_REMEMBERED"),
         (attempt_outcomes, "METHODS_KEPT"),
-        (call_figures, "_KEPT"),
         (kept_logs, "MAX_ATTEMPTS"),
         (otlp_encoding, "_KEPT"),
         (session_index, "FEW_POOLS"),
         (session_index, "MOST_POOLS"),
         (task_demand, "_REMEMBERED"),
+        (wrapped_handlers, "_KEPT"),
     ):
         monkeypatch.setattr(module, name, SMALL)
     for kind in (ChangeLog, SpecTable):

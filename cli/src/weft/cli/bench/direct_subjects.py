@@ -9,7 +9,6 @@ With one sidecar, it is the caller's: an app in any language that calls a Python
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from google.protobuf.wrappers_pb2 import DESCRIPTOR as WRAPPERS
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from weft.cli.bench.bench_subject import APP_METHOD, METHOD, BenchSubject, at_once, caller, stock_caller
-from weft.cli.process.children import Child, Children
+from weft.cli.process.children import Child, Children, free_port
 from weft.client import connect
 
 _SLOTS = 256
@@ -39,7 +38,7 @@ async def direct(children: Children, plain: str) -> AsyncIterator[Sequence[Bench
     _, target = await children.coordinator("coordinator-direct", store=store, durability="process")
     children.agent("direct", "weft.cli.bench.echo:agent", target, slots=_SLOTS)
     _sidecar(children, "called", target, plain, APP_METHOD, "off")
-    egress = f"127.0.0.1:{_free_port()}"
+    egress = f"127.0.0.1:{free_port()}"
     _sidecar(children, "calling", target, plain, _IDLE_METHOD, egress)
     async with (
         connect(target) as mesh,
@@ -82,10 +81,3 @@ def _describe(method: str, path: Path) -> None:
     )
     imported = FileDescriptorProto.FromString(WRAPPERS.serialized_pb)
     path.write_bytes(FileDescriptorSet(file=[imported, file]).SerializeToString())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

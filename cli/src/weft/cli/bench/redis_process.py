@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import socket
 from typing import NamedTuple, Self
 
-from weft.cli.process.children import Child, Children, until
+from weft.cli.process.children import Child, Children, free_port, until
+
+# As long as the system takes the path of a socket. The folder of temporary files may have a longer one: then a port does.
+_SOCKET_PATH_BYTES = 107
 
 
 def redis_server() -> str | None:
@@ -33,14 +38,27 @@ class RedisProcess(NamedTuple):
         """Start one and wait until it listens."""
         folder = children.folder / "redis"
         folder.mkdir()
-        socket = folder / "redis.sock"
+        path = folder / "redis.sock"
         program = redis_server()
         assert program is not None
+        if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
+            url, place = f"unix://{path}", ("--port", "0", "--unixsocket", str(path))
+        else:
+            port = free_port()
+            url, place = f"redis://127.0.0.1:{port}", ("--bind", "127.0.0.1", "--port", str(port))
         server = children.program(
             "redis",
             program,
-            *("--port", "0", "--unixsocket", str(socket), "--dir", str(folder)),
-            *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
+            *place,
+            *("--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
         )
-        await until(socket.exists, [server], "redis-server to listen")
-        return cls(f"unix://{socket}", server)
+        await until(lambda: _listens(url), [server], "redis-server to listen")
+        return cls(url, server)
+
+
+def _listens(url: str) -> bool:
+    scheme, _, place = url.partition("://")
+    host, _, port = place.rpartition(":")
+    family = socket.AF_UNIX if scheme == "unix" else socket.AF_INET
+    with socket.socket(family) as probe:
+        return probe.connect_ex(place if scheme == "unix" else (host, int(port))) == 0

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -225,3 +226,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         if not signalled:
             raise
         raise SystemExit(128 + signalled[0]) from None
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
