@@ -81,7 +81,7 @@ class Pages:
                 self._waiting.append(file)
         return os.path.relpath(shown, Path(page).parent) + anchor
 
-    def add_sources(self, *, whole: bool) -> None:
+    def add_sources(self, *, whole: bool = True) -> None:
         """A page for each file and folder that pages link to. Not `whole`: without the text of the files."""
         while self._waiting:
             # Folders last: they link to those of their files that have a page by then.

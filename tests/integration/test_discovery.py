@@ -149,6 +149,7 @@ async def test_only_agents_that_host_the_methods(mesh: MeshHarness) -> None:
         since = len(watching.updates)
         # It comes back, as another version that does not host it any more.
         await both.close(goodbye=False)
+        await mesh.wait_agent("both", SUSPECT)
         async with LightAgent(mesh.channel(), "both", methods=(ECHO,), contract=CONTRACT):
             await mesh.wait_agent("both")
             await watching.until(lambda agents: not agents, "nobody hosts it", since=since)
