@@ -39,8 +39,8 @@ html_theme_options = {"navigation_with_keys": True}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
-# Of pages of source files, by the depth of their folders.
-_NAVIGATION: dict[int, str] = {}
+# Of pages of source files, by the depth of their folders and what is asked for.
+_NAVIGATION: dict[tuple[object, ...], str] = {}
 _SECTION = re.compile(r"(Args|Raises|Returns|Yields|Attributes|Example|Examples|Note):$")
 _GOOGLE = Config(napoleon_use_rtype=False)
 _ITEM = re.compile(r"([-*] |\d+\. |`[^`]+`$)")
@@ -104,10 +104,10 @@ def navigation(
         return str(whole(**asked | {"maxdepth": 2}))
 
     def kept(**asked: Any) -> str:
-        deep = page.count("/")
-        if deep not in _NAVIGATION:
-            _NAVIGATION[deep] = made(**asked)
-        return _NAVIGATION[deep]
+        key = page.count("/"), *sorted(asked.items())
+        if key not in _NAVIGATION:
+            _NAVIGATION[key] = made(**asked)
+        return _NAVIGATION[key]
 
     context["toctree"] = kept if page.startswith("source/") else made
 

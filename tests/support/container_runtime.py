@@ -10,6 +10,8 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.support.processes import until
+
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _SYSTEM = (
     *("--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"),
@@ -48,8 +50,10 @@ class RunningContainer:
         )
         os.close(tells)
         with os.fdopen(told) as file:
-            found = json.loads(await asyncio.to_thread(file.read))
-        return cls(first, found["child-pid"])
+            pid = json.loads(await asyncio.to_thread(file.read))["child-pid"]
+        # Its number is told before its files are there.
+        await until(lambda: _runs_its_program(pid), "the program of the container runs")
+        return cls(first, pid)
 
     async def run(self, argv: Sequence[str], variables: Mapping[str, str]) -> asyncio.subprocess.Process:
         """A process in it."""
@@ -89,3 +93,11 @@ class RunningContainer:
             os.kill(self._pid, signal.SIGKILL)
         self.go_on()
         await self.first.wait()
+
+
+def _runs_its_program(pid: int) -> bool:
+    """Or has run it."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name != "bwrap"
+    except OSError:
+        return True

@@ -54,7 +54,8 @@ class E2bDouble:
             "SendSignal": self._signal,
         }.items():
             app.router.add_post(f"/process.Process/{name}", handler)
-        self._runner = web.AppRunner(app, shutdown_timeout=0)
+        # 0 would be for ever.
+        self._runner = web.AppRunner(app, shutdown_timeout=0.2)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import grpc
 import grpc.aio
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from weft.cli.process.children import START_S
 from weft.rpc.network.channel import Route, client_options, dial
 from weft.rpc.security.channel_credentials import channel_security
 from weft.rpc.security.tls import Tls
@@ -25,7 +22,6 @@ APP_METHOD = "weft.bench.v1.AppService/Echo"
 PAYLOAD = BytesValue(value=bytes(range(100)))
 
 _IN_FLIGHT = 64
-_ASK_S = 0.02
 
 Call = Callable[[], Awaitable[object]]
 
@@ -73,23 +69,7 @@ async def stock_caller(target: str, method: str = METHOD, *, tls: Tls | None = N
     """A caller of the method on a stock channel of its own."""
     route = Route(security=channel_security(tls))
     async with dial(target, client_options(own_connection=True), route) as channel:
-        call = caller(channel, method)
-        await _served(call)
-        yield call
-
-
-async def _served(call: Call) -> None:
-    """Call until it is answered: agents are known a moment before their contract is in force."""
-    ends_at = time.monotonic() + START_S
-    while True:
-        try:
-            await call()
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED or time.monotonic() > ends_at:
-                raise
-            await asyncio.sleep(_ASK_S)
-        else:
-            return
+        yield caller(channel, method)
 
 
 def at_once(call: Call) -> Callable[[int], Awaitable[object]]:

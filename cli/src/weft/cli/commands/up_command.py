@@ -254,14 +254,9 @@ class _Up:
                 connected = {agent.id: agent for agent in await mesh.fleet.agents() if agent.connected_at}
                 methods = sorted({method for agent in connected.values() for method in agent.methods})
                 all_there = connected.keys() >= set(self._names)
-                # Methods are listed when their contract is accepted.
-                if all_there and (
-                    time.monotonic() > patient_until
-                    or (
-                        all(agent.methods for agent in connected.values())
-                        and {method.name for method in await mesh.methods.list()}.issuperset(methods)
-                    )
-                ):
+                # An agent's methods are listed when its contract is accepted.
+                accepted = all(agent.methods for agent in connected.values())
+                if all_there and (accepted or time.monotonic() > patient_until):
                     remark(f"serving on {target}; Ctrl-C stops all")
                     for method in methods:
                         remark(

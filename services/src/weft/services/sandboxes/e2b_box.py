@@ -17,6 +17,7 @@ import grpc
 
 from weft.agent import Sandbox
 from weft.rpc.process.extras import require
+from weft.rpc.raised import line_of, text_of
 from weft.services.sandboxes.remote_box import RemoteBox
 from weft.services.sandboxes.remote_piece import box_variables
 from weft.services.sandboxes.sandbox_provider import BoxError
@@ -34,6 +35,8 @@ _OWN_PROCESSES = 24
 _PARTS = 64
 # Of 48 KiB, what is read at once there, in base64.
 _MOST_LINE = 65536
+# Of what E2B says of an error.
+_WORDS = 200
 _TEMPLATE = "E2B: what the template has, whatever is asked for"
 _HELD_BY = {
     "memory_mb": _TEMPLATE,
@@ -256,7 +259,7 @@ class E2bChannel:
                 self._end = ended.exit_code
             except Exception as error:
                 if self._carrier.runs.is_set():
-                    self._end = _lost(repr(error))
+                    self._end = _lost(line_of(error))
                     break
                 await self._carrier.runs.wait()
                 try:
@@ -267,7 +270,7 @@ class E2bChannel:
                         on_stderr=lambda text: self._take(True, text),
                     )
                 except Exception as lost:
-                    self._end = _lost(repr(lost))
+                    self._end = _lost(line_of(lost))
         await self._parts.put(None)
 
 
@@ -282,7 +285,7 @@ def part_of(line: str) -> bytes:
 def _lost(why: str) -> BoxError:
     return BoxError(
         grpc.StatusCode.UNAVAILABLE,
-        f"the connection to the program was lost before its end was told: {why[:200]}",
+        f"the connection to the program was lost before its end was told: {why[:_WORDS]}",
     )
 
 
@@ -310,9 +313,9 @@ async def _told() -> AsyncIterator[None]:
         raise
     except Exception as error:
         raise BoxError(
-            grpc.StatusCode.UNAVAILABLE, f"E2B cannot be reached: {type(error).__name__} {_words(error)}"
+            grpc.StatusCode.UNAVAILABLE, f"E2B cannot be reached: {line_of(error)[:_WORDS]}"
         ) from error
 
 
 def _words(error: Exception) -> str:
-    return str(error)[:200]
+    return text_of(error)[:_WORDS]
