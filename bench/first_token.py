@@ -68,7 +68,12 @@ async def measure(ways: dict[str, Ask], rounds: int, prompt_tokens: int) -> dict
     """Seconds to the first token by each way, after some rounds that do not count."""
     took: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + _COLD):
-        for at, (name, ask) in enumerate(ways.items()):
+        # Each way comes first, second and so on as often as every other: what is left of one call is paid by the next.
+        order = list(ways.items())
+        order = order[number % len(order) :] + order[: number % len(order)]
+        if number // len(order) % 2:
+            order.reverse()
+        for at, (name, ask) in enumerate(order):
             prompt = f"{number * 10 + at} " + "word " * (prompt_tokens // 5)
             began = time.perf_counter()
             await ask(prompt)

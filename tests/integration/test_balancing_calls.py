@@ -12,11 +12,12 @@ from grpc import aio
 
 from tests.support.endpoints import CHAT, STREAM, UNARY, Endpoints, EndpointServer, all_connected, unary
 from weft.rpc import errors
-from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
+from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, balanced_calls
 from weft.rpc.balancing.endpoint import TURNED_AWAY_S
+from weft.rpc.calls import relay
 from weft.rpc.calls.metadata import RETRY_MARK
 from weft.rpc.process.home_loop import MeshClosed
-from weft.v1 import errors_pb2
+from weft.v1 import errors_pb2, fleet_pb2
 
 MARKED = (RETRY_MARK,)
 
@@ -74,6 +75,44 @@ async def test_who_leaves_is_asked_no_more(endpoints: Endpoints, balancers: Call
     for _ in range(20):
         await call(b"x", timeout=5)
     assert leaving.begun > 30
+
+
+async def test_a_relay_passes_the_first_response_on_when_it_comes(
+    endpoints: Endpoints, balancers: Callable[..., Balancer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its initial metadata is empty, and would be held back until the attempt has ended; a refused attempt is made again all the same."""
+    monkeypatch.setattr(balanced_calls, "BARE_HEADERS_S", 60.0)
+    monkeypatch.setattr(relay, "BARE_HEADERS_S", 60.0)
+    refusing, serving = await endpoints.start("a", "b")
+    refusing.refusal = overloaded()
+    balancer = balancers()
+    balancer.update(endpoints.agents())
+    await all_connected(balancer, 2)
+    kind = fleet_pb2.METHOD_KIND_SERVER_STREAMING
+    passing = relay.handler(BalancedChannel(balancer), f"/{STREAM}", kind)
+    server = aio.server()
+    service, method = STREAM.split("/")
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: passing}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            for _ in range(4):
+                call = channel.unary_stream(f"/{STREAM}")(b"x", timeout=20)
+                assert [response async for response in call] == [b"x"]
+            assert refusing.begun
+            refusing.refusal = None
+            for _ in range(4):
+                refusing.gate.clear()
+                serving.gate.clear()
+                call = channel.unary_stream(f"/{STREAM}")(b"xyz", timeout=20)
+                assert [await call.read(), await call.read()] == [b"x", b"y"]
+                refusing.gate.set()
+                serving.gate.set()
+                assert await call.read() == b"z"
+                assert await call.code() is grpc.StatusCode.OK
+    finally:
+        await server.stop(None)
 
 
 @pytest.mark.parametrize("how", ["await", "code", "callback", "details"])

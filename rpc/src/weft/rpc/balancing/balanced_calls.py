@@ -331,13 +331,14 @@ class BalancedCall(aio.Call):
 
     # -- the interface of `aio.Call` ------------------------------------------------------------------------------
 
+    async def first_headers(self) -> aio.Metadata:
+        """The initial metadata as it is. Empty also if the attempt was refused, and another one follows."""
+        found: aio.Metadata = await self._lasting(lambda inner: inner.initial_metadata())
+        return found
+
     async def initial_metadata(self) -> aio.Metadata:
-        if self._done:
-            said: aio.Metadata = await self._inner.initial_metadata()
-            return said
         while True:
-            found: aio.Metadata = await self._lasting(lambda inner: inner.initial_metadata())
-            inner = self._inner
+            found, inner = await self.first_headers(), self._inner
             if not found and self.repeatable and not self._done and not self._seen:
                 # A refused attempt also has empty initial metadata, and its status comes a little later.
                 self._attempt_ended = asyncio.Event()

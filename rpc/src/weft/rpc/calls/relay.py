@@ -343,7 +343,8 @@ async def _end_now(call: Any) -> aio.AioRpcError:
 
 async def _after_headers(call: Any, context: Context, following: Callable[[], Awaitable[Any]]) -> Any:
     """Pass the initial metadata on, then return the result of `following`. That is called only then: a call may end before."""
-    headers = await call.initial_metadata()
+    # A balanced call holds empty initial metadata back for a while, but the first response proves as well that the call was taken.
+    headers = await getattr(call, "first_headers", call.initial_metadata)()
     if headers:
         await _send_headers(headers, context)
         return await following()
