@@ -119,7 +119,7 @@ check-rest:
 	@$(BIN)/python scripts/layout.py
 	@$(BIN)/python scripts/sizes.py
 	@$(BIN)/python scripts/settings_table.py --check
-	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml deploy/observability/compose.yaml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/*.yaml deploy/observability/compose.yaml
 	@$(BIN)/python scripts/metrics_table.py --check
 	@$(BIN)/python scripts/docs_site.py --check
 

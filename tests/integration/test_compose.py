@@ -1,82 +1,64 @@
-"""deploy/compose.yaml says nothing that weft, Redis or the Dockerfile would not understand: its commands are run here.
-
-No YAML reader is among weft's dependencies. What is looked at is written so that a line says it: a service's name is
-indented by two spaces, and a list in brackets is JSON.
-"""
+"""The files of deploy/compose say nothing that weft, Redis or the Dockerfile would not understand, and each is run here, as processes."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
-import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from scripts import settings_table
-from tests.support.mesh import MeshHarness
+from tests.support.compose_project import ComposeProject, stages
 from tests.support.processes import ROOT, environment
 from tests.support.redis_server import RedisServer
 from weft.agent.settings import AgentSettings
+from weft.agent.sidecar.sidecar_settings import SidecarSettings
 from weft.coordinator.settings import CoordinatorSettings
 
-pytestmark = pytest.mark.real_starts
-
-TEXT = (ROOT / "deploy" / "compose.yaml").read_text()
-SERVICES = ("redis", "coordinator-1", "coordinator-2", "agent")
-
-
-def part(name: str) -> str:
-    """The lines of a service, or of the part that the coordinators share."""
-    found = re.search(
-        rf"^(?P<indent>|  )(?:x-)?{name}:.*\n(?P<lines>(?:(?P=indent)  .*\n)+)", TEXT, re.MULTILINE
-    )
-    assert found is not None, name
-    return found["lines"]
+FOLDER = ROOT / "deploy" / "compose"
+FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
+SETTINGS = (AgentSettings, SidecarSettings, CoordinatorSettings)
 
 
-def words(name: str, key: str) -> list[str]:
-    """A command line of a service."""
-    (found,) = re.findall(rf"^ +{key}: (\[.*\])$", part(name), re.MULTILINE)
-    return [str(word) for word in json.loads(found)]
+def services(name: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((FOLDER / name).read_text())["services"]
+    return found
 
 
-def test_services_depend_on_one_another_and_on_the_dockerfile() -> None:
-    services = TEXT[TEXT.index("\nservices:\n") : TEXT.index("\nvolumes:\n")]
-    assert tuple(re.findall(r"^  ([a-z0-9-]+):$", services, re.MULTILINE)) == SERVICES
-    assert "\t" not in TEXT
-    stages = re.findall(r"^FROM .* AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"^ +target: (.*)$", TEXT, re.MULTILINE)) == {"coordinator", "agent"} <= set(stages)
-    assert set(re.findall(r"^      ([a-z0-9-]+):\n        condition:", services, re.MULTILINE)) == {
-        "coordinator-1",
-        "coordinator-2",
-    }
-    assert all(TEXT.count(f"  {name}:\n    <<: *coordinator\n") == 1 for name in SERVICES[1:3])
+def test_the_files_are_these() -> None:
+    assert FILES == ["one-machine.yaml", "redis.yaml", "sidecar.yaml", "tls.yaml"]
 
 
-def test_commands_and_variables_are_weft_s() -> None:
-    command, *flags = words("coordinator", "command")
-    assert command == "coordinator"
-    given = dict(zip(flags[::2], flags[1::2], strict=True))
-    assert set(given) == {"--listen", "--store"}
-    settings: dict[str, Any] = {flag.removeprefix("--"): value for flag, value in given.items()}
-    assert CoordinatorSettings(**settings).shared_store
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_built_is_a_stage_and_what_is_set_is_a_setting(name: str) -> None:
+    known = "".join(row[1] for kind in SETTINGS for row in settings_table.rows(kind))
+    for service in services(name).values():
+        build = service.get("build")
+        assert build is None or build["target"] in stages()
+        assert build is None or (FOLDER / build["context"]).resolve() == ROOT
+        assert all(f"`{key}`" in known for key in service.get("environment", {}))
 
-    assert words("agent", "command") == ["agent", "examples.corpus.agent:agent"]
-    variables = dict(re.findall(r"^ +(WEFT_\w+): \"?(.*?)\"?$", TEXT, re.MULTILINE))
-    known = "".join(row[1] for row in settings_table.rows(AgentSettings))
-    assert variables
-    assert all(f"`{name}`" in known for name in variables)
-    targets = AgentSettings(target=variables["WEFT_TARGET"]).target
-    assert targets == tuple(f"{name}:7700" for name in SERVICES[1:3])
+
+@pytest.mark.parametrize("name", FILES)
+def test_containers_may_do_little_and_have_the_time_to_end(name: str) -> None:
+    for service in services(name).values():
+        if "build" not in service:
+            continue
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        if "agent" in service.get("command", ()):
+            grace_s = float(service["stop_grace_period"].removesuffix("s"))
+            assert grace_s > AgentSettings.model_fields["drain_grace_s"].default
 
 
 async def test_redis_takes_its_command(tmp_path: Path) -> None:
-    name, *directives = words("redis", "command")
+    name, *directives = services("redis.yaml")["redis"]["command"]
     assert name == "redis-server"
     flags = dict(zip(directives[::2], directives[1::2], strict=True))
     options = {flag.removeprefix("--"): value or '""' for flag, value in flags.items()}
@@ -86,25 +68,50 @@ async def test_redis_takes_its_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_health_checks_tell_serving_from_not(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    coordinator, agent = words("coordinator", "test"), words("agent", "test")
-    assert (coordinator[0], agent[0]) == ("CMD", "CMD-SHELL")
-    here = [word.replace("127.0.0.1:7700", mesh.target) for word in coordinator[1:]]
-    assert run(here, mesh) == 0
-    assert run(["sh", "-c", agent[1]], mesh) == 1
+@pytest.mark.real_starts
+@pytest.mark.parametrize("name", FILES)
+async def test_a_file_runs_is_healthy_and_ends(name: str, tmp_path: Path) -> None:
+    async with ComposeProject(FOLDER / name, tmp_path) as project:
+        await project.start()
+        coordinator = next(each for each in project.services if each.startswith("coordinator"))
+        variables = {"WEFT_TARGET": project.address(coordinator, 7700)}
+        if name == "tls.yaml":
+            folder = tmp_path / "volumes" / "weft-data"
+            joined = (folder / "join.env").read_text().split()
+            variables |= dict(line.split("=", 1) for line in joined)
+            variables |= {"WEFT_TOKEN_FILE": str(folder / "operator.token")}
+        for flags in ([], ["--direct"]):
+            answer = await asyncio.to_thread(
+                weft,
+                "call",
+                "corpus.v1.CorpusService/Analyze",
+                '{"fileName": "a.py", "source": "eCA9IDE="}',
+                *flags,
+                **variables,
+            )
+            assert json.loads(answer)["fileName"] == "a.py"
+        agents = json.loads(await asyncio.to_thread(weft, "agents", "list", "--json", **variables))
+        expected = sum(len(project.processes.get(kind, ())) for kind in ("agent", "sidecar"))
+        assert len([agent for agent in agents if agent["state"] == "ACTIVE"]) == expected
 
-    await mesh.agent(f"{socket.gethostname()}-4711")
-    assert run(["sh", "-c", agent[1]], mesh) == 0
+        # Its check sees when it does not serve.
+        await project.processes[coordinator][0].kill()
+        assert not await asyncio.to_thread(project.healthy, coordinator)
+        project.launch(coordinator)
+        await project.reached(coordinator, "service_healthy")
+        statuses = await project.stop()
+        assert {status for each in statuses.values() for status in each} == {0}
 
-    assert mesh.coordinator_process is not None
-    await mesh.coordinator_process.kill()
-    assert run(here, mesh) != 0
-    assert run(["sh", "-c", agent[1]], mesh) != 0
 
-
-def run(command: list[str], mesh: MeshHarness) -> int:
-    """Its exit status, in a container's stead: `weft` and `python` are found, and WEFT_TARGET is set."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = environment({"PATH": path, "WEFT_TARGET": mesh.target})
-    return subprocess.run(command, env=env, check=False, capture_output=True, timeout=30).returncode
+def weft(*words: str, **variables: str) -> str:
+    """What the command prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "weft.cli.main", *words],
+        env=environment(variables),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
