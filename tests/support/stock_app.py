@@ -4,7 +4,7 @@
 
 It does what a `ProbeRequest` says, as tests/support/probe.py does, but for `CallIsolated`: that calls `Call` through the
 egress, in the mode that is its `fail_reason`, as the step that its metadata `x-step` names, and passes the metadata of its own call on. It fails at
-attempts up to `fail_attempts`, and after its call at attempts up to `crash_attempts`. `--reflection garbage` answers every question with rubbish.
+attempts up to `fail_attempts`, and after its call at attempts up to `crash_attempts`. `--reflection garbage` answers every question with rubbish. `--drains`: at SIGTERM it finishes the calls under way.
 """
 
 from __future__ import annotations
@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--health", action="store_true")
     parser.add_argument("--corpus", action="store_true", help="offer one more service")
     parser.add_argument("--egress", default="")
+    parser.add_argument("--drains", action="store_true", help="finish the calls under way at SIGTERM")
     parser.add_argument("--cert", default="")
     parser.add_argument("--key", default="")
     given = parser.parse_args()
@@ -213,7 +214,11 @@ def main() -> None:
         server.add_insecure_port(given.address)
     server.start()
     print("serving", given.address, flush=True)
-    threading.Event().wait()
+    told = threading.Event()
+    if given.drains:
+        signal.signal(signal.SIGTERM, lambda *_: told.set())
+    told.wait()
+    server.stop(30).wait()
 
 
 if __name__ == "__main__":
