@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import sys
+import threading
 from pathlib import Path
+from typing import cast
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support import systemd
 from tests.support.mesh import MeshHarness
-from weft.rpc.process.service_notices import ServiceNotices, service_notices
+from weft.client import connect
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
+from weft.rpc.errors import Unavailable
+from weft.rpc.process.service_notices import ServiceNotices, passed_sockets, service_notices
+from weft.testing import mesh_of
 
 
 class Listener:
@@ -78,6 +89,121 @@ def test_the_variables_of_systemd(given: dict[str, str], watchdog_s: float | Non
     # A child of this process is no service.
     assert environ == {"PATH": "/bin"}
     assert (found and found._watchdog_s) == watchdog_s
+
+
+async def test_an_agent_that_is_restarted_does_not_stop_for_systemd(
+    mesh: MeshHarness, tmp_path: Path
+) -> None:
+    """STOPPING=1 would let systemd kill it after TimeoutStopSec, although a new program has taken it over."""
+    listener = Listener(str(tmp_path / "n.sock"))
+    try:
+        await mesh.coordinator()
+        # Forked ones (see CONTRIBUTING.md) have no command of their own that could begin anew.
+        agent = await mesh.agent("a1", env=listener.env | {"STARTED": "by itself"})
+        async with connect(mesh.target) as client:
+            assert [each.error async for each in client.fleet.select("a1").restart()] == [None]
+        await listener.wait("RELOADING=1")
+        assert not any(line == "STOPPING=1" for line in listener.told)
+        if "READY=1" not in listener.told:
+            await listener.wait("READY=1")
+        await listener.wait("WATCHDOG=1")
+        assert agent.alive
+    finally:
+        listener.close()
+
+
+async def test_a_process_whose_store_is_silent_does_not_live(tmp_path: Path) -> None:
+    listener = Listener(str(tmp_path / "n.sock"))
+    asked, silent = 0, asyncio.Event()
+
+    async def probe() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise OSError("an error is an answer")
+        silent.set()
+        await asyncio.Event().wait()
+
+    following = asyncio.create_task(ServiceNotices(str(tmp_path / "n.sock"), 0.04).follow(lambda: "", probe))
+    await listener.wait("READY=1")
+    if "WATCHDOG=1" not in listener.told:
+        await listener.wait("WATCHDOG=1")
+    await silent.wait()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await listener.wait("WATCHDOG=1")
+    assert asked > 2, "it goes on asking"
+    following.cancel()
+    listener.close()
+
+
+async def test_what_the_probe_of_a_coordinator_asks() -> None:
+    """The writer of the embedded store: one that hangs is noticed."""
+    async with mesh_of() as local:
+        coordinator = local._coordinator
+        await coordinator.probe_store()
+        assert coordinator.status_line() == f"serves at {coordinator.address}"
+        journal = cast("EmbeddedStore", coordinator._store)._journal
+        hangs = threading.Event()
+        held = asyncio.create_task(journal.run(lambda _: hangs.wait()))
+        probed = asyncio.create_task(coordinator.probe_store())
+        done, _ = await asyncio.wait([probed], timeout=0.1)
+        assert not done, "it waits for the writer, as every change"
+        hangs.set()
+        await held
+        await probed
+        journal.writable = False
+        assert coordinator.status_line().endswith("; its store cannot be written")
+        with pytest.raises(Unavailable):
+            await coordinator.probe_store()
+        journal.writable = True
+
+
+@pytest.mark.parametrize("words", [["coordinator", "--store", ":memory:"], ["agent", "a:b"]])
+async def test_sockets_of_systemd_are_refused(words: list[str]) -> None:
+    """Else their callers would wait for ever."""
+    command = f"LISTEN_FDS=2 LISTEN_PID=$$ exec {sys.executable} -P -m weft.cli.main {' '.join(words)}"
+    process = await asyncio.create_subprocess_exec("sh", "-c", command, stderr=asyncio.subprocess.PIPE)
+    _, told = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert b"systemd has passed 2 open sockets" in told
+    assert passed_sockets({"LISTEN_FDS": "2", "LISTEN_PID": "1"}) == 0
+    assert passed_sockets({"LISTEN_FDS": "x", "LISTEN_PID": str(os.getpid())}) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not systemd.can_pass_sockets, reason="needs systemd-socket-proxyd")
+async def test_a_restart_behind_a_socket_of_systemd_loses_no_connection(mesh: MeshHarness) -> None:
+    """As docs/deploy/operating-systems.md has it: a stock call that does not wait, while neither coordinator nor proxy runs."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+
+        async def check() -> int:
+            target = f"127.0.0.1:{held.getsockname()[1]}"
+            async with grpc.aio.insecure_channel(target) as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=60)
+                return int(answer.status)
+
+        async def proxy() -> asyncio.subprocess.Process:
+            return await asyncio.create_subprocess_exec(
+                *systemd.proxy(held, mesh.target), pass_fds=[held.fileno()]
+            )
+
+        await mesh.coordinator()
+        passing = await proxy()
+        try:
+            assert await check() == health_pb2.HealthCheckResponse.SERVING
+            # In the order of the units.
+            passing.terminate()
+            await passing.wait()
+            restarted = asyncio.create_task(mesh.restart_coordinator())
+            waiting = asyncio.create_task(check())
+            await restarted
+            passing = await proxy()
+            assert await waiting == health_pb2.HealthCheckResponse.SERVING
+        finally:
+            passing.terminate()
+            await passing.wait()
 
 
 async def test_a_status_is_one_line_and_a_socket_that_is_gone_stops_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +18,22 @@ _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 # A manager of users refuses to run as root.
 _NOBODY = 65534
 
+_PROXY = Path("/lib/systemd/systemd-socket-proxyd")
+
 can_verify = shutil.which("systemd-analyze") is not None
 can_read = _MANAGER.exists() and os.geteuid() == 0 and shutil.which("setpriv") is not None
+
+
+can_pass_sockets = _PROXY.exists()
+
+
+def proxy(listener: socket.socket, target: str) -> list[str]:
+    """The command of a proxy that accepts at a socket, as systemd would start it; the socket is to be inherited."""
+    start = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ |= {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())};"
+        " os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    return [sys.executable, "-c", start, str(listener.fileno()), str(_PROXY), target]
 
 
 class UnitRead(NamedTuple):

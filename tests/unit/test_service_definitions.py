@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import plistlib
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import layout
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,20 @@ def test_systemd_finds_no_fault_in_a_user_s_unit(tmp_path: Path) -> None:
     unit = tmp_path / "weft-w-1.service"
     unit.write_text(SystemdUnit(spec(for_user=True, token_file="/srv/t", folder="/srv"), HOME).text)
     systemd.verify(unit, "--user")
+
+
+@pytest.mark.skipif(not systemd.can_verify, reason="needs systemd-analyze")
+def test_systemd_finds_no_fault_in_the_units_of_the_guide(tmp_path: Path) -> None:
+    """The socket that keeps a coordinator's port, and the proxy behind it."""
+    guide = (layout.ROOT / "docs/deploy/operating-systems.md").read_text()
+    named = re.findall(r"`/etc/systemd/system/(\S+)` [^\n]*\n\n```ini\n(.*?)```", guide, re.DOTALL)
+    assert [name for name, _ in named] == ["weft-mesh-port.socket", "weft-mesh-port.service"]
+    (tmp_path / "weft-mesh.service").write_text(SystemdUnit(SPECS["coordinator"], HOME).text)
+    for name, text in named:
+        (tmp_path / name).write_text(text)
+    for name, _ in named:
+        systemd.verify(tmp_path / name)
+    assert systemd.exposure(tmp_path / "weft-mesh-port.service") <= 3.0
 
 
 @pytest.mark.skipif(not systemd.can_read, reason="needs systemd, and to be root")

@@ -24,6 +24,7 @@ from weft.agent.session.joining import Joining
 from weft.agent.settings import AgentSettings, with_files
 from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.process import logs
+from weft.rpc.process.event_loops import new_event_loop
 from weft.rpc.process.standard_streams import fill_missing
 from weft.rpc.security.tls import Tls
 from weft.rpc.telemetry.figures import Figures
@@ -233,7 +234,7 @@ class Agent(AgentParts):
         """
         fill_missing()
         event_loop.warn_as_first_process()
-        loop = event_loop.new_event_loop()
+        loop = new_event_loop()
         loop.set_exception_handler(logs.tell_loop_failure)
         main = threading.current_thread() is threading.main_thread()
         try:
@@ -253,6 +254,11 @@ class Agent(AgentParts):
         Ends after `stop`, or when cancelled: then running attempts are released at once.
         """
         await self._join_and_serve(own_process=False)
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a new program will take the process over when `run` has ended: an operator restarts the agent."""
+        return self._restarts or (self._runtime is not None and self._runtime.commands.restarts)
 
     def stop(self) -> None:
         """Drain and end, from any thread; a second time: without waiting. Harmless when it does not run."""

@@ -9,9 +9,9 @@ import os
 from weft.coordinator.garbage_watch import GarbageWatch
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
-from weft.rpc.process import logs, open_files
+from weft.rpc.process import event_loops, logs, open_files
 from weft.rpc.process.service_notices import service_notices
-from weft.rpc.process.signals import hurries, stop_signals
+from weft.rpc.process.signals import handle_stop_signals, hurries
 from weft.rpc.telemetry.metrics_export import set_up_metrics, shut_down_metrics
 from weft.rpc.telemetry.providers import set_up_traces, shut_down
 from weft.rpc.telemetry.span_tracer import SpanTracer
@@ -29,8 +29,7 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
             os._exit(1)
         stop.set()
 
-    for number in stop_signals():
-        loop.add_signal_handler(number, signalled, number)
+    handle_stop_signals(loop, signalled)
     provider = set_up_metrics("weft-coordinator", settings.process_name, coordinator.figures)
     await coordinator.start()
     # Recovered tasks stay for a while: the garbage collector need not examine them again and again.
@@ -39,7 +38,7 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
     notices = service_notices()
     following = None
     if notices is not None:
-        following = loop.create_task(notices.follow(lambda: f"serves at {coordinator.address}"))
+        following = loop.create_task(notices.follow(coordinator.status_line, coordinator.probe_store))
     try:
         await stop.wait()
     finally:
@@ -67,9 +66,4 @@ def run(settings: CoordinatorSettings) -> None:
 def _run(settings: CoordinatorSettings, tracer: SpanTracer | None) -> None:
     # Many tasks are in memory, hardly ever in cycles: frequent collections would only cost pauses.
     gc.set_threshold(50_000, 20, 100)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(settings, tracer))
-    else:
-        uvloop.run(serve(settings, tracer))
+    event_loops.run(serve(settings, tracer))

@@ -36,6 +36,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.row_peek import peek_row
 from weft.coordinator.store.store_removal import remove
+from weft.coordinator.store.table_store import RowDelete
 from weft.rpc import refusals
 from weft.rpc.identity.http_door import HttpDoor, asks_scrapers
 from weft.rpc.network.channel import make_server, server_options
@@ -83,7 +84,7 @@ class Coordinator:
         self, settings: CoordinatorSettings, store: Store | None = None, tracer: SpanTracer | None = None
     ) -> None:
         self._settings, self.coordinator_id = settings, settings.process_name
-        store = store or store_of(settings.store_config)
+        self._store = store = store or store_of(settings.store_config)
         self._audit = Audit(store, settings)
         self.identity = Identity(store, settings, self._audit)
         self._audited = AuditedCalls(self._audit.log, self.identity.edge)
@@ -244,6 +245,19 @@ class Coordinator:
         await self.default.close()
         self.identity.close()
         log.info("coordinator.stopped")
+
+    async def probe_store(self) -> None:
+        """Send the store a change of nothing, which goes the way of all changes.
+
+        Raises:
+            Unavailable: the store is away, or cannot be written. It has answered, though, or its time is over.
+        """
+        await self._store.delete_rows([RowDelete("probe", "probe")])
+
+    def status_line(self) -> str:
+        """How it is, for people."""
+        told = f"serves at {self.address}"
+        return told if self._store.writable else f"{told}; its store cannot be written"
 
     @property
     def hooks_address(self) -> str:

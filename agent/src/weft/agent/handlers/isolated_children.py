@@ -18,10 +18,10 @@ from typing import Any, Protocol
 from weft.agent.errors import HostingError, SandboxError
 from weft.agent.handlers import isolated_process
 from weft.agent.handlers.mesh_clients import MeshClients
-from weft.agent.process import process_group, search_path
+from weft.agent.process import search_path
 from weft.agent.sandboxing import sandbox_process
 from weft.agent.sandboxing.sandbox import Sandbox
-from weft.rpc.process import logs
+from weft.rpc.process import logs, process_group
 from weft.rpc.telemetry import traces
 
 

@@ -34,9 +34,9 @@ from weft.agent.handlers.used_units import put_units
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.agent.hosting.sources import from_sources
-from weft.agent.process import event_loop, forks, process_group, search_path
+from weft.agent.process import event_loop, forks, search_path
 from weft.rpc.calls import metadata
-from weft.rpc.process import logs
+from weft.rpc.process import logs, process_group
 from weft.rpc.process.log_lines import level_name
 from weft.rpc.process.signals import stop_signals
 from weft.rpc.process.steady_output import make_steady

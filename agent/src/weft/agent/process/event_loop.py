@@ -31,14 +31,6 @@ def warn_as_first_process() -> None:
         )
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
 def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
     """Run `main` on the loop until it ends. Returns its result, or raises its exception.
 

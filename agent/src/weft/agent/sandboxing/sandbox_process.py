@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -150,6 +150,8 @@ def start(
     Raises:
         SandboxError: a sandbox cannot be made here; the message says why.
     """
+    if sys.platform != "linux":
+        raise SandboxError("a sandbox of this machine needs Linux: bubblewrap makes it of Linux' namespaces")
 
     def run() -> SandboxProcess:
         parent = group_parent(os.getpid())
@@ -293,6 +295,8 @@ def _limit(sandbox: Sandbox, inner_id: int, group: ControlGroup | None, as_root:
     if not as_root:
         # Now, as the kernel counts those of this sandbox's user namespace alone. Before, all of the agent's user would count.
         most = sandbox.max_processes + OWN_PROCESSES
+        import resource
+
         resource.prlimit(inner_id, resource.RLIMIT_NPROC, (most, most))
     if group is None or "cpu" not in group.controllers:
         os.setpriority(os.PRIO_PROCESS, inner_id, 10)

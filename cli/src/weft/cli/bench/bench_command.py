@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -179,7 +180,9 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass  # not Linux
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf", "uvloop", "weft"))
+    # Windows has none.
+    loop = ["uvloop"] if find_spec("uvloop") else []
+    versions = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf", *loop, "weft"))
     return f"{cores} cores of {model}, {platform.system()}, Python {platform.python_version()}, {versions}"
 
 

@@ -12,10 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-import uvloop
-
 from weft.cli.bench.bench_subject import PAYLOAD
 from weft.rpc.network.channel import Route, client_options, dial
+from weft.rpc.process import event_loops
 from weft.rpc.security.channel_credentials import channel_security
 from weft.rpc.security.tls import chosen
 from weft.v1 import event_pb2, event_pb2_grpc
@@ -88,4 +87,4 @@ def _write(file: Path, text: str) -> None:
 
 if __name__ == "__main__":
     target, subscribers, events, file = sys.argv[1:]
-    uvloop.run(Followers(target, int(subscribers), int(events), Path(file)).run())
+    event_loops.run(Followers(target, int(subscribers), int(events), Path(file)).run())

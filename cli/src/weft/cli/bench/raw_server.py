@@ -7,12 +7,12 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-import uvloop
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from weft.cli.bench.bench_subject import APP_METHOD, METHOD
 from weft.rpc.network.channel import server_options
 from weft.rpc.network.ports import open_port
+from weft.rpc.process import event_loops
 
 
 async def _echo(request: BytesValue, _context: object) -> BytesValue:
@@ -36,4 +36,4 @@ async def serve(address_file: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(Path(sys.argv[1])))
+    event_loops.run(serve(Path(sys.argv[1])))

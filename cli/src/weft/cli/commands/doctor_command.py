@@ -47,10 +47,9 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check this machine, the coordinators, their agents and queues, and say what to do. Status 1: something does not work."""
-    import uvloop
+    from weft.rpc.process import event_loops
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(_examine(target, store, channelz))
+    found = event_loops.run(_examine(target, store, channelz))
     if as_json:
         line(json_text([each.document() for each in found]))
     else:

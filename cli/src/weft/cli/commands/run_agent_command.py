@@ -16,6 +16,7 @@ from weft.cli.command_line.service_options import Services, service_names
 from weft.cli.command_line.shared_options import TARGET_FORM, checked_target, pairs
 from weft.cli.process import parent_death
 from weft.cli.process.loading import loading
+from weft.cli.process.socket_activation import refuse_passed_sockets
 
 if TYPE_CHECKING:
     from weft.agent import Agent
@@ -146,6 +147,7 @@ def agent(
         "app_tls_ca": app_tls_ca,
         "egress_tls": egress_tls or None,
     }
+    refuse_passed_sockets()
     if program is not None and any(beside_app.values()):
         raise typer.BadParameter("give either MODULE:OBJECT, or --app and its options")
     names = service_names(services)
@@ -219,7 +221,10 @@ def _follow(made: Agent, notices: ServiceNotices) -> None:
                 lambda: f"connected to {target}" if made.connected else f"no coordinator answers at {target}"
             )
         finally:
-            notices.stopping()
+            if made.restarts:
+                notices.replaced()
+            else:
+                notices.stopping()
 
 
 def _made(

@@ -10,6 +10,7 @@ import typer
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.operators_options import Channelz, Hooks, Metrics
 from weft.cli.process.loading import loading
+from weft.cli.process.socket_activation import refuse_passed_sockets
 from weft.rpc.process.extras import require
 
 
@@ -119,6 +120,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         Failure: a setting is wrong (exit status 2), or the coordinator cannot run.
     """
     require("coordinator")
+    refuse_passed_sockets()
     with loading(for_long=True):
         from pydantic import ValidationError
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -23,8 +22,9 @@ from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, status_of_child
 from weft.cli.terminal.output import Styled, line, remark
 from weft.rpc import bounded_json
+from weft.rpc.process import event_loops, process_group
 from weft.rpc.process.settings_files import in_force
-from weft.rpc.process.signals import hurries, stop_signals
+from weft.rpc.process.signals import handle_stop_signals, hurries
 from weft.rpc.process.steady_output import make_steady
 
 if TYPE_CHECKING:
@@ -92,8 +92,6 @@ def up(
     ] = False,
 ) -> None:
     """Start a coordinator and agents, show their logs, and stop everything in order at Ctrl-C."""
-    import uvloop
-
     # The output is a log: if it cannot be written, the processes go on.
     make_steady()
     paths: Sequence[Path] = ()
@@ -105,9 +103,8 @@ def up(
     hosted = [*([] if program is None else [program]), *(["--with", ",".join(names)] if names else [])]
     flags = [] if slots is None else ["--slots", str(slots)]
     flags += ["--reload"] if reload else []
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        given = {"--listen": listen, "--store": store, "--hooks": hooks}
-        runner.run(_Up(hosted, agents, flags, paths, metrics).run(given))
+    given = {"--listen": listen, "--store": store, "--hooks": hooks}
+    event_loops.run(_Up(hosted, agents, flags, paths, metrics).run(given))
 
 
 class _Child:
@@ -138,23 +135,27 @@ class _Child:
                 for part in readable(text.decode(errors="replace").rstrip()).split("\n"):
                     line((self._tag, f" {part}"))
 
-    def signal(self, number: signal.Signals) -> None:
+    def terminate(self) -> None:
+        """Ask the process to end. On Windows, where nothing can ask, it ends at once."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if number is signal.SIGKILL:
-                os.killpg(self.process.pid, number)
-            else:
-                self.process.send_signal(number)
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """Kill the process and everything that it started."""
+        process_group.kill(self.process.pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            self.process.kill()
 
     async def stop(self) -> None:
         """Send SIGTERM, wait, then send SIGKILL to the process and everything that it started."""
-        self.signal(signal.SIGTERM)
+        self.terminate()
         try:
             async with asyncio.timeout(_STOP_S):
                 await self.process.wait()
         except TimeoutError:
             with contextlib.suppress(OSError):
                 remark(f"{self.name} did not stop within {_STOP_S:g} s: killed")
-        self.signal(signal.SIGKILL)
+        self.kill()
         await self.process.wait()
         await self.reader
 
@@ -190,9 +191,7 @@ class _Up:
         Args:
             given: options of the coordinator.
         """
-        loop = asyncio.get_running_loop()
-        for number in stop_signals():
-            loop.add_signal_handler(number, self._signalled, number)
+        handle_stop_signals(asyncio.get_running_loop(), self._signalled)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 gone = await self._start(given, Path(folder) / "address")
@@ -208,7 +207,7 @@ class _Up:
     def _signalled(self, number: int) -> None:
         if self._stop.is_set() and hurries(number):
             for child in self._children:
-                child.signal(signal.SIGKILL)
+                child.kill()
         self._stop.set()
 
     async def _start(self, given: Mapping[str, str | None], address_file: Path) -> _Child | None:
@@ -309,7 +308,7 @@ class _Up:
             if gone is None or gone.process.returncode != RESTART_STATUS:
                 return gone
             # End the processes that it has left behind.
-            gone.signal(signal.SIGKILL)
+            gone.kill()
             await gone.reader
             remark(f"{gone.name} is started again")
             self._children[self._children.index(gone)] = await self._started(

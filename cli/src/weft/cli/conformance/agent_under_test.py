@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedCoordina
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, system_reason
 from weft.conformance.v1 import conformance_pb2
+from weft.rpc.process import process_group
 from weft.rpc.security.tls import VARIABLES
 from weft.rpc.times import duration
 
@@ -182,8 +182,9 @@ class AgentUnderTest:
     async def kill(self) -> None:
         """Send SIGKILL to the process and everything that it started."""
         if self._process is not None:
+            process_group.kill(self._process.pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.kill()
             await self._process.wait()
 
     def terminate(self) -> None:

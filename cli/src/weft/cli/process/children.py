@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Self, TypeVar
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure, status_of_child
 from weft.client import AgentState, Mesh
+from weft.rpc.process import process_group
 from weft.rpc.process.settings_files import CONFIG, OFF
 
 T = TypeVar("T")
@@ -52,7 +53,8 @@ class Child:
     def kill(self) -> None:
         """Send SIGKILL to the process and everything that it started, and wait for its end: some milliseconds."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            process_group.kill(self._process.pid)
+            self._process.kill()
         self._process.wait()
 
     def finished(self) -> bool:
@@ -199,9 +201,8 @@ async def until(
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that owns children. SIGTERM, SIGHUP and Ctrl-C cancel it."""
-    import uvloop
-
-    from weft.rpc.process.signals import stop_signals
+    from weft.rpc.process import event_loops
+    from weft.rpc.process.signals import handle_stop_signals
 
     signalled: list[signal.Signals] = []
 
@@ -215,13 +216,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
                 task.cancel()
             signalled.append(number)
 
-        for number in stop_signals():
-            loop.add_signal_handler(number, stop, number)
+        handle_stop_signals(loop, stop)
         return await main
 
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(guarded())
+        return event_loops.run(guarded())
     except asyncio.CancelledError:
         if not signalled:
             raise

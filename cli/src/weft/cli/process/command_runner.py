@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -30,17 +29,15 @@ def run(target: str, work: Callable[[Mesh], Awaitable[T]]) -> T:
     """
     use_proxy = by_proxy()
     with loading():
-        import uvloop
-
         from weft.client import connect
+        from weft.rpc.process import event_loops
 
     async def connected() -> T:
         async with connect(target, use_proxy=use_proxy) as mesh:
             await mesh.ready(CONNECT_S)
             return await work(mesh)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(connected())
+    return event_loops.run(connected())
 
 
 def by_proxy() -> bool:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from weft.cli.rendering import agent_facts, task_view
 from weft.cli.rendering.documents import task_document
@@ -14,11 +15,13 @@ from weft.cli.terminal.output import StyledText, plain
 from weft.cli.terminal.tables import Verbatim
 from weft.cli.top.keys import KeyDecoder
 from weft.cli.top.picture import Picture
-from weft.cli.top.screen import Screen
 from weft.cli.top.top_state import Act, TopState, press
 from weft.cli.top.top_view import DETAIL_INDENT, body_height, screen
 from weft.client import CoordinatorStats, DesiredState, Mesh, Task, TaskState, Unimplemented
 from weft.rpc.errors import WeftError
+
+if TYPE_CHECKING:
+    from weft.cli.top.screen import Screen
 
 # A reading may take so long; so may an act.
 PATIENCE_S = 10.0
@@ -26,7 +29,6 @@ WINDOW_S = 60.0
 # Tasks that are listed, and how long ago failed ones were submitted at most.
 TASKS = 200
 FAILED_IN = timedelta(hours=1)
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STATES = {
     "drain agent": DesiredState.DRAINING,
     "pause agent": DesiredState.PAUSED,
@@ -176,8 +178,9 @@ class Top:
         """Run until the user ends it; the signal that did, or 0."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._terminal.input, self._typed)
+        ending = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
         loop.add_signal_handler(signal.SIGWINCH, self._stirred.set)
-        for each in _SIGNALS:
+        for each in ending:
             loop.add_signal_handler(each, self._end, each)
         self._start(self._read_on())
         try:
@@ -187,7 +190,7 @@ class Top:
                 self._stirred.clear()
         finally:
             loop.remove_reader(self._terminal.input)
-            for each in (*_SIGNALS, signal.SIGWINCH):
+            for each in (*ending, signal.SIGWINCH):
                 loop.remove_signal_handler(each)
             for task in self._under_way:
                 task.cancel()

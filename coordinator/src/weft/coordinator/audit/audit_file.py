@@ -71,7 +71,7 @@ class AuditFile:
                 raise
 
     def _opened(self) -> _Handle:
-        return _Handle(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return _Handle(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
 
 
 class _Handle:

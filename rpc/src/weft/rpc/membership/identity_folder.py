@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+from weft.rpc.process.file_locks import try_lock
 from weft.rpc.security.tls import Tls
 
 _PREFIX = "weft-identity-"
@@ -84,9 +85,10 @@ def _remove(path: Path, lock: int | None, owner: int) -> None:
     # Child processes use the same files.
     if os.getpid() != owner:
         return
-    shutil.rmtree(path, ignore_errors=True)
     if lock is not None:
+        # Before: Windows removes no open file. A sweep that comes in between removes the same.
         os.close(lock)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _sweep(parent: Path) -> None:
@@ -100,15 +102,9 @@ def _sweep(parent: Path) -> None:
 
 
 def _locked(path: Path) -> int | None:
-    """Hold a file: the descriptor. None: another process holds it, or the system has no such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    """Hold a file: the descriptor. None: another process holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if not try_lock(descriptor):
         os.close(descriptor)
         return None
     return descriptor

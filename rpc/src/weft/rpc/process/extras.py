@@ -14,7 +14,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "assigner": (),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),
     "http": ("aiohttp",),
-    "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer", "uvloop"),
+    "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer"),
     "cloudevents": ("cloudevents",),
     "e2b": ("e2b",),
     # Its views of containers and pods need more, and say so.

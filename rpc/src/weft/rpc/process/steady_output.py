@@ -265,4 +265,5 @@ def _after_fork() -> None:
 
 _writers: weakref.WeakSet[SteadyWriter] = weakref.WeakSet()
 atexit.register(drain)
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

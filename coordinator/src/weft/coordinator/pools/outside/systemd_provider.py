@@ -41,6 +41,8 @@ class SystemdProvider:
     description = "A transient unit of systemd on the coordinator's machine (Linux)."
 
     def __init__(self, setting: ProviderSetting) -> None:
+        if sys.platform != "linux":
+            raise SystemdFault("units of systemd need Linux")
         self.place = f"systemd:{socket.gethostname()}"
         self._prefix = f"weft-{setting.mesh}-"
         self._scope = [] if os.getuid() == 0 else ["--user"]

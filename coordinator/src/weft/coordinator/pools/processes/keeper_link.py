@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import stat
@@ -17,6 +16,7 @@ from typing import Any
 
 from weft.coordinator.pools.processes.keeper_process import LOCKED, MAX_LINE_BYTES
 from weft.coordinator.pools.processes.kept_process import marked
+from weft.rpc.process.file_locks import try_lock
 
 _MODULE = "weft.coordinator.pools.processes.keeper_process"
 _START_S = 10.0
@@ -147,15 +147,11 @@ class KeeperLink:
     def _locked(self) -> bool:
         """Whether a keeper lives."""
         try:
-            lock = os.open(self._folder / f"{self._mesh}.lock", os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(self._folder / f"{self._mesh}.lock", os.O_RDWR)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
+            return not try_lock(lock)
         finally:
             os.close(lock)
 

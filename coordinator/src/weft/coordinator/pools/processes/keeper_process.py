@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -25,6 +24,7 @@ from typing import Any
 
 from weft.coordinator.pools.processes.forked_starts import ForkedStarts
 from weft.coordinator.pools.processes.kept_process import KeptProcess, adopt_orphans, marked
+from weft.rpc.process.file_locks import try_lock
 from weft.rpc.process.pool_member import MEMBER, MESH
 
 LOCKED = 3
@@ -255,10 +255,8 @@ def main(mesh: str, folder: str, alone_s: str) -> int:
         An exit status; LOCKED: the mesh has one.
     """
     place = Path(folder)
-    lock = os.open(place / f"{mesh}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    lock = os.open(place / f"{mesh}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    if not try_lock(lock):
         return LOCKED
     if os.fork():
         # The lock belongs to the child now, as does the rest.

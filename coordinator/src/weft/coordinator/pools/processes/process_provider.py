@@ -97,4 +97,6 @@ def _default_folder() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime:
         return f"{runtime}/weft-pools"
-    return f"{tempfile.gettempdir()}/weft-pools-{os.getuid()}"
+    # Where there are no such numbers (Windows), `check` refuses each pool.
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    return f"{tempfile.gettempdir()}/weft-pools-{user}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from weft.coordinator.store.open_errors import StoreError, StoreLocked
+from weft.rpc.process.file_locks import try_lock
 
 
 class OwnerLock:
@@ -24,22 +24,19 @@ class OwnerLock:
             )
         path = store_path.with_name(store_path.name + ".lock")
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StoreError(f"cannot make {path}: {error.strerror}") from error
-        try:
-            # flock, because a POSIX lock would let a second store of the same process in.
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        if not try_lock(self._fd):
+            owner = os.read(self._fd, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(self._fd)
             raise StoreLocked(
                 f"{store_path} is in use by another coordinator (pid {owner}). "
                 "Stop that one, or give this one another --store."
-            ) from error
+            )
         try:
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            os.write(self._fd, f"{os.getpid()}\n".encode())
         except OSError:
             # The disk is full: the lock holds without the pid.
             pass

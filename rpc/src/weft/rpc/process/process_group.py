@@ -1,4 +1,4 @@
-"""A process and its child processes, as one group that is killed as a whole.
+"""A process and its child processes, as one group that is killed as a whole. Windows has no such groups: there the process alone is killed.
 
 A process that leaves the group on purpose, as a daemon does, is not killed with it.
 """
@@ -17,7 +17,7 @@ def lead() -> None:
 
 
 def kill(leader_pid: int) -> None:
-    """SIGKILL a leader and its group. Does nothing if the process does not lead a group yet.
+    """SIGKILL a leader and its group. Does nothing if the process does not lead a group yet, and on Windows.
 
     The leader may have ended, but no `wait` may have reaped it: the system could give its number to another process.
     """
