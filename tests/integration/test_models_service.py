@@ -255,18 +255,35 @@ async def test_tokens_are_usage(hosting: MeshHarness, stub: Any) -> None:
     await hosting.eventually(counted, "tokens and cost are counted")
 
 
+SPENDING = {
+    "ChatOnce": lambda: models_pb2.ChatOnceRequest(chat=asking("a b c", model="small")),
+    "Chat": lambda: asking("a b c", model="small"),
+    "Generate": lambda: models_pb2.GenerateRequest(prompt="a b c", model="small"),
+    "Embed": lambda: models_pb2.EmbedRequest(texts=["a b c"], model="small"),
+}
+
+
 @pytest.mark.slow
-async def test_a_spent_budget_of_tokens_refuses_further_chats(hosting: MeshHarness, stub: Any) -> None:
-    once = models_pb2.ChatOnceRequest(chat=asking("a b c", model="small"))
+@pytest.mark.parametrize("method", SPENDING)
+async def test_a_spent_budget_of_tokens_refuses_further_calls(
+    hosting: MeshHarness, stub: Any, method: str
+) -> None:
+    async def ask() -> None:
+        call = getattr(stub, method)(SPENDING[method](), timeout=30, metadata=(*KEEPS, *DURABLE))
+        if isinstance(call, grpc.aio.UnaryStreamCall):
+            assert [part async for part in call]
+        else:
+            await call
+
     async with connect(hosting.target) as mesh:
-        await mesh.budgets.set("chats", 1, "tokens", method=f"{SERVICE}/ChatOnce")
+        await mesh.budgets.set("spent", 1, "tokens", method=f"{SERVICE}/{method}")
         try:
             refusal: status_pb2.Status | None = None
 
             async def spent() -> bool:
                 nonlocal refusal
                 try:
-                    await stub.ChatOnce(once, timeout=30, metadata=(*KEEPS, *DURABLE))
+                    await ask()
                 except grpc.aio.AioRpcError as error:
                     refusal = status_of_call(error)
                 return refusal is not None
@@ -274,13 +291,12 @@ async def test_a_spent_budget_of_tokens_refuses_further_chats(hosting: MeshHarne
             await hosting.eventually(spent, "the budget is spent")
             assert refusal is not None
             check(refusal, grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_SPENT")
-            assert "the budget chats of 1 tokens is spent" in refusal.message
+            assert "the budget spent of 1 tokens is spent" in refusal.message
             # It bounds this method alone.
             await stub.ListModels(models_pb2.ListModelsRequest(), timeout=30)
         finally:
-            await mesh.budgets.delete("chats")
-        answer = await stub.ChatOnce(once, timeout=30, metadata=(*KEEPS, *DURABLE))
-        assert answer.message.content
+            await mesh.budgets.delete("spent")
+        await ask()
 
 
 async def test_wrong_requests_are_refused(stub: Any) -> None:
