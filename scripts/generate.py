@@ -29,6 +29,8 @@ SHIPPED = {
 GOOGLEAPIS = ROOT / "third_party" / "googleapis"
 # Rules of payloads. No package has Python of this file for protobuf's own library.
 RULES = ROOT / "third_party" / "protovalidate"
+# What KEDA asks of a coordinator.
+KEDA = ROOT / "third_party" / "keda"
 
 # Source root of the protos -> where their Python goes.
 TARGETS = {
@@ -42,6 +44,8 @@ WITH = {ROOT / "tests" / "support" / "protos": RULES}
 SERVICES = Path("weft", "services")
 # Services of weft have rules, too. Their Python imports that of the rules from the program, which may have its own, or else from weft.
 OWN_RULES = ROOT / "gen" / "weft" / "rules"
+OWN_KEDA = ROOT / "gen" / "weft" / "keda"
+KEDA_IMPORT = re.compile(r"^import (externalscaler_pb2 as \w+)$", re.MULTILINE)
 RULES_IMPORT = re.compile(r"^from buf\.validate import (validate_pb2 as \w+)$", re.MULTILINE)
 # These also get typed stubs and servicers, as in a user's project: type checkers check the library with them.
 TYPED = frozenset({ROOT / "examples" / "corpus" / "protos", ROOT / "tests" / "support" / "protos"})
@@ -58,6 +62,11 @@ def generate(source: Path, target: Path) -> None:
             shutil.copytree(rules / "buf" / "validate", own)
         for path in (target / "weft" / "services").rglob("*_pb2.py*"):
             path.write_text(with_own_rules(path))
+        # No package of weft's is outside `weft`.
+        keda = target / OWN_KEDA.relative_to(ROOT / "gen")
+        protoc_run(KEDA, keda)
+        for path in keda.rglob("*_pb2_grpc.py"):
+            path.write_text(KEDA_IMPORT.sub(r"from weft.keda import \1", path.read_text()))
 
 
 def with_own_rules(path: Path) -> str:

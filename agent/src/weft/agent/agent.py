@@ -62,6 +62,7 @@ class Agent(AgentParts):
         drain_grace_s: how long running handlers may take when the agent is told to stop.
         restart_at_overrun_slots: end, as after `stop`, and raise OverrunError from `run` and `serve`, when handlers that
             ignore their cancellation hold so many slots. Default: never.
+        end_when_idle_s: end, as after `stop`, after so long without a call or task. Default: never.
         listen: where its direct server listens, "host:port" or "unix:path"; "off": it has none. Default: a free port on
             the address that leads to the coordinator.
         advertised_address: where others reach the direct server. Default: where it listens.
@@ -106,6 +107,7 @@ class Agent(AgentParts):
         resources: Mapping[str, float] | None = None,
         drain_grace_s: float | None = None,
         restart_at_overrun_slots: int | None = None,
+        end_when_idle_s: float | None = None,
         listen: str | None = None,
         advertised_address: str | None = None,
         use_proxy: bool | None = None,
@@ -139,6 +141,7 @@ class Agent(AgentParts):
             resources=resources,
             drain_grace_s=drain_grace_s,
             restart_at_overrun_slots=restart_at_overrun_slots,
+            end_when_idle_s=end_when_idle_s,
             listen=listen,
             advertised_address=advertised_address,
             use_proxy=use_proxy,

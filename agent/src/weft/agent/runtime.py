@@ -29,6 +29,7 @@ from weft.agent.handlers.threads import Threads
 from weft.agent.hooks import HookRun, Hooks
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.hosted_policies import contract_of
+from weft.agent.idle_end import end_when_idle
 from weft.agent.member_hooks import Connected, Disconnected, MemberNews
 from weft.agent.process import forks, own_sockets
 from weft.agent.process.stopping_signals import stop_on_signals
@@ -184,6 +185,8 @@ class Runtime:
                     self._threads.submit(self._warm)
                 self._hooks.start_background()
                 self._news.start()
+                ends, finished = self._figures.ends, self._shutdown.finished
+                end_when_idle(self._settings.end_when_idle_s, self._slots, ends, self, finished)
                 # Not awaited itself: a cancellation here must not end it.
                 await asyncio.wait({self._shutdown.finished})
         except asyncio.CancelledError:

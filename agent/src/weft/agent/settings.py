@@ -129,6 +129,13 @@ class AgentSettings(PayloadSettings):
         description="if handlers that ignore their cancellation use so many slots, end the process in order, with exit"
         " status 75, so that a supervisor starts it again; unless set, never",
     )
+    end_when_idle_s: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=86_400.0,
+        description="end in order, with exit status 0, after so long without a call or task: for agents that are started for the work"
+        " that there is; unless set, never",
+    )
     listen: str = Field(
         default_factory=str,
         description="where the direct server listens: `host:port` (port 0: a free one), `unix:path`, or `off`;"

@@ -72,6 +72,10 @@ class DoorSettings(FileSettings):
         description="ports may be open to other machines without TLS and a check of callers; without it, the coordinator refuses to"
         " start so",
     )
+    keda: bool = Field(
+        False,
+        description="serve KEDA's external scaler (`externalscaler.ExternalScaler`): deployments of agents grow with the tasks that wait",
+    )
     operator_token_file: Path | None = Field(
         None,
         description="where the first operator's token is written; unless set, beside the address file, or else weft-operator.token",

@@ -7,6 +7,7 @@ stop:  the meshes ─► port closed ─► direct calls and store closed
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from grpc import aio
 
@@ -125,6 +126,7 @@ class Coordinator:
         )
         hooks = NamespaceHooks(self.default.hooks, self.namespaces, hook_secrets(settings), self._peek)
         self._hooks = HookPort(settings.hooks, self._tls.ports, hooks, refused_hooks)
+        self._keda: Any = None
         self._upkeep = NamespaceUpkeep(
             self.namespaces, lambda name: remove(settings.store_config.of_namespace(name))
         )
@@ -219,16 +221,27 @@ class Coordinator:
         provision_pb2_grpc.add_ProvisionServiceServicer_to_server(provisioning, services)
         certificate_pb2_grpc.add_CertificateServiceServicer_to_server(identity.certificates, services)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self._audit.service, services)
+        if settings.keda:
+            self._keda = self._open_to_keda(services)
         self.default.serve_on(own)
         routes = NamespaceRoutes(own, common, self.namespaces)
         server.add_generic_rpc_handlers((identity.guarded(routes),))
         return server
+
+    def _open_to_keda(self, services: Any) -> Any:
+        from weft.coordinator.doors.keda import external_scaler
+
+        return external_scaler.served(
+            self.default, self.namespaces, self.identity.edge, self._settings, services
+        )
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Stop in order; each step is bounded. Tasks and results stay in the store."""
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
         await self._payload_sweeps.stop()
+        if self._keda is not None:
+            self._keda.close(refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0))
         await self._hooks.stop(min(grace_s, 5.0))
         await self.namespaces.stop(
             refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)

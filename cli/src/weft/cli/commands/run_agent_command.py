@@ -119,6 +119,10 @@ def agent(
             " a supervisor then starts the agent again.",
         ),
     ] = None,
+    end_when_idle_s: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Exit in order, with status 0, after so long without work."),
+    ] = None,
     replace_options: Annotated[
         bool,
         typer.Option(
@@ -169,6 +173,7 @@ def agent(
         "resources": resources,
         "drain_grace_s": drain_grace_s,
         "restart_at_overrun_slots": restart_at_overrun,
+        "end_when_idle_s": end_when_idle_s,
         "replace_options": replace_options or None,
         "metrics": metrics,
         "channelz": channelz,

@@ -81,6 +81,10 @@ def coordinator(
             help="A plug-in that chooses between agents with free slots. [default: least connections]",
         ),
     ] = None,
+    keda: Annotated[
+        bool | None,
+        typer.Option("--keda", help="Tell KEDA how much work there is: agents scale, to zero too."),
+    ] = None,
     metrics: Metrics = None,
     channelz: Channelz = None,
     hooks: Hooks = None,
@@ -105,6 +109,7 @@ def coordinator(
         "policy": policy,
         "audit_log": audit_log,
         "placement": placement,
+        "keda": keda,
         "metrics": metrics,
         "channelz": channelz,
         "hooks": hooks,

@@ -9,7 +9,7 @@ close: direct calls ─► store closed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from grpc_health.v1 import health_pb2_grpc
@@ -59,7 +59,8 @@ from weft.coordinator.statistics.stats_service import StatsService
 from weft.coordinator.sticky.sticky_part import StickyPart
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.paging import ListFilter
-from weft.coordinator.store.records import Owner, SweepReport
+from weft.coordinator.store.records import Owner, QueueDepth, SweepReport
+from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.usage.usage_part import UsagePart
 from weft.rpc import health, refusals
 from weft.rpc.contracts.reflection import Reflection
@@ -349,6 +350,10 @@ class Namespace(StoreEvents, SessionEvents):
         await self._fleet_sync.look_now()
         depths = (await self._store.depths()).values()
         return sum(self._connected()), sum(each.queued + each.scheduled + each.running for each in depths)
+
+    async def queues(self) -> tuple[Mapping[QueueKey, QueueDepth], Sequence[str], float]:
+        """The depths of its queues, the methods that are paused, and the time by the store's clock."""
+        return await self._store.depths(), await self._store.paused(), self._store.now()
 
     def _connected(self) -> Iterator[bool]:
         entries = map(self._register.get, list(self._register.ids()))
