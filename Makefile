@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 CHECKS := check-pyright check-mypy check-rest
-.PHONY: help demo demo-agents test test-lowest check $(CHECKS) bench chaos soak fuzz release-check gen settings docs lock format clean
+.PHONY: help demo demo-agents test test-lowest check $(CHECKS) bench chaos soak fuzz release-check gen settings man docs lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -96,6 +96,9 @@ settings: $(STAMP) ## write docs/settings.md, the tables of docs/how-to/metrics.
 	@$(BIN)/python scripts/settings_table.py
 	@$(BIN)/python scripts/metrics_table.py
 	@$(BIN)/python -m scripts.dashboards
+
+man: $(STAMP) ## write the manual's pages into build/man, where wheels take them from
+	@$(BIN)/python scripts/man_pages.py
 
 docs: $(STAMP) ## build the docs site, which needs no network: build/site/html/index.html
 	@$(BIN)/python scripts/docs_site.py

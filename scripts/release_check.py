@@ -86,6 +86,7 @@ def build() -> tuple[Path, Path]:
     """The wheel, which is built from the sdist, and the sdist."""
     for old in DIST.glob("weft-*"):
         old.unlink()
+    print(f"wrote      {run([sys.executable, 'scripts/man_pages.py']).strip()}")
     run([uv(), "build", "--quiet", "--out-dir", str(DIST), str(ROOT)])
     found = [*DIST.glob("weft-*.whl"), *DIST.glob("weft-*.tar.gz")]
     if len(found) != 2:
@@ -101,15 +102,17 @@ def check_wheel(wheel: Path) -> None:
         about = next(name for name in names if name.endswith(".dist-info/METADATA"))
         metadata = opened.read(about).decode()
     check_names(wheel.name, names)
+    shared = about.split("/")[0].replace(".dist-info", ".data")
     wanted = [f"weft/{package}/py.typed" for package in PACKAGES]
     wanted += [
         "weft_pytest.py",
         about.replace("METADATA", "entry_points.txt"),
         about.replace("METADATA", "licenses/LICENSE"),
+        f"{shared}/data/share/man/man1/weft.1",
     ]
     check_there(wheel.name, names, wanted)
     if other := sorted(
-        {name.split("/")[0] for name in names} - {"weft", "weft_pytest.py", about.split("/")[0]}
+        {name.split("/")[0] for name in names} - {"weft", "weft_pytest.py", about.split("/")[0], shared}
     ):
         raise CheckFailed(f"{wheel.name} has more than weft: {', '.join(other)}")
     for field in (

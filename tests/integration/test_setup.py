@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, environment
+from tests.support.checkout import checkout
+from tests.support.processes import environment
 from tests.support.soak import soak
 
 # Where nothing listens: what uv asks, while pip goes by its own configuration.
 NOWHERE = "https://127.0.0.1:1/simple"
-
-
-def checkout(folder: Path) -> Path:
-    """A copy of this checkout's files, as git has them."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "-z"], cwd=ROOT, capture_output=True, check=True
-    ).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (ROOT / name).is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target)
-    return folder
 
 
 @soak
