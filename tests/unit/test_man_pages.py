@@ -21,6 +21,7 @@ def pages() -> dict[str, str]:
     return man_pages.pages()
 
 
+@pytest.mark.slow
 def test_each_command_has_its_page(pages: dict[str, str]) -> None:
     assert pages.keys() == {"weft.1", *(f"weft-{name}.1" for name in _Commands.entries)}
     for name, text in pages.items():
@@ -29,6 +30,7 @@ def test_each_command_has_its_page(pages: dict[str, str]) -> None:
         assert sections[-1] == "SEE ALSO", name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
 def test_groff_finds_no_fault(pages: dict[str, str]) -> None:
     """One run for all of them: a page resets what the one before has set."""
@@ -43,6 +45,7 @@ def test_groff_finds_no_fault(pages: dict[str, str]) -> None:
     assert not done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("man") is None, reason="needs man")
 def test_man_shows_what_the_help_says(pages: dict[str, str], tmp_path: Path) -> None:
     shown = _shown(pages["weft-tasks.1"], tmp_path)
@@ -52,10 +55,14 @@ def test_man_shows_what_the_help_says(pages: dict[str, str], tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="needs man")
-@pytest.mark.parametrize("text", [ODD, *ODD.split()])
-def test_odd_text_stays_what_it_is(tmp_path: Path, text: str) -> None:
-    lines = ['.TH "X" 1', ".SH NAME", *man_pages._item(text, text), *man_pages._as_it_is(text)]
-    assert _shown("\n".join([*lines, ""]), tmp_path).count(text) == 3
+def test_odd_text_stays_what_it_is(tmp_path: Path) -> None:
+    lines = ['.TH "X" 1', ".SH NAME"]
+    for text in (words := [ODD, *ODD.split()]):
+        lines += [*man_pages._item(text, text), *man_pages._as_it_is(text)]
+    shown = [line.strip() for line in _shown("\n".join([*lines, ""]), tmp_path).splitlines()]
+    for text in words:
+        # A short tag has its text on the same line.
+        assert sum(line.split() in (text.split(), text.split() * 2) for line in shown) >= 2, text
 
 
 def _shown(page: str, folder: Path) -> str:

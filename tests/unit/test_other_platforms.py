@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
@@ -26,7 +27,8 @@ CASES = [
     for name, each in vars(foreign_cases).items()
     if inspect.isfunction(each) and not name.startswith("_")
 ]
-PLATFORMS = ("win32", "darwin")
+# macOS lacks little.
+PLATFORMS = ("win32", pytest.param("darwin", marks=pytest.mark.slow))
 # Nothing that runs on Windows imports these: what does says in words that it needs another system.
 WITHOUT_WINDOWS = {
     "weft.cli.top.screen": "`weft top` prints one picture there",
@@ -53,11 +55,11 @@ def modules() -> Iterator[str]:
                 yield name.removesuffix(".__init__")
 
 
-@pytest.fixture(scope="module")
-def reports() -> dict[str, Any]:
-    """What each platform's process told, by platform."""
+@functools.cache
+def report_of(platform: str) -> dict[str, Any]:
+    """What the platform's process told."""
     order = {
-        "platforms": {name: platform_stubs.missing(name)._asdict() for name in PLATFORMS},
+        "platforms": {platform: platform_stubs.missing(platform)._asdict()},
         "modules": sorted(modules()),
         "cases": CASES,
     }
@@ -73,13 +75,14 @@ def reports() -> dict[str, Any]:
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"platform"')]
-    return {report["platform"]: report for report in lines}
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith('{"platform"'))
+    report: dict[str, Any] = json.loads(line)
+    return report
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_every_module_can_be_imported(reports: dict[str, Any], platform: str) -> None:
-    report = reports[platform]
+def test_every_module_can_be_imported(platform: str) -> None:
+    report = report_of(platform)
     failed = {name: trace for name, trace in report["failed"].items() if not name.startswith("case ")}
     cannot = WITHOUT_WINDOWS if platform == "win32" else {}
     assert len(report["done"]) > 1000
@@ -91,8 +94,8 @@ def test_every_module_can_be_imported(reports: dict[str, Any], platform: str) ->
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_it_runs_there(reports: dict[str, Any], platform: str, case: str) -> None:
-    report = reports[platform]
+def test_it_runs_there(platform: str, case: str) -> None:
+    report = report_of(platform)
     assert f"case {case}" in report["done"], report["failed"][f"case {case}"]
 
 

@@ -130,6 +130,7 @@ def windows_words(text: str) -> list[str]:
         ({"name": "a\nb"}, "is not a name"),
         ({"words": []}, "after --"),
         ({"words": ["rm", "-rf"]}, "after --"),
+        ({"words": ["coordinator"], "watchdog_s": 19}, "at least 20 s"),
         ({"words": ["agent", "a\nExecStartPre=/bin/x"]}, "not printable"),
         ({"variables": {"A B": "x"}}, "not the name of a variable"),
         ({"variables": {"A": "x\n[Service]"}}, "not printable"),

@@ -260,12 +260,14 @@ class Coordinator:
         log.info("coordinator.stopped")
 
     async def probe_store(self) -> None:
-        """Send the store a change of nothing, which goes the way of all changes.
+        """Send the store a change of nothing, which goes the way of all changes. Nothing is sent to a store that is known to be away, or cannot be
+        written: what tries it again is there already.
 
         Raises:
             Unavailable: the store is away, or cannot be written. It has answered, though, or its time is over.
         """
-        await self._store.delete_rows([RowDelete("probe", "probe")])
+        if self._store.writable:
+            await self._store.delete_rows([RowDelete("probe", "probe")])
 
     def status_line(self) -> str:
         """How it is, for people."""

@@ -15,6 +15,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 COMMANDS = ("agent", "coordinator")
 # Longer than an agent gives its running handlers at the end (WEFT_AGENT_DRAIN_GRACE_S, 30).
 STOP_S = 40
+# Redis has 5 s for an answer: then it is away, which no restart mends. The watchdog must not end a coordinator before it knows that.
+LEAST_WATCHDOG_S = 20
 # A definition is for everybody to read.
 _SECRET = frozenset({"WEFT_TOKEN", "WEFT_AGENT_TOKEN"})
 
@@ -62,6 +64,12 @@ class ServiceSpec:
         if not self.words or self.words[0] not in COMMANDS:
             raise Failure(
                 "say what the service runs: `agent` or `coordinator`, with its arguments, after --", status=2
+            )
+        if self.words[0] == "coordinator" and 0 < self.watchdog_s < LEAST_WATCHDOG_S:
+            raise Failure(
+                f"a coordinator needs at least {LEAST_WATCHDOG_S} s to know whether its store is away, and not {self.watchdog_s}",
+                "--watchdog-s 0 switches the watchdog off",
+                status=2,
             )
         for name in self.variables:
             if not _VARIABLE.fullmatch(name):
