@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -89,6 +90,18 @@ def a_store_has_one_owner(platform: str) -> None:
         OwnerLock(Path(folder) / "weft.db").release()
 
 
+def services_of_every_system_can_be_looked_at(platform: str) -> None:
+    from typer.testing import CliRunner
+
+    from weft.cli.main import app
+
+    for system, sign in (("linux", "[Service]"), ("macos", "<plist"), ("windows", "<service>")):
+        options = ["--name", "w", "--dry-run", "--user", "--system", system, "--weft", "/opt/weft/bin/weft"]
+        done = CliRunner().invoke(app, ["service", "install", *options, "--", "agent", "a:b"])
+        assert done.exit_code == 0, (done.output, done.exception)
+        assert sign in done.stdout
+
+
 def what_cannot_be_here_is_said(platform: str) -> None:
     from weft.agent import Agent
     from weft.agent.errors import HostingError, SandboxError
@@ -99,7 +112,7 @@ def what_cannot_be_here_is_said(platform: str) -> None:
     from weft.coordinator.pools.provider_catalogue import known_providers
     from weft.rpc.errors import InvalidArgument
     from weft.rpc.process.service_notices import service_notices
-    from weft.services import repositories
+    from weft.services import repositories, research
 
     _refused(SandboxError, "needs Linux", lambda: sandbox_process.start(Sandbox(), ["true"]))
     _refused(InvalidArgument, "on this system", lambda: connect("unix-abstract:weft"))
@@ -107,7 +120,8 @@ def what_cannot_be_here_is_said(platform: str) -> None:
     assert "need Linux" in known_providers(["systemd-run"], setting)["systemd-run"].problem
     if platform == "win32":
         _refused(InvalidArgument, "on this system", lambda: connect("unix:/run/weft.sock"))
-        _refused(HostingError, "needs Linux or macOS", lambda: repositories.package.host(Agent()))
+        for package in (repositories.package, research.package):
+            _refused(HostingError, "needs Linux or macOS", functools.partial(package.host, Agent()))
         assert not hasattr(socket, "AF_UNIX")
         assert service_notices({"NOTIFY_SOCKET": "/run/x"}) is None
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import plistlib
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from weft.cli.service.service_spec import STOP_S, ServiceSpec
+
+_DAEMONS = PurePosixPath("/Library/LaunchDaemons")
 
 
 class LaunchdPlist:
@@ -16,13 +18,11 @@ class LaunchdPlist:
 
     def __init__(self, spec: ServiceSpec, home: Path) -> None:
         self._spec = spec.checked()
-        self._home = home
+        self._home = PurePosixPath(home.as_posix())
 
     @property
     def path(self) -> PurePath:
-        folder = (
-            self._home / "Library/LaunchAgents" if self._spec.for_user else Path("/Library/LaunchDaemons")
-        )
+        folder = self._home / "Library/LaunchAgents" if self._spec.for_user else _DAEMONS
         return folder / f"{self._spec.service}.plist"
 
     @property
@@ -43,11 +43,14 @@ class LaunchdPlist:
 
     @property
     def _domain(self) -> str:
-        return f"gui/{os.getuid()}" if self._spec.for_user else "system"
+        if not self._spec.for_user:
+            return "system"
+        # Windows, where it can be looked at, has no such number.
+        return f"gui/{os.getuid()}" if hasattr(os, "getuid") else "gui/$(id -u)"
 
     def _values(self) -> dict[str, Any]:
         spec = self._spec
-        logs = self._home / "Library/Logs" if spec.for_user else Path("/Library/Logs")
+        logs = self._home / "Library/Logs" if spec.for_user else PurePosixPath("/Library/Logs")
         variables = dict(spec.variables)
         if spec.token_file:
             variables["WEFT_TOKEN_FILE"] = spec.token_file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from weft.cli.service.service_spec import STOP_S, ServiceSpec
 from weft.cli.terminal.failure import Failure
@@ -55,13 +55,13 @@ class SystemdUnit:
     def __init__(self, spec: ServiceSpec, home: Path) -> None:
         self._spec = spec.checked()
         self._unit = f"{spec.service}.service"
-        self._home = home
+        self._home = PurePosixPath(home.as_posix())
 
     @property
     def path(self) -> PurePath:
         if self._spec.for_user:
             return self._home / ".config/systemd/user" / self._unit
-        return PurePath("/etc/systemd/system") / self._unit
+        return PurePosixPath("/etc/systemd/system") / self._unit
 
     @property
     def text(self) -> str:
