@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 # Tests of the docs site and of type checkers, which need the tools of development.
-OF_TOOLS := tests/unit/test_docs_site.py tests/unit/test_other_platforms.py tests/unit/test_typed_programs.py
+OF_TOOLS := tests/unit/test_docs_site.py tests/unit/test_other_platforms.py tests/unit/test_typed_programs.py tests/unit/test_weft_chart.py
 ARGS ?=
 # Tests mostly wait for processes: more workers than cores. JOBS=0 runs them one after another.
 JOBS ?= 6
