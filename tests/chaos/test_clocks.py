@@ -28,6 +28,7 @@ async def test_a_process_has_another_time_and_grpc_keeps_its_own() -> None:
     assert seen == pytest.approx([-OFF_S, -OFF_S, 0], abs=5)
 
 
+@pytest.mark.slow
 async def test_what_waits_is_handed_out_after_the_clock_was_set_back(tmp_path: Path) -> None:
     async with MeshHarness(tmp_path) as mesh:
         mesh.env = dict(clock_off(OFF_S))

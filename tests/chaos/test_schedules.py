@@ -84,6 +84,7 @@ async def test_many_kills_cost_no_tick_and_make_none_double(tmp_path: Path, depl
         await run(meshes, 120.0 if SOAKS else 20.0)
 
 
+@pytest.mark.slow
 async def test_a_clock_that_was_set_back_makes_no_tick_double(tmp_path: Path) -> None:
     """The embedded store's clock is that of its coordinator: an hour forward, and back again."""
     async with embedded(tmp_path) as (mesh,):

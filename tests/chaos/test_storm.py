@@ -58,6 +58,7 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     assert outcome.tasks > 1000
 
 
+@pytest.mark.slow
 async def test_a_store_that_forgets_is_found_out(tmp_path: Path) -> None:
     outcome = await run(storm(coordinators_killed=1), Forgetful(tmp_path, "process"), 1, print)
     print(outcome)

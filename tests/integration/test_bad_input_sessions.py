@@ -464,6 +464,7 @@ async def test_outcomes_that_grpc_cannot_pass_on(
             assert [value for key, value in await call.trailing_metadata() if key == "weft-agent"] == ["liar"]
 
 
+@pytest.mark.slow
 async def test_a_huge_batch_of_reports(mesh: MeshHarness) -> None:
     async with LightAgent(mesh.channel(), "flood") as agent:
         results = [AttemptResult(task_id=f"{number:016x}", attempt=1) for number in range(1, 100_001)]

@@ -54,6 +54,7 @@ async def doors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Doors
             app.cleanup()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("door", "mode"),
     [

@@ -265,6 +265,7 @@ async def test_a_shell_completes(shared_mesh: MeshHarness, typed: str, offered: 
     assert done.err == ""
 
 
+@pytest.mark.slow
 async def test_a_shell_is_not_held_up_by_a_coordinator_that_is_away():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for target in ("127.0.0.1:1", f"127.0.0.1:{silent.getsockname()[1]}", "no such target"):

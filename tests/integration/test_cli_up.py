@@ -49,6 +49,7 @@ async def serving(process: Process) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number: signal.Signals) -> None:
     # Settings of the coordinator and of the agents are in a file; where one process serves metrics is not for all of them.

@@ -269,6 +269,7 @@ async def test_a_port_in_use_is_said_at_the_start(taken):
         await asyncio.wait_for(agent.serve(), 20)
 
 
+@pytest.mark.slow
 async def test_the_command_says_so_too(taken):
     done = await weft("agent", "tests.support.probe:agent", env={"WEFT_AGENT_LISTEN": taken})
     assert done.status == 1

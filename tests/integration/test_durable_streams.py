@@ -123,6 +123,7 @@ async def test_a_handler_whose_caller_goes_is_told(
     )
 
 
+@pytest.mark.slow
 async def test_what_a_task_stores_has_a_bound(
     mesh: MeshHarness, stub: mirror_pb2_grpc.MirrorServiceStub
 ) -> None:

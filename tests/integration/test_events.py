@@ -150,6 +150,7 @@ async def test_without_asyncio(harness: MeshHarness) -> None:
     assert await asyncio.to_thread(work) == ["x", "y"]
 
 
+@pytest.mark.slow
 async def test_the_command(harness: MeshHarness) -> None:
     def command(*words: str) -> Any:
         return weft("events", *words, target=harness.target)

@@ -106,6 +106,7 @@ async def test_groups_without_asyncio(harness: MeshHarness) -> None:
     assert "threads" in names
 
 
+@pytest.mark.slow
 async def test_groups_by_the_command(harness: MeshHarness) -> None:
     async def run(*args: str) -> Finished:
         return await weft(*args, target=harness.target)

@@ -68,6 +68,7 @@ async def listed(hosting: MeshHarness) -> Any:
     return (await hosting.api().ListAgents(coordinator_pb2.ListAgentsRequest(), timeout=5)).agents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent_id", ["alone", "beside"])
 async def test_beside_a_program_and_alone(stub: Any, agent_id: str) -> None:
     answer = await stub.GetSnapshot(
@@ -173,6 +174,7 @@ async def told(stub: Any, question: str, timeout: float = 20, **more: Any) -> ha
     return answer
 
 
+@pytest.mark.slow
 async def test_a_model_answers_what_if_and_rules_where_it_does_not(hosting: MeshHarness, stub: Any) -> None:
     rules, model = hardware_pb2.ANSWER_SOURCE_RULES, hardware_pb2.ANSWER_SOURCE_MODEL
     work = [{"add_work": {"memory_bytes": 1 << 50}}]

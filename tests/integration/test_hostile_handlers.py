@@ -212,6 +212,7 @@ def fuzz(mesh: MeshHarness, address: str, examples: int) -> None:
     each()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "examples", [15, pytest.param(150 if SOAKS else 60, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )

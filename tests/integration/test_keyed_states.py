@@ -311,6 +311,7 @@ async def test_locks_that_keep_a_state_in_vain_are_refused(tmp_path: Path) -> No
             )
 
 
+@pytest.mark.slow
 async def test_the_command_reads_and_changes_states(tmp_path: Path) -> None:
     async with (
         sites_on("embedded", tmp_path) as sites,

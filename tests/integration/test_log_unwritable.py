@@ -18,6 +18,7 @@ FAILURES = 60
 TEXT = "hunter2 " * 2500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

@@ -105,6 +105,7 @@ async def reason_of(call: Any) -> str:
     return str(info.reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["direct", "durable"])
 async def test_an_answer_comes_in_pieces_from_the_fallback(
     hosting: MeshHarness, stub: Any, mode: str

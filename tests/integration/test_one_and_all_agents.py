@@ -200,6 +200,7 @@ async def test_a_paused_agent_has_an_outcome_too(fleet: MeshHarness) -> None:
     assert [found[agent_id].result().text for agent_id in ("a1", "a2")] == ["all", "all"]
 
 
+@pytest.mark.slow
 async def test_the_blocking_client_and_the_command_call_all(fleet: MeshHarness) -> None:
     def work() -> list[str]:
         with connect_sync(fleet.target) as mesh:

@@ -70,6 +70,7 @@ async def failure(call: Any) -> WeftError:
     return from_call(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_broken_request_is_refused(channel: grpc.aio.Channel, service: str, mode: str):

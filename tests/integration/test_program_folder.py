@@ -160,6 +160,7 @@ logging.disable(logging.CRITICAL)
 """
 
 
+@pytest.mark.slow
 async def test_a_program_that_prints_and_sets_up_logging(mesh: MeshHarness, tmp_path: Path) -> None:
     await mesh.coordinator()
     folder = tmp_path / "program"

@@ -134,6 +134,7 @@ async def test_the_library_without_asyncio(target: str) -> None:
     assert await asyncio.to_thread(work) == ["a", "b"]
 
 
+@pytest.mark.slow
 async def test_the_command(target: str) -> None:
     async def ask(*args: str, status: int = 0) -> str:
         done = await weft("schedules", *args, target=target)

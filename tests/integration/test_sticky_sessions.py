@@ -70,6 +70,7 @@ async def agents_of(mesh: Mesh, session: StickySession | str, count: int) -> Cou
     return Counter(done)
 
 
+@pytest.mark.slow
 async def test_a_conversation_stays_on_one_agent_and_others_are_balanced(mesh: Mesh) -> None:
     name = key()
     one, others = await asyncio.gather(

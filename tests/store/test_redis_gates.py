@@ -183,6 +183,7 @@ async def _claim_and_die(
     return Owner("killed", int(epoch))
 
 
+@pytest.mark.slow
 async def test_two_coordinators_overrun_no_gate_and_lose_no_task(server: RedisServer) -> None:
     """Attempts end in all ways; a third coordinator is killed while it claims, and its agent never comes back."""
     rng = random.Random(7)

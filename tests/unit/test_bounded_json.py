@@ -102,6 +102,7 @@ OF_TOML: list[tuple[Callable[[str], Any], type[Exception]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_every_door_refuses_more(depth: int) -> None:
     for index, (door, error) in enumerate(REFUSE):

@@ -234,6 +234,7 @@ def test_a_rule_that_fails_for_a_message_refuses_the_message(expression: str, re
     assert error.reason == errors_pb2.ERROR_REASON_RULES_VIOLATED
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_a_damaged_contract_is_refused_or_works(data: st.DataObject):
