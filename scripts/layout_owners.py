@@ -73,7 +73,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "typer": ("weft/cli",),
     "yaml": ("weft/cli/graphs/graph_file",),
     "zstandard": ("weft/rpc/payloads/compression",),
-    "uvloop": ("weft/coordinator/coordinator_process", "weft/agent/process/event_loop", "weft/cli"),
+    "uvloop": ("weft/rpc/process/event_loops",),
     "watchfiles": ("weft/agent/program/reload",),
     # The example that `weft demo` runs.
     "corpus": ("weft/cli/demo",),

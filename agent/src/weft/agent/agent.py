@@ -128,11 +128,8 @@ class Agent(AgentParts):
         self.figures = Figures()
         self._given: dict[str, Any] = {}
         self.settings = self.settings_type.model_construct()
-        if agent_id is None:
-            # The process was restarted by an operator: it is the same agent to them.
-            agent_id = self._generated_id = take_kept_id()
         self.configure(
-            agent_id=agent_id,
+            agent_id=self._own_id() if agent_id is None else agent_id,
             target=target,
             namespace=namespace,
             slots=slots,
@@ -157,6 +154,11 @@ class Agent(AgentParts):
             token=token,
             insecure=insecure,
         )
+
+    def _own_id(self) -> str | None:
+        """The id of an agent that was given none: that of before, if an operator has restarted its process."""
+        self._generated_id = take_kept_id()
+        return self._generated_id
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:
         """Change settings before the agent runs, by the names of the constructor's arguments; None changes nothing.
