@@ -1,32 +1,66 @@
 # docker build --target coordinator -t weft-coordinator .
 # docker build --target agent -t weft-agent .
-FROM python:3.13-slim AS build
-WORKDIR /src
-# One of the pinned tools of the project; the lock has its exact version and hashes.
-COPY requirements.lock ./
-RUN pip install --no-cache-dir "$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
-COPY . .
-# The lock's versions of what weft needs to run; the rest of the lock is for development.
-RUN uv venv /opt/weft && uv pip install --compile-bytecode --python /opt/weft/bin/python --constraints requirements.lock ".[all]"
+# docker build --target sidecar -t weft-sidecar .
+# Images after weft's own base have no RUN: for another architecture nothing needs to be emulated. docs/deploy/images.md
+ARG BASE=python:3.13-slim
+# Other than the base where it runs on the building machine and not on the image's: --build-arg BUILDER=...
+ARG BUILDER=python:3.13-slim
 
-FROM python:3.13-slim AS runtime
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/weft weft
-COPY --from=build /opt/weft /opt/weft
-ENV PATH=/opt/weft/bin:$PATH PYTHONUNBUFFERED=1
-USER weft
+FROM --platform=$BUILDPLATFORM ${BUILDER} AS tools
+WORKDIR /src
+# Removes debug symbols, of any architecture.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends elfutils >/dev/null && rm -rf /var/lib/apt/lists/*
+# Pinned tools of the project, in the locks' versions: one installs, one lists what is installed (SBOM).
+COPY requirements.lock requirements-release.lock ./
+RUN python -m pip install --no-cache-dir --quiet "$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)" \
+ && uv venv --quiet /opt/tools && uv pip sync --quiet --no-cache --python /opt/tools/bin/python --require-hashes requirements-release.lock
+RUN mkdir /opt/home
+COPY . .
+
+FROM tools AS coordinator-tree
+ARG TARGETARCH
+RUN python scripts/image_tree.py coordinator /opt/weft --sbom /opt/tools/bin/cyclonedx-py ${TARGETARCH:+--arch $TARGETARCH}
+
+FROM tools AS agent-tree
+ARG TARGETARCH
+RUN python scripts/image_tree.py agent /opt/weft --sbom /opt/tools/bin/cyclonedx-py ${TARGETARCH:+--arch $TARGETARCH}
+
+FROM ${BASE} AS runtime
+LABEL org.opencontainers.image.title="weft" \
+      org.opencontainers.image.description="A service mesh for tasks on gRPC" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# Nobody by a name: whatever user a cluster chooses has the same rights.
+COPY --from=tools --chown=10001:10001 /opt/home /var/lib/weft
+ENV PATH=/opt/weft/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    HOME=/var/lib/weft PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
 WORKDIR /var/lib/weft
 # As process 1 it forwards signals and waits for orphans; no init is needed.
 ENTRYPOINT ["weft"]
 
 # The store is in the volume: one container owns it at a time.
 FROM runtime AS coordinator
+COPY --from=coordinator-tree /opt/weft /opt/weft
 VOLUME /var/lib/weft
 EXPOSE 7700
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["weft", "health", "--target", "127.0.0.1:7700"]
 # Other containers reach it: it wants TLS and tokens, by variables WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TOKENS=on, or WEFT_INSECURE=true.
 CMD ["coordinator", "--listen", "0.0.0.0:7700", "--store", "/var/lib/weft/weft.db"]
 
+# Stands beside a stock server in its network, and is its way into the mesh.
+FROM runtime AS sidecar
+COPY --from=agent-tree /opt/weft /opt/weft
+ENV WEFT_TARGET=coordinator:7700
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["weft", "health", "--target", "127.0.0.1:7701"]
+CMD ["agent", "--app", "127.0.0.1:50051", "--egress", "127.0.0.1:7701"]
+
 # Hosts the example. Build your own image on this one: copy your package to /app and name your agent.
 FROM runtime AS agent
+COPY --from=agent-tree /opt/weft /opt/weft
 COPY examples /app/examples
-ENV PYTHONPATH=/app WEFT_TARGET=coordinator:7700
+# Callers reach the port by the address that leads to the coordinator.
+ENV PYTHONPATH=/app WEFT_TARGET=coordinator:7700 WEFT_AGENT_LISTEN=0.0.0.0:7711
+EXPOSE 7711
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["weft", "health", "--target", "127.0.0.1:7711"]
 CMD ["agent", "examples.corpus.agent:agent"]

@@ -4,6 +4,7 @@
     an environment    the wheel with all extras, in the lock's versions: `weft version` runs in it
     SBOM              what is in that environment, with licences: dist/weft-VERSION.cdx.json (CycloneDX)
     licences          of all of it: dist/weft-VERSION.licences.txt
+    image trees       what images have in /opt/weft, by scripts/image_tree.py, within its sizes
     audit             known weaknesses of all of it, by pip-audit; a machine that cannot ask says so
 
 Fails if one of them is not as it should be.
@@ -71,6 +72,7 @@ def main() -> int:
         tools = tools_for()
         bom = write_bom(python, tools, wheel)
         write_licences(bom)
+        check_trees(tools)
         audit(python, tools)
     except CheckFailed as failed:
         print(f"release-check: {failed}", file=sys.stderr)
@@ -223,6 +225,32 @@ def _licences(component: dict[str, object]) -> Iterator[str]:
     for each in given:
         one = each.get("license", {})
         yield each.get("expression") or one.get("id") or one.get("name") or "unknown"
+
+
+def check_trees(tools: Path) -> None:
+    """Build the trees of images, and look into them."""
+    if shutil.which("eu-strip") is None:
+        print("trees      NOT: there is no eu-strip here (Debian's package elfutils)")
+        return
+    # A sidecar's tree is an agent's.
+    for image in ("coordinator", "agent"):
+        folder = WORK / "trees" / image
+        told = run(
+            [
+                sys.executable,
+                "scripts/image_tree.py",
+                image,
+                str(folder),
+                "--sbom",
+                str(tools / "cyclonedx-py"),
+            ]
+        )
+        names = [
+            str(each.relative_to(folder)) for each in folder.rglob("*") if "site-packages" not in each.parts
+        ]
+        check_names(f"the {image} tree", names)
+        check_there(f"the {image} tree", names, ["bin/weft", "sbom.cdx.json", "pyvenv.cfg"])
+        print(f"checked    {told.strip()}")
 
 
 def audit(python: Path, tools: Path) -> None:
