@@ -131,6 +131,14 @@ def _prune(folder: Path, site: Path) -> None:
     for each in (folder / "bin").iterdir():
         if each.name not in ("weft", "python", "python3"):
             each.unlink()
+    for record in site.glob("*.dist-info/RECORD"):
+        # Of commands it has hashes that depend on the folder of the build.
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text(
+            "".join(
+                each for each in lines if (site / each.split(",")[0]).exists() and not each.startswith("../")
+            )
+        )
     for name in ("CACHEDIR.TAG", ".gitignore", ".lock"):
         (folder / name).unlink(missing_ok=True)
 
