@@ -24,7 +24,15 @@ from weft.keda import externalscaler_pb2 as pb
 from weft.keda.externalscaler_pb2_grpc import ExternalScalerStub
 from weft.rpc import refusals
 from weft.rpc.errors import status_of_call
-from weft.v1 import access_pb2, coordinator_pb2, coordinator_pb2_grpc, security_pb2, security_pb2_grpc
+from weft.v1 import (
+    access_pb2,
+    coordinator_pb2,
+    coordinator_pb2_grpc,
+    namespace_pb2,
+    namespace_pb2_grpc,
+    security_pb2,
+    security_pb2_grpc,
+)
 
 CALL = tasks.method("Call")
 DEFAULTS = {"methods": CALL, "scalerAddress": "here:7700", "tasksPerReplica": "2"}
@@ -149,6 +157,21 @@ async def test_each_namespace_has_its_own_work(site: Sites) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await value(meshNamespace="team-b")
     check(status_of_call(caught.value), grpc.StatusCode.NOT_FOUND, "NAMESPACE_NOT_FOUND")
+
+
+async def test_a_stream_ends_with_its_namespace(site: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_looks, "LOOK_S", 0.05)
+    await site.create("team-a")
+    await known(site.channel("team-a"))
+    asked = ref(methods=ECHO, meshNamespace="team-a")
+    streams = [ExternalScalerStub(site.channel()).StreamIsActive(asked, timeout=30) for _ in range(2)]
+    assert [(await stream.read()).result for stream in streams] == [False] * 2
+    deleted = namespace_pb2.DeleteNamespaceRequest(name="team-a", force=True)
+    await namespace_pb2_grpc.NamespaceServiceStub(site.channel()).DeleteNamespace(deleted, timeout=10)
+    for stream in streams:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+        check(status_of_call(caught.value), grpc.StatusCode.NOT_FOUND, "NAMESPACE_NOT_FOUND")
 
 
 async def test_a_stream_tells_changes_and_streams_share_their_looks(

@@ -60,6 +60,8 @@ def test_a_short_trigger() -> None:
         ({"methods": GREET, "meshNamespace": "Team A"}, "no namespace of weft"),
         ({"methods": GREET, "tasksPerReplica": "0"}, "must be a number above 0"),
         ({"methods": GREET, "tasksPerReplica": "nan"}, "must be a number above 0"),
+        ({"methods": GREET, "tasksPerReplica": "1_0"}, "must be a number above 0"),
+        ({"methods": GREET, "tasksPerReplica": "\u0664"}, "must be a number above 0"),
         ({"methods": GREET, "tasksPerReplica": "1e300"}, "must be a number above 0"),
         ({"methods": GREET, "ageSecondsPerReplica": "soon"}, "must be a number above 0"),
         ({"methods": GREET, "activationTasks": "-1"}, "must be a whole number"),

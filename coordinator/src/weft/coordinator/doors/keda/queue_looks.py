@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from weft.coordinator.doors.keda.present_work import QueueLook
 from weft.coordinator.store.open_errors import StoreError
 from weft.rpc import refusals
-from weft.rpc.errors import WeftError
+from weft.rpc.errors import NotFound, WeftError
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -27,6 +27,7 @@ class _Followed:
         self.look: QueueLook | None = None
         self.news = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.ended: WeftError | None = None
 
 
 class QueueLooks:
@@ -49,6 +50,7 @@ class QueueLooks:
 
         Raises:
             ResourceExhausted: there are too many streams.
+            NotFound: the namespace is deleted.
             WeftError: the first look fails, or the coordinator stops.
         """
         if self._streams >= self._max_streams:
@@ -60,16 +62,18 @@ class QueueLooks:
             yield await self._look(namespace)
             if found.task is None:
                 found.task = asyncio.create_task(self._watch(namespace, found), name="keda looks")
-            while self._ended is None:
+            while (ended := self._ended or found.ended) is None:
                 await found.news.wait()
-                if self._ended is None and found.look is not None:
+                if self._ended is None and found.ended is None and found.look is not None:
                     yield found.look
-            raise self._ended
+            raise ended
         finally:
             self._streams -= 1
             found.streams -= 1
             if not found.streams:
-                self._followed.pop(namespace, None)
+                # One that was deleted may be followed anew by its name.
+                if self._followed.get(namespace) is found:
+                    del self._followed[namespace]
                 if found.task is not None:
                     found.task.cancel()
 
@@ -80,6 +84,12 @@ class QueueLooks:
             try:
                 found.look = await self._look(namespace)
                 failed = False
+            except NotFound as error:
+                # It is deleted: what was seen last must not hold for ever.
+                self._followed.pop(namespace, None)
+                found.ended = error
+                found.news.set()
+                return
             except (WeftError, StoreError, OSError) as error:
                 # What was seen last holds. Said once.
                 if not failed:

@@ -148,7 +148,8 @@ def _number(given: Mapping[str, str], key: str, default: float) -> float:
     if text is None:
         return default
     try:
-        found = float(text)
+        # Python reads 1_000 and the digits of all scripts, too.
+        found = float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         found = math.nan
     if not 0 < found <= 1e9:
