@@ -14,7 +14,11 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends elfutil
 COPY requirements.lock requirements-release.lock ./
 RUN python -m pip install --no-cache-dir --quiet "$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)" \
  && uv venv --quiet /opt/tools && uv pip sync --quiet --no-cache --python /opt/tools/bin/python --require-hashes requirements-release.lock
-RUN mkdir /opt/home
+# The base has no bytecode of the standard library, and a user without rights cannot write it: each start would compile it.
+# It is checked against the sources' hashes, so that a base of another version is right, too.
+RUN mkdir /opt/home /opt/bytecode && cd "$(python -c 'import sysconfig; print(sysconfig.get_path("platstdlib"))')/.." \
+ && python -m compileall -q --invalidation-mode checked-hash -x '/(test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|site-packages|pydoc_data)/' python3* \
+ && find python3* -name __pycache__ -not -path '*/site-packages/*' | tar -cf - -T - | tar -C /opt/bytecode -xf -
 COPY . .
 
 FROM tools AS coordinator-tree
@@ -32,6 +36,7 @@ LABEL org.opencontainers.image.title="weft" \
       org.opencontainers.image.licenses="Apache-2.0"
 # Nobody by a name: whatever user a cluster chooses has the same rights.
 COPY --from=tools --chown=10001:10001 /opt/home /var/lib/weft
+COPY --from=tools /opt/bytecode /usr/local/lib
 ENV PATH=/opt/weft/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/var/lib/weft PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
