@@ -66,8 +66,8 @@ class ComposeProject:
         self.services: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())["services"]
         self._folder = folder
         self._stages = stages()
-        # By the service whose network it is, and the port in there.
-        self._ports: dict[tuple[str, str], str] = {}
+        # By the service whose network it is, which of its containers, and the port in there.
+        self._ports: dict[tuple[str, int, int], int] = {}
         self.processes: dict[str, list[Process]] = {}
 
     async def __aenter__(self) -> Self:
@@ -77,11 +77,12 @@ class ComposeProject:
         for process in (process for each in self.processes.values() for process in each):
             process.cleanup()
 
-    def address(self, service: str, port: int) -> str:
+    def address(self, service: str, port: int, replica: int = 0) -> str:
         """Where a port of a service is here."""
-        network = self._network(service)
-        number = self._ports.setdefault((network, str(port)), str(free_port()))
-        return f"127.0.0.1:{number}"
+        place = self._network(service), replica, port
+        if place not in self._ports:
+            self._ports[place] = free_port()
+        return f"127.0.0.1:{self._ports[place]}"
 
     async def start(self) -> None:
         """Start all, each when what it depends on is so far, until all are healthy."""
@@ -118,7 +119,7 @@ class ComposeProject:
         kind, *words = check
         words = ["sh", "-c", words[0]] if kind == "CMD-SHELL" else words
         done = subprocess.run(
-            [self._here(name, word) for word in words],
+            [self._here(name, word, replica) for word in words],
             env=self._env(name, replica),
             cwd=self._cwd(name, replica),
             check=False,
@@ -162,7 +163,9 @@ class ComposeProject:
     def _argv(self, name: str, replica: int) -> list[str]:
         service, stage = self.services[name], self._stage(name)
         entrypoint = service.get("entrypoint", stage.entrypoint)
-        words = [self._here(name, word) for word in (*entrypoint, *service.get("command", stage.command))]
+        words = [
+            self._here(name, word, replica) for word in (*entrypoint, *service.get("command", stage.command))
+        ]
         folder = self._cwd(name, replica)
         if words[0] == "redis-server":
             words += ["--port", self.address(name, 6379).partition(":")[2]]
@@ -175,7 +178,7 @@ class ComposeProject:
     def _env(self, name: str, replica: int) -> dict[str, str]:
         given = dict(self._stage(name).env) | self.services[name].get("environment", {})
         own = {
-            key: self._here(name, str(value))
+            key: self._here(name, str(value), replica)
             for key, value in given.items()
             if key not in ("PATH", "PYTHONPATH")
         }
@@ -203,14 +206,15 @@ class ComposeProject:
             mounts[target] = str(folder)
         return mounts
 
-    def _here(self, name: str, text: str) -> str:
+    def _here(self, name: str, text: str, replica: int) -> str:
         """The text of a service as it must be on this machine."""
         for target, folder in self._mounts(name).items():
             text = re.sub(rf"(?<![\w/]){re.escape(target)}(?![\w-])", folder, text)
         names = "|".join(map(re.escape, (*self.services, "0.0.0.0", "127.0.0.1")))
 
         def port(found: re.Match[str]) -> str:
-            service = name if found["host"] in ("0.0.0.0", "127.0.0.1") else found["host"]
-            return self.address(service, int(found["port"]))
+            if found["host"] in ("0.0.0.0", "127.0.0.1"):
+                return self.address(name, int(found["port"]), replica)
+            return self.address(found["host"], int(found["port"]))
 
         return re.sub(rf"(?<![\w.-])(?P<host>{names}):(?P<port>\d+)\b", port, text)
