@@ -125,7 +125,6 @@ async def test_a_pull_request_is_opened_once_and_changed(github: GitHubDouble, s
     assert not (await call(stub, "ListPullRequests", head_branch="fix-1")).pull_requests
 
 
-@pytest.mark.slow
 async def test_a_review_and_a_comment_are_written_once(github: GitHubDouble, stub: Any) -> None:
     number = (await open_one(stub, "fix-2")).pull_request.number
     review = {

@@ -65,7 +65,6 @@ def of_processes(file: str) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.slow
 async def test_a_credential_is_nowhere(server: GitServer, hosting: MeshHarness) -> None:
     """In no argument and no variable of any process while git uses it, in no file of the workspace, no log, no task."""
     server.create("acme/private", FILES)
