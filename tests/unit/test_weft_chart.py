@@ -31,7 +31,7 @@ VERSIONS = ("1.30", "1.37")
 REDIS: dict[str, Any] = {"store": {"kind": "redis", "urlSecret": {"name": "weft-redis"}}}
 EVERYTHING: dict[str, Any] = REDIS | {
     "security": {"mode": "auto"},
-    "keda": {"enabled": True},
+    "keda": {"enabled": True, "namespace": "scalers", "authentication": "weft-keda"},
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "p"}}},
     "gateway": {"enabled": True, "parentRefs": [{"name": "gw"}], "hostnames": ["mesh.example"]},
     "externalSecrets": {
@@ -190,7 +190,11 @@ def test_who_scales_is_the_only_one(tmp_path: Path) -> None:
         "scalerAddress": "w.here:7700",
         "methods": "acme.v1.Greeter/*",
         "tasksPerReplica": "4",
+        "enableTLS": "true",
     }
+    assert trigger["authenticationRef"] == {"name": "weft-keda"}
+    peers = objects["NetworkPolicy", "w-coordinator"]["spec"]["ingress"][0]["from"]
+    assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "scalers"}}} in peers
     assert "--keda" in container(objects, "Deployment", "w-coordinator")["args"]
 
 
