@@ -207,7 +207,8 @@ async def test_the_reading_process_is_lost_and_made_again(hosting: MeshHarness, 
         return found
 
     await asked(stub, "widget", forget=True, rules_only=True)
-    assert (found := reading())
+    found = reading()
+    assert found
     for each in found:
         # The first of a sandbox takes the others with it.
         with contextlib.suppress(ProcessLookupError):
