@@ -16,14 +16,17 @@ KUBERNETES = "1.30.0"
 HEAD = "# Written by scripts/kubernetes_manifests.py from deploy/helm/weft and values.yaml: do not edit.\n"
 
 
-def manifests(folder: Path) -> str:
+def manifests(folder: Path, helm: str = "helm") -> str:
     """The manifests of a folder.
+
+    Args:
+        helm: the program.
 
     Raises:
         subprocess.CalledProcessError: helm refuses the values.
         FileNotFoundError: there is no helm.
     """
-    command = ["helm", "template", "weft", str(CHART), "--namespace", "default", "--kube-version", KUBERNETES]
+    command = [helm, "template", "weft", str(CHART), "--namespace", "default", "--kube-version", KUBERNETES]
     done = subprocess.run(
         [*command, "--values", str(folder / "values.yaml")], capture_output=True, text=True, check=True
     )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,9 @@ import pytest
 import yaml
 
 from scripts import settings_table
+from tests.support.command import weft
 from tests.support.compose_project import ComposeProject, stages
-from tests.support.processes import ROOT, environment
+from tests.support.processes import ROOT
 from tests.support.redis_server import RedisServer
 from weft.agent.settings import AgentSettings
 from weft.agent.sidecar.sidecar_settings import SidecarSettings
@@ -22,6 +20,7 @@ from weft.coordinator.settings import CoordinatorSettings
 
 FOLDER = ROOT / "deploy" / "compose"
 FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
+SOURCE = '{"fileName": "a.py", "source": "eCA9IDE="}'
 SETTINGS = (AgentSettings, SidecarSettings, CoordinatorSettings)
 
 
@@ -81,16 +80,10 @@ async def test_a_file_runs_is_healthy_and_ends(name: str, tmp_path: Path) -> Non
             variables |= dict(line.split("=", 1) for line in joined)
             variables |= {"WEFT_TOKEN_FILE": str(folder / "operator.token")}
         for flags in ([], ["--direct"]):
-            answer = await asyncio.to_thread(
-                weft,
-                "call",
-                "corpus.v1.CorpusService/Analyze",
-                '{"fileName": "a.py", "source": "eCA9IDE="}',
-                *flags,
-                **variables,
-            )
-            assert json.loads(answer)["fileName"] == "a.py"
-        agents = json.loads(await asyncio.to_thread(weft, "agents", "list", "--json", **variables))
+            call = ("call", "corpus.v1.CorpusService/Analyze", SOURCE, *flags)
+            answer = await weft(*call, env=variables)
+            assert answer.document["fileName"] == "a.py", answer.err
+        agents = (await weft("agents", "list", "--json", env=variables)).document
         expected = sum(len(project.processes.get(kind, ())) for kind in ("agent", "sidecar"))
         assert len([agent for agent in agents if agent["state"] == "ACTIVE"]) == expected
 
@@ -101,17 +94,3 @@ async def test_a_file_runs_is_healthy_and_ends(name: str, tmp_path: Path) -> Non
         await project.reached(coordinator, "service_healthy")
         statuses = await project.stop()
         assert {status for each in statuses.values() for status in each} == {0}
-
-
-def weft(*words: str, **variables: str) -> str:
-    """What the command prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "weft.cli.main", *words],
-        env=environment(variables),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout

@@ -19,7 +19,7 @@ from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.beside import DIRECT, DURABLE, StockApp, available, sidecar
 from tests.support.mesh import MeshHarness
-from tests.support.processes import Process
+from tests.support.processes import Process, until
 
 WAIT_S = 30.0
 CALL_S = 0.15
@@ -41,7 +41,8 @@ class Pod:
             await self.app.start(*flags)
         self.side = await sidecar(self._mesh, self.app.address, agent_id=f"side-{self.name}", wait=app_first)
         if not app_first:
-            await asyncio.sleep(0.3)
+            side = self.side
+            await until(lambda: "app.unreachable" in side.output(), "it has looked for its app in vain")
             await self.app.start(*flags)
             await available(self._mesh, f"side-{self.name}")
 

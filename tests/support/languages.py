@@ -21,8 +21,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pytest
-
+from tests.support.foreign_tools import missing
 from tests.support.processes import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -212,17 +211,11 @@ def run(words: Sequence[str], folder: Path, timeout_s: float = BUILD_S) -> str:
 def _need(tool: str, flag: str, least: tuple[int, ...]) -> None:
     reason = f"needs {tool} {'.'.join(map(str, least))} or newer"
     if shutil.which(tool) is None:
-        _missing(f"{reason}: it is not installed")
+        missing(f"{reason}: it is not installed")
     printed = run([tool, flag], ROOT, 60)
     match = re.search(r"\d+(\.\d+)+", printed)
     if match is None or tuple(map(int, match[0].split("."))) < least:
-        _missing(f"{reason}: this one is {printed.strip()}")
-
-
-def _missing(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+        missing(f"{reason}: this one is {printed.strip()}")
 
 
 def _hash(folders: Iterable[Path]) -> str:

@@ -11,7 +11,6 @@ It keeps an append-only file and never evicts, as weft wants it. Several togethe
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
 import shutil
@@ -22,12 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
 import redis.exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from tests.support.foreign_tools import missing
 from tests.support.processes import Process
 
 HOST = "127.0.0.1"
@@ -47,12 +46,7 @@ class PortTaken(Exception):
 def redis_binary() -> str:
     """Where redis-server is; skips the test where it is not, and fails it in CI."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found is not None:
-        return found
-    reason = "redis-server is not installed (Debian: apt install redis-server)"
-    if os.environ.get("CI"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    return found or missing("redis-server is not installed (Debian: apt install redis-server)")
 
 
 async def eventually(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import grpc.aio
-import pytest
 
+from tests.support.foreign_tools import find_go_tool
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.network.channel import server_options
 from weft.rpc.network.routes import Routes
@@ -36,13 +33,7 @@ async def serving(*handlers: grpc.GenericRpcHandler | Reflection) -> AsyncIterat
 
 def find_grpcurl() -> str:
     """Where grpcurl is. Without it the test is skipped, but in CI, which must have it."""
-    found = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(Path.home() / "go" / "bin"))
-    if found is None:
-        reason = "grpcurl is not installed: go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return find_go_tool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl@latest")
 
 
 async def grpcurl(target: str, words: Sequence[str], flags: Sequence[str] = ()) -> tuple[int, str]:

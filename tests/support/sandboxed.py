@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
+from tests.support.foreign_tools import missing
 from weft.agent.sandboxing.control_group import group_parent
 from weft.agent.sandboxing.sandbox import Sandbox
 from weft.agent.sandboxing.sandbox_process import start
@@ -33,12 +32,8 @@ class Ran(NamedTuple):
 
 def need_bubblewrap() -> None:
     """Skips the test where bubblewrap is not, and fails it in CI."""
-    if shutil.which("bwrap"):
-        return
-    reason = "bubblewrap is not installed (Debian: apt install bubblewrap)"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not shutil.which("bwrap"):
+        missing("bubblewrap is not installed (Debian: apt install bubblewrap)")
 
 
 def python_in(sandbox_readable: tuple[str, ...] = ()) -> tuple[list[str], tuple[str, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 
 from scripts import kubernetes_manifests, settings_table
 from tests.support.beside import free_address
+from tests.support.foreign_tools import find_go_tool
 from tests.support.processes import ROOT, Process, environment, until
 from weft.agent.settings import AgentSettings
 from weft.coordinator.settings import CoordinatorSettings
@@ -64,13 +64,18 @@ Made = dict[tuple[str, str], Any]
 
 
 def helm() -> str:
-    found = shutil.which("helm")
-    if found is not None:
-        return found
-    reason = "helm is not installed: go install helm.sh/helm/v3/cmd/helm@v3.19.2"
-    if os.environ.get("CI"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    return find_go_tool("helm", "helm.sh/helm/v3/cmd/helm@v3.19.2")
+
+
+def check_object(each: dict[str, Any]) -> None:
+    """Check an object by the schemas of Kubernetes, or by that of its operator."""
+    group, _, version = each["apiVersion"].rpartition("/")
+    own = CRDS / f"{each['kind'].lower()}-{group.split('.')[0]}-{version}.json"
+    if own.exists():
+        jsonschema.validate(each, json.loads(own.read_text()))
+        return
+    for kubernetes in VERSIONS:
+        kubernetes_validate.validate(each, kubernetes, strict=True)
 
 
 def template(
@@ -105,13 +110,7 @@ def variables(container: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("values", [{}, REDIS, EVERYTHING, FILES], ids=["default", "redis", "all", "files"])
 def test_kubernetes_takes_all_of_it(values: dict[str, Any], tmp_path: Path) -> None:
     for each in made(values, tmp_path).values():
-        group, _, version = each["apiVersion"].rpartition("/")
-        own = CRDS / f"{each['kind'].lower()}-{group.split('.')[0]}-{version}.json"
-        if own.exists():
-            jsonschema.validate(each, json.loads(own.read_text()))
-        else:
-            for kubernetes in VERSIONS:
-                kubernetes_validate.validate(each, kubernetes, strict=True)
+        check_object(each)
         assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == "w"
 
 
@@ -296,9 +295,8 @@ def test_the_defaults_are_in_the_schema() -> None:
 
 
 def test_the_plain_manifests_are_those_of_the_chart() -> None:
-    helm()
     for folder in kubernetes_manifests.FOLDERS:
-        assert (folder / "weft.yaml").read_text() == kubernetes_manifests.manifests(folder)
+        assert (folder / "weft.yaml").read_text() == kubernetes_manifests.manifests(folder, helm())
 
 
 def test_helm_lints_it(tmp_path: Path) -> None:
@@ -311,9 +309,4 @@ def test_helm_lints_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["scaledobject", "scaledjob", "authentication"])
 def test_the_examples_for_keda_are_what_keda_takes(name: str) -> None:
     for each in yaml.safe_load_all((ROOT / "deploy" / "keda" / f"{name}.yaml").read_text()):
-        group, _, version = each["apiVersion"].rpartition("/")
-        own = CRDS / f"{each['kind'].lower()}-{group.split('.')[0]}-{version}.json"
-        if own.exists():
-            jsonschema.validate(each, json.loads(own.read_text()))
-        else:
-            kubernetes_validate.validate(each, VERSIONS[-1], strict=True)
+        check_object(each)

@@ -240,12 +240,11 @@ class Coordinator:
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
         await self._payload_sweeps.stop()
+        why = refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)
         if self._keda is not None:
-            self._keda.close(refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0))
+            self._keda.close(why)
         await self._hooks.stop(min(grace_s, 5.0))
-        await self.namespaces.stop(
-            refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)
-        )
+        await self.namespaces.stop(why)
         await self.default.stop()
         if self._join is not None:
             await self._join.stop(grace_s)

@@ -11,21 +11,14 @@ import os
 _FAR = 1 << 30
 
 
-def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Take the lock of an open file, without a wait. It is held until the file is closed.
-
-    Args:
-        shared: others may have it shared, too. On Windows every lock is exclusive.
-
-    Returns:
-        Whether it was free.
-    """
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file, without a wait: whether it was free. It is held until the file is closed."""
     try:
         import fcntl
     except ImportError:
         return _try_windows(descriptor)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
