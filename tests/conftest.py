@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.support.mesh import MeshHarness
 from tests.support.outer_environment import leave_out
 
-_LONG_FIRST = [Path(__file__).parent / name for name in ("store", "chaos", "integration")]
+_LONG_FIRST = ("tests/store/", "tests/chaos/", "tests/integration/")
 _MESH = pytest.StashKey[MeshHarness]()
 # As it was given to the whole run.
 _STARTS = os.environ.get("WEFT_TEST_STARTS", "")
@@ -35,9 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    return next(
-        (turn for turn, folder in enumerate(_LONG_FIRST) if folder in item.path.parents), len(_LONG_FIRST)
-    )
+    turns = (turn for turn, folder in enumerate(_LONG_FIRST) if item.nodeid.startswith(folder))
+    return next(turns, len(_LONG_FIRST))
 
 
 def pytest_collection_finish() -> None:

@@ -41,6 +41,7 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_json(tmp_path: Path) -> None:
     process = start(tmp_path, "--limit", "40", "--json")
     stdout, stderr = process.communicate(timeout=90)
