@@ -7,6 +7,7 @@ import gc
 import os
 
 from weft.coordinator.garbage_watch import GarbageWatch
+from weft.coordinator.handover.tenure import Tenure
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.process import event_loops, logs, open_files
@@ -17,9 +18,15 @@ from weft.rpc.telemetry.providers import set_up_traces, shut_down
 from weft.rpc.telemetry.span_tracer import SpanTracer
 
 
-async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None) -> None:
-    """Run a coordinator until SIGTERM, SIGINT or SIGHUP. A second SIGTERM or SIGINT ends it at once."""
-    coordinator = Coordinator(settings, tracer=tracer)
+async def serve(
+    settings: CoordinatorSettings, tracer: SpanTracer | None = None, *, replace: bool = False
+) -> None:
+    """Run a coordinator until SIGTERM, SIGINT or SIGHUP, or until another one has taken its place. A second SIGTERM or SIGINT ends it at once.
+
+    Args:
+        replace: take the place of the coordinator that has the address, if there is one.
+    """
+    tenure = Tenure(settings, lambda shares: Coordinator(settings, tracer=tracer, shares_port=shares))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(logs.tell_loop_failure)
@@ -30,40 +37,44 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
         stop.set()
 
     handle_stop_signals(loop, signalled)
-    provider = set_up_metrics("weft-coordinator", settings.process_name, coordinator.figures)
-    await coordinator.start()
+    provider = set_up_metrics("weft-coordinator", settings.process_name, tenure.coordinator.figures)
+    await tenure.begin(replace=replace)
     # Recovered tasks stay for a while: the garbage collector need not examine them again and again.
     gc.freeze()
     watch = loop.create_task(GarbageWatch().run(), name="garbage watch")
     notices = service_notices()
     following = None
     if notices is not None:
-        following = loop.create_task(notices.follow(coordinator.status_line, coordinator.probe_store))
+        following = loop.create_task(notices.follow(tenure.status_line, tenure.probe_store))
     try:
-        await stop.wait()
+        await tenure.last(stop)
     finally:
         watch.cancel()
         if notices is not None:
             notices.stopping()
         # Watched to its end: the stop is bounded, and its steps are on the loop.
-        await coordinator.stop()
+        await tenure.end(told=stop.is_set())
         if following is not None:
             following.cancel()
         await asyncio.to_thread(shut_down_metrics, provider)
 
 
-def run(settings: CoordinatorSettings) -> None:
-    """Run a coordinator in this process, on uvloop if it is installed; blocks until the coordinator has stopped."""
+def run(settings: CoordinatorSettings, *, replace: bool = False) -> None:
+    """Run a coordinator in this process, on uvloop if it is installed; blocks until the coordinator has stopped, or has been replaced.
+
+    Args:
+        replace: take the place of the coordinator that has the address, if there is one.
+    """
     logs.configure(settings.log_level)
     open_files.raise_limit()
     export = set_up_traces("weft-coordinator", settings.process_name)
     try:
-        _run(settings, None if export is None else export.tracer)
+        _run(settings, None if export is None else export.tracer, replace=replace)
     finally:
         shut_down(export)
 
 
-def _run(settings: CoordinatorSettings, tracer: SpanTracer | None) -> None:
+def _run(settings: CoordinatorSettings, tracer: SpanTracer | None, *, replace: bool) -> None:
     # Many tasks are in memory, hardly ever in cycles: frequent collections would only cost pauses.
     gc.set_threshold(50_000, 20, 100)
-    event_loops.run(serve(settings, tracer))
+    event_loops.run(serve(settings, tracer, replace=replace))

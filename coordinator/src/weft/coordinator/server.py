@@ -2,10 +2,13 @@
 
 start: port bound ─► store (recovers) ─► tokens ─► the default mesh (`namespaces.namespace`) ─► port open ─► address file
 stop:  the meshes ─► port closed ─► direct calls and store closed
+
+A successor may take its place meanwhile (`handover`): `release` gives up what only one of the two can have, and the departure serves who is still connected.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ from weft.coordinator import guard
 from weft.coordinator.audit.audit import Audit
 from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.coordinator_figures import CoordinatorFigures
+from weft.coordinator.handover.departing import Departing
+from weft.coordinator.handover.departure import Departure
+from weft.coordinator.handover.predecessor import Nobody, Predecessor
 from weft.coordinator.hooks.hook_port import HookPort
 from weft.coordinator.hooks.hook_tools import hook_secrets
 from weft.coordinator.identity.identity import Identity
@@ -31,7 +37,7 @@ from weft.coordinator.namespaces.store_events import NoUpkeep
 from weft.coordinator.payload_sweeps import PayloadSweeps
 from weft.coordinator.provisioning.provision_service import ProvisionService
 from weft.coordinator.provisioning.requested_agent import MeshJoin
-from weft.coordinator.server_port import bind, check_ports, write_whole
+from weft.coordinator.server_port import bind, check_ports, relay_address, write_whole
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
@@ -65,8 +71,11 @@ log = get_logger(__name__)
 class Coordinator:
     """A coordinator. `await start()`, then `address`; `await stop()` ends it.
 
+    Large because what stands once is started, handed over and stopped in one order.
+
     Args:
         tracer: None: no traces are exported.
+        shares_port: a successor may bind the same port.
 
     Raises:
         InvalidArgument: a file of certificates, or the store of payloads, cannot be used.
@@ -75,16 +84,25 @@ class Coordinator:
         weft.coordinator.server_port.BindError: the address cannot be used.
         OperatorsBindError: that of the metrics, or of channelz, cannot be used.
         weft.coordinator.store.open_errors.StoreError: the store cannot be used.
+        weft.coordinator.handover.wire.HandoverError: the predecessor cannot be replaced.
     """
 
     _server: aio.Server | None = None
     address = ""
     _bound = ""
+    # A successor has the store.
+    _released = False
 
     def __init__(
-        self, settings: CoordinatorSettings, store: Store | None = None, tracer: SpanTracer | None = None
+        self,
+        settings: CoordinatorSettings,
+        store: Store | None = None,
+        tracer: SpanTracer | None = None,
+        *,
+        shares_port: bool = False,
     ) -> None:
         self._settings, self.coordinator_id = settings, settings.process_name
+        self._shares_port = shares_port
         self._store = store = store or store_of(settings.store_config)
         self._audit = Audit(store, settings)
         self.identity = Identity(store, settings, self._audit)
@@ -163,12 +181,21 @@ class Coordinator:
 
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Recover the store, open the port, and be ready for work."""
+    async def start(self, predecessor: Predecessor | None = None) -> None:
+        """Recover the store, open the port, and be ready for work.
+
+        Args:
+            predecessor: whose place it takes. None: the place must be free.
+        """
+        predecessor = predecessor or Nobody()
         check_ports(self._exposure, self._settings, self._tls.ports.tls if self._tls.ports else None)
         server = self._make_server()
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
-        address = self._bound = bind(server, self._settings.listen, self._tls.ports)
+        shared = self._shares_port and predecessor.shares
+        address = self._bound = await predecessor.bound(lambda: self._bind(server, exclusive=not shared))
+        port = int(address.rpartition(":")[2]) if not address.startswith("unix:") else 0
+        self.departure = Departure(self._departing, self._meshes, shared=self._store.shared, port=port)
+        relay = self._open_relay(server) if shared else ""
         if self._join is not None:
             self._join.bind()
         if self._scrapes is not None:
@@ -176,7 +203,7 @@ class Coordinator:
         self._figures.bind()
         await self._channelz.start()
         await self._hooks.bind()
-        await self.default.open()
+        await predecessor.opened(self.default.open)
         await self._audit.start()
         await self.identity.start()
         await self.default.start()
@@ -196,6 +223,18 @@ class Coordinator:
             durability=self._settings.durability,
             unfinished=self.default.unfinished(),
         )
+        await predecessor.served(relay)
+
+    def _bind(self, server: aio.Server, *, exclusive: bool) -> str:
+        return bind(server, self._settings.listen, self._tls.ports, exclusive=exclusive and self._shares_port)
+
+    def _open_relay(self, server: aio.Server) -> str:
+        """Let the predecessor pass calls on to this process; returns where. Empty: callers show certificates, which it could not pass on."""
+        if self._tls.ports is not None and (self._tls.ports.tls.client_ca or self.identity.tls is not None):
+            return ""
+        address = relay_address(self._bound)
+        server.add_insecure_port(address)
+        return address
 
     def _make_server(self) -> aio.Server:
         settings = self._settings
@@ -206,6 +245,8 @@ class Coordinator:
                 max_streams=settings.max_streams,
                 max_connections=settings.max_connections,
                 idle_s=settings.idle_connection_s,
+                age_s=settings.connection_age_s,
+                shares_port=self._shares_port,
             )
         )
         common, own, identity = Routes(), Routes(), self.identity
@@ -225,7 +266,8 @@ class Coordinator:
             self._keda = self._open_to_keda(services)
         self.default.serve_on(own)
         routes = NamespaceRoutes(own, common, self.namespaces)
-        server.add_generic_rpc_handlers((identity.guarded(routes),))
+        self._departing = Departing(identity.guarded(routes), settings.max_calls)
+        server.add_generic_rpc_handlers((self._departing,))
         return server
 
     def _open_to_keda(self, services: Any) -> Any:
@@ -235,28 +277,63 @@ class Coordinator:
             self.default, self.namespaces, self.identity.edge, self._settings, services
         )
 
+    async def release(self) -> None:
+        """Give up for a successor what only one of two coordinators can have: all ports but its own, and an embedded store. Its calls of hosted
+        methods are finished first, within the stop grace. With a Redis everything goes on."""
+        grace_s = self._settings.stop_grace_s
+        self.departure.begin()
+        await self._close_doors(grace_s)
+        await self._close_lookouts()
+        if not self._store.shared:
+            await self.departure.finish_calls(grace_s)
+            await self._end_meshes()
+            await self._close_store()
+            self._released = True
+
+    def _meshes(self) -> Iterator[Namespace]:
+        yield self.default
+        for each in self.namespaces.present().values():
+            yield each.mesh
+
     async def stop(self, grace_s: float | None = None) -> None:
         """Stop in order; each step is bounded. Tasks and results stay in the store."""
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
+        await self._close_doors(grace_s)
+        if not self._released:
+            await self._end_meshes()
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        await self._departing.close()
+        if not self._released:
+            await self._close_store()
+        await self._close_lookouts()
+        self._exposure.close()
+        self.identity.close()
+        log.info("coordinator.stopped")
+
+    async def _close_doors(self, grace_s: float) -> None:
+        """Close the ports of others than operators, but for the coordinator's own."""
         await self._payload_sweeps.stop()
+        await self._hooks.stop(min(grace_s, 5.0))
+        if self._join is not None:
+            await self._join.stop(grace_s)
+
+    async def _close_lookouts(self) -> None:
+        """Close the ports of operators."""
+        await self._figures.stop()
+        await self._channelz.stop()
+
+    async def _end_meshes(self) -> None:
         why = refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)
         if self._keda is not None:
             self._keda.close(why)
-        await self._hooks.stop(min(grace_s, 5.0))
         await self.namespaces.stop(why)
         await self.default.stop()
-        if self._join is not None:
-            await self._join.stop(grace_s)
-        if self._server is not None:
-            await self._server.stop(grace_s)
+
+    async def _close_store(self) -> None:
         await self._audit.stop()
-        await self._figures.stop()
-        await self._channelz.stop()
-        self._exposure.close()
         await self.default.close()
-        self.identity.close()
-        log.info("coordinator.stopped")
 
     async def probe_store(self) -> None:
         """Send the store a change of nothing, which goes the way of all changes. Nothing is sent to a store that is known to be away, or cannot be

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from grpc import aio
 
 from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc.network.binding import taken_by_other
 from weft.rpc.network.exposure import ExposedPort, Exposure, Port
 from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.security.tls import Tls
@@ -75,6 +77,7 @@ def bind(
     *,
     option: str = "--listen",
     asks_callers: bool = True,
+    exclusive: bool = False,
 ) -> str:
     """Take the address; returns it with the port that it got.
 
@@ -82,17 +85,25 @@ def bind(
         tls: the certificate of the port; None: it is plain.
         option: by which another address is chosen.
         asks_callers: False: callers need no certificate, whatever the settings are.
+        exclusive: the server's port could be shared, and must not be.
 
     Raises:
         BindError: it cannot be used.
     """
     try:
+        if exclusive and (taken := taken_by_other(listen)):
+            raise PortRefused(taken)
         port = open_port(server, listen, tls, asks_callers=asks_callers)
     except PortRefused as error:
         raise BindError(
             f"cannot listen on {listen}: {error}. Choose another address with {option} HOST:PORT"
         ) from None
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+
+def relay_address(listen: str) -> str:
+    """Where the predecessor of this process passes calls on to it: a socket without a file, of this machine alone. Who calls is asked there, too."""
+    return f"unix-abstract:weft-relay/{listen}/{secrets.token_hex(8)}"
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from weft.coordinator.caller_limit_settings import CallerLimitSettings
 from weft.coordinator.door_settings import DoorSettings
+from weft.coordinator.handover_settings import HandoverSettings
 from weft.coordinator.hook_settings import HookSettings
 from weft.coordinator.limit_settings import LimitSettings
 from weft.coordinator.pool_settings import PoolSettings
@@ -30,7 +31,9 @@ from weft.rpc.telemetry.metrics_endpoint import checked_address
 from weft.rpc.times import MAX_DURATION_S
 
 
-class CoordinatorSettings(CallerLimitSettings, LimitSettings, PoolSettings, HookSettings, DoorSettings):
+class CoordinatorSettings(
+    CallerLimitSettings, LimitSettings, PoolSettings, HookSettings, HandoverSettings, DoorSettings
+):
     """A setting's unit is last in its name. Values outside their range are refused at start-up."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid", hide_input_in_errors=True)

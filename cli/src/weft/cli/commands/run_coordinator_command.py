@@ -18,6 +18,7 @@ from weft.rpc.process.extras import require
     "weft coordinator",
     "weft coordinator --store /var/lib/weft/weft.db --durability full",
     "weft coordinator --listen 0.0.0.0:7700 --tls-cert c.pem --tls-key c-key.pem --tokens on",
+    "weft coordinator --replace",
     "WEFT_STORE_PASSWORD=... weft coordinator --store redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/main",
 )
 def coordinator(
@@ -88,11 +89,18 @@ def coordinator(
     metrics: Metrics = None,
     channelz: Channelz = None,
     hooks: Hooks = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Take the place of the coordinator at this address, without a failed call (Linux).",
+        ),
+    ] = False,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = None,
 ) -> None:
-    """Run a coordinator until SIGTERM, SIGHUP or Ctrl-C.
+    """Run a coordinator until SIGTERM, SIGHUP or Ctrl-C, or until another one has taken its place.
 
     Every setting can also be set by an environment variable, such as WEFT_RESULT_TTL_S=86400: see docs/settings.md.
     Traces are exported if OpenTelemetry's variables ask for it, such as OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317.
@@ -115,10 +123,10 @@ def coordinator(
         "hooks": hooks,
         "log_level": log_level,
     }
-    _run_coordinator({name: value for name, value in given.items() if value is not None})
+    _run_coordinator({name: value for name, value in given.items() if value is not None}, replace=replace)
 
 
-def _run_coordinator(given: dict[str, Any]) -> None:
+def _run_coordinator(given: dict[str, Any], *, replace: bool) -> None:
     """Run a coordinator, configured by the options, until it ends.
 
     Raises:
@@ -131,6 +139,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
 
         from weft.cli.terminal.failure import Failure, system_reason
         from weft.coordinator.coordinator_process import run
+        from weft.coordinator.handover.wire import HandoverError
         from weft.coordinator.identity.first_operator import FirstTokenError
         from weft.coordinator.server_port import BindError
         from weft.coordinator.settings import CoordinatorSettings
@@ -143,10 +152,10 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         faults = CoordinatorSettings.faults(error, given)
         raise Failure("bad settings", *map(str, faults), status=2) from None
     try:
-        run(settings)
+        run(settings, replace=replace)
     except StoreError as error:
         raise Failure(f"cannot use the store: {error}") from None
-    except (BindError, OperatorsBindError, FirstTokenError) as error:
+    except (BindError, HandoverError, OperatorsBindError, FirstTokenError) as error:
         raise Failure(str(error)) from None
     except OSError as error:
         place = f"cannot use {error.filename}: " if error.filename else ""

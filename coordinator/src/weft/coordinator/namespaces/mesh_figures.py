@@ -59,7 +59,7 @@ class MeshFigures:
     def ask(self, parts: CountedParts) -> None:
         """Ask these parts at each reading."""
         store, register, sessions, subscriptions, submissions, calls, forecast, balancer = parts
-        self._store, self._register = store, register
+        self._store, self._register, self._calls = store, register, calls
         figures = self.figures
         figures.include(store.figures.figures)
         figures.ask(metrics.STALE, lambda: sessions.results_refused)
@@ -87,6 +87,11 @@ class MeshFigures:
                 metrics.STICKY_SESSIONS, lambda: (((change,), times) for change, times in changes.items())
             )
         ask_balancers(figures, lambda: (balancer,))
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls of hosted methods that are under way."""
+        return self._calls.calls
 
     async def look(self) -> None:
         """Look at the queues."""

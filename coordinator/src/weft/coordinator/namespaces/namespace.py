@@ -43,6 +43,7 @@ from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.resource_view import ResourceView
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
 from weft.coordinator.namespaces.coordinator_parts import CoordinatorParts
+from weft.coordinator.namespaces.mesh_departure import MeshDeparture
 from weft.coordinator.namespaces.mesh_figures import CountedParts, MeshFigures
 from weft.coordinator.namespaces.mesh_parts import MeshTools, made_parts
 from weft.coordinator.namespaces.mesh_services import MeshServices
@@ -79,7 +80,7 @@ _GOES_ON = "the coordinator is stopping; the task goes on, ask again with the sa
 _stopping = partial(refusals.stopping, retry_after_s=1.0)
 
 
-class Namespace(StoreEvents, SessionEvents):
+class Namespace(StoreEvents, SessionEvents, MeshDeparture):
     """One mesh: a store, the agents and tasks in it, and the services in front of them. Large because it wires all parts of a mesh, and starts and
     stops them in order.
 
@@ -362,15 +363,12 @@ class Namespace(StoreEvents, SessionEvents):
     @property
     def rests(self) -> bool:
         """Whether there are no agents, no unfinished tasks, no schedules that go on, and no callbacks to come, and no pools."""
-        return self._has_no_work() and self.next_pass_at is None and not self._keeps_open
+        kept = any(part.keeps_open for part in self._parts)
+        return self._has_no_work() and self.next_pass_at is None and not kept
 
     def _has_no_work(self) -> bool:
         """Whether there are no agents, here or elsewhere, and no unfinished tasks: only what is stored can become due."""
         return not self.unfinished() and not any(self._connected())
-
-    @property
-    def _keeps_open(self) -> bool:
-        return any(part.keeps_open for part in self._parts)
 
     async def keeps_tasks(self) -> bool:
         """Whether it has tasks, also ended ones, which are to be forgotten when their time has passed."""

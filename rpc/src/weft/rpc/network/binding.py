@@ -50,6 +50,12 @@ def why_not(address: str) -> str:
     return next(filter(None, reasons), NO_REASON)
 
 
+def taken_by_other(address: str) -> str:
+    """The reason why an address cannot be had alone, though gRPC might share it; empty: none is known."""
+    why = "" if address.startswith("unix") else why_not(address)
+    return "" if why == NO_REASON else why
+
+
 def _why_not_bound(family: int, kind: int, where: tuple[object, ...]) -> str:
     try:
         with closing(socket.socket(family, kind)) as probe:

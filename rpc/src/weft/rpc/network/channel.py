@@ -44,6 +44,9 @@ MAX_STREAMS = 4096
 STALLED_S = 30.0
 # A connection without a call is closed after so long. A client dials again for its next call, and loses none.
 IDLE_S = 900.0
+# A connection is renewed after about so long (gRPC varies it by a tenth). The client is told beforehand, and no call is lost: gRPC closes no
+# connection in another way that its clients could not notice.
+CONNECTION_AGE_S = 60.0
 # The connection is closed this much later, so that a watched stream ends first, with a status.
 _STALLED_MARGIN_S = 5.0
 
@@ -217,6 +220,8 @@ def server_options(
     max_streams: int = MAX_STREAMS,
     max_connections: int = 0,
     idle_s: float = IDLE_S,
+    age_s: float = 0.0,
+    shares_port: bool = False,
 ) -> Options:
     """Options of a server: a port in use is an error, dead peers are noticed, clients may ping, bursts are not dropped, and floods of
     connections and streams are bounded.
@@ -227,13 +232,15 @@ def server_options(
         max_streams: calls and streams of one connection at a time; its client lets more of them wait.
         max_connections: more are closed at once. 0: as many as this process may have open files, but some.
         idle_s: a connection without a call is closed after so long.
+        age_s: a connection is renewed after about so long; 0: never.
+        shares_port: another process of this user may bind the same port.
     """
     connections = max_connections or open_files.connections(open_files.limit())
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
         *METADATA_OPTIONS,
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_port)),
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.keepalive_time_ms", 30_000),
@@ -247,6 +254,7 @@ def server_options(
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.max_concurrent_streams", max_streams),
         ("grpc.max_connection_idle_ms", int(idle_s * 1000)),
+        *([("grpc.max_connection_age_ms", int(age_s * 1000))] if age_s else []),
         *([] if connections is None else [("grpc.max_allowed_incoming_connections", connections)]),
     ]
 

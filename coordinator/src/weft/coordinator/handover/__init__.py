@@ -1,0 +1,1 @@
+"""How a coordinator takes the place of another one on this machine."""
