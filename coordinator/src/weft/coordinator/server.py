@@ -45,6 +45,7 @@ from weft.coordinator.store.row_peek import peek_row
 from weft.coordinator.store.store_removal import remove
 from weft.coordinator.store.table_store import RowDelete
 from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 from weft.rpc.identity.http_door import HttpDoor, asks_scrapers
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.network.exposure import Exposure
@@ -66,6 +67,9 @@ from weft.v1 import (
 )
 
 log = get_logger(__name__)
+
+# How long a hand-over of an embedded store waits for the end of calls, while new ones wait for the successor.
+SHORT_CALL_S = 0.1
 
 
 class Coordinator:
@@ -278,15 +282,16 @@ class Coordinator:
         )
 
     async def release(self) -> None:
-        """Give up for a successor what only one of two coordinators can have: all ports but its own, and an embedded store. Its calls of hosted
-        methods are finished first, within the stop grace. With a Redis everything goes on."""
+        """Give up for a successor what only one of two coordinators can have: all ports but its own, and an embedded store. With a Redis everything
+        else goes on."""
         grace_s = self._settings.stop_grace_s
         self.departure.begin()
         await self._close_doors(grace_s)
         await self._close_lookouts()
         if not self._store.shared:
-            await self.departure.finish_calls(grace_s)
-            await self._end_meshes()
+            # Most calls are short. Those that are not are answered by what the successor tells.
+            await self.departure.finish_calls(min(grace_s, SHORT_CALL_S))
+            await self._end_meshes(self.departure.moved)
             await self._close_store()
             self._released = True
 
@@ -303,8 +308,9 @@ class Coordinator:
         if not self._released:
             await self._end_meshes()
         if self._server is not None:
+            self.departure.end()
             await self._server.stop(grace_s)
-        await self._departing.close()
+            await self.departure.ended()
         if not self._released:
             await self._close_store()
         await self._close_lookouts()
@@ -324,12 +330,16 @@ class Coordinator:
         await self._figures.stop()
         await self._channelz.stop()
 
-    async def _end_meshes(self) -> None:
-        why = refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)
+    async def _end_meshes(self, moved: WeftError | None = None) -> None:
+        """
+        Args:
+            moved: what ends them. None: the coordinator is stopping.
+        """
+        why = moved or refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)
         if self._keda is not None:
             self._keda.close(why)
         await self.namespaces.stop(why)
-        await self.default.stop()
+        await self.default.stop(moved)
 
     async def _close_store(self) -> None:
         await self._audit.stop()

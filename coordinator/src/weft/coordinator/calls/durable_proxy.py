@@ -23,6 +23,7 @@ from weft.coordinator.calls.call_tasks import CallTasks, not_shared_after_all, t
 from weft.coordinator.calls.deadlines import DeadlineNear
 from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.following import follow
+from weft.coordinator.calls.moved_calls import Moved
 from weft.coordinator.calls.task_subscriptions import Follower, TaskSubscriptions
 from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts.contract_catalogue import Contracts
@@ -133,6 +134,8 @@ class DurableCalls(grpc.GenericRpcHandler):
                 ended = await future
             except DeadlineNear:
                 ended = await self._tasks.late(enqueued, deadline, context, shared=shared)
+            except Moved as moved:
+                ended = await moved.ended(task_id, context)
             finally:
                 if timer is not None:
                     timer.cancel()
@@ -226,7 +229,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             attempt: the task's newest attempt so far; progress of earlier ones is not passed on.
             late: ends the call if its deadline is near, unless the task has just ended.
         """
-        begun, after = False, 0
+        begun, elsewhere, after = False, False, 0
         events = follow(self._store, self._subscriptions, task_id, 0, follower)
         try:
             while True:
@@ -256,6 +259,10 @@ class DurableCalls(grpc.GenericRpcHandler):
                     await late()
                     # The last responses may have come with the end.
                     events = follow(self._store, self._subscriptions, task_id, after)
+                except Moved as moved:
+                    if elsewhere:
+                        raise
+                    elsewhere, events = True, moved.follow(task_id, after, context)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
 

@@ -52,6 +52,15 @@ class Departing(grpc.GenericRpcHandler):
         if not self._successor.done():
             self._successor.set_result(dial(address))
 
+    async def successor(self) -> aio.Channel:
+        """Leads to the successor, once it serves.
+
+        Raises:
+            WeftError: there is none.
+        """
+        assert self._successor is not None, "hold comes first"
+        return await asyncio.shield(self._successor)
+
     def fail(self, error: WeftError) -> None:
         """End the calls that wait, and all that follow: there is no successor."""
         if self._successor is None:
@@ -68,14 +77,13 @@ class Departing(grpc.GenericRpcHandler):
             await self._successor.result().close()
 
     async def _late(self, path: str) -> Any:
-        assert self._successor is not None
         if self._held >= self._max_held:
             raise refusals.overloaded(
                 "too many calls wait while another coordinator takes over", retry_after_s=1.0
             )
         self._held += 1
         try:
-            channel = await asyncio.shield(self._successor)
+            channel = await self.successor()
         finally:
             self._held -= 1
         if path == _SESSIONS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from weft.coordinator.calls.moved_calls import Moved
 from weft.coordinator.handover import port_sockets
 from weft.coordinator.handover.departing import Departing
 from weft.coordinator.namespaces.namespace import Namespace
@@ -33,6 +34,8 @@ class Departure:
         self, calls: Departing, meshes: Callable[[], Iterable[Namespace]], *, shared: bool, port: int
     ) -> None:
         self._calls, self._meshes, self._shared, self._port = calls, meshes, shared, port
+        # Ends what waits here for tasks that the successor has.
+        self.moved: Moved | None = None
 
     def begin(self) -> None:
         """The successor has bound the port, and gets all new connections. If the store is not shared, new calls wait for it here."""
@@ -43,6 +46,7 @@ class Departure:
             )
         if not self._shared:
             self._calls.hold()
+            self.moved = Moved(self._calls.successor)
 
     async def finish_calls(self, grace_s: float) -> None:
         """Wait for calls of hosted methods that are under way, at most so long."""
@@ -84,6 +88,15 @@ class Departure:
     def fail(self) -> None:
         """There is no successor after all: calls that wait for it end."""
         self._calls.fail(_moved())
+
+    def end(self) -> None:
+        """The port is about to be closed."""
+        if self.moved is not None:
+            self.moved.over = True
+
+    async def ended(self) -> None:
+        """The port is closed."""
+        await self._calls.close()
 
 
 def _moved() -> WeftError:
