@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -85,20 +85,26 @@ class MeshHarness:
     # -- coordinator --------------------------------------------------------------------------------------------
 
     async def coordinator(
-        self, *, durability: str | None = None, listen: str = "127.0.0.1:0", **settings: object
+        self,
+        *,
+        durability: str | None = None,
+        listen: str = "127.0.0.1:0",
+        flags: Sequence[str] = (),
+        **settings: object,
     ) -> Process:
         """Start the coordinator and wait until it listens.
 
         Args:
             durability: by default the store's own default.
             listen: the address; by default a free port, which `restart_coordinator` keeps.
+            flags: more of the command's options.
             settings: other settings of the coordinator by their names, such as `reconnect_grace_s=1`.
         """
         self._settings = {f"WEFT_{name.upper()}": str(value) for name, value in settings.items()}
         self._flags = ["--store", str(self.store)]
         if durability is not None:
             self._flags += ["--durability", durability]
-        return await self._start_coordinator(listen)
+        return await self._start_coordinator(listen, *flags)
 
     async def restart_coordinator(self, **settings: object) -> Process:
         """Start it again on the same store and port, with settings changed as named; kill -9 it first if it lives."""
@@ -108,7 +114,12 @@ class MeshHarness:
         self._settings |= {f"WEFT_{name.upper()}": str(value) for name, value in settings.items()}
         return await self._start_coordinator(self._target)
 
-    async def _start_coordinator(self, listen: str) -> Process:
+    async def replace_coordinator(self, **settings: object) -> Process:
+        """Start another one, which takes its place; returns that one when it serves. The predecessor ends by itself."""
+        self._settings |= {f"WEFT_{name.upper()}": str(value) for name, value in settings.items()}
+        return await self._start_coordinator(self._target, "--replace")
+
+    async def _start_coordinator(self, listen: str, *further: str) -> Process:
         address = self.folder / "address"
         address.unlink(missing_ok=True)
         process = Process.weft(
@@ -119,6 +130,7 @@ class MeshHarness:
             "--address-file",
             str(address),
             *self._flags,
+            *further,
             log=self.folder / "coordinator.log",
             env=self._settings | self.env,
             redirect=self.redirect,

@@ -26,7 +26,7 @@ async def serve(
     Args:
         replace: take the place of the coordinator that has the address, if there is one.
     """
-    tenure = Tenure(settings, lambda shares: Coordinator(settings, tracer=tracer, shares_port=shares))
+    tenure = Tenure(settings, lambda of, shares: Coordinator(of, tracer=tracer, shares_port=shares))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(logs.tell_loop_failure)

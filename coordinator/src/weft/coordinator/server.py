@@ -18,6 +18,7 @@ from weft.coordinator import guard
 from weft.coordinator.audit.audit import Audit
 from weft.coordinator.audit.audited_calls import AuditedCalls
 from weft.coordinator.coordinator_figures import CoordinatorFigures
+from weft.coordinator.handover import port_sockets
 from weft.coordinator.handover.departing import Departing
 from weft.coordinator.handover.departure import Departure
 from weft.coordinator.handover.predecessor import Nobody, Predecessor
@@ -196,9 +197,13 @@ class Coordinator:
         server = self._make_server()
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
         shared = self._shares_port and predecessor.shares
+        before = port_sockets.listening() if self._shares_port else frozenset[int]()
         address = self._bound = await predecessor.bound(lambda: self._bind(server, exclusive=not shared))
         port = int(address.rpartition(":")[2]) if not address.startswith("unix:") else 0
-        self.departure = Departure(self._departing, self._meshes, shared=self._store.shared, port=port)
+        own = port_sockets.listening() - before if self._shares_port else before
+        self.departure = Departure(
+            self._departing, self._meshes, shared=self._store.shared, port=port, sockets=own
+        )
         relay = self._open_relay(server) if shared else ""
         if self._join is not None:
             self._join.bind()

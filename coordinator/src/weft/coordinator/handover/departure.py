@@ -28,18 +28,26 @@ class Departure:
         meshes: all that are open.
         shared: they have a store that others have, too.
         port: the coordinator's.
+        sockets: at which it listens there.
     """
 
     def __init__(
-        self, calls: Departing, meshes: Callable[[], Iterable[Namespace]], *, shared: bool, port: int
+        self,
+        calls: Departing,
+        meshes: Callable[[], Iterable[Namespace]],
+        *,
+        shared: bool,
+        port: int,
+        sockets: frozenset[int],
     ) -> None:
         self._calls, self._meshes, self._shared, self._port = calls, meshes, shared, port
+        self._sockets = sockets
         # Ends what waits here for tasks that the successor has.
         self.moved: Moved | None = None
 
     def begin(self) -> None:
         """The successor has bound the port, and gets all new connections. If the store is not shared, new calls wait for it here."""
-        if not port_sockets.send_newcomers_on(self._port):
+        if not port_sockets.send_newcomers_on(self._sockets):
             log.warning(
                 "handover.port_spread",
                 effect="some new connections come here until the end, and are passed on",
@@ -62,6 +70,8 @@ class Departure:
             relay: where the successor takes the calls of those who are connected here; empty: nowhere. With a shared store they are served here.
         """
         log.info("coordinator.leaving", leave_s=leave_s)
+        # The queue of those who came before the successor is empty long since.
+        port_sockets.stop_listening(self._sockets)
         if self._shared:
             for mesh in self._meshes():
                 await mesh.release_agents(_moved())
@@ -81,7 +91,6 @@ class Departure:
         """Leave without a successor in this place: other coordinators have the same store."""
         for mesh in self._meshes():
             mesh.not_serving()
-        port_sockets.stop_listening(self._port)
         await self.leave("", drain_s)
         await self.finish_calls(grace_s)
 

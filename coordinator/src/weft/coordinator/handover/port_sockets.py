@@ -28,60 +28,71 @@ def can_share() -> bool:
     return sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT") and Path(_OWN_FILES).is_dir()
 
 
-def _own_sockets(port: int) -> Iterator[socket.socket]:
-    """This process' TCP sockets with a local port, each closed after its turn."""
-    for path in list(Path(_OWN_FILES).iterdir()):
-        number = int(path.name)
-        try:
-            if not stat.S_ISSOCK(os.fstat(number).st_mode):
-                continue
-            found = socket.socket(fileno=os.dup(number))
-        except OSError:
-            # Closed meanwhile.
-            continue
-        with found, contextlib.suppress(OSError):
-            if found.family not in (socket.AF_INET, socket.AF_INET6) or found.type != socket.SOCK_STREAM:
-                continue
-            if found.getsockname()[1] == port:
-                yield found
+def listening() -> frozenset[int]:
+    """The TCP sockets at which this process listens, by their numbers in the system."""
+    return frozenset(inode for inode, one in _sockets() if _listens(one))
 
 
-def _listens(one: socket.socket) -> bool:
-    return bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+def send_newcomers_on(sockets: frozenset[int]) -> bool:
+    """New connections go to the process that shares the port since later, as long as it does. Those that are in the queue stay here.
 
-
-def send_newcomers_on(port: int) -> bool:
-    """New connections to the port go to the process that shares it since later, as long as it does. Those in the queue stay here.
+    Args:
+        sockets: those of the port, from `listening`.
 
     Returns:
         Whether the kernel does so. Otherwise it spreads them over both.
     """
     program = ctypes.create_string_buffer(_SECOND)
     filtered = struct.pack("HL", 1, ctypes.addressof(program))
-    done = False
-    for one in _own_sockets(port):
-        if _listens(one):
-            try:
+    try:
+        for inode, one in _sockets():
+            if inode in sockets:
                 one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, filtered)
-            except OSError:
-                return False
-            done = True
-    return done
+    except OSError:
+        return False
+    return True
 
 
-def stop_listening(port: int) -> None:
-    """Refuse new connections; those that are open stay so."""
-    for one in _own_sockets(port):
-        with contextlib.suppress(OSError):
-            if _listens(one):
+def stop_listening(sockets: frozenset[int]) -> None:
+    """Take no new connections. Those that are open stay so; gRPC logs an error of its own, once. The port is another process' alone."""
+    for inode, one in _sockets():
+        if inode in sockets:
+            with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
 
 def connections(port: int) -> int:
     """How many connections to the port are open here."""
-    count = 0
-    for one in _own_sockets(port):
-        with contextlib.suppress(OSError):
-            one.getpeername()
-            count += 1
-    return count
+    return sum(1 for _, one in _sockets() if _connects(one, port))
+
+
+def _sockets() -> Iterator[tuple[int, socket.socket]]:
+    """This process' TCP sockets, each closed after its turn."""
+    for path in list(Path(_OWN_FILES).iterdir()):
+        number = int(path.name)
+        try:
+            status = os.fstat(number)
+            if not stat.S_ISSOCK(status.st_mode):
+                continue
+            found = socket.socket(fileno=os.dup(number))
+        except OSError:
+            # Closed meanwhile.
+            continue
+        with found:
+            if found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM:
+                yield status.st_ino, found
+
+
+def _listens(one: socket.socket) -> bool:
+    try:
+        return bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
+
+
+def _connects(one: socket.socket, port: int) -> bool:
+    try:
+        one.getpeername()
+        return bool(one.getsockname()[1] == port)
+    except OSError:
+        return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Any
 
 from weft.coordinator.handover import port_sockets
 from weft.coordinator.handover.handover_door import DoorTaken, HandoverDoor
@@ -28,14 +29,16 @@ class Tenure:
     """One process' time in a place.
 
     Args:
-        make: makes a coordinator; it is called again if a successor has died before it served. The argument says whether its port may be shared.
+        make: makes a coordinator, of which it is told whether its port may be shared; called again if a successor has died before it served.
     """
 
-    def __init__(self, settings: CoordinatorSettings, make: Callable[[bool], Coordinator]) -> None:
+    def __init__(
+        self, settings: CoordinatorSettings, make: Callable[[CoordinatorSettings, bool], Coordinator]
+    ) -> None:
         self._settings = settings
         self._shares = port_sockets.can_share() and not settings.listen.startswith("unix")
         self._make = make
-        self.coordinator = make(self._shares)
+        self.coordinator = make(settings, self._shares)
         self._door: HandoverDoor | None = None
         self._leaving = False
         # Earlier coordinators of this process, while they leave.
@@ -124,7 +127,7 @@ class Tenure:
                 " --listen HOST:PORT"
             ) from None
 
-    async def _replaced_by(self, successor: Wire, stopped: asyncio.Future[bool]) -> bool:
+    async def _replaced_by(self, successor: Wire, stopped: asyncio.Future[Any]) -> bool:
         """Give the place to a successor. False: it has not taken it."""
         try:
             if (await successor.hear(ANSWER_S))["kind"] != "bound":
@@ -163,7 +166,9 @@ class Tenure:
         """The successor has died before it served: take the place again, in this process."""
         log.error("handover.successor_died", pid=successor.peer.pid, effect="this process takes over again")
         past, own = self.coordinator, OwnPast()
-        made = self._make(self._shares)
+        # Port 0 would be another one now.
+        settings = self._settings.model_copy(update={"listen": past.address})
+        made = self._make(settings, self._shares)
         try:
             await made.start(own)
         except BaseException:
