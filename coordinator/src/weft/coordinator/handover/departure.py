@@ -69,7 +69,7 @@ class Departure:
         Args:
             relay: where the successor takes the calls of those who are connected here; empty: nowhere. With a shared store they are served here.
         """
-        log.info("coordinator.leaving", leave_s=leave_s)
+        log.info("coordinator.leaving", timeout_s=leave_s)
         # The queue of those who came before the successor is empty long since.
         port_sockets.stop_listening(self._sockets)
         if self._shared:
@@ -85,7 +85,7 @@ class Departure:
             if not await asyncio.to_thread(port_sockets.connections, self._port):
                 return
             await asyncio.sleep(min(LOOK_S, left_s))
-        log.info("coordinator.left_connections", connections=port_sockets.connections(self._port))
+        log.info("coordinator.left_connections", count=port_sockets.connections(self._port))
 
     async def drain(self, drain_s: float, grace_s: float) -> None:
         """Leave without a successor in this place: other coordinators have the same store."""

@@ -179,7 +179,7 @@ class Living:
             await self._wire.tell("bound")
             await self._released()
         except Gone:
-            log.warning("handover.predecessor_died", pid=self._wire.peer.pid)
+            log.warning("handover.predecessor_died", process_id=self._wire.peer.pid)
         return address
 
     async def _released(self) -> None:
@@ -196,7 +196,7 @@ class Living:
                     log.info(
                         "handover.waiting",
                         waits_for="the store",
-                        pid=self._wire.peer.pid,
+                        process_id=self._wire.peer.pid,
                         left_s=round(left_s, 1),
                     )
             if hearing.result()["kind"] != "released":
@@ -209,7 +209,11 @@ class Living:
         await again_until(time.monotonic() + _DEATH_S, opening, StoreLocked, "the store")
 
     async def served(self, relay: str) -> None:
-        log.info("handover.taken", pid=self._wire.peer.pid, took_s=round(time.monotonic() - self._began_s, 3))
+        log.info(
+            "handover.taken",
+            process_id=self._wire.peer.pid,
+            took_s=round(time.monotonic() - self._began_s, 3),
+        )
         with contextlib.suppress(Gone):
             await self._wire.tell("serves", relay=relay)
         self._wire.close()
@@ -257,9 +261,7 @@ async def predecessor_at(listen: str, store: str, patience_s: float, claim: Clai
         raise HandoverError(
             f"the coordinator at {listen} (pid {wire.peer.pid}) stays: {answer.get('why', '')}"
         )
-    log.info(
-        "handover.agreed", pid=wire.peer.pid, version=str(answer.get("version", "")), own_version=VERSION
-    )
+    log.info("handover.agreed", process_id=wire.peer.pid, version=str(answer.get("version", "")))
     return Living(wire, listen, patience_s, claim)
 
 
@@ -270,7 +272,7 @@ async def kill(wire: Wire) -> None:
         HandoverError: it cannot be killed.
     """
     pid = wire.peer.pid
-    log.error("handover.other_hangs", pid=pid, effect="it is killed")
+    log.error("handover.other_hangs", process_id=pid, effect="it is killed")
     try:
         if pid <= 0:
             raise ProcessLookupError("its process cannot be seen from here")

@@ -134,10 +134,12 @@ class Tenure:
                 raise Gone("it said something else")
         except (Gone, TimeoutError) as error:
             # Nothing has changed here.
-            log.warning("handover.called_off", pid=successor.peer.pid, error=str(error) or "it took too long")
+            log.warning(
+                "handover.called_off", process_id=successor.peer.pid, error=str(error) or "it took too long"
+            )
             self._next()
             return False
-        log.info("handover.begun", pid=successor.peer.pid)
+        log.info("handover.begun", process_id=successor.peer.pid)
         self._leaving = True
         await self.coordinator.release()
         try:
@@ -164,7 +166,9 @@ class Tenure:
 
     async def _take_back(self, successor: Wire) -> None:
         """The successor has died before it served: take the place again, in this process."""
-        log.error("handover.successor_died", pid=successor.peer.pid, effect="this process takes over again")
+        log.error(
+            "handover.successor_died", process_id=successor.peer.pid, effect="this process takes over again"
+        )
         past, own = self.coordinator, OwnPast()
         # Port 0 would be another one now.
         settings = self._settings.model_copy(update={"listen": past.address})
