@@ -21,6 +21,7 @@ import pytest
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
+from tests.support.certificates import TestAuthority, credentials, variables
 from tests.support.ledger import Ledger
 from tests.support.load import Load
 from tests.support.mesh import MeshHarness
@@ -43,8 +44,12 @@ ENDED_S = 20.0
 class StockCaller:
     """Calls by gRPC alone: without retries, and without a wait for the server. Each has a connection of its own."""
 
-    def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, options=options)
         self._stub = probe_pb2_grpc.ProbeServiceStub(self._channel)
         self.longest_s = 0.0
         # Those that were answered.
@@ -71,7 +76,7 @@ class StockCaller:
 async def replaced_under_load(mesh: MeshHarness, times: int) -> float:
     """Replace the coordinator so often, and see that no call has failed, was lost or ran twice. Returns the longest time of a call, in s."""
     ledger, load, left = mesh.ledger(), Load(), []
-    some = [StockCaller(mesh.target) for _ in range(4)]
+    some = [StockCaller(mesh.target, mesh.credentials) for _ in range(4)]
     try:
         for each in some:
             load.add("call", partial(each.call, ledger))
@@ -242,6 +247,47 @@ async def test_no_call_fails_while_coordinators_of_a_redis_are_replaced(mesh: Me
         await begin(mesh)
         await replaced_under_load(mesh, 2)
         await mesh.close()
+
+
+@pytest.mark.slow
+async def test_callers_with_tokens_are_passed_on_with_them(mesh: MeshHarness) -> None:
+    authority, token = TestAuthority(mesh.folder), mesh.folder / "operator.token"
+    mesh.env = variables(authority.tls("coordinator", mutual=False))
+    mesh.agent_env = variables(authority.tls("a1", mutual=False)) | {"WEFT_TOKEN_FILE": str(token)}
+
+    def show(_context: object, done: grpc.AuthMetadataPluginCallback) -> None:
+        done((("weft-token", token.read_text().strip()),), None)
+
+    shown = grpc.metadata_call_credentials(show)
+    encrypted = grpc.ssl_channel_credentials(authority.ca.read_bytes())
+    mesh.credentials = grpc.composite_channel_credentials(encrypted, shown)
+    await begin(mesh, tokens="on", operator_token_file=token)
+    await replaced_under_load(mesh, 1)
+
+
+@pytest.mark.slow
+async def test_callers_with_certificates_dial_again(mesh: MeshHarness) -> None:
+    authority = TestAuthority(mesh.folder)
+    mesh.env = variables(authority.tls("coordinator"))
+    mesh.agent_env = variables(authority.tls("a1"))
+    mesh.credentials = credentials(authority.tls("client"))
+    process = await mesh.coordinator()
+    await mesh.agent("a1", slots=16)
+    await mesh.wait_serving()
+    ledger, caller = mesh.ledger(), StockCaller(mesh.target, mesh.credentials)
+    try:
+        await caller.call(ledger)
+        long = asyncio.ensure_future(caller.call(ledger, sleep_s=2.0))
+        await ledger.until("start", where=lambda fact: fact.text.startswith("long"))
+        await mesh.replace_coordinator()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await long
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        # Long before its connection would have been renewed.
+        assert await process.wait(timeout_s=ENDED_S) == 0
+        await caller.call(ledger)
+    finally:
+        await caller.close()
 
 
 @soak

@@ -78,7 +78,9 @@ class Departure:
         elif relay:
             self._calls.pass_on(relay)
         else:
+            # Nobody can be served: the end of the port makes clients dial again at once.
             self._calls.fail(_moved())
+            return
         now_s = asyncio.get_running_loop().time
         ends_at_s = now_s() + leave_s
         while (left_s := ends_at_s - now_s()) > 0.0:

@@ -44,8 +44,8 @@ MAX_STREAMS = 4096
 STALLED_S = 30.0
 # A connection without a call is closed after so long. A client dials again for its next call, and loses none.
 IDLE_S = 900.0
-# A connection is renewed after about so long (gRPC varies it by a tenth). The client is told beforehand, and no call is lost: gRPC closes no
-# connection in another way that its clients could not notice.
+# A connection of a coordinator is renewed after about so long (gRPC varies it by a tenth). Its client is told to dial again while its calls are
+# served still, so that none is lost.
 CONNECTION_AGE_S = 60.0
 # The connection is closed this much later, so that a watched stream ends first, with a status.
 _STALLED_MARGIN_S = 5.0
