@@ -144,7 +144,7 @@ async def test_a_place_that_is_taken_is_not_taken_by_accident(mesh: MeshHarness,
         return other.output()
 
     store = str(mesh.store)
-    assert "in use by another process" in await refused("--store", store)
+    assert "take the place of the coordinator there (--replace)" in await refused("--store", store)
     assert "it has the store" in await refused("--store", str(tmp_path / "another.db"), "--replace")
     # One at a time.
     async with successor(mesh):

@@ -95,8 +95,9 @@ def bind(
             raise PortRefused(taken)
         port = open_port(server, listen, tls, asks_callers=asks_callers)
     except PortRefused as error:
+        replaced = ", or take the place of the coordinator there (--replace)" if exclusive else ""
         raise BindError(
-            f"cannot listen on {listen}: {error}. Choose another address with {option} HOST:PORT"
+            f"cannot listen on {listen}: {error}. Choose another address with {option} HOST:PORT{replaced}"
         ) from None
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 

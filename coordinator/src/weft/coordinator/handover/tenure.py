@@ -123,8 +123,8 @@ class Tenure:
             self._door = HandoverDoor(address, self._store)
         except DoorTaken:
             raise BindError(
-                f"cannot listen on {address}: another coordinator has it. Replace that one (--replace), or choose another address with"
-                " --listen HOST:PORT"
+                f"cannot listen on {address}: another coordinator has it. Choose another address with --listen HOST:PORT, or take"
+                " the place of the coordinator there (--replace)"
             ) from None
 
     async def _replaced_by(self, successor: Wire, stopped: asyncio.Future[Any]) -> bool:
