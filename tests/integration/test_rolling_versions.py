@@ -17,7 +17,7 @@ from tests.support import tasks
 from tests.support.ledger import Ledger
 from tests.support.load import Load
 from tests.support.mesh import MeshHarness
-from tests.support.previous import PreviousVersion
+from tests.support.previous_version import PreviousVersion
 from tests.support.processes import Process, until
 from tests.support.redis_server import RedisServer, free_port
 from weft.coordinator.handover import port_sockets
