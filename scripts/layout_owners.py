@@ -41,6 +41,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "weft/coordinator/settings",
         "weft/coordinator/caller_limit_settings",
         "weft/coordinator/door_settings",
+        "weft/coordinator/handover_settings",
         "weft/coordinator/hook_settings",
         "weft/coordinator/pool_settings",
         "weft/coordinator/limit_settings",

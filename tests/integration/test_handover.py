@@ -30,7 +30,7 @@ from tests.support.redis_server import RedisServer, free_port
 from tests.support.soak import soak
 from weft.coordinator.handover import port_sockets
 from weft.coordinator.handover.handover_door import HandoverDoor
-from weft.coordinator.handover.wire import PROTOCOL, Wire, door_name
+from weft.coordinator.handover.handover_wire import PROTOCOL, Wire, door_name
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 
 pytestmark = pytest.mark.skipif(not port_sockets.can_share(), reason="ports are handed over on Linux alone")
@@ -153,6 +153,7 @@ async def test_a_place_that_is_taken_is_not_taken_by_accident(mesh: MeshHarness,
     await mesh.wait_serving("weft.v1.CoordinatorService")
 
 
+@pytest.mark.slow
 async def test_a_predecessor_takes_over_again_if_its_successor_dies(mesh: MeshHarness) -> None:
     process = await begin(mesh)
     ledger = mesh.ledger()

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 
-from weft.coordinator.handover.wire import PROTOCOL, Wire, door_name
+from weft.coordinator.handover.handover_wire import PROTOCOL, Wire, door_name
 
 
 async def main(listen: str, store: str) -> None:

@@ -50,6 +50,7 @@ from weft.rpc.errors import WeftError
 from weft.rpc.identity.http_door import HttpDoor, asks_scrapers
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.network.exposure import Exposure
+from weft.rpc.network.ports import open_port
 from weft.rpc.network.routes import Routes
 from weft.rpc.operators.channelz_port import ChannelzPort
 from weft.rpc.process.logs import get_logger
@@ -89,7 +90,7 @@ class Coordinator:
         weft.coordinator.server_port.BindError: the address cannot be used.
         OperatorsBindError: that of the metrics, or of channelz, cannot be used.
         weft.coordinator.store.open_errors.StoreError: the store cannot be used.
-        weft.coordinator.handover.wire.HandoverError: the predecessor cannot be replaced.
+        weft.coordinator.handover.handover_wire.HandoverError: the predecessor cannot be replaced.
     """
 
     _server: aio.Server | None = None
@@ -242,7 +243,7 @@ class Coordinator:
         if self._tls.ports is not None and (self._tls.ports.tls.client_ca or self.identity.tls is not None):
             return ""
         address = relay_address(self._bound)
-        server.add_insecure_port(address)
+        open_port(server, address)
         return address
 
     def _make_server(self) -> aio.Server:

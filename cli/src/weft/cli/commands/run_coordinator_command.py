@@ -139,7 +139,7 @@ def _run_coordinator(given: dict[str, Any], *, replace: bool) -> None:
 
         from weft.cli.terminal.failure import Failure, system_reason
         from weft.coordinator.coordinator_process import run
-        from weft.coordinator.handover.wire import HandoverError
+        from weft.coordinator.handover.handover_wire import HandoverError
         from weft.coordinator.identity.first_operator import FirstTokenError
         from weft.coordinator.server_port import BindError
         from weft.coordinator.settings import CoordinatorSettings

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from typing import Any
 
-from weft.coordinator.handover.wire import ANSWER_S, PROTOCOL, Gone, Wire, door_name
+from weft.coordinator.handover.handover_wire import ANSWER_S, PROTOCOL, Gone, Wire, door_name
 from weft.rpc.process.logs import get_logger
 from weft.rpc.process.version import VERSION
 

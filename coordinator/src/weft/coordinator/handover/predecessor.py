@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from weft.coordinator.handover.wire import (
+from weft.coordinator.handover.handover_wire import (
     ANSWER_S,
     PROTOCOL,
     Gone,

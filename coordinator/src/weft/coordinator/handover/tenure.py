@@ -14,8 +14,8 @@ from typing import Any
 
 from weft.coordinator.handover import port_sockets
 from weft.coordinator.handover.handover_door import DoorTaken, HandoverDoor
+from weft.coordinator.handover.handover_wire import ANSWER_S, Gone, HandoverError, Wire
 from weft.coordinator.handover.predecessor import Nobody, OwnPast, kill, predecessor_at
-from weft.coordinator.handover.wire import ANSWER_S, Gone, HandoverError, Wire
 from weft.coordinator.server import Coordinator
 from weft.coordinator.server_port import BindError
 from weft.coordinator.settings import CoordinatorSettings
