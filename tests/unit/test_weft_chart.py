@@ -16,55 +16,24 @@ import yaml
 
 from scripts import kubernetes_manifests, settings_table
 from tests.support.beside import free_address
-from tests.support.foreign_tools import find_go_tool
 from tests.support.processes import ROOT, Process, environment, until
+from tests.support.weft_chart import (
+    CRDS,
+    EVERYTHING,
+    REDIS,
+    SETS,
+    VERSIONS,
+    Made,
+    helm,
+    made,
+    template,
+)
 from weft.agent.settings import AgentSettings
 from weft.coordinator.settings import CoordinatorSettings
 
 CHART = kubernetes_manifests.CHART
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
-CRDS = ROOT / "tests" / "support" / "schemas" / "crds"
-# The oldest that the chart is for, and the newest that is known here.
-VERSIONS = ("1.30", "1.37")
-
-REDIS: dict[str, Any] = {"store": {"kind": "redis", "urlSecret": {"name": "weft-redis"}}}
-EVERYTHING: dict[str, Any] = REDIS | {
-    "security": {"mode": "auto"},
-    "keda": {"enabled": True, "namespace": "scalers", "authentication": "weft-keda"},
-    "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "p"}}},
-    "gateway": {"enabled": True, "parentRefs": [{"name": "gw"}], "hostnames": ["mesh.example"]},
-    "externalSecrets": {
-        "enabled": True,
-        "storeRef": {"name": "vault", "kind": "SecretStore"},
-        "secrets": [{"name": "weft-redis", "key": "url", "remoteKey": "weft/redis"}],
-    },
-    "serviceAccount": {"pools": True},
-    "coordinator": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "k", "operator": "Exists"}]},
-    "pools": [
-        {"name": "plain", "image": "acme/w:1", "tokenSecret": "t", "replicas": 3, "slots": 9},
-        {
-            "name": "side",
-            "image": "weft-agent:1",
-            "tokenSecret": "t",
-            "app": {"image": "acme/app:1", "port": 9000, "preStopSleepSeconds": 5},
-            "autoscaling": {"kind": "cpu"},
-        },
-        {
-            "name": "zero",
-            "image": "acme/w:1",
-            "tokenSecret": "t",
-            "autoscaling": {"kind": "keda", "min": 0, "methods": "acme.v1.Greeter/*"},
-        },
-    ],
-}
-FILES = {"security": {"mode": "files", "tlsSecret": "weft-tls"}, "pools": EVERYTHING["pools"][:1]}
-
-Made = dict[tuple[str, str], Any]
-
-
-def helm() -> str:
-    return find_go_tool("helm", "helm.sh/helm/v3/cmd/helm@v3.19.2")
 
 
 def check_object(each: dict[str, Any]) -> None:
@@ -78,25 +47,6 @@ def check_object(each: dict[str, Any]) -> None:
         kubernetes_validate.validate(each, kubernetes, strict=True)
 
 
-def template(
-    values: dict[str, Any], folder: Path, version: str = VERSIONS[0]
-) -> subprocess.CompletedProcess[str]:
-    (file := folder / "values.yaml").write_text(json.dumps(values))
-    command = [helm(), "template", "w", str(CHART), "--namespace", "here", "--kube-version", f"{version}.0"]
-    return subprocess.run(
-        [*command, "--values", str(file)], capture_output=True, text=True, check=False, timeout=60
-    )
-
-
-def made(values: dict[str, Any], folder: Path) -> Made:
-    done = template(values, folder)
-    assert done.returncode == 0, done.stderr
-    objects = [each for each in yaml.safe_load_all(done.stdout) if each]
-    found = {(each["kind"], each["metadata"]["name"]): each for each in objects}
-    assert len(found) == len(objects)
-    return found
-
-
 def container(made: Made, kind: str, name: str, which: str = "containers") -> dict[str, Any]:
     (found,) = made[kind, name]["spec"]["template"]["spec"][which]
     assert isinstance(found, dict)
@@ -107,7 +57,7 @@ def variables(container: dict[str, Any]) -> dict[str, Any]:
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
 
-@pytest.mark.parametrize("values", [{}, REDIS, EVERYTHING, FILES], ids=["default", "redis", "all", "files"])
+@pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 def test_kubernetes_takes_all_of_it(values: dict[str, Any], tmp_path: Path) -> None:
     for each in made(values, tmp_path).values():
         check_object(each)

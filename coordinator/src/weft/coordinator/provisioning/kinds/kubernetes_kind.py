@@ -15,6 +15,8 @@ MAX_NAME_CHARS = 50
 # The user of weft's own images.
 USER = 10001
 SECRETS, CA = "/var/run/secrets/weft", "/etc/weft/ca"
+# With those of the pod, what the level `restricted` of a namespace asks of a container.
+_LEAST_RIGHTS = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 _NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _QUANTITY = r"[0-9]+(\.[0-9]+)?(m|[kMGT]i?)?"
 POD_SETTINGS = (
@@ -130,7 +132,8 @@ def _stateful_set(agent: AgentSpec) -> dict[str, Any]:
 def _pod(agent: AgentSpec) -> dict[str, Any]:
     containers = [_container(agent)]
     if agent.options.get("app_image"):
-        containers.append({"name": "app", "image": agent.options["app_image"]})
+        app = {"name": "app", "image": agent.options["app_image"], "securityContext": _LEAST_RIGHTS}
+        containers.append(app)
     # The agent's group may read the token, and nobody else: 288 is 0440.
     volumes: list[dict[str, Any]] = [
         {"name": "token", "secret": {"secretName": agent.name, "defaultMode": 288}}
@@ -160,7 +163,7 @@ def _container(agent: AgentSpec) -> dict[str, Any]:
         "image": agent.options["image"],
         "env": pod_variables(agent),
         "volumeMounts": mounts,
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": _LEAST_RIGHTS,
     }
     if agent.command():
         found["args"] = [literal(word) for word in agent.command()]
