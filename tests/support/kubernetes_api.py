@@ -22,7 +22,7 @@ class KubernetesApiDouble:
     async def __aenter__(self) -> Self:
         app = web.Application()
         self.add_routes(app)
-        self._runner = web.AppRunner(app)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.address = f"http://127.0.0.1:{self._runner.addresses[0][1]}"

@@ -119,6 +119,12 @@ class MeshHarness:
         self._settings |= {f"WEFT_{name.upper()}": str(value) for name, value in settings.items()}
         return await self._start_coordinator(self._target, "--replace")
 
+    async def move_coordinator(self) -> Process:
+        """Kill -9 it, and start it on the same store and another port."""
+        assert self.coordinator_process is not None, "start it first"
+        await self.coordinator_process.kill()
+        return await self._start_coordinator("127.0.0.1:0")
+
     async def _start_coordinator(self, listen: str, *further: str) -> Process:
         address = self.folder / "address"
         address.unlink(missing_ok=True)

@@ -240,7 +240,7 @@ class Runtime:
         """In a forked child of this process: close the agent's connections."""
         own_sockets.drop_connections(
             [self._direct.listening, *map(own_sockets.key, self._figures.listening)],
-            [own_sockets.key(target) for target in self._settings.target],
+            [own_sockets.key(target) for target in self._session.addresses],
         )
 
     def update_methods(self) -> None:

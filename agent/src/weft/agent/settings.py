@@ -64,7 +64,8 @@ class AgentSettings(PayloadSettings):
     target: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(DEFAULT_TARGET,),
         validation_alias=AliasChoices("weft_agent_target", "weft_target"),
-        description="addresses of coordinators that share a store: `host:port`, or several",
+        description="addresses of coordinators that share a store: `host:port`, or several; or a source of addresses, such as"
+        " `consul://host:8500/weft`",
     )
     id: str = Field(
         default_factory=_default_id,

@@ -31,8 +31,9 @@ from weft.client.tasks import Tasks
 from weft.client.usage_snapshot import UsageBy, UsageReport, usage_of
 from weft.rpc.balancing import Balancer
 from weft.rpc.membership.present_tls import present, security_of
-from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route, client_options, dial
-from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route
+from weft.rpc.network.coordinator_channel import dial_any
+from weft.rpc.network.targets import DEFAULT_TARGET, dialled, is_source, parse, resolved
 from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.payloads.process_payloads import payload_coder
 from weft.rpc.process.home_loop import HomeLoop
@@ -69,8 +70,8 @@ def connect(
             reply = await AnalystStub(mesh.channel()).Analyze(request, timeout=60)
 
     Args:
-        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas. If the connection to one is lost, the next call
-            goes to another. Names in a list are resolved once: if addresses change, give one name for all, which is resolved again.
+        target: "host:port" or "unix:path"; a source of addresses, such as "consul://host:8500/weft"; or several "host:port", in a list or
+            with commas. If the connection to one is lost, the next call goes to another. Names in a list are resolved once: if addresses change, give one name for all, which is resolved again.
         timeout_s: deadline of an API call, repeats included, unless the call has its own.
         patience_s: how long waits and streams go on while no coordinator can be reached.
         use_proxy: reach the coordinator by the proxy of the environment (`grpc_proxy`, `https_proxy` or `http_proxy`,
@@ -89,6 +90,7 @@ def connect(
 
     Raises:
         InvalidArgument: the target is malformed, or a file of certificates, the token or the namespace cannot be used.
+        MissingExtra (at the first use): a source of addresses needs packages that are not installed.
     Raises (at the first use, with a pin):
         Unavailable: the mesh cannot be joined now; and what a coordinator refuses.
     """
@@ -194,15 +196,7 @@ class Mesh:
         """The connection itself. The API's own calls inherit nothing, because several callers share some of them."""
         self._home.check()
         if self._channel is None:
-            self._dialled = self._dialled or dialled(self._targets)
-            # gRPC would use the text of its address list as the host's name.
-            name = ("grpc.default_authority", self._targets[0])
-            # By TLS, the name by which the server is verified takes its place.
-            named = len(self._targets) > 1 and self._route.security is None
-            options = [*client_options(), name] if named else client_options()
-            self._channel = dial(
-                self._dialled, options, self._route, server_name=self._route.server_name(self._targets)
-            )
+            self._channel = dial_any(self._targets, self._route, known=self._dialled)
         return self._channel
 
     @cached_property
@@ -388,8 +382,10 @@ class Mesh:
     async def __aenter__(self) -> Self:
         if self._known_route is None:
             self._known_route = await asyncio.to_thread(self._make_route)
-        if len(self._targets) > 1 and not self._dialled:
-            # Resolving a name may take long.
+        # Resolving a name may take long, and so may the first addresses of a source.
+        if is_source(self._targets[0]):
+            await asyncio.to_thread(resolved, self._targets)
+        elif len(self._targets) > 1 and not self._dialled:
             self._dialled = await asyncio.to_thread(dialled, self._targets)
         return self
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from weft.agent.errors import ListenError
 from weft.rpc.network.ports import PortRefused
+from weft.rpc.network.targets import is_source, resolved
 from weft.rpc.process.logs import get_logger
 
 _log = get_logger("weft.agent")
@@ -45,7 +46,7 @@ def not_bound(address: str, refused: PortRefused) -> ListenError:
 
 async def _local_host(targets: Sequence[str]) -> str:
     """This machine's address as a coordinator at one of `targets` sees it."""
-    for target in targets:
+    for target in await asyncio.to_thread(resolved, targets) if is_source(targets[0]) else targets:
         if target.startswith("unix"):
             return LOOPBACK
         host, _, port = target.rpartition(":")

@@ -1,8 +1,8 @@
 """Keeps an agent connected: dials, and dials again for ever, each target in turn, with jittered backoff.
 
 If one target cannot be reached, the next is tried at once. The connector waits after a broken session, and when no
-target could be reached. Each agent has its own order of targets, so that the agents of a lost coordinator spread over
-the others. Only a refusal that a repetition cannot change ends the connector; the agent then ends with the
+target could be reached. A source's addresses are those of the moment (`coordinator_turns`); a session stays where it is when its
+address goes, and ends with its coordinator. Only a refusal that a repetition cannot change ends the connector; the agent then ends with the
 coordinator's message.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 import threading
 import time
@@ -19,6 +18,7 @@ from collections.abc import Callable, Sequence
 import grpc
 from grpc import aio
 
+from weft.agent.session.coordinator_turns import CoordinatorTurns
 from weft.agent.session.outbox import Outbox
 from weft.agent.session.session_stream import SessionOwner, SessionStream
 from weft.agent.session.watchdog import Watchdog
@@ -62,11 +62,11 @@ class SessionConnector:
         agent_id: str,
         route: Route = NO_TLS,
     ) -> None:
-        self._targets = random.sample(targets, len(targets))
+        self._turns = CoordinatorTurns(targets)
         self._agent = agent
         self._outbox = outbox
         self._on_refused = on_refused
-        self._route = route
+        self._route = route = route.named_for(targets)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
@@ -94,6 +94,11 @@ class SessionConnector:
         """Leads to the coordinator that the agent is connected to; None: to none. On the loop."""
         stream = self._stream
         return None if stream is None or not stream.open else stream.channel
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Those of the coordinators, as they are known now."""
+        return self._turns.addresses
 
     def beat(self) -> None:
         """Tell the coordinator the agent's state now, when connected."""
@@ -152,25 +157,26 @@ class SessionConnector:
         try:
             await self._keep_connected()
         finally:
+            self._turns.close()
             self._ended.set()
 
     async def _keep_connected(self) -> None:
         backoff_s = FIRST_BACKOFF_S
         in_vain = 0
-        for target in itertools.cycle(self._targets):
-            if self._stopped.is_set():
-                return
-            stream = self._stream = SessionStream(target, self._agent, self._outbox, self._route)
-            dialled_at = time.monotonic()
-            error = await self._serve(stream)
-            if error is not None and self._is_final(error):
-                self._refused(target, error)
-                return
-            self._tell(target, stream, error)
-            in_vain = 0 if stream.welcomed else in_vain + 1
-            if in_vain % len(self._targets):
+        while not self._stopped.is_set():
+            dialled_at, welcomed = time.monotonic(), False
+            if target := self._turns.take():
+                stream = self._stream = SessionStream(target, self._agent, self._outbox, self._route)
+                error = await self._serve(stream)
+                if error is not None and self._is_final(error):
+                    self._refused(target, error)
+                    return
+                self._tell(target, stream, error)
+                welcomed = stream.welcomed
+            in_vain = 0 if welcomed else in_vain + 1
+            if target and in_vain % max(1, len(self._turns.addresses)):
                 continue
-            if stream.welcomed and time.monotonic() - dialled_at > MAX_BACKOFF_S:
+            if welcomed and time.monotonic() - dialled_at > MAX_BACKOFF_S:
                 backoff_s = FIRST_BACKOFF_S
             # Full jitter: the agents of a lost coordinator must not all come back at the same moment.
             with contextlib.suppress(TimeoutError):

@@ -37,16 +37,15 @@ from weft.rpc.discovery import Discovery
 from weft.rpc.errors import Unimplemented, WeftError
 from weft.rpc.handler_shape import behaviour_of
 from weft.rpc.identity.ticket_book import TicketBook
-from weft.rpc.network import targets
 from weft.rpc.network.agent_route import AgentRoute
 from weft.rpc.network.channel import (
     MAX_MESSAGE_BYTES,
     NO_TLS,
     Route,
-    dial,
     make_server,
     server_options,
 )
+from weft.rpc.network.coordinator_channel import dial_any
 from weft.rpc.network.path_bound import refused_path
 from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.process.logs import get_logger
@@ -104,9 +103,7 @@ class Egress:
         max_calls: int = 10_000,
     ) -> None:
         self._address = address
-        self._coordinator = dial(
-            targets.dialled(coordinators), None, route, server_name=route.server_name(coordinators)
-        )
+        self._coordinator = dial_any(coordinators, route)
         # Its agents are known here, and those of no other.
         self._namespace = route.namespace
         self._shapes = Shapes(self._coordinator)

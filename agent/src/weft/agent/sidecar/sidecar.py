@@ -30,6 +30,7 @@ from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.egress import Egress
 from weft.agent.sidecar.forwarding import forwarded
 from weft.agent.sidecar.sidecar_settings import OFF, SidecarAgentSettings, SidecarSettings
+from weft.rpc.network import targets
 from weft.rpc.network.channel import Route
 from weft.rpc.network.exposure import ExposedPort, Exposure, Port
 from weft.rpc.security.process_tls import process_tls
@@ -96,6 +97,9 @@ class Sidecar(Agent):
             )
         exposure = Exposure(allowed=self.settings.insecure)
         self._check_egress(exposure)
+        if targets.is_source(self.settings.target[0]):
+            # Its first addresses are not waited for on the loop.
+            await asyncio.to_thread(targets.resolved, self.settings.target)
         egress = Egress(
             self._sidecar.egress,
             self.settings.target,

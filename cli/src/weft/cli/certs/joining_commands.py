@@ -132,7 +132,7 @@ def _issued(target: str) -> Issued:
 def join_variables(target: str) -> dict[str, str]:
     """What others need besides a token, by the names of variables."""
     from weft.cli.process.command_runner import run
-    from weft.rpc.network.targets import parse
+    from weft.rpc.network.targets import parse, resolved
     from weft.v1.certificate_pb2 import GetAuthorityRequest
     from weft.v1.certificate_pb2_grpc import CertificateServiceStub
 
@@ -141,5 +141,5 @@ def join_variables(target: str) -> dict[str, str]:
         return await stub.GetAuthority(GetAuthorityRequest(), timeout=_TIMEOUT_S)
 
     answer, targets = run(target, ask), parse(target)
-    places = ",".join(f"{each.rpartition(':')[0]}:{answer.join_port}" for each in targets)
+    places = ",".join(f"{each.rpartition(':')[0]}:{answer.join_port}" for each in resolved(targets))
     return {"WEFT_TARGET": ",".join(targets), "WEFT_TLS_PIN": answer.pin, "WEFT_TLS_JOIN": places}

@@ -9,7 +9,7 @@ import typer
 from weft.cli.terminal.streams import as_utf8
 
 DEFAULT_TARGET = "127.0.0.1:7700"
-TARGET_FORM = "HOST:PORT[,...]"
+TARGET_FORM = "HOST:PORT[,...]|URL"
 
 
 def checked_target(text: str | None) -> str | None:
@@ -34,7 +34,7 @@ Target = Annotated[
         "--target",
         envvar="WEFT_TARGET",
         metavar=TARGET_FORM,
-        help="The coordinator's address; several are separated by commas.",
+        help="The coordinator's address; several are separated by commas. Or a source of addresses, such as consul://HOST:8500/weft.",
         show_default=True,
         callback=checked_target,
     ),

@@ -85,6 +85,7 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     from weft.cli.process.command_runner import by_proxy
     from weft.cli.process.unread_variables import warnings
     from weft.client import connect
+    from weft.rpc.network import targets
     from weft.rpc.network.channel import Route
     from weft.rpc.security.channel_credentials import channel_security
 
@@ -119,7 +120,9 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     found += audit_checks.findings(audit)
     found += token_checks.findings(tokens, datetime.now(UTC))
     found += authority_checks.findings(authority, datetime.now(UTC))
-    servers = {f"coordinator {each}": (each, "") for each in target.split(",")}
+    given = targets.parse(target)
+    addresses, name = await asyncio.to_thread(targets.resolved, given), route.named_for(given).name
+    servers = {f"coordinator {each}": (each, name) for each in addresses}
     servers |= {
         f"agent {each.id}": (each.advertised_address, each.tls_name) for each in agents if each.tls_name
     }

@@ -51,9 +51,10 @@ def health(
     first is asked.
     """
     from weft.cli.process.command_runner import by_proxy
+    from weft.cli.terminal.failure import Failure
     from weft.rpc.membership.present_tls import present
     from weft.rpc.network.channel import Route
-    from weft.rpc.network.targets import parse
+    from weft.rpc.network.targets import parse, resolved
     from weft.rpc.security.channel_credentials import channel_security
     from weft.rpc.security.mesh_names import agent_port
     from weft.rpc.security.namespace_names import chosen_namespace
@@ -66,8 +67,11 @@ def health(
         tls, _ = present(tls, parse(target), token_source())
     if tls is not None and agent:
         tls = dataclasses.replace(tls, server_name=agent_port(agent))
-    route = Route(by_proxy(), channel_security(tls), namespace=chosen_namespace())
-    status = asyncio.run(_asked(target.partition(",")[0], service, timeout_s, route))
+    given = parse(target)
+    if not (addresses := resolved(given)):
+        raise Failure(f"{target} names no address: the warning above says why")
+    route = Route(by_proxy(), channel_security(tls), namespace=chosen_namespace()).named_for(given)
+    status = asyncio.run(_asked(addresses[0], service, timeout_s, route))
     show({"service": service, "status": status}, status, as_json=as_json)
     if status != "SERVING":
         raise typer.Exit(1)

@@ -83,7 +83,8 @@ def agent(
         str | None,
         typer.Option(
             metavar=TARGET_FORM,
-            help="The coordinator's address; several are separated by commas (env WEFT_TARGET). [default: 127.0.0.1:7700]",
+            help="The coordinator's address; several are separated by commas. Or a source of addresses, such as consul://HOST:8500/weft or"
+            " dns+srv://NAME (env WEFT_TARGET). [default: 127.0.0.1:7700]",
             callback=checked_target,
         ),
     ] = None,

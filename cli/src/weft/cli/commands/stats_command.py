@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from weft.rpc.contracts import names
 
 if TYPE_CHECKING:
     from weft.client import CoordinatorStats, Mesh, MethodStats, Times
+    from weft.rpc.security.tls import Tls
 
 _COLUMNS = (
     Column("method", cut=True),
@@ -63,10 +65,12 @@ def stats(
         return await mesh.stats(window_s=window_s)
 
     found: list[CoordinatorStats] = []
-    addresses = targets.parse(target)
+    given = targets.parse(target)
+    addresses = targets.resolved(given)
+    tls = _named(given)
     for each in addresses:
         try:
-            found.append(run(each, work))
+            found.append(run(each, work, tls))
         except Unreachable as error:
             if len(addresses) == 1:
                 raise
@@ -79,6 +83,18 @@ def stats(
         _print(replace(answer, methods=shown), as_json=as_json)
     if len(found) < len(addresses):
         raise typer.Exit(1)
+
+
+def _named(given: Sequence[str]) -> Tls | None:
+    """TLS to each coordinator that a source names: by the name of the service there. None: as options and variables say."""
+    from weft.rpc.network.targets import is_source
+    from weft.rpc.registries.registry_url import source_url
+    from weft.rpc.security.tls import chosen
+
+    tls = chosen(None)
+    if tls is None or tls.server_name or tls.pin or not is_source(given[0]):
+        return None
+    return replace(tls, server_name=source_url(given[0]).tls_name)
 
 
 def _methods(found: list[CoordinatorStats]) -> set[str]:

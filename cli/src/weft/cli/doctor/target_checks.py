@@ -23,7 +23,17 @@ _SERVING = b"\x08\x01"
 
 async def findings(target: str, route: Route) -> Sequence[Diagnosis]:
     """Ask each address of a target, all at once: one finding each."""
-    return await asyncio.gather(*(_address(each, route) for each in targets.parse(target)))
+    given = targets.parse(target)
+    addresses = await asyncio.to_thread(targets.resolved, given)
+    if not addresses:
+        return [
+            problem(
+                f"source of addresses {target}",
+                "it names no coordinator",
+                "docs/deploy/discovery.md says how it is set up; the warning above says what is wrong",
+            )
+        ]
+    return await asyncio.gather(*(_address(each, route.named_for(given)) for each in addresses))
 
 
 async def _address(address: str, route: Route) -> Diagnosis:

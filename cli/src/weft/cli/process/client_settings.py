@@ -25,7 +25,8 @@ class ClientSettings(FileSettings):
 
     target: str = Field(
         default=DEFAULT_TARGET,
-        description="address of the coordinator, `host:port`; several that share a store are separated by commas",
+        description="address of the coordinator, `host:port`; several that share a store are separated by commas; or a source of"
+        " addresses, such as `consul://host:8500/weft`",
     )
     namespace: str = Field(
         default="",

@@ -11,6 +11,7 @@ from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
     from weft.client import Mesh
+    from weft.rpc.security.tls import Tls
 
 T = TypeVar("T")
 
@@ -21,8 +22,11 @@ _PROXY_WORDS = {"": False, "0": False, "false": False, "no": False, "off": False
 )
 
 
-def run(target: str, work: Callable[[Mesh], Awaitable[T]]) -> T:
+def run(target: str, work: Callable[[Mesh], Awaitable[T]], tls: Tls | None = None) -> T:
     """Connect to the coordinator, run the coroutine, and close.
+
+    Args:
+        tls: None: as options and variables say.
 
     Raises:
         weft.client.Unreachable: no coordinator answers at the target.
@@ -33,7 +37,7 @@ def run(target: str, work: Callable[[Mesh], Awaitable[T]]) -> T:
         from weft.rpc.process import event_loops
 
     async def connected() -> T:
-        async with connect(target, use_proxy=use_proxy) as mesh:
+        async with connect(target, use_proxy=use_proxy, tls=tls) as mesh:
             await mesh.ready(CONNECT_S)
             return await work(mesh)
 

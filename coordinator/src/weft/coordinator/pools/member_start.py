@@ -14,6 +14,7 @@ from weft.coordinator.pools.provider import MemberSpec
 from weft.coordinator.pools.rollout_rules import template_of
 from weft.rpc.errors import NotFound, Overloaded
 from weft.rpc.identity.caller import AGENT
+from weft.rpc.network.targets import is_source
 from weft.rpc.security import namespace_names, tokens
 from weft.rpc.times import timestamp
 from weft.v1 import pool_pb2, security_pb2
@@ -140,6 +141,9 @@ def tls_variables(target: str, *, pin: str, join_port: int, ca: str) -> dict[str
         pin: of a mesh that makes its certificates. Empty: it does not.
         ca: file of the authorities of the coordinator's certificate. Empty: it has none.
     """
+    if pin and is_source(target):
+        # It joins at the port after those that the source names.
+        return {"WEFT_TLS_PIN": pin}
     if pin:
         hosts = [each.rpartition(":")[0] for each in target.split(",")]
         return {"WEFT_TLS_PIN": pin, "WEFT_TLS_JOIN": ",".join(f"{host}:{join_port}" for host in hosts)}

@@ -14,7 +14,7 @@ from weft.rpc.errors import InvalidArgument
 from weft.rpc.identity.caller import AGENT
 from weft.rpc.identity.scope import ENVIRONMENT_LABELS
 from weft.rpc.network.agent_ports import stays_here
-from weft.rpc.network.targets import parse
+from weft.rpc.network.targets import is_source, parse
 from weft.rpc.security import namespace_names
 from weft.rpc.similar_names import similar_names
 from weft.v1 import provision_pb2, security_pb2
@@ -237,7 +237,8 @@ def _by_pin(target: str, settings: dict[str, str], joining: MeshJoin) -> dict[st
     pin = pin or ("" if files else joining.pin)
     if not pin:
         return {}
-    if not join and joining.port and not target.startswith("unix"):
+    # An agent whose coordinators a source names joins at the port after theirs.
+    if not join and joining.port and not target.startswith("unix") and not is_source(target):
         join = ",".join(f"{each.rpartition(':')[0]}:{joining.port}" for each in target.split(","))
     return {"WEFT_TLS_PIN": pin} | ({"WEFT_TLS_JOIN": join} if join else {})
 

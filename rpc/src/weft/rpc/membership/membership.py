@@ -20,7 +20,7 @@ from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.membership.certificate_client import TIMEOUT_S, Issued, ask
 from weft.rpc.membership.first_contact import authority_at
 from weft.rpc.membership.identity_folder import IdentityFolder
-from weft.rpc.network.targets import parse
+from weft.rpc.network.targets import is_source, parse, resolved
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security import tokens
 from weft.rpc.security.jwt_form import is_jwt
@@ -85,7 +85,9 @@ class Membership:
     def __init__(self, tls: Tls, targets: Sequence[str], token: TokenSource, agent_id: str) -> None:
         self._pin = tls.pin
         self._targets = tuple(targets)
-        self._join_at = parse(tls.join) if tls.join else tuple(map(_next_port, targets))
+        self._join_at = parse(tls.join) if tls.join else ()
+        if not tls.join and not is_source(targets[0]):
+            self._join_at = tuple(map(_next_port, targets))
         self._token = token
         # The digest of the token that the certificate stands for.
         self._joined_by = b""
@@ -141,7 +143,7 @@ class Membership:
                 return self._by_token()
             except WeftError as error:
                 _log.warning("tls.token_not_taken", error=error.message, effect="renewed by the certificate")
-        for target in () if self.shows_token else self._targets:
+        for target in () if self.shows_token else resolved(self._targets):
             try:
                 return ask(target, self.tls, None, self._agent_id)
             except WeftError as error:
@@ -166,7 +168,8 @@ class Membership:
             WeftError: it cannot be had.
         """
         last: WeftError = refusals.not_joined("there is no address to join at")
-        for address in self._join_at:
+        # Those of a source are other ones from time to time.
+        for address in self._join_at or map(_next_port, resolved(self._targets)):
             try:
                 self.folder.trust(authority_at(address, self._pin, TIMEOUT_S))
                 by = Tls(ca=str(self.folder.authorities), server_name=COORDINATOR)

@@ -16,6 +16,7 @@ from grpc import aio
 from weft.rpc import refusals
 from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.gone import quiet_grpc
+from weft.rpc.network.targets import is_source
 from weft.rpc.process import open_files
 from weft.rpc.security.namespace_names import NAMESPACE_KEY
 from weft.rpc.security.token_metadata import TOKEN_KEY
@@ -97,12 +98,14 @@ class Route(NamedTuple):
         security: its TLS. None: connections are plain.
         token: what its calls show. None: nothing.
         namespace: the one of its calls. Empty: that of the token, or the default one.
+        name: the one that coordinators' certificates have, if neither a call of `dial` nor a setting says another. Empty: the host of each address.
     """
 
     use_proxy: bool = False
     security: ChannelSecurity | None = None
     token: Shown | None = None
     namespace: str = ""
+    name: str = ""
 
     def caller_metadata(self, address: str) -> Sequence[tuple[str, str]]:
         """The metadata that shows the token and names the namespace, for a call of a blocking channel.
@@ -113,17 +116,28 @@ class Route(NamedTuple):
         named = ((NAMESPACE_KEY, self.namespace),) if self.namespace else ()
         if self.token is None:
             return named
-        _check_safe(address, self.security)
+        check_safe(address, self.security)
         return (*named, (TOKEN_KEY, self.token.text()))
 
     def server_name(self, targets: Sequence[str]) -> str | None:
         """The name by which any of several coordinators is verified; None: `dial` knows it.
 
-        gRPC has one name for all addresses of a channel, so certificates of several coordinators need a name in common.
+        gRPC has one name for all addresses of a channel, so certificates of several coordinators need a name in common. If a source names them, it is that
+        of the service there.
         """
-        if self.security is None or self.security.tls.server_name or len(targets) == 1:
+        if self.security is None or self.security.tls.server_name:
+            return None
+        if is_source(targets[0]):
+            from weft.rpc.registries.registry_url import source_url
+
+            return source_url(targets[0]).tls_name or None
+        if len(targets) == 1:
             return None
         return targets[0].rpartition(":")[0].strip("[]")
+
+    def named_for(self, targets: Sequence[str]) -> Route:
+        """The route to each coordinator by itself."""
+        return self._replace(name=self.server_name(targets) or "") if is_source(targets[0]) else self
 
 
 NO_TLS = Route()
@@ -150,25 +164,35 @@ def dial(
     if route.token is None and not route.namespace:
         return _dial(address, options, route, server_name)
     if route.token is not None and route.token.is_bearer:
-        _check_safe(address, route.security)
+        check_safe(address, route.security)
     from weft.rpc.network.caller_channel import CallerChannel
 
     return CallerChannel(_dial(address, options, route, server_name), route.token, route.namespace)
 
 
 def _dial(address: str, options: Options | None, route: Route, server_name: str | None) -> aio.Channel:
-    options, security = _with_proxy(options, route.use_proxy), route.security
+    security = route.security
     if security is None or address.startswith("unix"):
-        return aio.insecure_channel(address, options=options)
+        return plain_channel(address, options, route, server_name)
     from weft.rpc.network.renewed_channel import RenewedChannel
 
-    named = _with_server_name(options, security, server_name)
     return RenewedChannel(
-        lambda: aio.secure_channel(address, security.credentials(), options=named), security.version, address
+        lambda: plain_channel(address, options, route, server_name), security.version, address
     )
 
 
-def _check_safe(address: str, security: ChannelSecurity | None) -> None:
+def plain_channel(
+    address: str, options: Options | None, route: Route, server_name: str | None
+) -> aio.Channel:
+    """A channel as `dial` makes it, that keeps the certificates that it is made with, and shows nothing."""
+    options, security = _with_proxy(options, route.use_proxy), route.security
+    if security is None or address.startswith("unix"):
+        return aio.insecure_channel(address, options=options)
+    named = _with_server_name(options, security, server_name or route.name or None)
+    return aio.secure_channel(address, security.credentials(), options=named)
+
+
+def check_safe(address: str, security: ChannelSecurity | None) -> None:
     """Refuse to send a token where others may read it.
 
     Raises:
@@ -190,7 +214,7 @@ def dial_blocking(
     options, security = _with_proxy(options, route.use_proxy), route.security
     if security is None or address.startswith("unix"):
         return grpc.insecure_channel(address, options=options)
-    options = _with_server_name(options, security, None)
+    options = _with_server_name(options, security, route.name or None)
     return grpc.secure_channel(address, security.credentials(), options=options)
 
 

@@ -58,6 +58,9 @@ _GRPC: dict[str, str] = {
     "Hostname Verification Check failed": _OTHER_NAME,
     # As older versions say it.
     "is not in peer certificate": _OTHER_NAME,
+    # What is dialled instead: see `followed_channel`.
+    "/nonexistent/no-address": "the source of addresses has named no coordinator yet",
+    "/nonexistent/no-tls": "the token is not sent without TLS to the addresses that the source names: set WEFT_TLS_CA",
 }
 _CLOSED = "Socket closed"
 # As Python's ssl says it.
@@ -81,7 +84,7 @@ _OPENSSL: dict[int, str] = {
 
 
 def explained(message: str, security: ChannelSecurity | None = None) -> str:
-    """GRPC's message of a failed connection, in words if it is about TLS; else as it is.
+    """GRPC's message of a failed connection, in words if it is about TLS or a source of addresses; else as it is.
 
     Args:
         security: this end's TLS; None: it has none.
@@ -150,7 +153,7 @@ async def _asked(
 ) -> Answer | None:
     """The answer of a handshake in a thread; None: there is none."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "," in address or address.startswith("unix"):
+    if not host or not port.isdigit() or "," in address or address.startswith("unix") or "://" in address:
         return None
     host = host.strip("[]")
     name = server_name or (security.tls.server_name if security is not None else "") or host

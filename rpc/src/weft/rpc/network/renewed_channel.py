@@ -80,11 +80,11 @@ class RenewedChannel(aio.Channel):
 
     Args:
         make: a plain channel with the present credentials.
-        version: grows when there are other credentials.
+        version: is another one when there are other credentials.
         address: for the log.
     """
 
-    def __init__(self, make: Callable[[], aio.Channel], version: Callable[[], int], address: str) -> None:
+    def __init__(self, make: Callable[[], aio.Channel], version: Callable[[], object], address: str) -> None:
         self._make = make
         self._version = version
         self._address = address
@@ -109,7 +109,7 @@ class RenewedChannel(aio.Channel):
             # There is no connection to keep.
             self._take(self._version(), self._make())
         elif self._renewing is None and time.monotonic() >= self._retry_at_s:
-            self._renewing = asyncio.get_running_loop().create_task(self._connect(), name="tls-renewal")
+            self._renewing = asyncio.get_running_loop().create_task(self._connect(), name="channel-renewal")
 
     async def _connect(self) -> None:
         """Connect another channel, and take it when it is ready."""
@@ -119,12 +119,7 @@ class RenewedChannel(aio.Channel):
                 await channel.channel_ready()
         except TimeoutError:
             self._retry_at_s = time.monotonic() + RETRY_S
-            _log.warning(
-                "tls.not_renewed",
-                address=self._address,
-                error=f"no connection with the new certificates in {READY_TIMEOUT_S:g} s",
-                effect="the connection that there is stays in use",
-            )
+            self._not_renewed()
             await channel.close()
         except BaseException:
             await channel.close()
@@ -134,7 +129,15 @@ class RenewedChannel(aio.Channel):
         finally:
             self._renewing = None
 
-    def _take(self, version: int, channel: aio.Channel) -> None:
+    def _not_renewed(self) -> None:
+        _log.warning(
+            "tls.not_renewed",
+            address=self._address,
+            error=f"no connection with the new certificates in {READY_TIMEOUT_S:g} s",
+            effect="the connection that there is stays in use",
+        )
+
+    def _take(self, version: object, channel: aio.Channel) -> None:
         old, self._newest, self._of = self._newest, _Generation(channel, self._closing), version
         self._retired = [each for each in (*self._retired, old) if each.calls]
         old.retire()

@@ -3,6 +3,7 @@
     "coordinator.example:7700"          one address; a name may have several IP addresses, and gRPC tries each
     "10.0.0.1:7700,10.0.0.2:7700"       several coordinators, any of which will do; or a list of such texts
     "unix:/run/weft.sock"               a socket of this machine; it must be the only address
+    "consul://10.0.0.9:8500/weft"       a source of addresses (`weft.rpc.registries.registry_url`); it must be the only one, too
 
 An agent dials one of its addresses at a time (`weft.agent.session.connector`). A client has one channel for all of them, in
 which gRPC itself fails over to the next address: see `dialled` and decision 0011.
@@ -55,7 +56,23 @@ def parse(target: str | Sequence[str]) -> tuple[str, ...]:
         raise _refusal(f"the target has {len(found)} addresses; at most {MAX_TARGETS} can be")
     if len(found) > 1 and any(_UNIX.match(each) for each in found):
         raise _refusal("a unix socket cannot be one of several addresses")
+    if len(found) > 1 and any(map(is_source, found)):
+        raise _refusal("a source of addresses cannot be one of several addresses")
     return found
+
+
+def is_source(target: str) -> bool:
+    """Whether one of the texts of `parse` is the URL of a source of addresses, and no address."""
+    return "://" in target
+
+
+def resolved(targets: Sequence[str]) -> tuple[str, ...]:
+    """The addresses of `targets` (from `parse`) now: of a source, those that it names, for which this may block for some seconds. Empty: none is known."""
+    if not is_source(targets[0]):
+        return tuple(targets)
+    from weft.rpc.registries.followed import present
+
+    return present(targets[0])
 
 
 def dialled(targets: Sequence[str]) -> str:
@@ -83,11 +100,17 @@ def _address(text: str) -> str:
     if _UNIX.fullmatch(text):
         unix_path.check(text)
         return text
+    if "://" in text and not text.startswith("dns://"):
+        # Imported here: most targets are addresses.
+        from weft.rpc.registries.registry_url import is_url, source_url
+
+        if is_url(text):
+            return source_url(text).text
     bare = _DNS.sub("", text, count=1)
     if _is_ip(ipaddress.IPv6Address, bare):
         raise _refusal(f"{text!r} has no brackets around its IPv6 address: write [{bare}]:{DEFAULT_PORT}")
     match = _ADDRESS.fullmatch(bare)
-    if match is None or not _is_host(match["host"]):
+    if match is None or not is_host(match["host"]):
         raise _refusal(f"{text!r} is not an address: write HOST:PORT, such as {DEFAULT_TARGET}")
     return f"{match['host']}:{_port(match['port'], text)}"
 
@@ -100,7 +123,8 @@ def _port(digits: str | None, text: str) -> int:
     return int(digits)
 
 
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
+    """Whether a text is an IP address, IPv6 in brackets, or a name."""
     if host.startswith("["):
         return _is_ip(ipaddress.IPv6Address, host[1:-1])
     if _NUMERIC.fullmatch(host):

@@ -16,6 +16,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "http": ("aiohttp",),
     "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer"),
     "cloudevents": ("cloudevents",),
+    "discovery": ("dns", "httpx"),
     "e2b": ("e2b",),
     # Its views of containers and pods need more, and say so.
     "hardware": ("psutil", "pynvml"),

@@ -37,6 +37,8 @@ Sink = Callable[[int, str, str, Mapping[str, Any]], None]
 
 # Libraries that log where an exception would do harm: in the event loop's callbacks, in gRPC's server.
 _LIBRARIES = ("asyncio", "concurrent", "grpc", "redis", "opentelemetry")
+# Others whose normal work is of no interest to those who run a program. httpx names each request.
+_QUIET = (*_LIBRARIES, "httpx")
 _LOST = "log.lines_lost"
 
 
@@ -216,8 +218,7 @@ def _take_logging(handler: logging.Handler, level: int) -> None:
 
 def _set_logging_level(level: int) -> None:
     logging.getLogger().setLevel(level)
-    for name in _LIBRARIES:
-        # Their normal work is of no interest to those who run a program.
+    for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
