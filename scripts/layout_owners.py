@@ -7,6 +7,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     # Sandboxes: the websockets that kubernetes_asyncio gives.
     "aiohttp": ("weft/coordinator/hooks", "weft/services/sandboxes"),
     "cel_expr_python": ("weft/rpc/contracts/cel_expressions",),
+    "aio_pika": ("weft/cli/bridge/amqp_broker", "weft/cli/bridge/amqp_bridge"),
+    "yarl": ("weft/cli/bridge/amqp_broker",),
     "cloudevents": ("weft/client/cloud_events", "weft/client/cloud_event_format", "weft/cli/events"),
     "cronsim": ("weft/coordinator/schedules",),
     "cryptography": ("weft/rpc/security/certificates", "weft/rpc/payloads/sealing"),

@@ -116,6 +116,7 @@ COMMANDS = [
     ("budgets", "list"),
     ("budgets", "set", ID, "1", "attempts"),
     ("budgets", "delete", ID),
+    ("bridge", "amqp", ID, CALL, "--broker", "amqp://127.0.0.1:1"),
     ("hooks", "list"),
     ("hooks", "show", ID),
     ("hooks", "add", "github", ID, CALL),

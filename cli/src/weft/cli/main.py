@@ -106,6 +106,9 @@ class _Commands(LazyGroup):
             "Take webhooks of other systems, and send webhooks to them.",
             _LOOK,
         ),
+        "bridge": CommandEntry(
+            "weft.cli.bridge.bridge_command:app", "Make tasks of what other systems queue.", _RUN
+        ),
         "pools": CommandEntry(
             "weft.cli.commands.pools_command:app",
             "Create, launch, list, scale, pause, restart, stop and delete pools of agents.",

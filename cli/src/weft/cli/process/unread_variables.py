@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "WEFT_"
 # Variables that commands read themselves; the others are in the settings' models.
-_OF_COMMANDS = frozenset({"WEFT_TARGET", "WEFT_USE_PROXY", "WEFT_CONFIG", "WEFT_PROFILE"})
+_OF_COMMANDS = frozenset({"WEFT_AMQP_URL", "WEFT_TARGET", "WEFT_USE_PROXY", "WEFT_CONFIG", "WEFT_PROFILE"})
 # Kubernetes sets these in a pod for each service, such as a service named "weft".
 _OF_KUBERNETES = re.compile(
     r"WEFT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"

@@ -10,6 +10,7 @@ _OF_EXTRA = re.compile(r"""(?P<package>[^;]+?)\s*;.*extra\s*==\s*['"](?P<extra>[
 # Extra (named like its package or room of weft) -> the modules that this must be able to import.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "agent": ("grpc_health", "grpc_reflection", "opentelemetry", "psutil", "pydantic_settings"),
+    "amqp": ("aio_pika",),
     "arbiter": (),
     "assigner": (),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),

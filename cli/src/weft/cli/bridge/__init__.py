@@ -1,0 +1,1 @@
+"""Bridges: what another system queues becomes tasks."""
