@@ -84,6 +84,7 @@ _REASONS = {
         "weft/coordinator/pools/processes/fork_server_link",
         "weft/coordinator/pools/processes/keeper_link",
         "weft/coordinator/pools/processes/keeper_process",
+        "weft/coordinator/handover/handover_wire",
         "weft/coordinator/usage/usage_times",
         "weft/coordinator/identity/own_authority",
         "weft/agent/direct/direct_server",

@@ -18,9 +18,9 @@ from aiohttp import web
 from tests.support.consul import ConsulDouble
 from tests.support.dns_server import NAME, DnsServer
 from tests.support.endpoint_slices import EndpointSlicesDouble
-from weft.rpc.network.targets import resolved
 from weft.rpc.registries import followed as following
 from weft.rpc.registries.followed import Followed, follow
+from weft.rpc.registries.resolved_targets import resolved
 
 A, B, C = "127.0.0.1:1001", "127.0.0.2:1001", "127.0.0.3:1001"
 # A source tells of a change within this time, on a busy machine too.

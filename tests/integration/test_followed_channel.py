@@ -17,10 +17,10 @@ from tests.support.consul import ConsulDouble
 from weft.client import Unreachable, connect
 from weft.rpc.errors import FailedPrecondition
 from weft.rpc.network.channel import NO_TLS, Route, make_server
-from weft.rpc.network.coordinator_channel import dial_any
 from weft.rpc.network.ports import open_port
-from weft.rpc.network.targets import resolved
 from weft.rpc.registries import followed as following
+from weft.rpc.registries.coordinator_channel import dial_any
+from weft.rpc.registries.resolved_targets import resolved
 from weft.rpc.security import tokens
 from weft.rpc.security.channel_credentials import channel_security
 from weft.rpc.security.tls_files import TlsFiles

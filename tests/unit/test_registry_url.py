@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.network.registry_url import registrar_url, source_url
 from weft.rpc.network.targets import is_source, parse
-from weft.rpc.registries.registry_url import registrar_url, source_url
 
 
 @pytest.mark.parametrize(

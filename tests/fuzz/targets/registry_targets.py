@@ -20,7 +20,7 @@ _SLICE = {
 
 
 @target(
-    "weft/rpc/registries/registry_url",
+    "weft/rpc/network/registry_url",
     seeds=lambda: [
         b"consul://10.0.0.1:8500/weft?tag=eu&ttl_s=10",
         b"k8s://mesh/weft:grpc",

@@ -32,11 +32,12 @@ from weft.client.usage_snapshot import UsageBy, UsageReport, usage_of
 from weft.rpc.balancing import Balancer
 from weft.rpc.membership.present_tls import present, security_of
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, Route
-from weft.rpc.network.coordinator_channel import dial_any
-from weft.rpc.network.targets import DEFAULT_TARGET, dialled, is_source, parse, resolved
+from weft.rpc.network.targets import DEFAULT_TARGET, dialled, is_source, parse
 from weft.rpc.payloads.payload_options import Payloads
 from weft.rpc.payloads.process_payloads import payload_coder
 from weft.rpc.process.home_loop import HomeLoop
+from weft.rpc.registries.coordinator_channel import dial_any
+from weft.rpc.registries.resolved_targets import resolved
 from weft.rpc.security.namespace_names import chosen_namespace
 from weft.rpc.security.own_proof import own_proof
 from weft.rpc.security.tls import Tls, chosen

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from weft.agent.errors import ListenError
 from weft.rpc.network.ports import PortRefused
-from weft.rpc.network.targets import is_source, resolved
+from weft.rpc.network.targets import is_source
 from weft.rpc.process.logs import get_logger
+from weft.rpc.registries.resolved_targets import resolved
 
 _log = get_logger("weft.agent")
 

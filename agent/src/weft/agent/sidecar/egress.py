@@ -45,10 +45,10 @@ from weft.rpc.network.channel import (
     make_server,
     server_options,
 )
-from weft.rpc.network.coordinator_channel import dial_any
 from weft.rpc.network.path_bound import refused_path
 from weft.rpc.network.ports import PortRefused, open_port
 from weft.rpc.process.logs import get_logger
+from weft.rpc.registries.coordinator_channel import dial_any
 from weft.rpc.security.namespace_names import DEFAULT, NAMESPACE_KEY, named_in
 from weft.rpc.security.tls_files import TlsFiles
 from weft.rpc.security.token_metadata import TOKEN_KEY

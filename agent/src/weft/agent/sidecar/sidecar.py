@@ -33,6 +33,7 @@ from weft.agent.sidecar.sidecar_settings import OFF, SidecarAgentSettings, Sidec
 from weft.rpc.network import targets
 from weft.rpc.network.channel import Route
 from weft.rpc.network.exposure import ExposedPort, Exposure, Port
+from weft.rpc.registries.resolved_targets import resolved
 from weft.rpc.security.process_tls import process_tls
 
 # Time for the app's calls that are under way at the end.
@@ -99,7 +100,7 @@ class Sidecar(Agent):
         self._check_egress(exposure)
         if targets.is_source(self.settings.target[0]):
             # Its first addresses are not waited for on the loop.
-            await asyncio.to_thread(targets.resolved, self.settings.target)
+            await asyncio.to_thread(resolved, self.settings.target)
         egress = Egress(
             self._sidecar.egress,
             self.settings.target,

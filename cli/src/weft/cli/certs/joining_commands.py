@@ -132,7 +132,8 @@ def _issued(target: str) -> Issued:
 def join_variables(target: str) -> dict[str, str]:
     """What others need besides a token, by the names of variables."""
     from weft.cli.process.command_runner import run
-    from weft.rpc.network.targets import parse, resolved
+    from weft.rpc.network.targets import parse
+    from weft.rpc.registries.resolved_targets import resolved
     from weft.v1.certificate_pb2 import GetAuthorityRequest
     from weft.v1.certificate_pb2_grpc import CertificateServiceStub
 

@@ -87,6 +87,7 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     from weft.client import connect
     from weft.rpc.network import targets
     from weft.rpc.network.channel import Route
+    from weft.rpc.registries.resolved_targets import resolved
     from weft.rpc.security.channel_credentials import channel_security
 
     use_proxy = by_proxy()
@@ -121,7 +122,7 @@ async def _examine(target: str, store: str, channelz: str) -> list[Diagnosis]:
     found += token_checks.findings(tokens, datetime.now(UTC))
     found += authority_checks.findings(authority, datetime.now(UTC))
     given = targets.parse(target)
-    addresses, name = await asyncio.to_thread(targets.resolved, given), route.named_for(given).name
+    addresses, name = await asyncio.to_thread(resolved, given), route.named_for(given).name
     servers = {f"coordinator {each}": (each, name) for each in addresses}
     servers |= {
         f"agent {each.id}": (each.advertised_address, each.tls_name) for each in agents if each.tls_name

@@ -54,7 +54,8 @@ def health(
     from weft.cli.terminal.failure import Failure
     from weft.rpc.membership.present_tls import present
     from weft.rpc.network.channel import Route
-    from weft.rpc.network.targets import parse, resolved
+    from weft.rpc.network.targets import parse
+    from weft.rpc.registries.resolved_targets import resolved
     from weft.rpc.security.channel_credentials import channel_security
     from weft.rpc.security.mesh_names import agent_port
     from weft.rpc.security.namespace_names import chosen_namespace

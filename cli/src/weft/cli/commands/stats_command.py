@@ -60,13 +60,14 @@ def stats(
     from weft.cli.process.command_runner import run
     from weft.client import Unreachable
     from weft.rpc.network import targets
+    from weft.rpc.registries.resolved_targets import resolved
 
     async def work(mesh: Mesh) -> CoordinatorStats:
         return await mesh.stats(window_s=window_s)
 
     found: list[CoordinatorStats] = []
     given = targets.parse(target)
-    addresses = targets.resolved(given)
+    addresses = resolved(given)
     tls = _named(given)
     for each in addresses:
         try:
@@ -87,8 +88,8 @@ def stats(
 
 def _named(given: Sequence[str]) -> Tls | None:
     """TLS to each coordinator that a source names: by the name of the service there. None: as options and variables say."""
+    from weft.rpc.network.registry_url import source_url
     from weft.rpc.network.targets import is_source
-    from weft.rpc.registries.registry_url import source_url
     from weft.rpc.security.tls import chosen
 
     tls = chosen(None)

@@ -12,6 +12,7 @@ from weft.cli.doctor.diagnosis import Diagnosis, ok, problem, warning
 from weft.rpc.network import targets
 from weft.rpc.network.channel import Route, client_options, dial
 from weft.rpc.network.connection_faults import ConnectionFault, connected, probed
+from weft.rpc.registries.resolved_targets import resolved
 
 _ANSWER_S = 3.0
 # Tasks and heartbeats wait for round trips.
@@ -24,7 +25,7 @@ _SERVING = b"\x08\x01"
 async def findings(target: str, route: Route) -> Sequence[Diagnosis]:
     """Ask each address of a target, all at once: one finding each."""
     given = targets.parse(target)
-    addresses = await asyncio.to_thread(targets.resolved, given)
+    addresses = await asyncio.to_thread(resolved, given)
     if not addresses:
         return [
             problem(

@@ -20,8 +20,9 @@ from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.membership.certificate_client import TIMEOUT_S, Issued, ask
 from weft.rpc.membership.first_contact import authority_at
 from weft.rpc.membership.identity_folder import IdentityFolder
-from weft.rpc.network.targets import is_source, parse, resolved
+from weft.rpc.network.targets import is_source, parse
 from weft.rpc.process.logs import get_logger
+from weft.rpc.registries.resolved_targets import resolved
 from weft.rpc.security import tokens
 from weft.rpc.security.jwt_form import is_jwt
 from weft.rpc.security.mesh_names import COORDINATOR

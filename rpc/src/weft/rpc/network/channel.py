@@ -128,7 +128,7 @@ class Route(NamedTuple):
         if self.security is None or self.security.tls.server_name:
             return None
         if is_source(targets[0]):
-            from weft.rpc.registries.registry_url import source_url
+            from weft.rpc.network.registry_url import source_url
 
             return source_url(targets[0]).tls_name or None
         if len(targets) == 1:
@@ -141,6 +141,12 @@ class Route(NamedTuple):
 
 
 NO_TLS = Route()
+
+
+def authority(addresses: Sequence[str], route: Route) -> list[tuple[str, str]]:
+    """The option that names the host of several addresses: gRPC would use the text of its list. By TLS, the name by which the server is verified takes its place."""
+    several = len(addresses) > 1 and route.security is None
+    return [("grpc.default_authority", addresses[0])] if several else []
 
 
 def dial(

@@ -3,7 +3,7 @@
     "coordinator.example:7700"          one address; a name may have several IP addresses, and gRPC tries each
     "10.0.0.1:7700,10.0.0.2:7700"       several coordinators, any of which will do; or a list of such texts
     "unix:/run/weft.sock"               a socket of this machine; it must be the only address
-    "consul://10.0.0.9:8500/weft"       a source of addresses (`weft.rpc.registries.registry_url`); it must be the only one, too
+    "consul://10.0.0.9:8500/weft"       a source of addresses (`weft.rpc.network.registry_url`); it must be the only one, too
 
 An agent dials one of its addresses at a time (`weft.agent.session.connector`). A client has one channel for all of them, in
 which gRPC itself fails over to the next address: see `dialled` and decision 0011.
@@ -66,15 +66,6 @@ def is_source(target: str) -> bool:
     return "://" in target
 
 
-def resolved(targets: Sequence[str]) -> tuple[str, ...]:
-    """The addresses of `targets` (from `parse`) now: of a source, those that it names, for which this may block for some seconds. Empty: none is known."""
-    if not is_source(targets[0]):
-        return tuple(targets)
-    from weft.rpc.registries.followed import present
-
-    return present(targets[0])
-
-
 def dialled(targets: Sequence[str]) -> str:
     """The gRPC target of one channel to any of `targets` (from `parse`). The channel fails over to another when one is lost.
 
@@ -102,7 +93,7 @@ def _address(text: str) -> str:
         return text
     if "://" in text and not text.startswith("dns://"):
         # Imported here: most targets are addresses.
-        from weft.rpc.registries.registry_url import is_url, source_url
+        from weft.rpc.network.registry_url import is_url, source_url
 
         if is_url(text):
             return source_url(text).text

@@ -7,10 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from weft.rpc.network.targets import MAX_TARGETS, is_host
-from weft.rpc.process import extras
-from weft.rpc.registries.registry_url import RegistryUrl
 
-_KNOWN = {"file": "", "consul": "httpx", "consul+https": "httpx", "k8s": "httpx", "dns+srv": "dns"}
 # With a port behind them, gRPC takes these for other kinds of addresses.
 _NO_HOSTS = {"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds"}
 
@@ -30,33 +27,6 @@ class AddressSource(Protocol):
             RegistryError: the source is away, or tells what is no address. It may be asked again.
         """
         ...
-
-
-def source_of(url: RegistryUrl) -> AddressSource:
-    """The source at a URL. Its library is imported now.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    if (needed := _KNOWN[url.kind]) in extras.missing("discovery"):
-        raise extras.MissingExtra(
-            f"{url.kind}:// needs a package that is not installed ({needed}): {extras.install_command('discovery')}"
-        )
-    if url.kind == "file":
-        from weft.rpc.registries.file_source import FileSource
-
-        return FileSource(url)
-    if url.kind == "dns+srv":
-        from weft.rpc.registries.dns_source import DnsSource
-
-        return DnsSource(url)
-    if url.kind == "k8s":
-        from weft.rpc.registries.kubernetes_source import KubernetesSource
-
-        return KubernetesSource(url)
-    from weft.rpc.registries.consul_source import ConsulSource
-
-    return ConsulSource(url)
 
 
 def endpoint(host: object, port: object) -> str:

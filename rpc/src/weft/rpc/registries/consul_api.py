@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from weft.rpc.network.agent_ports import stays_here
+from weft.rpc.network.registry_url import RegistryUrl
 from weft.rpc.process.logs import get_logger
 from weft.rpc.registries.address_source import RegistryError
 from weft.rpc.registries.bounded_http import Answer, BoundedHttp
-from weft.rpc.registries.registry_url import RegistryUrl
 
 _log = get_logger("weft.registries")
 

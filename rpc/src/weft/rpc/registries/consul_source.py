@@ -7,9 +7,9 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from weft.rpc.network.registry_url import COORDINATORS, RegistryUrl
 from weft.rpc.registries.address_source import RegistryError, checked, endpoint
 from weft.rpc.registries.consul_api import ConsulApi
-from weft.rpc.registries.registry_url import COORDINATORS, RegistryUrl
 
 # The least time between two queries: what changes all the time must not be followed all the time.
 PAUSE_S = 0.5

@@ -17,9 +17,9 @@ import dns.exception
 import dns.name
 import dns.resolver
 
+from weft.rpc.network.registry_url import RegistryUrl
 from weft.rpc.network.targets import MAX_TARGETS
 from weft.rpc.registries.address_source import RegistryError, checked, endpoint
-from weft.rpc.registries.registry_url import RegistryUrl
 
 LEAST_S, MOST_S = 1.0, 30.0
 LOOK_UP_S = 5.0

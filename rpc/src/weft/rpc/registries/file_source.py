@@ -11,9 +11,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from weft.rpc.network.registry_url import COORDINATORS, RegistryUrl
 from weft.rpc.registries import target_groups
 from weft.rpc.registries.address_source import RegistryError, checked
-from weft.rpc.registries.registry_url import COORDINATORS, RegistryUrl
 
 LOOK_S = 1.0
 

@@ -15,9 +15,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from weft.rpc.network import targets
+from weft.rpc.network.registry_url import source_url
 from weft.rpc.process.logs import get_logger
-from weft.rpc.registries.address_source import AddressSource, RegistryError, checked, source_of
-from weft.rpc.registries.registry_url import source_url
+from weft.rpc.registries.address_source import AddressSource, RegistryError, checked
+from weft.rpc.registries.source_choice import source_of
 
 _log = get_logger("weft.registries")
 

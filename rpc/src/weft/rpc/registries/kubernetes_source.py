@@ -7,9 +7,9 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from weft.rpc.network.registry_url import RegistryUrl
 from weft.rpc.registries.address_source import RegistryError, checked, endpoint
 from weft.rpc.registries.kubernetes_api import SERVICE_LABEL, KubernetesApi
-from weft.rpc.registries.registry_url import RegistryUrl
 
 # The least time between two watches.
 PAUSE_S = 0.5

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from grpc import aio
 
-from weft.rpc.network.channel import NO_TLS, Route, client_options, dial
+from weft.rpc.network.channel import NO_TLS, Route, authority, client_options, dial
 from weft.rpc.network.targets import dialled, is_source
 
 
 def dial_any(targets: Sequence[str], route: Route = NO_TLS, *, known: str = "") -> aio.Channel:
     """A channel to any of the coordinators of a target, as `channel.dial` makes it. Names are looked up now, and the first use of a source waits for its first
-    addresses: some seconds at most. `targets.resolved` does that in a thread before.
+    addresses: some seconds at most. `resolved_targets.resolved` does that in a thread before.
 
     Args:
         targets: from `targets.parse`.
@@ -24,14 +24,8 @@ def dial_any(targets: Sequence[str], route: Route = NO_TLS, *, known: str = "") 
     """
     if is_source(targets[0]):
         # Imported here: most targets are addresses.
-        from weft.rpc.network.followed_channel import dial_followed
+        from weft.rpc.registries.followed_channel import dial_followed
 
         return dial_followed(targets[0], route)
     options = [*client_options(), *authority(targets, route)]
     return dial(known or dialled(targets), options, route, server_name=route.server_name(targets))
-
-
-def authority(addresses: Sequence[str], route: Route) -> list[tuple[str, str]]:
-    """The option that names the host of several addresses: gRPC would use the text of its list. By TLS, the name by which the server is verified takes its place."""
-    several = len(addresses) > 1 and route.security is None
-    return [("grpc.default_authority", addresses[0])] if several else []

@@ -14,8 +14,7 @@ import grpc
 from grpc import aio
 
 from weft.rpc.errors import FailedPrecondition
-from weft.rpc.network.channel import NO_TLS, Route, check_safe, client_options, plain_channel
-from weft.rpc.network.coordinator_channel import authority
+from weft.rpc.network.channel import NO_TLS, Route, authority, check_safe, client_options, plain_channel
 from weft.rpc.network.renewed_channel import READY_TIMEOUT_S, RenewedChannel
 from weft.rpc.process.logs import get_logger
 from weft.rpc.registries.followed import Followed, follow
