@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import socket
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,16 +16,15 @@ import grpc
 import grpc.aio
 import pytest
 
-from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.certificates import TestAuthority, credentials, variables
-from tests.support.ledger import Ledger
 from tests.support.load import Load
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process, until
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.soak import soak
+from tests.support.stock_caller import StockCaller
 from weft.coordinator.handover import port_sockets
 from weft.coordinator.handover.handover_door import HandoverDoor
 from weft.coordinator.handover.handover_wire import PROTOCOL, Wire, door_name
@@ -39,38 +36,6 @@ pytestmark = pytest.mark.skipif(not port_sockets.can_share(), reason="ports are 
 AGE_S = 0.5
 # A replaced coordinator has ended: its callers' connections are renewed, which takes a tenth more, and it looks once a second.
 ENDED_S = 20.0
-
-
-class StockCaller:
-    """Calls by gRPC alone: without retries, and without a wait for the server. Each has a connection of its own."""
-
-    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(target, options=options)
-        else:
-            self._channel = grpc.aio.secure_channel(target, credentials, options=options)
-        self._stub = probe_pb2_grpc.ProbeServiceStub(self._channel)
-        self.longest_s = 0.0
-        # Those that were answered.
-        self.texts: list[str] = []
-        self._numbers = itertools.count()
-
-    async def call(self, ledger: Ledger, sleep_s: float = 0.0) -> None:
-        text = f"{'long' if sleep_s else 'short'}-{id(self)}-{next(self._numbers)}"
-        began_s = time.monotonic()
-        request = ProbeRequest(text=text, ledger=ledger.path, sleep_s=sleep_s)
-        reply = await self._stub.Call(request, timeout=30)
-        self.longest_s = max(self.longest_s, time.monotonic() - began_s - sleep_s)
-        assert reply.text == text
-        self.texts.append(text)
-
-    async def stream(self, count: int, sleep_s: float) -> list[int]:
-        request = ProbeRequest(text="stream", stream_count=count, sleep_s=sleep_s)
-        return [reply.index async for reply in self._stub.Stream(request, timeout=30)]
-
-    async def close(self) -> None:
-        await self._channel.close()
 
 
 async def replaced_under_load(mesh: MeshHarness, times: int) -> float:
@@ -199,6 +164,25 @@ async def test_a_successor_starts_if_its_predecessor_dies_on_the_way(
 
 
 @pytest.mark.slow
+async def test_a_successor_ends_if_its_predecessor_has_called_the_hand_over_off(mesh: MeshHarness) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    door = HandoverDoor(listen, os.path.realpath(mesh.store))
+    args = ("coordinator", "--store", str(mesh.store), "--listen", listen, "--replace")
+    late = Process.weft("late", *args, log=mesh.folder / "late.log")
+    mesh.others.append(late)
+    try:
+        wire = await door.successor()
+        assert (await wire.hear(20.0))["kind"] == "bound"
+        # It was too late. The predecessor is as it was.
+        wire.close()
+        assert await late.wait() == 1
+    finally:
+        door.close()
+    assert "has called the hand-over off, and stays" in late.output()
+    assert not Path(mesh.store).exists()
+
+
+@pytest.mark.slow
 async def test_a_predecessor_that_hangs_is_killed_after_its_time(mesh: MeshHarness) -> None:
     process = await begin(mesh)
     ledger = mesh.ledger()
@@ -209,6 +193,17 @@ async def test_a_predecessor_that_hangs_is_killed_after_its_time(mesh: MeshHarne
     assert await process.wait() == -signal.SIGKILL
     assert tasks.reply((await tasks.ended(mesh, [task_id]))[task_id]).text == "kept"
     assert len(ledger.facts("start", "kept")) == 1
+
+
+@pytest.mark.slow
+async def test_a_predecessor_that_hangs_after_it_has_agreed_is_killed_too(mesh: MeshHarness) -> None:
+    listen, log = f"127.0.0.1:{free_port()}", mesh.folder / "hanging.log"
+    hanging = Process.module("hanging", "tests.support.hanging_predecessor", listen, str(mesh.store), log=log)
+    mesh.others.append(hanging)
+    await until(lambda: "has the door" in hanging.output(), "it can be asked")
+    await mesh.coordinator(listen=listen, flags=["--replace"], replace_s=1)
+    assert await hanging.wait() == -signal.SIGKILL
+    await mesh.wait_serving("weft.v1.CoordinatorService")
 
 
 @pytest.mark.slow

@@ -67,6 +67,8 @@ class Wire:
         Raises:
             Gone
         """
+        if self._writer.is_closing():
+            raise Gone("the connection is closed")
         try:
             self._writer.write(json.dumps({"kind": kind, **fields}).encode() + b"\n")
             async with asyncio.timeout(ANSWER_S):
@@ -85,7 +87,7 @@ class Wire:
             try:
                 line = await self._reader.readline()
                 message = json.loads(line) if line.endswith(b"\n") else None
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise Gone(str(error)) from None
         if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
             raise Gone("the connection has ended")

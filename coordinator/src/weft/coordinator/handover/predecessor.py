@@ -179,30 +179,54 @@ class Living:
             await self._wire.tell("bound")
             await self._released()
         except Gone:
-            log.warning("handover.predecessor_died", process_id=self._wire.peer.pid)
+            self._wire.close()
+            await self._died()
         return address
+
+    async def _died(self) -> None:
+        """The connection has ended: if its process has, too, then the address is free.
+
+        Raises:
+            HandoverError: it lives, and stays.
+        """
+        try:
+            await self._own(_DEATH_S)
+        except BindError:
+            raise HandoverError(
+                f"the coordinator at {self._listen} (pid {self._wire.peer.pid}) has called the hand-over off, and stays: its log says why."
+                " Start this one again"
+            ) from None
+        log.warning("handover.predecessor_died", process_id=self._wire.peer.pid)
+
+    async def _own(self, patience_s: float) -> None:
+        """Make the address this process' own as soon as the predecessor has given it up.
+
+        Raises:
+            BindError: it has not.
+        """
+
+        async def claim() -> None:
+            self._claim(self._listen)
+
+        await again_until(time.monotonic() + patience_s, claim, BindError, "the address")
 
     async def _released(self) -> None:
         ends_at_s = self._began_s + self._patience_s
-        hearing = asyncio.ensure_future(self._wire.hear(None))
-        try:
-            while not hearing.done():
-                left_s = ends_at_s - time.monotonic()
-                if left_s <= 0.0:
-                    await kill(self._wire)
-                    return
-                await asyncio.wait((hearing,), timeout=min(_TELL_S, left_s))
-                if not hearing.done():
-                    log.info(
-                        "handover.waiting",
-                        waits_for="the store",
-                        process_id=self._wire.peer.pid,
-                        left_s=round(left_s, 1),
-                    )
-            if hearing.result()["kind"] != "released":
-                raise Gone("it said something else")
-        finally:
-            hearing.cancel()
+        while (left_s := ends_at_s - time.monotonic()) > 0.0:
+            try:
+                message = await self._wire.hear(min(_TELL_S, left_s))
+            except TimeoutError:
+                log.info(
+                    "handover.waiting",
+                    waits_for="the store",
+                    process_id=self._wire.peer.pid,
+                    left_s=round(max(0.0, ends_at_s - time.monotonic()), 1),
+                )
+            else:
+                if message["kind"] != "released":
+                    raise Gone("it said something else")
+                return
+        await kill(self._wire)
 
     async def opened(self, opening: Callable[[], Awaitable[None]]) -> None:
         # If it was killed, the kernel may need a moment.
@@ -217,11 +241,7 @@ class Living:
         with contextlib.suppress(Gone):
             await self._wire.tell("serves", relay=relay)
         self._wire.close()
-
-        async def claim() -> None:
-            self._claim(self._listen)
-
-        await again_until(time.monotonic() + _DEATH_S, claim, BindError, "the door")
+        await self._own(_DEATH_S)
 
 
 async def predecessor_at(listen: str, store: str, patience_s: float, claim: Claim) -> Predecessor:

@@ -8,6 +8,7 @@ begin ─► serves ─► asked: the successor binds the port ─► releases �
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -133,7 +134,8 @@ class Tenure:
             if (await successor.hear(ANSWER_S))["kind"] != "bound":
                 raise Gone("it said something else")
         except (Gone, TimeoutError) as error:
-            # Nothing has changed here.
+            # Nothing has changed here. If the successor lives, the end of the connection tells it that it does not get the place.
+            successor.close()
             log.warning(
                 "handover.called_off", process_id=successor.peer.pid, error=str(error) or "it took too long"
             )
@@ -147,7 +149,10 @@ class Tenure:
             relay = str((await successor.hear(self._settings.replace_s)).get("relay", ""))
         except (Gone, TimeoutError) as error:
             if isinstance(error, TimeoutError):
-                await kill(successor)
+                # If it cannot be killed, the store is its own, or free.
+                with contextlib.suppress(HandoverError):
+                    await kill(successor)
+            successor.close()
             await self._take_back(successor)
             return False
         assert self._door is not None
