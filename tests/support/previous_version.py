@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.processes import Process
 
-# As of commit c3a97efb, the last one before coordinators could be replaced.
+# Of 2026-12-01, the first one whose place can be taken: there has been no release yet.
 (WHEEL,) = (Path(__file__).parent / "previous_wheel").glob("weft-*.whl")
 
 
@@ -21,12 +21,17 @@ class PreviousVersion:
         # Before what is installed: the packages of this checkout.
         self._path = str(folder)
 
-    def coordinator(self, listen: str, store: str, log: Path) -> Process:
-        """Its `weft coordinator`."""
-        args = ["coordinator", "--listen", listen, "--store", store]
+    def coordinator(self, listen: str, store: str, log: Path, *flags: str, **settings: object) -> Process:
+        """Its `weft coordinator`.
+
+        Args:
+            settings: by their names, such as `drain_s=10`.
+        """
+        args = ["coordinator", "--listen", listen, "--store", store, *flags]
         return Process(
             "previous",
             [sys.executable, "-m", "weft.cli.main", *args],
             log=log,
-            env={"PYTHONPATH": self._path},
+            env={"PYTHONPATH": self._path}
+            | {f"WEFT_{name.upper()}": str(value) for name, value in settings.items()},
         )
