@@ -66,6 +66,7 @@ class Agent(AgentParts):
         listen: where its direct server listens, "host:port" or "unix:path"; "off": it has none. Default: a free port on
             the address that leads to the coordinator.
         advertised_address: where others reach the direct server. Default: where it listens.
+        discovery: the URL of a registry into which its services are written, such as "consul://127.0.0.1:8500". Default: none.
         use_proxy: use the proxy on the way to coordinators that the environment names (`https_proxy` and the like).
         direct_wait_s: how long a direct call waits for a slot, unless its caller can try another agent.
         direct_queue: how many direct calls may wait for a slot at a time.
@@ -110,6 +111,7 @@ class Agent(AgentParts):
         end_when_idle_s: float | None = None,
         listen: str | None = None,
         advertised_address: str | None = None,
+        discovery: str | None = None,
         use_proxy: bool | None = None,
         direct_wait_s: float | None = None,
         direct_queue: int | None = None,
@@ -124,8 +126,7 @@ class Agent(AgentParts):
         insecure: bool | None = None,
     ) -> None:
         super().__init__()
-        # Its metrics, while it runs.
-        self.figures = Figures()
+        self.figures = Figures()  # its metrics, while it runs
         self._given: dict[str, Any] = {}
         self.settings = self.settings_type.model_construct()
         self.configure(
@@ -141,6 +142,7 @@ class Agent(AgentParts):
             end_when_idle_s=end_when_idle_s,
             listen=listen,
             advertised_address=advertised_address,
+            discovery=discovery,
             use_proxy=use_proxy,
             direct_wait_s=direct_wait_s,
             direct_queue=direct_queue,

@@ -146,6 +146,11 @@ class AgentSettings(PayloadSettings):
         default_factory=str,
         description="where others reach the direct server; unless set, where it listens",
     )
+    discovery: str = Field(
+        default="",
+        description="registry into which each service of the agent is written, with the address of its direct server: `consul://host:8500`,"
+        " `k8s://namespace` or `file:///path`; unset: none",
+    )
     use_proxy: bool = Field(
         default=False,
         validation_alias=AliasChoices("weft_agent_use_proxy", "weft_use_proxy"),
@@ -302,6 +307,18 @@ class AgentSettings(PayloadSettings):
             return parse(value)
         except InvalidArgument as error:
             raise ValueError(error.message) from None
+
+    @field_validator("discovery")
+    @classmethod
+    def _check_discovery(cls, value: str) -> str:
+        if value:
+            from weft.rpc.network.registry_url import registrar_url
+
+            try:
+                registrar_url(value)
+            except InvalidArgument as error:
+                raise ValueError(error.message) from None
+        return value
 
     @field_validator("listen", "advertised_address")
     @classmethod

@@ -21,6 +21,11 @@ class DoorSettings(FileSettings):
 
     listen: str = Field("127.0.0.1:7700", description="address to serve on; port 0 takes a free one")
     address_file: Path | None = Field(None, description="file to write the bound address to, once serving")
+    discovery: str = Field(
+        "",
+        description="registry into which the coordinator writes its address: `consul://host:8500/service`, `k8s://namespace/service` or"
+        " `file:///path`; the service is `weft` unless named; empty: none",
+    )
     tls_ca: str = Field(
         "",
         description="file of the authorities (CA) that sign agents' certificates, or `system`: direct calls by this coordinator use TLS",
@@ -158,6 +163,18 @@ class DoorSettings(FileSettings):
             unix_path.check(value)
         except InvalidArgument as error:
             raise ValueError(error.message) from None
+        return value
+
+    @field_validator("discovery")
+    @classmethod
+    def _check_discovery(cls, value: str) -> str:
+        if value:
+            from weft.rpc.network.registry_url import registrar_url
+
+            try:
+                registrar_url(value, of_coordinator=True)
+            except InvalidArgument as error:
+                raise ValueError(error.message) from None
         return value
 
     @field_validator("ca_names", mode="before")

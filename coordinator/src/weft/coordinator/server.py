@@ -35,6 +35,7 @@ from weft.coordinator.namespaces.namespace_table import NamespaceTable
 from weft.coordinator.namespaces.namespace_upkeep import NamespaceUpkeep
 from weft.coordinator.namespaces.namespaces import Namespaces
 from weft.coordinator.namespaces.store_events import NoUpkeep
+from weft.coordinator.own_registration import OwnRegistration
 from weft.coordinator.payload_sweeps import PayloadSweeps
 from weft.coordinator.provisioning.provision_service import ProvisionService
 from weft.coordinator.provisioning.requested_agent import MeshJoin
@@ -119,6 +120,7 @@ class Coordinator:
         if self.identity.tls is not None and self._tls.ports is not None:
             self._join = JoinPort(settings, self.identity, self._tls.ports, self._audited)
         self._payload_sweeps = PayloadSweeps(settings.payload_store)
+        self._registration = OwnRegistration(settings.discovery, self.coordinator_id)
         self._channelz = ChannelzPort(settings.channelz, self._tls.ports)
         self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods, tls)
         ask_certificate(self._figures.figures, self._tls.ports)
@@ -226,6 +228,7 @@ class Coordinator:
             await self._join.start(address)
         if self._settings.address_file is not None:
             write_whole(self._settings.address_file, address)
+        self._registration.start(address, self._tls.server_name)
         log.info(
             "coordinator.ready",
             address=self.address,
@@ -310,6 +313,7 @@ class Coordinator:
         """Stop in order; each step is bounded. Tasks and results stay in the store."""
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
+        await self._registration.stop()
         await self._close_doors(grace_s)
         if not self._released:
             await self._end_meshes()

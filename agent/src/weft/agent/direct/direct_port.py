@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from grpc import aio
 
@@ -21,6 +21,9 @@ from weft.rpc.network.exposure import ExposedPort, Exposure, Port
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import ProcessTls
 from weft.v1 import fleet_pb2, session_pb2
+
+if TYPE_CHECKING:
+    from weft.rpc.registries.registration import Registration
 
 _log = get_logger("weft.agent")
 
@@ -58,6 +61,8 @@ class DirectPort:
         self.address = self.tls_name = ""
         # The keys by which its sockets are recognised.
         self.listening: own_sockets.Key = ""
+        self._accepts = True
+        self._registration: Registration | None = None
 
     async def open(self, contract: bytes) -> None:
         """Open the port, unless it is off.
@@ -70,9 +75,11 @@ class DirectPort:
         """
         settings = self._settings
         if settings.listen == OFF:
+            self._not_registered("it has no port of its own (WEFT_AGENT_LISTEN=off)")
             return
         address = await listen_address(settings.listen, settings.target)
         if not self._may_open(address):
+            self._not_registered("its port is not opened")
             return
         users = self._users
         self._server = DirectServer(
@@ -86,6 +93,32 @@ class DirectPort:
         await self._server.start()
         self.address = settings.advertised_address or await dialled_address(address, port, settings.target)
         _log.info("direct.opened", agent_id=settings.id, address=self.address)
+        self._register()
+
+    def _register(self) -> None:
+        """Write the services into the registry of the settings, if there is one.
+
+        Raises:
+            MissingExtra: what it needs is not installed.
+        """
+        if not self._settings.discovery:
+            return
+        from weft.rpc.network.registry_url import registrar_url
+        from weft.rpc.registries.registration import Registration, ServiceOwner
+
+        owner = ServiceOwner(self._settings.id, self.address, self.tls_name)
+        self._registration = Registration(registrar_url(self._settings.discovery), owner, self._services)
+        self._registration.start()
+
+    def _not_registered(self, why: str) -> None:
+        if self._settings.discovery:
+            _log.warning("registry.nothing_to_write", registry=self._settings.discovery, error=why)
+
+    def _services(self) -> Collection[str]:
+        """Those that take direct calls now."""
+        if not self._accepts:
+            return ()
+        return {method.rpartition("/")[0] for method in self._users.methods} - self._unavailable
 
     def _may_open(self, address: str) -> bool:
         """Whether the port is opened: one that would be open to other machines without protection is not, unless the settings name
@@ -143,6 +176,7 @@ class DirectPort:
 
     def accept(self, *, on: bool) -> None:
         """Take new calls, or refuse them."""
+        self._accepts = on
         if self._server is not None:
             self._server.accept(on=on)
 
@@ -158,6 +192,8 @@ class DirectPort:
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Refuse new calls, cancel running ones after the grace, and close the port."""
+        if self._registration is not None:
+            await self._registration.close()
         if self._server is not None:
             await self._server.stop(grace_s)
         await self.callers.stop()

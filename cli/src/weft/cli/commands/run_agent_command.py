@@ -88,6 +88,13 @@ def agent(
             callback=checked_target,
         ),
     ] = None,
+    discovery: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Write each service, with the agent's own address, into a registry: consul://HOST:8500, k8s://NAMESPACE or file:///PATH.",
+        ),
+    ] = None,
     agent_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="The agent's id, unique among live agents.")
     ] = None,
@@ -168,6 +175,7 @@ def agent(
     given = {
         "agent_id": agent_id,
         "target": target,
+        "discovery": discovery,
         "slots": slots,
         "prefetch": prefetch,
         "labels": labels,

@@ -82,6 +82,13 @@ def coordinator(
             help="A plug-in that chooses between agents with free slots. [default: least connections]",
         ),
     ] = None,
+    discovery: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Write the address into a registry: consul://HOST:8500/SERVICE, k8s://NAMESPACE/SERVICE or file:///PATH.",
+        ),
+    ] = None,
     keda: Annotated[
         bool | None,
         typer.Option("--keda", help="Tell KEDA how much work there is: agents scale, to zero too."),
@@ -117,6 +124,7 @@ def coordinator(
         "policy": policy,
         "audit_log": audit_log,
         "placement": placement,
+        "discovery": discovery,
         "keda": keda,
         "metrics": metrics,
         "channelz": channelz,

@@ -299,4 +299,4 @@ _READERS = {"dns+srv": _dns, "k8s": _kubernetes, "consul": _consul, "consul+http
 
 
 def _refusal(text: str, field: str, why: str) -> InvalidArgument:
-    return refusals.invalid_field(f"{text!r} is not the URL of a registry: {why}", field=field)
+    return refusals.invalid_field(f"{text!r} cannot be used as a registry: {why}", field=field)
