@@ -4,6 +4,9 @@
     an environment    the wheel with all extras, in the lock's versions: `weft version` runs in it
     SBOM              what is in that environment, with licences: dist/weft-VERSION.cdx.json (CycloneDX)
     licences          of all of it: dist/weft-VERSION.licences.txt
+    chart             dist/weft-VERSION.chart.tgz, linted and of the same version
+    contract          dist/weft-VERSION.protos.tar.gz: a module of buf that compiles by itself
+    docs              dist/weft-VERSION.docs.zip, the site
     image trees       what images have in /opt/weft, by scripts/image_tree.py, within its sizes
     audit             known weaknesses of all of it, by pip-audit; a machine that cannot ask says so
 
@@ -13,19 +16,18 @@ Fails if one of them is not as it should be.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-DIST = ROOT / "dist"
-WORK = ROOT / "build/release"
+from release_parts import check_chart, check_docs, check_protos, version_of
+from release_tools import DIST, ROOT, WORK, CheckFailed, check_names, check_there, run, tool
+
 PACKAGES = (
     "agent",
     "cli",
@@ -47,18 +49,8 @@ PACKAGES = (
 )
 # Licences that packages do not say in a form that is read.
 LICENCES = {"protobuf": "BSD-3-Clause"}
-# What no release has: tests, caches, stores, keys, settings of one's own.
-FOREIGN = re.compile(
-    r"(^|/)(tests?|__pycache__|\.venv[^/]*|\.fuzz|node_modules)/|\.(pyc|db|pem|key|env)$|(^|/)(test_|conftest)[^/]*\.py$"
-)
-# The names of files that only look like tests: the package for tests of users' programs.
-NOT_FOREIGN = re.compile(r"^(examples/|docs/)")
 # Licences that oblige whoever passes a program on to more than to name its authors.
 STRICT = re.compile(r"\b(A?GPL|SSPL|BUSL)", re.IGNORECASE)
-
-
-class CheckFailed(Exception):
-    """Something is not as it should be."""
 
 
 def main() -> int:
@@ -72,6 +64,10 @@ def main() -> int:
         tools = tools_for()
         bom = write_bom(python, tools, wheel)
         write_licences(bom)
+        version = version_of(wheel)
+        check_chart(version)
+        check_protos(version)
+        check_docs(version)
         check_trees(tools)
         audit(python, tools)
     except CheckFailed as failed:
@@ -89,7 +85,7 @@ def build() -> tuple[Path, Path]:
     for old in DIST.glob("weft-*"):
         old.unlink()
     print(f"wrote      {run([sys.executable, 'scripts/man_pages.py']).strip()}")
-    run([uv(), "build", "--quiet", "--out-dir", str(DIST), str(ROOT)])
+    run([tool("uv"), "build", "--quiet", "--out-dir", str(DIST), str(ROOT)])
     found = [*DIST.glob("weft-*.whl"), *DIST.glob("weft-*.tar.gz")]
     if len(found) != 2:
         raise CheckFailed(f"the build made {[each.name for each in found]}, not one wheel and one sdist")
@@ -147,16 +143,6 @@ def check_sdist(sdist: Path) -> None:
     print(f"checked    {sdist.name}: {len(names)} files")
 
 
-def check_names(where: str, names: Sequence[str]) -> None:
-    if foreign := [name for name in names if FOREIGN.search(name) and not NOT_FOREIGN.match(name)]:
-        raise CheckFailed(f"{where} has what no release has: {', '.join(foreign[:5])}")
-
-
-def check_there(where: str, names: Sequence[str], wanted: Sequence[str]) -> None:
-    if missing := sorted(set(wanted) - set(names)):
-        raise CheckFailed(f"{where} lacks {', '.join(missing)}")
-
-
 # -- what it needs ------------------------------------------------------------------------------------------------
 
 
@@ -165,11 +151,11 @@ def installed(wheel: Path) -> Path:
     needed = WORK / "needed.txt"
     # The lock has the tools of development, too. So its versions bind, and the extras choose.
     run(
-        [uv(), "pip", "compile", "--quiet", "--no-header", "--generate-hashes", "--all-extras", "--constraint", "requirements.lock",
+        [tool("uv"), "pip", "compile", "--quiet", "--no-header", "--generate-hashes", "--all-extras", "--constraint", "requirements.lock",
          "--python", sys.executable, "pyproject.toml", "-o", str(needed)]
     )  # fmt: skip
     python = environment("needed", needed)
-    run([uv(), "pip", "install", "--quiet", "--python", str(python), "--no-deps", str(wheel)])
+    run([tool("uv"), "pip", "install", "--quiet", "--python", str(python), "--no-deps", str(wheel)])
     told = run([str(python.parent / "weft"), "version"], cwd=WORK)
     print(f"installed  {' '.join(told.split())}")
     return python
@@ -181,9 +167,11 @@ def tools_for() -> Path:
 
 
 def environment(name: str, requirements: Path) -> Path:
-    run([uv(), "venv", "--quiet", "--python", sys.executable, str(WORK / name)])
+    run([tool("uv"), "venv", "--quiet", "--python", sys.executable, str(WORK / name)])
     python = WORK / name / "bin/python"
-    run([uv(), "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(requirements)])
+    run(
+        [tool("uv"), "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(requirements)]
+    )
     return python
 
 
@@ -291,28 +279,6 @@ def not_audited(why: str) -> None:
         "audited    NOT: the data of known weaknesses cannot be had from here. Run it where the package index itself can be reached"
     )
     print(f"           {why[:200]}")
-
-
-# -- processes ----------------------------------------------------------------------------------------------------
-
-
-def uv() -> str:
-    return str(Path(sys.executable).parent / "uv")
-
-
-def run(command: Sequence[str], cwd: Path = ROOT) -> str:
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"UV_SYSTEM_CERTS": "1", **os.environ},
-    )
-    if done.returncode:
-        told = (done.stderr or done.stdout).strip()[-2000:]
-        raise CheckFailed(f"`{' '.join(command[:4])} …` failed:\n{told}")
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import release_check
+import release_tools
 
 GOOD = [
     "weft/rpc/py.typed",
@@ -31,14 +32,14 @@ GOOD = [
     ],
 )
 def test_what_no_release_has_is_found(name: str) -> None:
-    with pytest.raises(release_check.CheckFailed, match="has what no release has"):
-        release_check.check_names("x.whl", [*GOOD, name])
-    release_check.check_names("x.whl", GOOD)
+    with pytest.raises(release_tools.CheckFailed, match="has what no release has"):
+        release_tools.check_names("x.whl", [*GOOD, name])
+    release_tools.check_names("x.whl", GOOD)
 
 
 def test_what_must_be_there_is_missed() -> None:
-    with pytest.raises(release_check.CheckFailed, match=r"lacks weft/v1/py\.typed"):
-        release_check.check_there("x.whl", GOOD, ["weft/rpc/py.typed", "weft/v1/py.typed"])
+    with pytest.raises(release_tools.CheckFailed, match=r"lacks weft/v1/py\.typed"):
+        release_tools.check_there("x.whl", GOOD, ["weft/rpc/py.typed", "weft/v1/py.typed"])
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_strict_licences_are_refused(tmp_path: Path, licence: str, allowed: bool
     if allowed:
         release_check.write_licences(bom)
     else:
-        with pytest.raises(release_check.CheckFailed, match="obliges"):
+        with pytest.raises(release_tools.CheckFailed, match="obliges"):
             release_check.write_licences(bom)
     text = (tmp_path / "weft-1.licences.txt").read_text()
     assert text.splitlines() == [f"a 1: {licence}", "b 2: MIT OR Apache-2.0", "c 3: unknown"]
