@@ -28,8 +28,11 @@ RUN python scripts/image_tree.py coordinator /opt/weft --sbom /opt/tools/bin/cyc
 FROM tools AS agent-tree
 ARG TARGETARCH
 RUN python scripts/image_tree.py agent /opt/weft --sbom /opt/tools/bin/cyclonedx-py ${TARGETARCH:+--arch $TARGETARCH}
+# A clone's files have the rights that its owner's umask left them.
+RUN chmod -R u=rwX,go=rX examples
 
-FROM ${BASE} AS runtime
+# Said though it is the default: buildah before 1.30 would go on with the platform of the stage above.
+FROM --platform=$TARGETPLATFORM ${BASE} AS runtime
 LABEL org.opencontainers.image.title="weft" \
       org.opencontainers.image.description="A service mesh for tasks on gRPC" \
       org.opencontainers.image.version="0.1.0" \
@@ -63,7 +66,7 @@ CMD ["agent", "--app", "127.0.0.1:50051", "--egress", "127.0.0.1:7701"]
 # Hosts the example. Build your own image on this one: copy your package to /app and name your agent.
 FROM runtime AS agent
 COPY --from=agent-tree /opt/weft /opt/weft
-COPY examples /app/examples
+COPY --from=agent-tree /src/examples /app/examples
 # Callers reach the port by the address that leads to the coordinator.
 ENV PYTHONPATH=/app WEFT_TARGET=coordinator:7700 WEFT_AGENT_LISTEN=0.0.0.0:7711
 EXPOSE 7711

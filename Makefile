@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 CHECKS := check-pyright check-mypy check-rest
-.PHONY: help demo demo-agents test test-lowest check $(CHECKS) bench chaos soak fuzz release-check kube-apiserver gen settings man docs lock format clean
+.PHONY: help demo demo-agents test test-lowest check $(CHECKS) bench chaos soak fuzz release-check images kube-apiserver gen settings man docs lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -88,6 +88,9 @@ fuzz: $(STAMP) ## give parsers any input (ARGS='--seconds 600 contract request')
 
 release-check: $(STAMP) ## build what is released into dist/, look into it, list and audit what it needs
 	@$(BIN)/python scripts/release_check.py
+
+images: ## build the images into build/images, by buildah, podman or docker (ARGS='sidecar --arch arm64 --build-arg BASE=…')
+	@$(PYTHON) scripts/images.py $(ARGS)
 
 kube-apiserver: ## build the API server of Kubernetes for the long tests: minutes of two cores
 	@scripts/kube_apiserver.sh
