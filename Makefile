@@ -98,9 +98,10 @@ kube-apiserver: ## build the API server of Kubernetes for the long tests: minute
 gen: $(STAMP) ## generate Python from the protos
 	@$(BIN)/python scripts/generate.py
 
-settings: $(STAMP) ## write docs/settings.md, the tables of docs/how-to/metrics.md, and Grafana's dashboards
+settings: $(STAMP) ## write docs/settings.md, the tables of docs/how-to/metrics.md and docs/deploy/migrate-celery.md, and Grafana's dashboards
 	@$(BIN)/python scripts/settings_table.py
 	@$(BIN)/python scripts/metrics_table.py
+	@$(BIN)/python scripts/celery_table.py
 	@$(BIN)/python -m scripts.dashboards
 
 man: $(STAMP) ## write the manual's pages into build/man, where wheels take them from
@@ -129,7 +130,8 @@ check-rest:
 	@$(BIN)/python scripts/sizes.py
 	@$(BIN)/python scripts/settings_table.py --check
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/*.yaml deploy/observability/compose.yaml
-	@$(BIN)/python scripts/metrics_table.py --check
+	@$(BIN)/python scripts/metrics_table.py
+	@$(BIN)/python scripts/celery_table.py --check
 	@$(BIN)/python scripts/docs_site.py --check
 
 format: $(STAMP) ## let ruff and buf format everything

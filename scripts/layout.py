@@ -1,6 +1,6 @@
 """Checks the layout: `python scripts/layout.py` prints violations and fails.
 
-One distribution from eight source roots that share the namespace `weft`, with imports that run one way. Nothing else
+One distribution from nine source roots that share the namespace `weft`, with imports that run one way. Nothing else
 would notice a violation: a `weft/__init__.py`, for example, hides the other roots in some installs and not in others.
 """
 
@@ -28,12 +28,14 @@ SOURCES = (
     "cli/src",
     "testing/src",
     "services/src",
+    "compat/src",
 )
 
 # Package -> the packages of weft that it may import, besides itself.
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "services": frozenset({"agent", "client", "rpc", "v1", "rules"}),
-    "cli": frozenset({"coordinator", "agent", "client", "rpc", "v1", "conformance"}),
+    "compat": frozenset({"agent", "client", "rpc", "v1", "celery"}),
+    "cli": frozenset({"coordinator", "agent", "client", "compat", "rpc", "v1", "conformance"}),
     "testing": frozenset({"coordinator", "agent", "client", "rpc", "v1"}),
     "coordinator": frozenset({"rpc", "v1", "hooks", "keda"}),
     "agent": frozenset({"client", "rpc", "v1"}),
@@ -41,6 +43,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "rpc": frozenset({"v1"}),
     "protos": frozenset(),
     "hooks": frozenset({"v1"}),
+    "celery": frozenset(),
     "keda": frozenset(),
     "v1": frozenset(),
     "conformance": frozenset(),

@@ -6,6 +6,8 @@ from __future__ import annotations
 OWNERS: dict[str, tuple[str, ...]] = {
     # Sandboxes: the websockets that kubernetes_asyncio gives.
     "aiohttp": ("weft/coordinator/hooks", "weft/services/sandboxes"),
+    "celery": ("weft/compat/celery",),
+    "kombu": ("weft/compat/celery",),
     "cel_expr_python": ("weft/rpc/contracts/cel_expressions",),
     "aio_pika": ("weft/cli/bridge/amqp_broker", "weft/cli/bridge/amqp_bridge"),
     "yarl": ("weft/cli/bridge/amqp_broker",),

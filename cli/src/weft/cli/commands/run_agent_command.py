@@ -30,6 +30,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
     "weft agent worker:agent --label zone=eu --reload",
     "weft agent --with hardware",
     "weft agent --app 127.0.0.1:50051 --egress 127.0.0.1:7701",
+    "weft agent --celery proj.app --celery-queues feeds,mails",
 )
 def agent(
     program: Annotated[
@@ -77,6 +78,19 @@ def agent(
         typer.Option(
             metavar="METHOD|SERVICE",
             help="With --app: the app's calls of this method or service are durable by default; repeatable.",
+        ),
+    ] = None,
+    celery: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE[:APP]",
+            help="Instead of a program: an app of Celery, whose tasks the agent hosts.",
+        ),
+    ] = None,
+    celery_queues: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME", help="With --celery: take from these queues alone. [default: all of the app]"
         ),
     ] = None,
     target: Annotated[
@@ -147,7 +161,8 @@ def agent(
 ) -> None:
     """Run an agent until SIGTERM, SIGHUP or Ctrl-C. Then it drains: it releases attempts that have not started, and finishes the others.
 
-    The agent hosts the methods of a Python program, of services that are installed (--with) or, with --app, of a gRPC server beside it.
+    The agent hosts the methods of a Python program, of services that are installed (--with), of an app of Celery (--celery) or, with --app, of a gRPC
+    server beside it.
     A setting without an option here is taken from the program, or else from its WEFT_AGENT_* variable. Traces are exported if
     OpenTelemetry's variables ask for it, such as OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317.
     """
@@ -160,12 +175,14 @@ def agent(
         "egress_tls": egress_tls or None,
     }
     refuse_passed_sockets()
-    if program is not None and any(beside_app.values()):
-        raise typer.BadParameter("give either MODULE:OBJECT, or --app and its options")
+    if sum([program is not None, celery is not None, any(beside_app.values())]) > 1:
+        raise typer.BadParameter("give one of MODULE:OBJECT, --celery, or --app and its options")
+    if celery_queues is not None and celery is None:
+        raise typer.BadParameter("there is no app of Celery", param_hint="--celery-queues")
     names = service_names(services)
     if names and any(beside_app.values()):
         raise typer.BadParameter("a sidecar hosts its app alone: run a second agent", param_hint="--with")
-    if program is None and reload:
+    if program is None and celery is None and reload:
         raise typer.BadParameter("there is no program to reload", param_hint="--reload")
     labels = pairs(label, "--label") if label else None
     resources = inputs.amounts(resource, "--resource") if resource else None
@@ -187,7 +204,7 @@ def agent(
         "metrics": metrics,
         "channelz": channelz,
     }
-    _run_agent(_made(program, names, beside_app, given))
+    _run_agent(_made(program, (celery, celery_queues or ""), names, beside_app, given))
 
 
 def _run_with_reload() -> NoReturn:
@@ -242,7 +259,11 @@ def _follow(made: Agent, notices: ServiceNotices) -> None:
 
 
 def _made(
-    program: str | None, services: list[str], beside_app: dict[str, Any], given: dict[str, Any]
+    program: str | None,
+    celery: tuple[str | None, str],
+    services: list[str],
+    beside_app: dict[str, Any],
+    given: dict[str, Any],
 ) -> Agent:
     """The agent, configured by the options.
 
@@ -250,27 +271,36 @@ def _made(
         Failure: an option or setting is wrong (exit status 2), or the program cannot be loaded.
     """
     with loading():
-        from weft.agent.errors import LoadError, ProgramError, SettingsError
+        from weft.agent.errors import HostingError, LoadError, ProgramError, SettingsError
         from weft.cli.terminal.failure import Failure
 
     try:
-        hosts_itself = program is not None or services
-        made = _loaded(program, services) if hosts_itself else _sidecar(beside_app)
+        hosts_itself = program is not None or celery[0] is not None or services
+        made = _loaded(program, celery, services) if hosts_itself else _sidecar(beside_app)
+        if celery[0] is not None and given["labels"]:
+            # Its queues are labels, too.
+            given["labels"] = {**made.settings.labels, **given["labels"]}
         made.configure(**given)
-    except ProgramError as error:
+    except (ProgramError, HostingError) as error:
         raise Failure(error.message) from None
     except (LoadError, SettingsError) as error:
         raise Failure(error.message, status=2) from None
     return made
 
 
-def _loaded(program: str | None, services: list[str]) -> Agent:
-    """The agent of a program, or one of its own, with services."""
+def _loaded(program: str | None, celery: tuple[str | None, str], services: list[str]) -> Agent:
+    """The agent of a program, of an app of Celery, or one of its own, with services."""
     with loading(for_long=True):
         from weft.agent import Agent
         from weft.agent.program.loader import load
 
-    made = Agent() if program is None else load(program)
+    app, queues = celery
+    if app is not None:
+        from weft.compat.celery.app_loading import load_agent
+
+        made = load_agent(app, queues)
+    else:
+        made = Agent() if program is None else load(program)
     if services:
         from weft.agent.program.service_packages import add_services
 
@@ -284,7 +314,9 @@ def _sidecar(beside_app: dict[str, Any]) -> Agent:
 
     settings = sidecar_settings(**beside_app)
     if not settings.app:
-        raise typer.BadParameter("say what to run: MODULE:OBJECT, --with NAME, or --app HOST:PORT")
+        raise typer.BadParameter(
+            "say what to run: MODULE:OBJECT, --with NAME, --celery MODULE, or --app HOST:PORT"
+        )
     return Sidecar(settings)
 
 

@@ -13,6 +13,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "amqp": ("aio_pika",),
     "arbiter": (),
     "assigner": (),
+    "celery": ("celery",),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),
     "http": ("aiohttp",),
     "cli": ("grpc_reflection", "pydantic_settings", "rich", "typer"),

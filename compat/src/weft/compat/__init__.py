@@ -1,0 +1,1 @@
+"""Other systems' programs in a mesh: `weft.compat.celery`."""

@@ -1,0 +1,1 @@
+"""A project of Celery as projects are: nothing in it knows weft."""
