@@ -16,7 +16,16 @@ from tests.fuzz.table import names, table
 
 ROOT = Path(__file__).resolve().parents[2]
 FINDINGS = Path(__file__).parent / "findings"
-SOURCES = ("coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src", "testing/src", "services/src")
+SOURCES = (
+    "coordinator/src",
+    "agent/src",
+    "client/src",
+    "rpc/src",
+    "cli/src",
+    "testing/src",
+    "services/src",
+    "compat/src",
+)
 # The calls by which bytes or text of others become values.
 DECODES = {
     "FromString",
@@ -114,6 +123,7 @@ _REASONS = {
         "weft/agent/direct/orca_service",
         "weft/agent/sidecar/app_health",
         "weft/cli/commands/health_command",
+        "weft/compat/celery/mesh_backend",
     ),
     "a checked option of the command, or a message that a program of the caller reads as its own type": (
         "weft/cli/commands/schedules_command",

@@ -28,6 +28,8 @@ GOOD = {
     "coordinator/src/weft/coordinator/py.typed": "",
     "services/src/weft/services/heat/__init__.py": "from weft.rpc import errors",
     "services/src/weft/services/heat/py.typed": "",
+    "compat/src/weft/compat/__init__.py": "from weft.agent import Agent",
+    "compat/src/weft/compat/py.typed": "",
     "coordinator/src/weft/coordinator/store/__init__.py": "from weft.coordinator.store import rules",
 }
 AGENT = "agent/src/weft/agent/__init__.py"

@@ -32,7 +32,8 @@ def adopt(app: App, target: str | None = None) -> App:
     set_mesh(app, target)
     if app.amqp_cls is MeshAmqp:
         return app
-    app.amqp_cls, app.backend_cls, app.control_cls = MeshAmqp, MeshBackend, MeshControl
+    app.amqp_cls, app.control_cls = MeshAmqp, MeshControl
+    app.backend_cls = MeshBackend  # pyright: ignore[reportAttributeAccessIssue] - its type is guessed of None
     # What the app has made of the classes before.
     for name in ("amqp", "control"):
         vars(app).pop(name, None)

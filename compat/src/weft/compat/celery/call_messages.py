@@ -89,8 +89,10 @@ class TaskMessage:
         headers, embed = about.get("headers") or {}, about.get("embed") or {}
         if not isinstance(headers, dict) or not isinstance(embed, dict):
             raise MalformedCall("message_json has headers or embed that are no objects", field="message_json")
-        if not isinstance(headers.get("retries") or 0, int):
-            raise MalformedCall("message_json has retries that are no number", field="message_json")
+        if not isinstance(retries := headers.get("retries") or 0, int) or retries < 0:
+            raise MalformedCall("message_json has retries that are no number of tries", field="message_json")
+        for name in ("eta", "expires"):
+            _check_time(name, headers.get(name))
         headers = {
             "task": task,
             "root_id": own_id,
@@ -144,6 +146,13 @@ def _of_json(name: str, text: str, kind: type) -> Any:
         wanted = "array" if kind is list else "object"
         raise MalformedCall(f"{name} must be a JSON {wanted}, not a {type(value).__name__}", field=name)
     return value
+
+
+def _check_time(name: str, moment: Any) -> None:
+    try:
+        _left_s(moment, datetime.now(UTC))
+    except (AttributeError, OverflowError, TypeError, ValueError):
+        raise MalformedCall(f"message_json has {name} {moment!r}, which is no time", field="message_json") from None
 
 
 def _left_s(moment: Any, now: datetime) -> float | None:

@@ -28,11 +28,11 @@ class MeshAmqp(AMQP):  # type: ignore[misc]
         return _NO_BROKER
 
     @property
-    def create_task_message(self) -> Callable[..., Any]:
+    def create_task_message(self) -> Callable[..., Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Messages of protocol 2, also if the app says 1: nobody else reads them."""
         return self.as_task_v2  # type: ignore[no-any-return]
 
-    def send_task_message(
+    def send_task_message(  # pyright: ignore[reportIncompatibleVariableOverride] - a cached property with such a function
         self,
         _producer: Any,
         name: str,

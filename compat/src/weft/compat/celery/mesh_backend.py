@@ -10,6 +10,7 @@ from celery import states
 from celery.backends.base import BaseBackend
 from celery.exceptions import ImproperlyConfigured, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
+from google.protobuf.message import DecodeError
 
 from weft.celery.v1 import celery_pb2
 from weft.client import Task, TaskState, WaitReason
@@ -54,7 +55,7 @@ class MeshBackend(BaseBackend):  # type: ignore[misc]
             here.result_json = to_json(result, "what the task returned")
         elif state not in states.ALL_STATES and not self._told:
             self._told = True
-            _log.warning("celery.state_not_kept", state=state)
+            _log.warning("celery.state_not_kept", effect=f"nobody sees the state {state}")
 
     # -- what callers read ----------------------------------------------------------------------------------------
 
@@ -136,8 +137,7 @@ def _meta(task: Task) -> dict[str, Any]:
 def _outcome(task: Task) -> tuple[str, Any, str | None]:
     """State, result and traceback of a task."""
     if task.state is TaskState.SUCCEEDED:
-        text = celery_pb2.TaskReturn.FromString(task.response).result_json
-        return states.SUCCESS, of_json(text) if text else None, None
+        return _returned(task)
     if task.state is TaskState.CANCELLED:
         return states.REVOKED, TaskRevokedError("revoked"), None
     if task.state is TaskState.FAILED:
@@ -147,12 +147,24 @@ def _outcome(task: Task) -> tuple[str, Any, str | None]:
     return (states.RETRY if task.wait_reason is WaitReason.SUSPENDED else states.PENDING), None, None
 
 
+def _returned(task: Task) -> tuple[str, Any, str | None]:
+    """As `_outcome`. The answer is an agent's, which may be no agent of Celery's tasks."""
+    try:
+        text = celery_pb2.TaskReturn.FromString(task.response).result_json
+        return states.SUCCESS, of_json(text) if text else None, None
+    except (DecodeError, ValueError) as error:
+        return states.FAILURE, ValueError(f"the answer of {task.method} cannot be read: {error}"), None
+
+
 def _failure(task: Task) -> tuple[str, Any, str | None]:
     status = task.status
     for packed in status.details:
         found = errors.unpacked(packed, celery_pb2.TaskFailure)
         if found is not None:
-            return states.FAILURE, of_json(found.exception_json), found.traceback
+            try:
+                return states.FAILURE, of_json(found.exception_json), found.traceback
+            except ValueError:
+                break
     error = errors.from_status(status)
     if error.reason == errors_pb2.ERROR_REASON_CRASH_LOOP:
         return states.FAILURE, WorkerLostError(error.message), None

@@ -6,7 +6,6 @@ import contextlib
 from typing import Any, NoReturn
 
 from celery.app.control import Control
-from kombu.utils.functional import maybe_list
 
 from weft.client import TaskState
 from weft.compat.celery.app_mesh import mesh_of_app
@@ -45,7 +44,7 @@ class MeshControl(Control):  # type: ignore[misc]
         A running task in a thread cannot be stopped: its result is dropped when it comes.
         """
         mesh = mesh_of_app(self.app)
-        for each in maybe_list(task_id):
+        for each in [task_id] if isinstance(task_id, str) else task_id:
             found = mesh.find(each)
             task = None if found is None else mesh.get(found)
             if task is None or task.ended or (task.state is TaskState.RUNNING and not terminate):

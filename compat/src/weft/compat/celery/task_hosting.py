@@ -52,7 +52,7 @@ def agent(app: Celery, *, queues: Iterable[str] = ()) -> Agent:
         made.method(method, **_options(app, task))(_handler(runner, name))
     _send_signals(made)
     for setting, why in not_carried(app.conf):
-        _log.warning("celery.setting_not_carried", setting=setting, reason=why)
+        _log.warning("celery.setting_not_carried", setting=setting, effect=why)
     return made
 
 
@@ -80,7 +80,7 @@ def _options(app: Celery, task: Any) -> MethodOptions:
     if hard_s:
         made["start_to_close_s"] = float(hard_s)
     if task.soft_time_limit or app.conf.task_soft_time_limit:
-        _log.warning("celery.soft_time_limit_not_carried", task=task.name)
+        _log.warning("celery.soft_time_limit_not_carried", method=method_name(task.name))
     limit = task.rate_limit or app.conf.task_default_rate_limit
     if limit and not app.conf.worker_disable_rate_limits:
         try:
