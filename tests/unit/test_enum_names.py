@@ -21,7 +21,7 @@ from weft.rpc.enum_names import enum_name
 from weft.v1 import task_pb2
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("agent", "cli", "client", "coordinator", "rpc", "services", "testing", "bench")
+SOURCES = ("agent", "cli", "client", "compat", "coordinator", "rpc", "services", "testing", "bench")
 # These have a `Name` that is none of an enum.
 OTHERS = {"ast", "x509"}
 NEWER = 1_000_000
