@@ -152,7 +152,9 @@ def _check_time(name: str, moment: Any) -> None:
     try:
         _left_s(moment, datetime.now(UTC))
     except (AttributeError, OverflowError, TypeError, ValueError):
-        raise MalformedCall(f"message_json has {name} {moment!r}, which is no time", field="message_json") from None
+        raise MalformedCall(
+            f"message_json has {name} {moment!r}, which is no time", field="message_json"
+        ) from None
 
 
 def _left_s(moment: Any, now: datetime) -> float | None:
