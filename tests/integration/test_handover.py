@@ -90,6 +90,7 @@ async def successor(mesh: MeshHarness) -> AsyncIterator[Wire]:
         wire.close()
 
 
+@pytest.mark.slow
 async def test_no_call_fails_while_a_coordinator_is_replaced(mesh: MeshHarness) -> None:
     await begin(mesh)
     agent = mesh.agents["a1"]

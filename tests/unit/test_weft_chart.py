@@ -97,6 +97,7 @@ def test_one_coordinator_owns_an_embedded_store(tmp_path: Path) -> None:
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     one = container(objects, "StatefulSet", "w-coordinator")
     assert variables(one)["WEFT_STORE"].startswith("/var/lib/weft/")
+    assert "WEFT_DRAIN_S" not in variables(one)
     assert {mount["name"]: mount["mountPath"] for mount in one["volumeMounts"]}["data"] == "/var/lib/weft"
     assert one["readinessProbe"]["grpc"] == {"port": 7700, "service": "weft.v1.CoordinatorService"}
     assert not any(kind in ("Deployment", "PodDisruptionBudget", "Role") for kind, _ in objects)
@@ -111,8 +112,12 @@ def test_coordinators_on_a_redis_are_replaced_one_after_another(tmp_path: Path) 
     assert len(pod["topologySpreadConstraints"]) == 2
     one = container(objects, "Deployment", "w-coordinator")
     assert variables(one)["WEFT_STORE"] == {"secretKeyRef": {"name": "weft-redis", "key": "url"}}
+    # Callers have moved before it is stopped, and it is stopped before it would be killed. gRPC varies the age by a tenth.
+    drain_s = float(variables(one)["WEFT_DRAIN_S"])
+    assert drain_s > float(variables(one)["WEFT_CONNECTION_AGE_S"]) * 1.1
     stop_s = CoordinatorSettings.model_fields["stop_grace_s"].default
-    assert pod["terminationGracePeriodSeconds"] > stop_s + one["lifecycle"]["preStop"]["sleep"]["seconds"]
+    sleep_s = one["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > sleep_s + drain_s + stop_s
     assert objects["Service", "w-each"]["spec"]["clusterIP"] == "None"
 
 

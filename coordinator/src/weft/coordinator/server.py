@@ -304,6 +304,10 @@ class Coordinator:
             await self._close_store()
             self._released = True
 
+    def unfinished(self) -> int:
+        """Tasks of all meshes that have not ended, as far as this process holds them."""
+        return sum(mesh.unfinished() for mesh in self._meshes())
+
     def _meshes(self) -> Iterator[Namespace]:
         yield self.default
         for each in self.namespaces.present().values():

@@ -109,6 +109,12 @@ spec:
         - name: WEFT_STORE
           value: {{ .Values.store.url | quote }}
         {{- end }}
+        {{- if eq .Values.store.kind "redis" }}
+        - name: WEFT_CONNECTION_AGE_S
+          value: {{ .Values.coordinator.connectionAgeSeconds | quote }}
+        - name: WEFT_DRAIN_S
+          value: {{ .Values.coordinator.drainSeconds | quote }}
+        {{- end }}
         {{- if eq .Values.security.mode "plain" }}
         - name: WEFT_INSECURE
           value: "true"

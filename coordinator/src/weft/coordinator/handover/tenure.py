@@ -25,6 +25,9 @@ from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
 
+# What a successor may take to recover one unfinished task, beside the time that everything else may take: four times what was measured.
+_RECOVERY_OF_ONE_S = 0.0001
+
 
 class Tenure:
     """One process' time in a place.
@@ -143,10 +146,11 @@ class Tenure:
             return False
         log.info("handover.begun", process_id=successor.peer.pid)
         self._leaving = True
+        patience_s = self._settings.replace_s + self.coordinator.unfinished() * _RECOVERY_OF_ONE_S
         await self.coordinator.release()
         try:
             await successor.tell("released")
-            relay = str((await successor.hear(self._settings.replace_s)).get("relay", ""))
+            relay = str((await successor.hear(patience_s)).get("relay", ""))
         except (Gone, TimeoutError) as error:
             if isinstance(error, TimeoutError):
                 # If it cannot be killed, the store is its own, or free.
