@@ -12,6 +12,7 @@ pytest.importorskip("celery")
 from tests.support.celery_project import tasks
 from tests.support.celery_project.celery import app
 from tests.support.mesh import MeshHarness
+from tests.support.pages import blocks, run
 from tests.support.processes import Process, until
 from weft.client import TaskState
 from weft.client.sync import connect
@@ -88,3 +89,43 @@ async def test_tries_survive_the_agent_that_made_them(mesh: MeshHarness) -> None
         got = await asyncio.to_thread(waiting.get, timeout=WAIT_S)
         assert got[0] == 1
         assert (await asyncio.to_thread(state)) == (TaskState.SUCCEEDED, 2)
+
+
+async def test_the_guide(mesh: MeshHarness, tmp_path: Path) -> None:
+    """Its project, before and after its one new line."""
+    files, calls = {}, ""
+    for block in blocks("docs/deploy/migrate-celery.md"):
+        name = block.split("\n", 1)[0].removeprefix("# ")
+        if name.startswith("proj/"):
+            files[name] = block
+        elif "adopt(app)" in block:
+            files["proj/app.py"] += block
+        else:
+            calls = block
+    (tmp_path / "proj").mkdir()
+    for name, text in {**files, "proj/__init__.py": "", "calls.py": calls}.items():
+        (tmp_path / name).write_text(text)
+    await mesh.coordinator()
+    agent = Process.weft(
+        "guide",
+        "agent",
+        *(
+            "--celery",
+            "proj.app",
+            "--celery-queues",
+            "celery,feeds",
+            "--id",
+            "guide",
+            "--target",
+            mesh.target,
+        ),
+        log=mesh.folder / "guide.log",
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+    mesh.agents["guide"] = agent
+    await mesh.wait_agent("guide", instance_of=agent)
+    await mesh.wait_contract("guide")
+    app_file = tmp_path / "proj/app.py"
+    app_file.write_text(app_file.read_text().replace("adopt(app)", f"adopt(app, {mesh.target!r})"))
+    out = await asyncio.to_thread(run, tmp_path, "calls.py")
+    assert out.splitlines() == ["3", "6", "{'url': 'https://example.org', 'tries': 3}"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -141,8 +142,14 @@ def test_options_of_a_call(mesh: SyncLocalMesh) -> None:
     assert app.AsyncResult("own-id").get(timeout=WAIT_S) == ["u", "feeds", 8]
     # By the task's id in the mesh, too.
     assert app.AsyncResult(task.id).get(timeout=WAIT_S) == ["u", "feeds", 8]
-    at = datetime.fromtimestamp(mesh.clock.now(), UTC) + timedelta(days=2)
-    assert tasks.add.apply_async((1, 1), eta=at).state == "PENDING"
+    # A time without a zone is one of the app's.
+    in_berlin = datetime.now(ZoneInfo("Europe/Berlin")).replace(tzinfo=None) + timedelta(days=2)
+    for at in (in_berlin, datetime.now(UTC) + timedelta(days=2)):
+        waiting = tasks.add.apply_async((1, 1), eta=at)
+        (task,) = mesh.tasks.list(request_id=waiting.id)
+        assert task.ready_at is not None
+        assert task.created_at is not None
+        assert (task.ready_at - task.created_at).total_seconds() == pytest.approx(2 * 86400, abs=30)
     limited = tasks.add.apply_async((1, 1), time_limit=7, expires=60)
     (task,) = mesh.tasks.list(request_id=limited.id, full=True)
     limits = task.proto.options.limits

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,12 +59,19 @@ class _Returned(Exception):
         self.value = value
 
 
-@dataclass(frozen=True, slots=True)
 class TaskRunner:
-    """Runs the tasks of an app."""
+    """Runs the tasks of an app. Any thread may use it.
 
-    app: Any
-    agent_id: Callable[[], str]
+    Args:
+        app: the app, which is final.
+        agent_id: gives the agent's id, which tasks see as their worker's name.
+    """
+
+    def __init__(self, app: Any, agent_id: Callable[[], str]) -> None:
+        self.app = app
+        self.agent_id = agent_id
+        # Task -> its tracer, made at its first call.
+        self._tracers: dict[str, Callable[..., Any]] = {}
 
     def run(self, task: str, call: celery_pb2.TaskCall) -> celery_pb2.TaskReturn:
         """Run a call of a task in this thread.
@@ -103,7 +110,10 @@ class TaskRunner:
 
     def _try(self, message: TaskMessage, current: RunningTask) -> TaskMessage:
         task = self.app.tasks[message.task]
-        trace = build_tracer(task.name, task, app=self.app, hostname=self.agent_id())
+        if (trace := self._tracers.get(task.name)) is None:
+            trace = self._tracers[task.name] = build_tracer(
+                task.name, task, app=self.app, hostname=self.agent_id()
+            )
         with TaskRun(message.id) as here:
             try:
                 kept, told, _, _ = trace(
