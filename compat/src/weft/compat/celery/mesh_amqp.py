@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
 
 from celery import signals
 from celery.app.amqp import AMQP
-from celery.utils.time import maybe_make_aware
 from kombu.exceptions import EncodeError
 
 from weft.compat.celery.app_mesh import mesh_of_app
@@ -63,8 +61,6 @@ class MeshAmqp(AMQP):  # type: ignore[misc]
         # Stamped headers and the like are Celery's own; receivers of the signal may change both.
         own, sent, body, _ = message
         own.update(headers or {})
-        for time in ("eta", "expires"):
-            own[time] = self._with_zone(own.get(time))
         to = self._queue_name(name, queue, exchange, routing_key)
         told = {"sender": name, "body": body, "exchange": "", "routing_key": to, "headers": own}
         signals.before_task_publish.send(**told, declare=[], properties=sent | properties, retry_policy={})
@@ -80,13 +76,6 @@ class MeshAmqp(AMQP):  # type: ignore[misc]
         else:
             mesh_of_app(self.app).submit(made)
         signals.after_task_publish.send(**told)
-
-    def _with_zone(self, moment: Any) -> str | None:
-        """A time with its zone: Celery takes one without for a time of the app's."""
-        if not moment:
-            return None
-        at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-        return maybe_make_aware(at, self.app.timezone).isoformat()  # type: ignore[no-any-return]
 
     def _queue_name(self, task: str, queue: Any, exchange: Any, routing_key: str | None) -> str:
         """The name of the queue that a message goes to. As in Celery, an exchange that is named with a key comes first."""
