@@ -33,7 +33,8 @@ def adopt(app: App, target: str | None = None) -> App:
     if app.amqp_cls is MeshAmqp:
         return app
     app.amqp_cls, app.control_cls = MeshAmqp, MeshControl
-    app.backend_cls = MeshBackend  # pyright: ignore[reportAttributeAccessIssue] - its type is guessed of None
+    # By its name: older versions take no class here.
+    app.backend_cls = f"{MeshBackend.__module__}:{MeshBackend.__name__}"  # pyright: ignore[reportAttributeAccessIssue]
     # What the app has made of the classes before.
     for name in ("amqp", "control"):
         vars(app).pop(name, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 from celery import signals
 from celery.app.amqp import AMQP
@@ -94,9 +94,14 @@ class MeshAmqp(AMQP):  # type: ignore[misc]
 class _NoBroker:
     """What Celery asks of a pool of connections before it sends."""
 
-    @contextlib.contextmanager
-    def acquire(self, *_: Any, **__: Any) -> Iterator[_NoBroker]:
-        yield self
+    def acquire(self, *_: Any, **__: Any) -> Self:
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was taken."""
 
     @contextlib.contextmanager
     def _reraise_as_library_errors(self, *_: Any, **__: Any) -> Iterator[None]:
