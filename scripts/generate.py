@@ -29,8 +29,11 @@ SHIPPED = {
 GOOGLEAPIS = ROOT / "third_party" / "googleapis"
 # Rules of payloads. No package has Python of this file for protobuf's own library.
 RULES = ROOT / "third_party" / "protovalidate"
-# What KEDA asks of a coordinator.
-KEDA = ROOT / "third_party" / "keda"
+# What other contracts' clients ask of a coordinator. The Python of each goes below `weft`: no package of weft's is outside it.
+DOORS = {
+    ROOT / "third_party" / "keda": ROOT / "gen" / "weft" / "keda",
+    ROOT / "third_party" / "xds": ROOT / "gen" / "weft" / "xds",
+}
 
 # Source root of the protos -> where their Python goes.
 TARGETS = {
@@ -44,8 +47,7 @@ WITH = {ROOT / "tests" / "support" / "protos": RULES}
 SERVICES = Path("weft", "services")
 # Services of weft have rules, too. Their Python imports that of the rules from the program, which may have its own, or else from weft.
 OWN_RULES = ROOT / "gen" / "weft" / "rules"
-OWN_KEDA = ROOT / "gen" / "weft" / "keda"
-KEDA_IMPORT = re.compile(r"^import (externalscaler_pb2 as \w+)$", re.MULTILINE)
+DOOR_IMPORT = re.compile(r"^import (\w+_pb2 as \w+)$", re.MULTILINE)
 RULES_IMPORT = re.compile(r"^from buf\.validate import (validate_pb2 as \w+)$", re.MULTILINE)
 # These also get typed stubs and servicers, as in a user's project: type checkers check the library with them.
 TYPED = frozenset({ROOT / "examples" / "corpus" / "protos", ROOT / "tests" / "support" / "protos"})
@@ -62,11 +64,11 @@ def generate(source: Path, target: Path) -> None:
             shutil.copytree(rules / "buf" / "validate", own)
         for path in (target / "weft" / "services").rglob("*_pb2.py*"):
             path.write_text(with_own_rules(path))
-        # No package of weft's is outside `weft`.
-        keda = target / OWN_KEDA.relative_to(ROOT / "gen")
-        protoc_run(KEDA, keda)
-        for path in keda.rglob("*_pb2_grpc.py"):
-            path.write_text(KEDA_IMPORT.sub(r"from weft.keda import \1", path.read_text()))
+        for protos, place in DOORS.items():
+            door = target / place.relative_to(ROOT / "gen")
+            protoc_run(protos, door)
+            for path in door.rglob("*_pb2_grpc.py"):
+                path.write_text(DOOR_IMPORT.sub(rf"from weft.{place.name} import \1", path.read_text()))
 
 
 def with_own_rules(path: Path) -> str:

@@ -89,6 +89,7 @@ _REASONS = {
         "weft/coordinator/contracts/contract_loading",
         "weft/coordinator/contracts/vetting_process",
         "weft/coordinator/audit/call_facts",
+        "weft/coordinator/doors/xds/resources",
         "weft/cli/process/fork_server",
         "weft/coordinator/pools/processes/fork_server_link",
         "weft/coordinator/pools/processes/keeper_link",

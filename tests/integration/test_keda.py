@@ -210,11 +210,11 @@ async def test_a_stream_tells_changes_and_streams_share_their_looks(
     for stream in streams[1:]:
         stream.cancel()
     # As the coordinator's stop does.
-    site.coordinators[0]._keda.close(refusals.stopping("it stops", retry_after_s=1.0))
+    site.coordinators[0]._doors[0].close(refusals.stopping("it stops", retry_after_s=1.0))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await streams[0].read()
     check(status_of_call(caught.value), grpc.StatusCode.UNAVAILABLE, "STOPPING")
-    await until(lambda: not site.coordinators[0]._keda._looks._followed, "nothing is followed any more")
+    await until(lambda: not site.coordinators[0]._doors[0]._looks._followed, "nothing is followed any more")
 
 
 @pytest.mark.parametrize("method", ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics"])

@@ -254,7 +254,7 @@ class Released(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("epoch", "heartbeat_interval", "lease", "contract_needed", "adopted", "lost", "desired_state", "max_response_bytes", "coordinator_id", "tokens_checked", "ticket_key", "time", "report_key", "max_state_bytes")
+    __slots__ = ("epoch", "heartbeat_interval", "lease", "contract_needed", "adopted", "lost", "desired_state", "max_response_bytes", "coordinator_id", "tokens_checked", "ticket_key", "time", "report_key", "max_state_bytes", "direct_notice")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -269,6 +269,7 @@ class Welcome(_message.Message):
     TIME_FIELD_NUMBER: _ClassVar[int]
     REPORT_KEY_FIELD_NUMBER: _ClassVar[int]
     MAX_STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_NOTICE_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     heartbeat_interval: _duration_pb2.Duration
     lease: _duration_pb2.Duration
@@ -283,7 +284,8 @@ class Welcome(_message.Message):
     time: _timestamp_pb2.Timestamp
     report_key: bytes
     max_state_bytes: int
-    def __init__(self, epoch: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., contract_needed: bool = ..., adopted: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., max_response_bytes: _Optional[int] = ..., coordinator_id: _Optional[str] = ..., tokens_checked: bool = ..., ticket_key: _Optional[bytes] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., report_key: _Optional[bytes] = ..., max_state_bytes: _Optional[int] = ...) -> None: ...
+    direct_notice: _duration_pb2.Duration
+    def __init__(self, epoch: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., contract_needed: bool = ..., adopted: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., max_response_bytes: _Optional[int] = ..., coordinator_id: _Optional[str] = ..., tokens_checked: bool = ..., ticket_key: _Optional[bytes] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., report_key: _Optional[bytes] = ..., max_state_bytes: _Optional[int] = ..., direct_notice: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AttemptRef(_message.Message):
     __slots__ = ("task_id", "attempt")

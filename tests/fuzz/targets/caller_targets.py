@@ -20,6 +20,8 @@ from weft.coordinator.access import jwt_signature
 from weft.coordinator.access.jwt_issuer import is_safe_url
 from weft.coordinator.calls import call_options
 from weft.coordinator.calls.task_filter import list_filter
+from weft.coordinator.doors.xds.discovery_request import MAX_NAMES, discovery_asked
+from weft.coordinator.doors.xds.subscriptions import ResourceSubscriptions
 from weft.coordinator.identity import token_rules
 from weft.coordinator.schedules import schedule_codec, tick_times
 from weft.coordinator.store.task_ids import parse_id
@@ -421,3 +423,19 @@ def coded_payload(data: bytes) -> None:
 def target_address(data: bytes) -> None:
     found = targets_of_programs.parse(text_of(data))
     assert targets_of_programs.parse(found) == found
+
+
+@target(
+    "weft/coordinator/doors/xds/discovery_request",
+    seeds=lambda: [
+        b"\x1a\x0facme.v1.Greeter\x22\x04type",
+        b"\x12\x1d\x1a\x1b\x0a\x19\x0a\x0eweft-namespace\x12\x07\x1a\x05team1",
+        b"\x2a\x011\x32\x04\x08\x03\x12\x00",
+    ],
+)
+def discovery_request(data: bytes) -> None:
+    """A request of an xDS client."""
+    with contextlib.suppress(errors.InvalidArgument):
+        asked = discovery_asked(data)
+        assert len(asked.names) <= MAX_NAMES
+        ResourceSubscriptions(lambda _: True).ask(asked)

@@ -153,6 +153,8 @@ class Shutdown:
         self._post(parts.executor.drain)
         self._post(functools.partial(parts.direct_port.accept, on=False))
         _log.info("agent.draining", unfinished=outbox.unfinished(), grace_s=self._drain_grace_s)
+        # New direct calls come for that time.
+        self._wait(lambda: False, parts.direct_port.notice_s)
         all_ended = functools.partial(_all_ended, parts)
         if not self._wait(all_ended, self._drain_grace_s, tell=functools.partial(_tell_left, parts)):
             self._post(parts.executor.interrupt, CANCEL_GRACE_S)

@@ -81,6 +81,11 @@ class DoorSettings(FileSettings):
         False,
         description="serve KEDA's external scaler (`externalscaler.ExternalScaler`): deployments of agents grow with the tasks that wait",
     )
+    xds: bool = Field(
+        False,
+        description="serve discovery by xDS (`envoy.service.discovery.v3.AggregatedDiscoveryService`): gRPC's own clients call agents directly,"
+        " at `xds:///` and a service's name",
+    )
     operator_token_file: Path | None = Field(
         None,
         description="where the first operator's token is written; unless set, beside the address file, or else weft-operator.token",

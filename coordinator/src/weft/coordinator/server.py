@@ -152,7 +152,8 @@ class Coordinator:
         )
         hooks = NamespaceHooks(self.default.hooks, self.namespaces, hook_secrets(settings), self._peek)
         self._hooks = HookPort(settings.hooks, self._tls.ports, hooks, refused_hooks)
-        self._keda: Any = None
+        # Open doors for other contracts.
+        self._doors: list[Any] = []
         self._upkeep = NamespaceUpkeep(
             self.namespaces, lambda name: remove(settings.store_config.of_namespace(name))
         )
@@ -275,20 +276,23 @@ class Coordinator:
         provision_pb2_grpc.add_ProvisionServiceServicer_to_server(provisioning, services)
         certificate_pb2_grpc.add_CertificateServiceServicer_to_server(identity.certificates, services)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self._audit.service, services)
-        if settings.keda:
-            self._keda = self._open_to_keda(services)
+        self._open_doors(services)
         self.default.serve_on(own)
         routes = NamespaceRoutes(own, common, self.namespaces)
         self._departing = Departing(identity.guarded(routes), settings.max_calls)
         server.add_generic_rpc_handlers((self._departing,))
         return server
 
-    def _open_to_keda(self, services: Any) -> Any:
-        from weft.coordinator.doors.keda import external_scaler
+    def _open_doors(self, services: Any) -> None:
+        parts = self.default, self.namespaces, self.identity.edge, self._settings, services
+        if self._settings.keda:
+            from weft.coordinator.doors.keda import external_scaler
 
-        return external_scaler.served(
-            self.default, self.namespaces, self.identity.edge, self._settings, services
-        )
+            self._doors.append(external_scaler.served(*parts))
+        if self._settings.xds:
+            from weft.coordinator.doors.xds import aggregated_discovery
+
+            self._doors.append(aggregated_discovery.served(*parts))
 
     async def release(self) -> None:
         """Give up for a successor what only one of two coordinators can have: all ports but its own, and an embedded store. With a Redis everything
@@ -350,8 +354,8 @@ class Coordinator:
             moved: what ends them. None: the coordinator is stopping.
         """
         why = moved or refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0)
-        if self._keda is not None:
-            self._keda.close(why)
+        for door in self._doors:
+            door.close(why)
         await self.namespaces.stop(why)
         await self.default.stop(moved)
 

@@ -20,12 +20,15 @@ from weft.rpc.network.agent_ports import stays_here
 from weft.rpc.network.exposure import ExposedPort, Exposure, Port
 from weft.rpc.process.logs import get_logger
 from weft.rpc.security.process_tls import ProcessTls
+from weft.rpc.times import seconds
 from weft.v1 import fleet_pb2, session_pb2
 
 if TYPE_CHECKING:
     from weft.rpc.registries.registration import Registration
 
 _log = get_logger("weft.agent")
+
+MOST_NOTICE_S = 5.0
 
 
 class PortUsers(NamedTuple):
@@ -59,6 +62,8 @@ class DirectPort:
         self._exposure = Exposure(allowed=settings.insecure)
         # The advertised address of the direct server, and a name in its certificate; empty: there is none.
         self.address = self.tls_name = ""
+        # As the last coordinator wants it.
+        self._notice_s = 0.0
         # The keys by which its sockets are recognised.
         self.listening: own_sockets.Key = ""
         self._accepts = True
@@ -175,13 +180,19 @@ class DirectPort:
             self._server.make_unavailable(services)
 
     def accept(self, *, on: bool) -> None:
-        """Take new calls, or refuse them."""
+        """Take new calls, or refuse them, when `notice_s` is over."""
         self._accepts = on
         if self._server is not None:
-            self._server.accept(on=on)
+            self._server.accept(on=on, notice_s=self._notice_s)
+
+    @property
+    def notice_s(self) -> float:
+        """How long calls are taken when they are to be refused: clients hear of it in this time."""
+        return 0.0 if self._server is None else self._notice_s
 
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
         """A session is open."""
+        self._notice_s = min(MOST_NOTICE_S, seconds(welcome.direct_notice))
         if self._server is not None:
             self.callers.welcomed(welcome)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -23,7 +24,6 @@ from weft.agent.direct.direct_handlers import DirectHandlers, DirectParts, Handl
 from weft.agent.direct.execute_service import AgentService
 from weft.agent.direct.listening import not_bound
 from weft.agent.direct.orca_service import OrcaReports
-from weft.agent.handlers.slots import Slots
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc import health
 from weft.rpc.contracts import descriptors
@@ -66,7 +66,9 @@ class DirectServer:
         self._slots = parts.slots
         self._endings = endings = Endings(parts.load, edge.why_ended)
         self._hosted = _Hosted(methods, contract)
-        self._health = _Health(self._hosted, parts.slots, edge)
+        self._health = _Health(self._hosted, edge)
+        # Refuses calls when the notice of that is over.
+        self._refusing: asyncio.TimerHandle | None = None
         self._server = make_server(server_options(max_message_bytes=parts.max_message_bytes))
         routes = Routes(edge.behind(self._server))
         agent_pb2_grpc.add_AgentServiceServicer_to_server(
@@ -105,9 +107,21 @@ class DirectServer:
         self._health.unavailable = services
         self._health.changed()
 
-    def accept(self, *, on: bool) -> None:
-        """Take new calls, or refuse them."""
-        self._slots.open_direct(on=on)
+    def accept(self, *, on: bool, notice_s: float = 0.0) -> None:
+        """Take new calls, or refuse them.
+
+        Args:
+            notice_s: calls are taken for so long, while health says already that they are not.
+        """
+        if self._refusing is not None:
+            self._refusing.cancel()
+            self._refusing = None
+        self._health.on = on
+        if on or not notice_s:
+            self._slots.open_direct(on=on)
+        else:
+            refuse = partial(self._slots.open_direct, on=False)
+            self._refusing = asyncio.get_running_loop().call_later(notice_s, refuse)
         self._health.changed()
 
     async def stop(self, grace_s: float = 0.0) -> None:
@@ -149,11 +163,12 @@ class _Hosted:
 
 
 class _Health(health.HealthService):
-    def __init__(self, hosted: _Hosted, slots: Slots, edge: Edge) -> None:
+    def __init__(self, hosted: _Hosted, edge: Edge) -> None:
         super().__init__(edge)
+        # Whether calls are taken at all.
+        self.on = True
         self.unavailable: frozenset[str] = frozenset()
         self._hosted = hosted
-        self._slots = slots
 
     def services(self) -> Iterable[str]:
         return ("", _OWN_SERVICE, *sorted(self._hosted.services()))
@@ -161,7 +176,7 @@ class _Health(health.HealthService):
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if service not in ("", _OWN_SERVICE) and service not in self._hosted.services():
             return Status.SERVICE_UNKNOWN
-        takes_calls = self._slots.direct_open and service not in self.unavailable
+        takes_calls = self.on and service not in self.unavailable
         return Status.SERVING if takes_calls else Status.NOT_SERVING
 
 

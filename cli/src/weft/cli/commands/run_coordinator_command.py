@@ -93,6 +93,10 @@ def coordinator(
         bool | None,
         typer.Option("--keda", help="Tell KEDA how much work there is: agents scale, to zero too."),
     ] = None,
+    xds: Annotated[
+        bool | None,
+        typer.Option("--xds", help="Tell gRPC's own clients which agents to call: xds:///SERVICE."),
+    ] = None,
     metrics: Metrics = None,
     channelz: Channelz = None,
     hooks: Hooks = None,
@@ -126,6 +130,7 @@ def coordinator(
         "placement": placement,
         "discovery": discovery,
         "keda": keda,
+        "xds": xds,
         "metrics": metrics,
         "channelz": channelz,
         "hooks": hooks,

@@ -64,8 +64,8 @@ def connect(
             reply = AnalystStub(mesh.channel()).Analyze(request, timeout=60)
 
     Args:
-        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas. If the connection to one is lost, the next call
-            goes to another. Names in a list are resolved once: if addresses change, give one name for all, which is resolved again.
+        target: "host:port" or "unix:path"; a source of addresses, such as "consul://host:8500/weft"; or several "host:port", in a list or
+            with commas. If the connection to one is lost, the next call goes to another. Names in a list are resolved once: if addresses change, give one name for all, which is resolved again.
         timeout_s: deadline of an API call, repeats included, unless the call has its own.
         patience_s: how long waits and streams go on while no coordinator can be reached.
         use_proxy: reach the coordinator by the proxy of the environment (`grpc_proxy`, `https_proxy` or `http_proxy`,
@@ -84,6 +84,7 @@ def connect(
 
     Raises:
         InvalidArgument: the target is malformed, or a file of certificates, the token or the namespace cannot be used.
+        MissingExtra (at the first use): a source of addresses needs packages that are not installed.
     Raises (at the first use, with a pin):
         Unavailable: the mesh cannot be joined now; and what a coordinator refuses.
     """

@@ -46,7 +46,8 @@ class DiscoveryService:
         self._settled = asyncio.Event()
         self._settled_by_s = 0.0
         self._news = asyncio.Event()
-        self._error: WeftError | None = None
+        # Why all watches have ended; None: they have not.
+        self.ended: WeftError | None = None
 
     def start(self) -> None:
         """Begin, when the register holds the agents from before this process' start."""
@@ -62,7 +63,7 @@ class DiscoveryService:
 
     def close(self, error: WeftError) -> None:
         """End all watches with `error`."""
-        self._error = error
+        self.ended = error
         self._settled.set()
         self.announce()
 
@@ -86,24 +87,28 @@ class DiscoveryService:
         try:
             position = self._position(cursor)
             if position is None and cursor:
-                await self._come_back()
+                await self.come_back()
             async for response in self._follow(frozenset(methods), position):
                 yield response
         finally:
             self._watchers -= 1
 
+    def agents(self) -> Sequence[fleet_pb2.Agent]:
+        """All agents now."""
+        return self._register.shown()
+
     async def snapshots(self) -> AsyncGenerator[Sequence[fleet_pb2.Agent]]:
-        """All agents, now and after each change: for the balancer of this process. Ends when the coordinator stops."""
-        while self._error is None:
+        """All agents, now and after each change: for readers in this process. Ends when the coordinator stops."""
+        while self.ended is None:
             news = self._news
-            yield self._register.shown()
+            yield self.agents()
             await asyncio.sleep(PACE_S)
             await news.wait()
 
     async def _follow(self, methods: frozenset[str], position: int | None) -> AsyncGenerator[Response]:
         while True:
-            if self._error is not None:
-                raise self._error
+            if self.ended is not None:
+                raise self.ended
             # Before the register is read: a change from now on is not missed.
             news = self._news
             found = None if position is None else self._register.since(position, methods)
@@ -125,8 +130,8 @@ class DiscoveryService:
             return int(digits)
         return None
 
-    async def _come_back(self) -> None:
-        """Wait for the agents from before this process' start, at most until their time is over."""
+    async def come_back(self) -> None:
+        """Wait for the agents from before this process' start, at most until their time is over: for who knows of them already."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._settled_by_s):
                 await self._settled.wait()

@@ -96,8 +96,8 @@ class Namespace(StoreEvents, SessionEvents, MeshDeparture):
         tickets = None if self._identity.tickets is None else self._identity.tickets.within(name)
         self._agent_route = AgentRoute(parts.tls.channels, tickets)
         self._store, self._upkeep, settings = store, upkeep, parts.settings
-        self._subscriptions = TaskSubscriptions(settings.max_watchers)
-        self._contracts = Contracts()
+        self._subscriptions, self._contracts = TaskSubscriptions(settings.max_watchers), Contracts()
+        self.find_method = self._contracts.find
         self._contract_sync = ContractSync(
             self._store,
             self._contracts,
@@ -134,7 +134,7 @@ class Namespace(StoreEvents, SessionEvents, MeshDeparture):
             forget_after_s=settings.forget_agents_s,
             route=self._agent_route,
         )
-        self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
+        self.discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
         self._direct = self._make_direct()
         self._fleet = FleetView(
             self._store, self._contracts, self._register, self._sessions, self._fleet_sync
@@ -198,7 +198,7 @@ class Namespace(StoreEvents, SessionEvents, MeshDeparture):
         return usage, outcomes
 
     def _make_direct(self) -> DirectCalls:
-        parts = self._discovery.snapshots, self._contracts.find, self._settings.max_message_bytes
+        parts = self.discovery.snapshots, self._contracts.find, self._settings.max_message_bytes
         observe = CallFigures(self.figures.figures, made=True).observe
         return DirectCalls(*parts, self._tracer, route=self._agent_route, observe=observe)
 
@@ -249,7 +249,7 @@ class Namespace(StoreEvents, SessionEvents, MeshDeparture):
             await part.keep_house(now_s)
 
     def _fleet_moved(self) -> None:
-        self._discovery.announce()
+        self.discovery.announce()
         self._health.changed()
         for part in self._parts:
             part.fleet_moved()
@@ -265,7 +265,7 @@ class Namespace(StoreEvents, SessionEvents, MeshDeparture):
         common = self._store, subscriptions, submissions, explainer
         service = CoordinatorService(
             TaskParts(*common, settings, audited, self._tracer),
-            FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
+            FleetParts(self._fleet, self.discovery, queues, self._resources, self._contracts),
             self._sessions,
             edge,
         )
@@ -305,7 +305,7 @@ class Namespace(StoreEvents, SessionEvents, MeshDeparture):
         await self._operator_limits.load()
         await self._run_limits.start()
         await self._fleet_sync.start()
-        self._discovery.start()
+        self.discovery.start()
         self._sessions.start()
         self._dispatcher.start()
         self._sweeper.start()
@@ -322,7 +322,7 @@ class Namespace(StoreEvents, SessionEvents, MeshDeparture):
         self._submission_service.stopping = True
         self._subscriptions.close(why or _stopping(_GOES_ON))
         # Before the sessions: their end here is no change of the agents.
-        self._discovery.close(why or _stopping("the coordinator is stopping; resume from the last cursor"))
+        self.discovery.close(why or _stopping("the coordinator is stopping; resume from the last cursor"))
         for part in self._parts:
             await part.stop(why)
         await self._dispatcher.stop()

@@ -31,6 +31,8 @@ log = get_logger(__name__)
 
 # Held attempts that are settled at a time. An agent may name a hundred thousand.
 PORTION = 250
+# Where xDS is served: its clients are told of a draining agent at once, and have stopped to call it by then.
+DIRECT_NOTICE_S = 0.5
 
 
 class Opener:
@@ -87,6 +89,8 @@ class Opener:
             coordinator_id=self._coordinator_id,
             report_key=session.report_key,
         )
+        if self._settings.xds:
+            welcome.direct_notice.CopyFrom(duration(DIRECT_NOTICE_S))
         if self._tickets is not None:
             welcome.tokens_checked = True
             welcome.ticket_key = self._tickets.key_of(hello.agent_id, hello.instance_id)

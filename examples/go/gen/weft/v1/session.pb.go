@@ -1221,6 +1221,9 @@ type Welcome struct {
 	ReportKey []byte `protobuf:"bytes,13,opt,name=report_key,json=reportKey,proto3" json:"report_key,omitempty"`
 	// Largest state that a handler may leave, in bytes. 0: the coordinator keeps no states.
 	MaxStateBytes uint64 `protobuf:"varint,16,opt,name=max_state_bytes,json=maxStateBytes,proto3" json:"max_state_bytes,omitempty"`
+	// For so long after it begins to drain, an agent takes direct calls as before: clients hear of it, but a moment later. Unset: it takes none from
+	// then on. More than 5 s count as 5 s.
+	DirectNotice  *durationpb.Duration `protobuf:"bytes,17,opt,name=direct_notice,json=directNotice,proto3" json:"direct_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1351,6 +1354,13 @@ func (x *Welcome) GetMaxStateBytes() uint64 {
 		return x.MaxStateBytes
 	}
 	return 0
+}
+
+func (x *Welcome) GetDirectNotice() *durationpb.Duration {
+	if x != nil {
+		return x.DirectNotice
+	}
+	return nil
 }
 
 // Names an attempt.
@@ -1953,7 +1963,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x05state\x18\b \x01(\v2\x13.weft.v1.StateWriteR\x05state\"=\n" +
 	"\bReleased\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xe9\x04\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xa9\x05\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12H\n" +
 	"\x12heartbeat_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12/\n" +
@@ -1971,7 +1981,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x04time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1d\n" +
 	"\n" +
 	"report_key\x18\r \x01(\fR\treportKey\x12&\n" +
-	"\x0fmax_state_bytes\x18\x10 \x01(\x04R\rmaxStateBytes\"?\n" +
+	"\x0fmax_state_bytes\x18\x10 \x01(\x04R\rmaxStateBytes\x12>\n" +
+	"\rdirect_notice\x18\x11 \x01(\v2\x19.google.protobuf.DurationR\fdirectNotice\"?\n" +
 	"\n" +
 	"AttemptRef\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
@@ -2114,19 +2125,20 @@ var file_weft_v1_session_proto_depIdxs = []int32{
 	12, // 33: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
 	25, // 34: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
 	34, // 35: weft.v1.Welcome.time:type_name -> google.protobuf.Timestamp
-	35, // 36: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	34, // 37: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	30, // 38: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	14, // 39: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
-	22, // 40: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
-	36, // 41: weft.v1.Assignment.state:type_name -> weft.v1.KeyedState
-	0,  // 42: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
-	30, // 43: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	30, // 36: weft.v1.Welcome.direct_notice:type_name -> google.protobuf.Duration
+	35, // 37: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	34, // 38: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	30, // 39: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	14, // 40: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
+	22, // 41: weft.v1.Assignment.consumes:type_name -> weft.v1.Assignment.ConsumesEntry
+	36, // 42: weft.v1.Assignment.state:type_name -> weft.v1.KeyedState
+	0,  // 43: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
+	30, // 44: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }

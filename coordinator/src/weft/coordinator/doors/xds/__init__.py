@@ -1,0 +1,1 @@
+"""Discovery for gRPC's own clients by xDS: `xds:///acme.v1.Greeter` goes straight to agents."""
