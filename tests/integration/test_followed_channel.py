@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,9 +15,10 @@ import pytest
 
 from tests.support.certificates import TestAuthority
 from tests.support.consul import ConsulDouble
+from tests.support.dns_server import DnsServer
 from weft.client import Unreachable, connect
 from weft.rpc.errors import FailedPrecondition
-from weft.rpc.network.channel import NO_TLS, Route, make_server
+from weft.rpc.network.channel import NO_TLS, Route, dial, make_server
 from weft.rpc.network.ports import open_port
 from weft.rpc.registries import followed as following
 from weft.rpc.registries.coordinator_channel import dial_any
@@ -58,10 +60,12 @@ class Who(grpc.GenericRpcHandler):
 
 
 @asynccontextmanager
-async def served(name: bytes, files: TlsFiles | None = None) -> AsyncIterator[tuple[str, Who]]:
+async def served(
+    name: bytes, files: TlsFiles | None = None, address: str = "127.0.0.1:0"
+) -> AsyncIterator[tuple[str, Who]]:
     server, handler = make_server(), Who(name)
     server.add_generic_rpc_handlers((handler,))
-    port = open_port(server, "127.0.0.1:0", files)
+    port = open_port(server, address, files)
     await server.start()
     try:
         yield f"127.0.0.1:{port}", handler
@@ -192,6 +196,25 @@ async def test_certificates_have_the_services_name(tmp_path: Path) -> None:
         assert await channel.unary_unary(UNARY)(b"", timeout=SOON_S) == b"right"
         await channel.close()
         await by_setting.close()
+
+
+async def test_a_name_gets_another_address() -> None:
+    """Plain DNS, without a source: gRPC looks the name up again when its connection is lost."""
+    async with DnsServer() as dns:
+        async with served(b"one") as (one, _):
+            port = one.rpartition(":")[2]
+            dns.records["host.example.test.", "A"] = ["127.0.0.1"]
+            channel = dial(f"dns://127.0.0.1:{dns.port}/host.example.test:{port}")
+            assert await channel.unary_unary(UNARY)(b"", timeout=SOON_S) == b"one"
+        async with served(b"two", address=f"127.0.0.2:{port}"):
+            dns.records["host.example.test.", "A"] = ["127.0.0.2"]
+            # gRPC's own pace would be half a minute. A call may still be sent into the broken connection.
+            async with asyncio.timeout(SOON_S):
+                while True:
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        assert await channel.unary_unary(UNARY)(b"", wait_for_ready=True) == b"two"
+                        break
+        await channel.close()
 
 
 async def test_a_token_stays_here_whatever_the_source_names(source: Source) -> None:

@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 
 from probe.v1.probe_pb2 import ProbeRequest
 from probe.v1.probe_pb2_grpc import ProbeServiceStub
 from tests.support import tasks
+from tests.support.beside import DURABLE, StockApp, free_address, sidecar, until_reached
+from tests.support.calling import ASYNC, ISOLATED, ISOLATED_ASYNC, SYNC
 from tests.support.command import weft
 from tests.support.consul import ConsulDouble
 from tests.support.mesh import MeshHarness
-from weft.client import connect
+from weft.client import Method, connect
 from weft.v1 import fleet_pb2
 
 pytestmark = pytest.mark.slow
@@ -103,3 +108,40 @@ async def test_one_of_three_goes(three: list[MeshHarness], tmp_path: Path) -> No
     assert second.coordinator_process is not None
     await second.coordinator_process.kill()
     await last.eventually(lambda: somewhere([last]), "the agent is at the last one")
+
+
+async def test_sidecars_and_handlers_follow(mesh: MeshHarness, tmp_path: Path) -> None:
+    """The egress of a sidecar, and the clients of handlers: on the loop, in threads, and in isolated processes, which follow the source themselves."""
+    path = tmp_path / "coordinators"
+    source = f"file://{path}"
+    await mesh.coordinator(reconnect_grace_s=5)
+    name(path, mesh.target)
+    egress = free_address()
+    app = StockApp(mesh)
+    await app.start()
+    await mesh.agent("a1", target=source, program="tests.support.calling:agent", slots=16, wait=False)
+    await sidecar(mesh, app.address, "--target", source, egress=egress)
+    await until_reached(egress)
+
+    async with connect(source, patience_s=30) as client, grpc.aio.insecure_channel(egress) as channel:
+        stub = ProbeServiceStub(channel)
+
+        async def calls() -> None:
+            for handler in (ASYNC, SYNC, ISOLATED, ISOLATED_ASYNC):
+                asked = {"method": ASYNC, "own_mesh": True, "way": "call", "target": source}
+                handle = await client.tasks.submit(
+                    Method.of(handler, Struct, Struct), ParseDict(asked, Struct())
+                )
+                answer = await handle.result(timeout_s=60)
+                assert "child" in answer, handler
+            reply = await stub.Call(
+                ProbeRequest(text="x"), timeout=60, metadata=(DURABLE,), wait_for_ready=True
+            )
+            assert reply.text == "x"
+
+        await calls()
+        await mesh.move_coordinator()
+        name(path, mesh.target)
+        await mesh.wait_agent("a1")
+        await mesh.wait_agent("side")
+        await calls()

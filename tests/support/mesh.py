@@ -123,6 +123,8 @@ class MeshHarness:
         """Kill -9 it, and start it on the same store and another port."""
         assert self.coordinator_process is not None, "start it first"
         await self.coordinator_process.kill()
+        # They lead to the old port.
+        await self.close_channels()
         return await self._start_coordinator("127.0.0.1:0")
 
     async def _start_coordinator(self, listen: str, *further: str) -> Process:

@@ -67,8 +67,7 @@ class KubernetesApi:
                 version = page["metadata"]["resourceVersion"]
             except (KeyError, TypeError, AttributeError):
                 raise RegistryError("the Kubernetes API answers no list of EndpointSlices") from None
-            if len(found) > _PAGE:
-                raise RegistryError(f"there are more than {_PAGE} EndpointSlices of {selector}")
+            check_count(len(found), selector)
             if not after:
                 return found, str(version)
 
@@ -123,6 +122,15 @@ class KubernetesApi:
             except (OSError, UnicodeDecodeError) as error:
                 raise RegistryError(f"the token of the service account cannot be read: {error}") from None
         return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def check_count(count: int, selector: str) -> None:
+    """
+    Raises:
+        RegistryError: there are more EndpointSlices than a source or registrar looks at.
+    """
+    if count > _PAGE:
+        raise RegistryError(f"there are more than {_PAGE} EndpointSlices of {selector}")
 
 
 def _own(host: str, port: str) -> _Cluster:

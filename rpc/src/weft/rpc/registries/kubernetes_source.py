@@ -9,7 +9,7 @@ from typing import Any
 
 from weft.rpc.network.registry_url import RegistryUrl
 from weft.rpc.registries.address_source import RegistryError, checked, endpoint
-from weft.rpc.registries.kubernetes_api import SERVICE_LABEL, KubernetesApi
+from weft.rpc.registries.kubernetes_api import SERVICE_LABEL, KubernetesApi, check_count
 
 # The least time between two watches.
 PAUSE_S = 0.5
@@ -38,6 +38,7 @@ class KubernetesSource:
                         slices.pop(_name(changed), None)
                     elif kind in {"ADDED", "MODIFIED"}:
                         slices[_name(changed)] = changed
+                        check_count(len(slices), self._selector)
                     yield self._addresses(slices)
                 await asyncio.sleep(PAUSE_S)
         finally:
