@@ -152,7 +152,8 @@ def write_image(engine: str, image: str, arch: str, archive: Path, more: Iterabl
     for known, value in (platforms | {"TARGETARCH": arch}).items():
         words += ["--build-arg", f"{known}={value}"]
     # Docker's format would keep the HEALTHCHECK, but has a random number, by which digests differ.
-    local = f"localhost/{name}"
+    # The plain name is that of an image which runs here.
+    local = f"localhost/{name}" + ("" if arch == this_architecture() else f"-{arch}")
     run([engine, "build", *words, "--format", "oci", "--tag", local, "."])
     run([engine, "push", "--quiet", "--format", "oci", local, f"oci-archive:{archive}:{name}"])
 
