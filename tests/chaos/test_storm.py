@@ -51,6 +51,7 @@ async def outcome_of(scenario: Scenario, deployment: Deployment) -> Outcome:
     return outcome
 
 
+@pytest.mark.slow
 async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     # First a late agent, whose results must be refused; then a coordinator that has to find its agents again.
     scenario = storm(agents_paused=1, coordinators_killed=1)

@@ -99,6 +99,7 @@ async def test_no_call_fails_while_a_coordinator_is_replaced(mesh: MeshHarness) 
     assert "agent.lost" not in mesh.logs()
 
 
+@pytest.mark.slow
 async def test_a_place_that_is_taken_is_not_taken_by_accident(mesh: MeshHarness, tmp_path: Path) -> None:
     process = await mesh.coordinator()
 

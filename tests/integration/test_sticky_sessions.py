@@ -321,6 +321,7 @@ async def test_a_killed_agent_takes_its_hard_sessions_along(fleet: MeshHarness, 
     await fleet.wait_agent("k1", fleet_pb2.AGENT_STATE_LOST)
 
 
+@pytest.mark.slow
 async def test_tasks_wait_for_the_first_agent_and_stay_together(tmp_path: Path) -> None:
     async with MeshHarness(tmp_path) as harness:
         await harness.coordinator(**SETTINGS)

@@ -277,6 +277,7 @@ def test_an_oversize_response_does_not_cross_the_pipe(session: ScriptedSession) 
     assert reason(session, "t") == "RESULT_TOO_LARGE"
 
 
+@pytest.mark.slow
 def test_stopping_hands_back_and_leaves_no_process() -> None:
     with ScriptedCoordinator() as coordinator:
         agent = Agent("iso", target=coordinator.address, drain_grace_s=0.1)
