@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from tests.support.command import weft
 from tests.support.joined_mesh import variables_in
 from tests.support.languages import Language, run
 from tests.support.mesh import MeshHarness
-from tests.support.processes import Process, until
+from tests.support.processes import ROOT, Process, until
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import fleet_pb2
 
@@ -25,14 +26,24 @@ pytestmark = pytest.mark.slow
 WAIT_S = 60.0
 
 
-def bootstrap(target: str, **further: Any) -> dict[str, Any]:
-    """The bootstrap file of a client, as docs/deploy/xds.md has it."""
-    server = {
-        "server_uri": target,
-        "channel_creds": [{"type": "insecure"}],
-        "server_features": ["xds_v3"],
-    }
-    return {"xds_servers": [server], "node": {"id": "caller-1"}} | further
+GUIDE = ROOT / "docs" / "deploy" / "xds.md"
+
+
+def bootstrap(target: str, folder: Path | None = None) -> dict[str, Any]:
+    """A client's bootstrap file, as the guide has it, for another address.
+
+    Args:
+        folder: of its certificates; None: it has none.
+    """
+    found = [
+        each
+        for each in re.findall(r"```json\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+        if "xds_servers" in each
+    ]
+    text = found[0] if folder is None else found[1].replace("files/", f"{folder}/")
+    made: dict[str, Any] = json.loads(text)
+    made["xds_servers"][0]["server_uri"] = target
+    return made
 
 
 class Caller:
@@ -208,14 +219,7 @@ async def test_with_certificates(
     shown.write_text(token)
     shown.chmod(0o600)
     await command("certs", "join", str(tmp_path / "files"), token=shown)
-    files = {
-        "ca_certificate_file": str(tmp_path / "files" / "ca.pem"),
-        "certificate_file": str(tmp_path / "files" / "client.pem"),
-        "private_key_file": str(tmp_path / "files" / "client-key.pem"),
-    }
-    boots = bootstrap(mesh.target)
-    boots["xds_servers"][0]["channel_creds"] = [{"type": "tls", "config": files}]
-    boots["certificate_providers"] = {"weft": {"plugin_name": "file_watcher", "config": files}}
+    boots = bootstrap(mesh.target, tmp_path / "files")
     if language == "python":
         caller = Caller.python(tmp_path, boots, token)
     else:

@@ -1,6 +1,6 @@
 """Which agents take direct calls of which methods, as a client of gRPC can dial them. Pure.
 
-A client of gRPC has addresses, not agents: of two agents that say the same one only the first counts. It refuses a whole list of addresses for one that is no IP
+A client of gRPC has addresses, not agents: of two agents that say the same one only one counts. It refuses a whole list of addresses for one that is no IP
 address, so those are left out. If some agents of a service have TLS, those without are left out: a client uses TLS for all of a cluster or for none.
 """
 
@@ -55,49 +55,81 @@ class CallableService(NamedTuple):
     methods: Mapping[str, CallableMethod]
 
 
-class _Candidate(NamedTuple):
-    port: CallablePort
+class AgentFacts(NamedTuple):
+    """What of an agent clients are told. If it is as before, so is all that they are told of it.
+
+    Attributes:
+        port: None: it takes no calls.
+        sure: its session is open. Otherwise that broke a moment ago, and the port may be there.
+        methods: by service: the methods that it hosts, and those of them that it takes calls of.
+        contract: the digest of its contract.
+    """
+
+    port: CallablePort | None
     sure: bool
+    methods: Mapping[str, tuple[Sequence[str], Sequence[str]]]
+    contract: str
 
 
-def callable_services(
-    agents: Iterable[fleet_pb2.Agent], repeatable: Callable[[str], bool]
-) -> dict[str, CallableService]:
-    """The services, by name.
+def agent_facts(agent: fleet_pb2.Agent) -> AgentFacts:
+    """What is told of an agent that watchers know."""
+    sure = fleet_snapshot.takes_calls(agent)
+    port = _port(agent) if sure or fleet_snapshot.may_take_calls(agent) else None
+    methods: dict[str, tuple[list[str], list[str]]] = {}
+    for method in agent.methods:
+        hosted, taken = methods.setdefault(method.name.rpartition("/")[0], ([], []))
+        hosted.append(method.name)
+        if not method.unavailable:
+            taken.append(method.name)
+    return AgentFacts(port, sure, methods, agent.contract_hash)
+
+
+def is_undialled(agent: fleet_pb2.Agent) -> bool:
+    """Whether an agent takes direct calls, but at an address that clients of gRPC do not take from a list."""
+    return fleet_snapshot.takes_calls(agent) and _port(agent) is None
+
+
+def callable_service(
+    name: str, agents: Iterable[AgentFacts], repeatable: Callable[[str], bool]
+) -> CallableService | None:
+    """A service. None: no agent hosts it.
 
     Args:
-        agents: those that watchers know.
+        agents: at least those that host it.
         repeatable: whether a call of a method may run twice, by its contract.
     """
-    hosts: dict[str, list[_Candidate]] = defaultdict(list)
-    for agent in sorted(agents, key=lambda agent: agent.id):
-        candidate = _candidate(agent)
-        for method in agent.methods:
-            # Named even without an agent that takes calls: its service is known.
-            found = hosts[method.name]
-            if candidate is not None and not method.unavailable:
-                found.append(candidate)
-    services: dict[str, dict[str, list[CallablePort]]] = defaultdict(dict)
-    for name in sorted(hosts):
-        services[name.rpartition("/")[0]][name] = _ports(hosts[name])
-    return {service: _service(methods, repeatable) for service, methods in services.items()}
-
-
-def undialled(agents: Iterable[fleet_pb2.Agent]) -> dict[str, str]:
-    """Agents that take direct calls, but at an address that clients of gRPC do not take from a list: agent id -> address."""
-    return {
-        agent.id: agent.advertised_address
-        for agent in agents
-        if fleet_snapshot.takes_calls(agent) and _port(agent) is None
-    }
-
-
-def _candidate(agent: fleet_pb2.Agent) -> _Candidate | None:
-    sure = fleet_snapshot.takes_calls(agent)
-    if not sure and not fleet_snapshot.may_take_calls(agent):
+    hosted: set[str] = set()
+    # By the methods that they take calls of: most agents take the same.
+    alike: dict[tuple[str, ...], list[AgentFacts]] = defaultdict(list)
+    for each in agents:
+        if (found := each.methods.get(name)) is not None:
+            hosted.update(found[0])
+            if each.port is not None:
+                alike[tuple(found[1])].append(each)
+    if not hosted:
         return None
-    port = _port(agent)
-    return None if port is None else _Candidate(port, sure)
+    secured = any(each.port and each.port.tls_name for group in alike.values() for each in group)
+    known: dict[tuple[tuple[str, ...], ...], Sequence[CallablePort]] = {}
+    methods: dict[str, CallableMethod] = {}
+    for method in sorted(hosted):
+        groups = tuple(taken for taken in alike if method in taken)
+        if groups not in known:
+            known[groups] = _ports((each for taken in groups for each in alike[taken]), secured=secured)
+        methods[method] = CallableMethod(known[groups], repeatable(method))
+    together = _apart(port for ports in known.values() for port in ports)
+    return CallableService(together, methods)
+
+
+def _ports(agents: Iterable[AgentFacts], *, secured: bool) -> Sequence[CallablePort]:
+    among = list(agents)
+    # If the sessions of all have broken at once, as when a coordinator restarts, their ports may well be there.
+    chosen = [each for each in among if each.sure] or among
+    return _apart(each.port for each in chosen if each.port and (each.port.tls_name or not secured))
+
+
+def _apart(ports: Iterable[CallablePort]) -> Sequence[CallablePort]:
+    """In order, each address once."""
+    return list({port[:2]: port for port in sorted(ports)}.values())
 
 
 def _port(agent: fleet_pb2.Agent) -> CallablePort | None:
@@ -109,21 +141,3 @@ def _port(agent: fleet_pb2.Agent) -> CallablePort | None:
     if address.is_unspecified or not number.isascii() or not number.isdigit() or not 0 < int(number) < 65536:
         return None
     return CallablePort(str(address), int(number), max(1, min(agent.slots, MOST_SLOTS)), agent.tls_name)
-
-
-def _ports(candidates: Sequence[_Candidate]) -> list[CallablePort]:
-    # If the sessions of all have broken at once, as when a coordinator restarts, their ports may well be there.
-    chosen = [each.port for each in candidates if each.sure] or [each.port for each in candidates]
-    return list({port[:2]: port for port in reversed(chosen)}.values())[::-1]
-
-
-def _service(
-    methods: Mapping[str, Sequence[CallablePort]], repeatable: Callable[[str], bool]
-) -> CallableService:
-    secured = any(port.tls_name for ports in methods.values() for port in ports)
-    kept = {name: [port for port in ports if port.tls_name or not secured] for name, ports in methods.items()}
-    by_address = {port[:2]: port for ports in kept.values() for port in ports}
-    return CallableService(
-        sorted(by_address.values()),
-        {name: CallableMethod(sorted(ports), repeatable(name)) for name, ports in kept.items()},
-    )

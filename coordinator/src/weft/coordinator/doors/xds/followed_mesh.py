@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
-from weft.coordinator.doors.xds.callable_services import undialled
+from weft.coordinator.doors.xds.callable_services import is_undialled
 from weft.coordinator.doors.xds.mesh_versions import MeshVersion, MeshVersions
 from weft.coordinator.namespaces.namespace import Namespace
 from weft.rpc import refusals
@@ -15,6 +16,9 @@ from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2
 
 log = get_logger(__name__)
+
+# After a version was made, so many times as long nothing is looked at.
+REST = 4
 
 
 class FollowedMesh:
@@ -70,18 +74,23 @@ class FollowedMesh:
     async def _follow(self) -> None:
         try:
             async for agents in self._discovery.snapshots():
+                began_s = time.perf_counter()
                 if self._take(agents):
                     self._tell()
+                # A large fleet that changes all the time must leave the loop to others.
+                await asyncio.sleep(REST * (time.perf_counter() - began_s))
         except Exception:
             log.exception("xds.follow_failed")
         self.end(self._discovery.ended or refusals.stopping("the fleet is not followed any more; ask again"))
 
     def _take(self, agents: Sequence[fleet_pb2.Agent]) -> bool:
-        found = undialled(agents)
-        for agent_id in found.keys() - self._undialled.keys():
-            log.warning("xds.agent_left_out", agent_id=agent_id, address=found[agent_id])
-        self._undialled = found
-        return self._versions.take(agents)
+        changed = self._versions.take(agents)
+        if changed:
+            found = {agent.id: agent.advertised_address for agent in agents if is_undialled(agent)}
+            for agent_id in found.keys() - self._undialled.keys():
+                log.warning("xds.agent_left_out", agent_id=agent_id, address=found[agent_id])
+            self._undialled = found
+        return changed
 
     def _may_run_twice(self, method: str) -> bool:
         info = self.mesh.find_method(method)

@@ -68,7 +68,7 @@ def listener(service: str) -> bytes:
 
 def routes(name: str, service: CallableService) -> bytes:
     """The routes of a service: a method with hosts of its own goes to its own cluster, and one that may run twice is retried."""
-    own = set(own_clusters(service))
+    own = set(_own(service))
     again = pb.RetryPolicy(retry_on="unavailable", num_retries=UInt32Value(value=_RETRIES))
     found = [
         pb.Route(
@@ -85,9 +85,13 @@ def routes(name: str, service: CallableService) -> bytes:
     return _packed(ROUTES, pb.RouteConfiguration(name=name, virtual_hosts=[host]))
 
 
-def own_clusters(service: CallableService) -> list[str]:
-    """The methods that not all ports of their service take calls of."""
-    return [name for name, method in service.methods.items() if list(method.ports) != list(service.ports)]
+def clusters(name: str, service: CallableService) -> dict[str, Sequence[CallablePort]]:
+    """The clusters of a service, each with its endpoints: its own, and those of methods that not all of its ports take calls of."""
+    return {name: service.ports, **{method: service.methods[method].ports for method in _own(service)}}
+
+
+def _own(service: CallableService) -> list[str]:
+    return [name for name, method in service.methods.items() if method.ports != service.ports]
 
 
 def cluster(name: str, ports: Sequence[CallablePort], *, shows_certificate: bool) -> bytes:
