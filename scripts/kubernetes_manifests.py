@@ -10,7 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "deploy" / "helm" / "weft"
-FOLDERS = [ROOT / "deploy" / "kubernetes" / name for name in ("embedded", "redis")]
+FOLDERS = [ROOT / "deploy" / "kubernetes" / name for name in ("embedded", "redis", "operator")]
+# A folder with a part of the chart alone, which is applied beside another one.
+PARTS = {"operator": "templates/operator.yaml"}
 # The oldest that the chart takes.
 KUBERNETES = "1.30.0"
 HEAD = "# Written by scripts/kubernetes_manifests.py from deploy/helm/weft and values.yaml: do not edit.\n"
@@ -27,6 +29,8 @@ def manifests(folder: Path, helm: str = "helm") -> str:
         FileNotFoundError: there is no helm.
     """
     command = [helm, "template", "weft", str(CHART), "--namespace", "default", "--kube-version", KUBERNETES]
+    if folder.name in PARTS:
+        command += ["--show-only", PARTS[folder.name]]
     done = subprocess.run(
         [*command, "--values", str(folder / "values.yaml")], capture_output=True, text=True, check=True
     )

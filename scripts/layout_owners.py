@@ -5,7 +5,7 @@ from __future__ import annotations
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
     # Sandboxes: the websockets that kubernetes_asyncio gives.
-    "aiohttp": ("weft/coordinator/hooks", "weft/services/sandboxes"),
+    "aiohttp": ("weft/coordinator/hooks", "weft/services/sandboxes", "weft/cli/operator"),
     "celery": ("weft/compat/celery",),
     "kombu": ("weft/compat/celery",),
     "cel_expr_python": ("weft/rpc/contracts/cel_expressions",),

@@ -21,6 +21,7 @@ REDIS: dict[str, Any] = {"store": {"kind": "redis", "urlSecret": {"name": "weft-
 EVERYTHING: dict[str, Any] = REDIS | {
     "security": {"mode": "auto"},
     "keda": {"enabled": True, "namespace": "scalers", "authentication": "weft-keda"},
+    "operator": {"enabled": True, "tokenSecret": "o", "replicas": 2},
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "p"}}},
     "gateway": {"enabled": True, "parentRefs": [{"name": "gw"}], "hostnames": ["mesh.example"]},
     "externalSecrets": {

@@ -184,6 +184,12 @@ class _Commands(LazyGroup):
             "Write what starts an agent: a command or manifest, with a token.",
             _RUN,
         ),
+        "operator": CommandEntry(
+            "weft.cli.operator.operator_command:operator",
+            "Keep pools of agents in Kubernetes as large as their queues want.",
+            _RUN,
+            _ONE_POLLING_THREAD,
+        ),
         "service": CommandEntry(
             "weft.cli.service.service_command:app",
             "Run agents and coordinators as services of the system.",
