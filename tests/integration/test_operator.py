@@ -81,10 +81,11 @@ class Site:
     async def close(self) -> None:
         for each in self._processes:
             each.cleanup()
-        listed = await self.api.ask("GET", self.api.pools)
-        assert listed is not None
-        for each in listed["items"]:
-            await self.api.ask("DELETE", f"{self.api.pools}/{each['metadata']['name']}")
+        for collection in (self.api.pools, self.api.deployments):
+            listed = await self.api.ask("GET", collection)
+            assert listed is not None
+            for each in listed["items"]:
+                await self.api.ask("DELETE", f"{collection}/{each['metadata']['name']}")
         await self.api.close()
 
 
@@ -180,7 +181,8 @@ async def test_agents_come_with_the_work_and_go_with_it(site: Site, mesh: MeshHa
         await site.until_replicas("greeters", 0)
 
         await site.apply("greeters", minReplicas=1)
-        await site.until_replicas("greeters", 1)
+        await until(lambda: len(controller.running["greeters"]) == 1, "an agent runs without work")
+        await mesh.wait_agent(controller.running["greeters"][0].name)
         await site.api.ask("DELETE", f"{site.api.pools}/greeters")
         await until(
             lambda: not controller.running["greeters"], "its Deployment is gone, and so are its agents"
@@ -240,7 +242,6 @@ async def test_a_pool_that_cannot_be_costs_itself_alone(site: Site, mesh: MeshHa
     )
     await site.until_replicas("good", 0)
     assert "Traceback" not in operator.output()
-    await site.api.ask("DELETE", f"{site.api.deployments}/taken")
 
 
 async def test_while_the_coordinator_is_away_agents_stay(site: Site, mesh: MeshHarness) -> None:
