@@ -143,6 +143,7 @@ NOT_ANSWERED = {
     ("up",),
     ("coordinator",),
     ("agent",),
+    ("operator",),
     ("demo",),
     ("bench",),
     ("conformance",),

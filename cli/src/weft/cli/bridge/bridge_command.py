@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -140,11 +138,12 @@ def amqp(
     async def work(mesh: Mesh) -> None:
         from weft.cli.bridge.amqp_bridge import AmqpBridge, Way
         from weft.cli.bridge.amqp_messages import Rules
+        from weft.cli.process.stop_event import stop_event
 
         methods = {key: await _replying(mesh, name) for key, name in routes.items()}
         rules = Rules(queue, methods, id_from, _BODIES[body], tuple(header or ()))
         way = Way(broker, queue, rules, results, results_key, kept, window, options)
-        await AmqpBridge(mesh, way).run(_stop())
+        await AmqpBridge(mesh, way).run(stop_event())
 
     from weft.rpc.process import logs
 
@@ -165,18 +164,3 @@ async def _replying(mesh: Mesh, name: str) -> ResolvedMethod:
     if method.response_streaming:
         raise Failure(f"{method.name} answers with a stream: a message has one reply", status=2)
     return method
-
-
-def _stop() -> asyncio.Event:
-    """Set by the first signal that asks the process to stop. A second one ends it at once."""
-    from weft.rpc.process.signals import handle_stop_signals, hurries
-
-    stop = asyncio.Event()
-
-    def signalled(number: int) -> None:
-        if stop.is_set() and hurries(number):
-            os._exit(1)
-        stop.set()
-
-    handle_stop_signals(asyncio.get_running_loop(), signalled)
-    return stop

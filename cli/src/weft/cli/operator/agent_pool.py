@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from weft.coordinator.doors.keda.scaler_metadata import FollowedWork, followed_work
+from weft.rpc import bounded_json
 from weft.rpc.errors import InvalidArgument
 
 GROUP, VERSION, KIND, PLURAL = "weft.dev", "v1alpha1", "WeftAgentPool", "weftagentpools"
@@ -58,8 +59,18 @@ class AgentPool:
 
 
 def place_of(found: Object) -> Place:
-    """Where an object is."""
-    return Place(found["metadata"].get("namespace", ""), found["metadata"]["name"])
+    """Where an object is.
+
+    Raises:
+        ValueError: it is no object of the API.
+    """
+    about = found.get("metadata")
+    if not isinstance(about, dict):
+        raise ValueError("an object without metadata")  # noqa: TRY004
+    place = Place(about.get("namespace", ""), about.get("name", ""))
+    if not all(isinstance(each, str) for each in (*place, about.get("uid"))) or not place.name:
+        raise ValueError("an object without a name or uid")
+    return place
 
 
 def read_pool(found: Object) -> AgentPool:
@@ -73,6 +84,10 @@ def read_pool(found: Object) -> AgentPool:
         raise PoolInvalid(
             f"metadata.name has {len(place.name)} characters; at most {_MAX_LABEL_CHARS} fit into a label of its pods"
         )
+    try:
+        bounded_json.check_depth(found.get("spec"))
+    except bounded_json.TooDeep as error:
+        raise PoolInvalid(f"spec cannot be read: {error}") from None
     spec = _mapping(found.get("spec"), "spec")
     least = _count(spec, "minReplicas", 0, default=0)
     most = _count(spec, "maxReplicas", 1)

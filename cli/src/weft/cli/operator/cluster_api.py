@@ -15,9 +15,10 @@ import aiohttp
 
 from weft.cli.operator.agent_pool import Object
 from weft.cli.operator.pool_plan import MANAGER
+from weft.cli.terminal.failure import Failure
+from weft.rpc import bounded_json
 
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-# One that writes: shorter than the time by which a lease outlasts the trust in it (leader_lease).
+# A call that writes: shorter than the time by which a lease outlasts the trust in it (leader_lease).
 CALL_S = 5.0
 _LIST_S = 30.0
 # The API ends a watch after so long; one that is silent for longer is dead.
@@ -53,14 +54,12 @@ class ClusterApi:
 
     Args:
         address: such as "https://10.0.0.1:443", or that of `kubectl proxy`.
-        account: the folder with `token`, which Kubernetes renews, and `ca.crt`. Where they are not, no token is sent, and the system's authorities hold.
+        token: the file that has it, which Kubernetes renews; where it is not, no token is sent.
     """
 
-    def __init__(self, address: str, account: Path) -> None:
+    def __init__(self, address: str, trust: ssl.SSLContext, token: Path) -> None:
         self._address = address.rstrip("/")
-        self._token = account / "token"
-        authority = account / "ca.crt"
-        trust = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
+        self._token = token
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=trust), read_bufsize=_LINE_BYTES, raise_for_status=False
         )
@@ -102,12 +101,16 @@ class ClusterApi:
         silence = aiohttp.ClientTimeout(total=None, sock_connect=CALL_S, sock_read=_SILENT_S)
         try:
             async with self._session.get(
-                self._address + path, params=how, headers=self._headers(), timeout=silence
+                self._address + path,
+                params=how,
+                headers=self._headers(),
+                timeout=silence,
+                allow_redirects=False,
             ) as answer:
                 if answer.status != HTTPStatus.OK:
                     await _refuse(answer)
                 async for line in answer.content:
-                    yield _event(line)
+                    yield read_event(line)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ApiAway(f"a watch of {path} broke: {error!r}") from error
 
@@ -125,11 +128,12 @@ class ClusterApi:
                     params=query,
                     headers=self._headers() | {"Content-Type": kind},
                     data=None if body is None else json.dumps(body),
+                    allow_redirects=False,
                 ) as answer,
             ):
                 if answer.status >= HTTPStatus.BAD_REQUEST:
                     await _refuse(answer)
-                found = json.loads(await answer.read())
+                found = read_json(await answer.read())
         except TimeoutError as error:
             raise ApiAway(f"the Kubernetes API has not answered within {limit_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -144,6 +148,19 @@ class ClusterApi:
         if self._token.exists():
             headers["Authorization"] = f"Bearer {self._token.read_text().strip()}"
         return headers
+
+
+def trust_of(account: Path) -> ssl.SSLContext:
+    """By whom the API is verified: the account's authority, or the system's where there is none.
+
+    Raises:
+        Failure: the authority cannot be used.
+    """
+    authority = account / "ca.crt"
+    try:
+        return ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
+    except (OSError, ssl.SSLError) as error:
+        raise Failure(f"{authority} cannot be used: {error}") from None
 
 
 def own_address() -> str:
@@ -168,7 +185,7 @@ def own_namespace(account: Path) -> str:
 async def _refuse(answer: aiohttp.ClientResponse) -> None:
     text = (await answer.content.read(1 << 16)).decode(errors="replace")
     try:
-        message = json.loads(text)["message"]
+        message = read_json(text)["message"]
     except (ValueError, KeyError, TypeError):
         message = text
     if answer.status == HTTPStatus.GONE:
@@ -176,12 +193,26 @@ async def _refuse(answer: aiohttp.ClientResponse) -> None:
     raise ApiRefused(answer.status, f"{answer.status}: {str(message)[:_MESSAGE_CHARS]}")
 
 
-def _event(line: bytes) -> tuple[str, Object]:
+def read_json(text: str | bytes) -> Any:
+    """JSON of the API. How deep an object is, is looked at where it is read: one of a list must not cost the others.
+
+    Raises:
+        ValueError: it is none.
     """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise bounded_json.TooDeep from None
+
+
+def read_event(line: bytes) -> tuple[str, Object]:
+    """A line of a watch: the kind of the change, and the object.
+
     Raises:
         ValueError: it is no event.
+        Expired, ApiRefused: it says so.
     """
-    found: Any = json.loads(line)
+    found = read_json(line)
     if not isinstance(found, dict) or not isinstance(found.get("object"), dict):
         raise ValueError("not an event of a watch")  # noqa: TRY004
     kind, about = str(found.get("type")), found["object"]

@@ -43,7 +43,8 @@ def next_move(lease: Object | None, unchanged_s: float, me: str) -> Move:
     holder = spec.get("holderIdentity") or ""
     if holder == me:
         return "renew"
-    if not holder or unchanged_s >= float(spec.get("leaseDurationSeconds") or LEASE_S):
+    lasts_s = spec.get("leaseDurationSeconds")
+    if not holder or unchanged_s >= (lasts_s if isinstance(lasts_s, int) else LEASE_S):
         return "take"
     return "wait"
 

@@ -76,7 +76,7 @@ class ObjectWatch:
             page = await self._api.get(self._path, **self._query, limit=_PAGE, **more)
             about = page.get("metadata") or {}
             for each in page.get("items") or ():
-                found[_checked(each)] = each
+                found[checked_place(each)] = each
             if not about.get("continue"):
                 break
             more = {"continue": str(about["continue"])}
@@ -91,16 +91,16 @@ class ObjectWatch:
         async with aclosing(self._api.watch(self._path, **query)) as events:
             async for kind, found in events:
                 if kind == "DELETED":
-                    self._objects.pop(_checked(found), None)
+                    self._objects.pop(checked_place(found), None)
                 elif kind != "BOOKMARK":
-                    self._objects[_checked(found)] = found
+                    self._objects[checked_place(found)] = found
                 self._version = str((found.get("metadata") or {}).get("resourceVersion") or self._version)
                 self._wait_s = _LEAST_WAIT_S
                 if kind != "BOOKMARK":
                     self._changed()
 
 
-def _checked(found: Object) -> Place:
+def checked_place(found: Object) -> Place:
     """The place of an object that came from outside.
 
     Raises:
@@ -108,5 +108,5 @@ def _checked(found: Object) -> Place:
     """
     try:
         return place_of(found)
-    except (KeyError, TypeError) as error:
-        raise ApiAway(f"the Kubernetes API has answered with an object without a name: {error!r}") from error
+    except (ValueError, AttributeError) as error:
+        raise ApiAway(f"the Kubernetes API has answered with what is no object: {error}") from error

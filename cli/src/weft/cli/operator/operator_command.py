@@ -7,6 +7,7 @@ import socket
 import uuid
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -72,20 +73,13 @@ def operator(
         raise Failure(str(error)) from None
     use_proxy = by_proxy()
     with loading(for_long=True):
-        from weft.cli.operator.cluster_api import ClusterApi, own_address, own_namespace
+        from weft.cli.operator.cluster_api import ClusterApi, own_address, own_namespace, trust_of
         from weft.cli.operator.pool_operator import PoolOperator
         from weft.cli.operator.pool_work import MeshQueues
         from weft.cli.process.stop_event import stop_event
         from weft.rpc.process import event_loops, logs
 
-    address = api or own_address()
-    if not address.startswith(("http://", "https://")):
-        raise Failure(
-            f"--api is {api!r}; it must be a URL"
-            if api
-            else "this is in no cluster of Kubernetes: name its API by --api",
-            status=2,
-        )
+    address = _address(api, own_address())
     namespace = kubernetes_namespace or own_namespace(account)
     if not namespace:
         raise Failure(
@@ -98,9 +92,29 @@ def operator(
         queues = MeshQueues(target, use_proxy=use_proxy)
         identity = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         try:
-            async with ClusterApi(address, account) as cluster:
+            async with ClusterApi(address, trust_of(account), account / "token") as cluster:
                 await PoolOperator(cluster, queues, namespace, identity, look_s).run(stop)
         finally:
             await queues.close()
 
     event_loops.run(run())
+
+
+def _address(given: str, own: str) -> str:
+    """The address of the API.
+
+    Raises:
+        Failure: there is none, or the token would go there in clear.
+    """
+    if not (address := given or own):
+        raise Failure("this is in no cluster of Kubernetes: name its API by --api", status=2)
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        raise Failure(f"--api is {given!r}; it must be a URL", status=2) from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise Failure(f"--api is {given!r}; it must be a URL, such as https://10.0.0.1:6443", status=2)
+    if parts.scheme == "http" and host not in ("127.0.0.1", "::1", "localhost"):
+        raise Failure(f"--api is {given!r}: the token is sent by https, or to this machine, only", status=2)
+    return address

@@ -89,7 +89,13 @@ def _scaled(plan: Plan) -> Condition:
 
 
 def _conditions(wanted: dict[str, Condition], resource: Object, now: Moment) -> list[Object]:
-    earlier = {each.get("type"): each for each in (resource.get("status") or {}).get("conditions") or ()}
+    stored = resource.get("status")
+    before_now = stored.get("conditions") if isinstance(stored, dict) else None
+    earlier = {
+        str(each.get("type")): each
+        for each in (before_now if isinstance(before_now, list) else ())
+        if isinstance(each, dict)
+    }
     found = []
     for kind, each in wanted.items():
         before = earlier.get(kind) or {}
