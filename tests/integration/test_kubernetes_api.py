@@ -46,6 +46,7 @@ KINDS = (
 MANIFESTS = (
     "kubernetes/embedded/weft",
     "kubernetes/redis/weft",
+    "kubernetes/operator/weft",
     "keda/scaledobject",
     "keda/scaledjob",
     "keda/authentication",
@@ -112,6 +113,13 @@ def check_taken(server: ApiServer, objects: list[Object], space: str) -> None:
     assert server.warnings == []
 
 
+def placed(given: Object, space: str) -> Object:
+    """An object in a namespace, unless it belongs to all of a cluster."""
+    if given["kind"] == "CustomResourceDefinition":
+        return given
+    return given | {"metadata": given["metadata"] | {"namespace": space}}
+
+
 def check_pods(server: ApiServer, objects: list[Object], space: str) -> int:
     """Let the server admit a pod of each template, as a controller would make it."""
     templates = [found for each in objects for found in pod_templates(each)]
@@ -140,19 +148,15 @@ def pod_templates(given: Object) -> list[Object]:
 def test_the_chart_is_taken_and_so_are_its_pods(
     name: str, server: ApiServer, space: str, tmp_path: Path
 ) -> None:
-    objects = [
-        each | {"metadata": each["metadata"] | {"namespace": space}}
-        for each in made(SETS[name], tmp_path).values()
-    ]
+    objects = [placed(each, space) for each in made(SETS[name], tmp_path).values()]
     check_taken(server, objects, space)
-    assert check_pods(server, objects, space) == 1 + len(SETS[name].get("pools", ()))
+    operators = bool(SETS[name].get("operator"))
+    assert check_pods(server, objects, space) == 1 + operators + len(SETS[name].get("pools", ()))
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_the_manifests_are_taken(name: str, server: ApiServer, space: str) -> None:
-    objects = list(yaml.safe_load_all((DEPLOY / f"{name}.yaml").read_text()))
-    for each in objects:
-        each["metadata"]["namespace"] = space
+    objects = [placed(each, space) for each in yaml.safe_load_all((DEPLOY / f"{name}.yaml").read_text())]
     check_taken(server, objects, space)
     check_pods(server, objects, space)
 
@@ -189,7 +193,9 @@ def test_a_wrong_field_is_refused(server: ApiServer, space: str) -> None:
 
 def test_helm_installs_changes_and_removes_it(server: ApiServer, space: str, tmp_path: Path) -> None:
     config = server.write_config(tmp_path / "config")
-    (values := tmp_path / "values.yaml").write_text(json.dumps(EVERYTHING))
+    # The definition of pools is one for all releases of a cluster.
+    given = EVERYTHING | {"operator": EVERYTHING["operator"] | {"crd": False}}
+    (values := tmp_path / "values.yaml").write_text(json.dumps(given))
 
     def run(*words: str) -> str:
         command = [helm(), *words, "--kubeconfig", str(config), "--namespace", space]
@@ -207,7 +213,7 @@ def test_helm_installs_changes_and_removes_it(server: ApiServer, space: str, tmp
     )
     pods = [each["spec"]["template"]["spec"] for each in listed(server, f"{space}/deployments")]
     images = [each["image"] for pod in pods for each in pod["containers"] + pod.get("initContainers", [])]
-    assert sorted(images) == ["acme/app:1", *["acme/w:2"] * 3, "weft-coordinator:0.1.0"]
+    assert sorted(images) == ["acme/app:1", *["acme/w:2"] * 3, *["weft-coordinator:0.1.0"] * 2]
     assert listed(server, f"{space}/statefulsets") == []
     run("rollback", "w", "1")
     assert len(listed(server, f"{space}/statefulsets")) == 1
@@ -229,6 +235,13 @@ def test_accounts_have_the_rights_they_need_and_no_others(
     pods = {(verb, "/pods", "*") for verb in ("create", "list", "delete")}
     assert server.rights(space, "w-coordinator", space) == pods
     assert server.rights(space, "w-coordinator", "default") == set()
+    pools = {(verb, "weft.dev/weftagentpools", "*") for verb in ("list", "watch")}
+    pools |= {("patch", "weft.dev/weftagentpools/status", "*")}
+    deployments = {(verb, "apps/deployments", "*") for verb in ("get", "list", "watch", "create", "patch")}
+    lease = {(verb, "coordination.k8s.io/leases", "weft-operator") for verb in ("get", "update")}
+    lease |= {("create", "coordination.k8s.io/leases", "*")}
+    assert server.rights(space, "w-operator", space) == pools | deployments | lease
+    assert server.rights(space, "w-operator", "default") == set()
     # Agents have the account that each namespace has.
     assert server.rights(space, "default", space) == set()
 
