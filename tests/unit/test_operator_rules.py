@@ -10,15 +10,15 @@ import pytest
 from weft.cli.operator import pool_plan
 from weft.cli.operator.agent_pool import Object, PoolInvalid, read_pool
 from weft.cli.operator.leader_lease import LEASE_S, held, next_move
-from weft.cli.operator.pool_plan import Applied, Plan, deployment, is_due
+from weft.cli.operator.pool_plan import AgentPoolPlan, Applied, deployment, is_due
 from weft.cli.operator.pool_size import History, Wanted, steadied
-from weft.cli.operator.pool_status import Moment, is_news, status_of, status_of_invalid
+from weft.cli.operator.pool_status import PoolMoment, is_news, status_of, status_of_invalid
 from weft.cli.operator.pool_work import NotRead, tasks_of
 from weft.client.fleet import Queue
 
 AWAY = NotRead("CoordinatorAway", "nobody answers")
-NOW = Moment(100.0, "2026-12-01T00:00:00Z")
-LATER = Moment(200.0, "2026-12-01T00:01:40Z")
+NOW = PoolMoment(100.0, "2026-12-01T00:00:00Z")
+LATER = PoolMoment(200.0, "2026-12-01T00:01:40Z")
 
 
 def resource(**spec: Any) -> Object:
@@ -44,7 +44,7 @@ def planned(
     history: History = (),
     now_s: float = 0.0,
     **spec: Any,
-) -> Plan:
+) -> AgentPoolPlan:
     return pool_plan.plan(read_pool(resource(**spec)), observed, tasks, history, now_s)
 
 

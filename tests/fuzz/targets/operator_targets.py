@@ -9,7 +9,7 @@ from weft.cli.operator import pool_plan
 from weft.cli.operator.agent_pool import PoolInvalid, read_pool
 from weft.cli.operator.cluster_api import ApiAway, ApiRefused, Expired, read_event
 from weft.cli.operator.object_watch import checked_place
-from weft.cli.operator.pool_status import Moment, is_news, status_of, status_of_invalid
+from weft.cli.operator.pool_status import PoolMoment, is_news, status_of, status_of_invalid
 
 _POOL = {
     "metadata": {"name": "g", "namespace": "n", "uid": "u", "generation": 1},
@@ -34,7 +34,7 @@ _POOL = {
 )
 def operator_event(data: bytes) -> None:
     _, found = read_event(data)
-    place, now = checked_place(found), Moment(1.0, "now")
+    place, now = checked_place(found), PoolMoment(1.0, "now")
     try:
         pool = read_pool(found)
     except PoolInvalid as error:

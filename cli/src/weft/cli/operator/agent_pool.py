@@ -29,7 +29,7 @@ class PoolInvalid(Exception):
     """A resource cannot be a pool. The text says which field, and what to do."""
 
 
-class Place(NamedTuple):
+class ObjectPlace(NamedTuple):
     """An object's namespace in Kubernetes, and its name."""
 
     namespace: str
@@ -47,7 +47,7 @@ class AgentPool:
         stabilization_s: agents become fewer when so few have been enough for so long.
     """
 
-    place: Place
+    place: ObjectPlace
     uid: str
     generation: int
     work: FollowedWork
@@ -58,7 +58,7 @@ class AgentPool:
     template: Mapping[str, Any]
 
 
-def place_of(found: Object) -> Place:
+def place_of(found: Object) -> ObjectPlace:
     """Where an object is.
 
     Raises:
@@ -67,7 +67,7 @@ def place_of(found: Object) -> Place:
     about = found.get("metadata")
     if not isinstance(about, dict):
         raise ValueError("an object without metadata")  # noqa: TRY004
-    place = Place(about.get("namespace", ""), about.get("name", ""))
+    place = ObjectPlace(about.get("namespace", ""), about.get("name", ""))
     if not all(isinstance(each, str) for each in (*place, about.get("uid"))) or not place.name:
         raise ValueError("an object without a name or uid")
     return place

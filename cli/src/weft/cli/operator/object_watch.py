@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
-from weft.cli.operator.agent_pool import Object, Place, place_of
+from weft.cli.operator.agent_pool import Object, ObjectPlace, place_of
 from weft.cli.operator.cluster_api import ApiAway, ApiRefused, ClusterApi, Expired
 from weft.rpc.process.logs import get_logger
 
@@ -31,7 +31,7 @@ class ObjectWatch:
         self._path = path
         self._query = {"labelSelector": selector} if selector else {}
         self._changed = changed
-        self._objects: dict[Place, Object] = {}
+        self._objects: dict[ObjectPlace, Object] = {}
         # Up to which the objects are known; empty: they are to be listed.
         self._version = ""
         self._wait_s = _LEAST_WAIT_S
@@ -39,7 +39,7 @@ class ObjectWatch:
         self.listed = asyncio.Event()
 
     @property
-    def objects(self) -> Mapping[Place, Object]:
+    def objects(self) -> Mapping[ObjectPlace, Object]:
         return self._objects
 
     def put(self, found: Object) -> None:
@@ -70,7 +70,7 @@ class ObjectWatch:
             self._wait_s = min(self._wait_s * 2, _MOST_WAIT_S)
 
     async def _list(self) -> None:
-        found: dict[Place, Object] = {}
+        found: dict[ObjectPlace, Object] = {}
         more: dict[str, str] = {}
         while True:
             page = await self._api.get(self._path, **self._query, limit=_PAGE, **more)
@@ -100,7 +100,7 @@ class ObjectWatch:
                     self._changed()
 
 
-def checked_place(found: Object) -> Place:
+def checked_place(found: Object) -> ObjectPlace:
     """The place of an object that came from outside.
 
     Raises:

@@ -23,16 +23,16 @@ from weft.cli.operator.agent_pool import (
     VERSION,
     AgentPool,
     Object,
-    Place,
+    ObjectPlace,
     PoolInvalid,
     read_pool,
 )
 from weft.cli.operator.cluster_api import ApiAway, ApiRefused, ClusterApi, Expired
 from weft.cli.operator.leader_lease import LeaderLease
 from weft.cli.operator.object_watch import ObjectWatch
-from weft.cli.operator.pool_plan import Applied, Plan
+from weft.cli.operator.pool_plan import AgentPoolPlan, Applied
 from weft.cli.operator.pool_size import History
-from weft.cli.operator.pool_status import Moment, is_news, status_of, status_of_invalid
+from weft.cli.operator.pool_status import PoolMoment, is_news, status_of, status_of_invalid
 from weft.cli.operator.pool_work import MeshQueues, NotRead, tasks_of
 from weft.rpc.process.background_tasks import end_tasks
 from weft.rpc.process.logs import get_logger
@@ -200,7 +200,7 @@ class PoolOperator:
             log.warning("pool.status_not_written", pool=resource["metadata"]["name"], error=str(error))
 
     async def _status_after(
-        self, resource: Object, pool: AgentPool, deployments: ObjectWatch, memory: _Memory, now: Moment
+        self, resource: Object, pool: AgentPool, deployments: ObjectWatch, memory: _Memory, now: PoolMoment
     ) -> Object:
         """Make the pool as it is to be; returns what its status is then."""
         if (observed := deployments.objects.get(pool.place)) is None and now.s >= memory.apply_retry.next_s:
@@ -218,7 +218,7 @@ class PoolOperator:
                 deployments.put(observed)
         return status_of(resource, planned, observed, memory.refusal, now)
 
-    async def _present(self, place: Place) -> Object | None:
+    async def _present(self, place: ObjectPlace) -> Object | None:
         try:
             return await self._api.get(f"{self._deployments_path}/{place.name}")
         except ApiRefused as error:
@@ -226,7 +226,9 @@ class PoolOperator:
                 raise
             return None
 
-    def _is_turn(self, planned: Plan, observed: Object | None, memory: _Memory, now_s: float) -> bool:
+    def _is_turn(
+        self, planned: AgentPoolPlan, observed: Object | None, memory: _Memory, now_s: float
+    ) -> bool:
         """Whether a Deployment is to be applied now."""
         if not self._lease.leads or not pool_plan.is_due(planned.deployment, observed, memory.applied):
             return False
@@ -235,7 +237,12 @@ class PoolOperator:
         return changed or now_s >= memory.apply_retry.next_s
 
     async def _apply(
-        self, place: Place, planned: Plan, observed: Object | None, memory: _Memory, now_s: float
+        self,
+        place: ObjectPlace,
+        planned: AgentPoolPlan,
+        observed: Object | None,
+        memory: _Memory,
+        now_s: float,
     ) -> Object | None:
         """Apply; returns the Deployment as it is then."""
         wanted = planned.deployment
@@ -271,9 +278,9 @@ class PoolOperator:
         pools.put(answer)
 
 
-def _now() -> Moment:
+def _now() -> PoolMoment:
     text = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Moment(asyncio.get_running_loop().time(), text)
+    return PoolMoment(asyncio.get_running_loop().time(), text)
 
 
 async def _wait(event: asyncio.Event) -> None:

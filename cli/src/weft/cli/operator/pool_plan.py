@@ -1,6 +1,6 @@
 """What a pool is to be now: how many agents, and the Deployment that has them. Pure.
 
-resource, observed Deployment, tasks, memory, now ──► Plan ──► (applied at the edge) ──► status
+resource, observed Deployment, tasks, memory, now ──► AgentPoolPlan ──► (applied at the edge) ──► status
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Why = Literal["FollowsQueues", "AtMaximum", "Fixed", "NotRead"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AgentPoolPlan:
     """What is to be.
 
     Attributes:
@@ -44,7 +44,7 @@ class Plan:
 
 def plan(
     pool: AgentPool, observed: Object | None, tasks: int | NotRead, history: History, now_s: float
-) -> Plan:
+) -> AgentPoolPlan:
     """The plan of a pool.
 
     Args:
@@ -72,7 +72,7 @@ def plan(
         # When the number is no longer fixed, agents go as slowly as ever.
         replicas, why = pool.fixed, "Fixed"
         history = (Wanted(now_s, bounded(pool.fixed, pool.least, pool.most)),)
-    return Plan(
+    return AgentPoolPlan(
         replicas=replicas,
         why=why,
         tasks=None if isinstance(tasks, NotRead) else tasks,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from weft.cli.operator.agent_pool import POOL_LABEL, Object
-from weft.cli.operator.pool_plan import Plan
+from weft.cli.operator.pool_plan import AgentPoolPlan
 
 # A status in which only numbers and wording differ is written again after so long.
 _NEWS_S = 10.0
 _MAX_MESSAGE_CHARS = 1024
 
 
-class Condition(NamedTuple):
+class PoolCondition(NamedTuple):
     """A condition without its time."""
 
     status: str
@@ -20,21 +20,23 @@ class Condition(NamedTuple):
     message: str
 
 
-class Moment(NamedTuple):
+class PoolMoment(NamedTuple):
     """A time for durations, and the same one as text (RFC 3339)."""
 
     s: float
     text: str
 
 
-def status_of_invalid(resource: Object, why: str, now: Moment) -> Object:
+def status_of_invalid(resource: Object, why: str, now: PoolMoment) -> Object:
     """The status of a resource that is no pool. Its Deployment, if it has one, is left as it is."""
-    found = Condition("False", "Invalid", why)
+    found = PoolCondition("False", "Invalid", why)
     status = {"observedGeneration": resource["metadata"].get("generation", 0)}
     return status | {"conditions": _conditions({"Ready": found, "Scaled": found}, resource, now)}
 
 
-def status_of(resource: Object, plan: Plan, observed: Object | None, refusal: str, now: Moment) -> Object:
+def status_of(
+    resource: Object, plan: AgentPoolPlan, observed: Object | None, refusal: str, now: PoolMoment
+) -> Object:
     """The status of a pool.
 
     Args:
@@ -58,37 +60,41 @@ def status_of(resource: Object, plan: Plan, observed: Object | None, refusal: st
     return status
 
 
-def _ready(resource: Object, plan: Plan, ready: int, refusal: str) -> Condition:
+def _ready(resource: Object, plan: AgentPoolPlan, ready: int, refusal: str) -> PoolCondition:
     name = resource["metadata"]["name"]
     if plan.taken:
-        return Condition(
+        return PoolCondition(
             "False",
             "NameTaken",
             f"there is a Deployment {name} that is not this pool's: delete it, or give the pool another name",
         )
     if refusal:
-        return Condition("False", "DeploymentRefused", f"Kubernetes does not take the Deployment: {refusal}")
+        return PoolCondition(
+            "False", "DeploymentRefused", f"Kubernetes does not take the Deployment: {refusal}"
+        )
     if ready < plan.replicas:
-        return Condition("False", "AgentsStarting", f"{ready} of {plan.replicas} agents are ready")
-    return Condition(
+        return PoolCondition("False", "AgentsStarting", f"{ready} of {plan.replicas} agents are ready")
+    return PoolCondition(
         "True", "AgentsReady", "all agents are ready" if plan.replicas else "no agent is needed now"
     )
 
 
-def _scaled(plan: Plan) -> Condition:
+def _scaled(plan: AgentPoolPlan) -> PoolCondition:
     if plan.why == "Fixed":
-        return Condition(
+        return PoolCondition(
             "False", "Fixed", "spec.replicas fixes the number of agents: remove it, and the queues decide"
         )
     if plan.not_read is not None:
         stays = f"the number of agents stays as it is: {plan.not_read.message}"
-        return Condition("False", plan.not_read.reason, stays)
+        return PoolCondition("False", plan.not_read.reason, stays)
     if plan.why == "AtMaximum":
-        return Condition("True", "AtMaximum", "there are tasks for more agents than spec.maxReplicas allows")
-    return Condition("True", "FollowsQueues", "the number of agents follows the queues")
+        return PoolCondition(
+            "True", "AtMaximum", "there are tasks for more agents than spec.maxReplicas allows"
+        )
+    return PoolCondition("True", "FollowsQueues", "the number of agents follows the queues")
 
 
-def _conditions(wanted: dict[str, Condition], resource: Object, now: Moment) -> list[Object]:
+def _conditions(wanted: dict[str, PoolCondition], resource: Object, now: PoolMoment) -> list[Object]:
     stored = resource.get("status")
     before_now = stored.get("conditions") if isinstance(stored, dict) else None
     earlier = {
