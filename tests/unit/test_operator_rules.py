@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from weft.cli.operator import pool_plan
+from weft.cli.operator import agent_pool_plan
 from weft.cli.operator.agent_pool import Object, PoolInvalid, read_pool
+from weft.cli.operator.agent_pool_plan import AgentPoolPlan, Applied, deployment, is_due
 from weft.cli.operator.leader_lease import LEASE_S, held, next_move
-from weft.cli.operator.pool_plan import AgentPoolPlan, Applied, deployment, is_due
 from weft.cli.operator.pool_size import History, Wanted, steadied
 from weft.cli.operator.pool_status import PoolMoment, is_news, status_of, status_of_invalid
 from weft.cli.operator.pool_work import NotRead, tasks_of
@@ -45,7 +45,7 @@ def planned(
     now_s: float = 0.0,
     **spec: Any,
 ) -> AgentPoolPlan:
-    return pool_plan.plan(read_pool(resource(**spec)), observed, tasks, history, now_s)
+    return agent_pool_plan.plan(read_pool(resource(**spec)), observed, tasks, history, now_s)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.fuzz.target import target
-from weft.cli.operator import pool_plan
+from weft.cli.operator import agent_pool_plan
 from weft.cli.operator.agent_pool import PoolInvalid, read_pool
 from weft.cli.operator.cluster_api import ApiAway, ApiRefused, Expired, read_event
 from weft.cli.operator.object_watch import checked_place
@@ -40,7 +40,7 @@ def operator_event(data: bytes) -> None:
     except PoolInvalid as error:
         status = status_of_invalid(found, str(error), now)
     else:
-        made = pool_plan.plan(pool, None, 5, (), now.s)
+        made = agent_pool_plan.plan(pool, None, 5, (), now.s)
         assert made.deployment["metadata"]["name"] == place.name
         assert pool.fixed is not None or pool.least <= made.replicas <= pool.most
         status = status_of(found, made, None, "", now)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import aiohttp
 
 from weft.cli.operator.agent_pool import Object
-from weft.cli.operator.pool_plan import MANAGER
+from weft.cli.operator.agent_pool_plan import MANAGER
 from weft.cli.terminal.failure import Failure
 from weft.rpc import bounded_json
 

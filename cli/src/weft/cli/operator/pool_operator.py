@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from weft.cli.operator import pool_plan
+from weft.cli.operator import agent_pool_plan
 from weft.cli.operator.agent_pool import (
     GROUP,
     KIND,
@@ -27,10 +27,10 @@ from weft.cli.operator.agent_pool import (
     PoolInvalid,
     read_pool,
 )
+from weft.cli.operator.agent_pool_plan import AgentPoolPlan, Applied
 from weft.cli.operator.cluster_api import ApiAway, ApiRefused, ClusterApi, Expired
 from weft.cli.operator.leader_lease import LeaderLease
 from weft.cli.operator.object_watch import ObjectWatch
-from weft.cli.operator.pool_plan import AgentPoolPlan, Applied
 from weft.cli.operator.pool_size import History
 from weft.cli.operator.pool_status import PoolMoment, is_news, status_of, status_of_invalid
 from weft.cli.operator.pool_work import MeshQueues, NotRead, tasks_of
@@ -208,7 +208,7 @@ class PoolOperator:
             observed = await self._present(pool.place)
         look = self._looks[pool.work.namespace]
         tasks = look if isinstance(look, NotRead) else tasks_of(pool.work, look)
-        planned = pool_plan.plan(pool, observed, tasks, memory.history, now.s)
+        planned = agent_pool_plan.plan(pool, observed, tasks, memory.history, now.s)
         memory.history = planned.history
         if planned.taken:
             memory.applied, memory.refusal, memory.refused = None, "", None
@@ -230,7 +230,7 @@ class PoolOperator:
         self, planned: AgentPoolPlan, observed: Object | None, memory: _Memory, now_s: float
     ) -> bool:
         """Whether a Deployment is to be applied now."""
-        if not self._lease.leads or not pool_plan.is_due(planned.deployment, observed, memory.applied):
+        if not self._lease.leads or not agent_pool_plan.is_due(planned.deployment, observed, memory.applied):
             return False
         # Another one than was refused may be taken.
         changed = memory.refused not in (None, planned.deployment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from weft.cli.operator.agent_pool import POOL_LABEL, Object
-from weft.cli.operator.pool_plan import AgentPoolPlan
+from weft.cli.operator.agent_pool_plan import AgentPoolPlan
 
 # A status in which only numbers and wording differ is written again after so long.
 _NEWS_S = 10.0
