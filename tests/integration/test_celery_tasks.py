@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -170,6 +171,22 @@ def test_a_task_that_expires_or_is_revoked_is_revoked(mesh: SyncLocalMesh) -> No
     # It has ended: nothing to do.
     revoked.revoke()
     app.AsyncResult("nobody-has-it").revoke()
+
+
+def test_a_state_of_its_own_is_seen_while_it_runs(mesh: SyncLocalMesh, tmp_path: Path) -> None:
+    started, release = tmp_path / "started", tmp_path / "release"
+    running = tasks.slow.delay(str(started), str(release))
+    ends_at_s = time.monotonic() + WAIT_S
+    while not started.exists():
+        assert time.monotonic() < ends_at_s
+        time.sleep(0.005)
+    assert (running.state, running.info) == ("PROGRESS", {"done": 2})
+    # A running task ends by itself, unless it is to be ended.
+    running.revoke()
+    assert running.state == "PROGRESS"
+    release.touch()
+    assert running.get(timeout=WAIT_S) == mesh.agents[0].id
+    assert running.state == "SUCCESS"
 
 
 def test_an_unknown_task_is_pending(mesh: SyncLocalMesh) -> None:

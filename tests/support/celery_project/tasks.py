@@ -139,6 +139,8 @@ def feed_refresh(self, url):
 @shared_task(bind=True)
 def slow(self, started, release):
     """Says that it runs, and ends when it may."""
+    for done in (1, 2):
+        self.update_state(state="PROGRESS", meta={"done": done})
     with Path(started).open("a") as file:
         file.write(f"{self.request.hostname}\n")
     while not Path(release).exists():

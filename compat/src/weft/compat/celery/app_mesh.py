@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import os
 import threading
 from collections import OrderedDict
@@ -25,6 +26,8 @@ from weft.rpc.errors import InvalidArgument, NotFound, RetryLater, Unimplemented
 from weft.rpc.network.targets import DEFAULT_TARGET
 
 T = TypeVar("T")
+# The step that a task's own state is.
+STATE_STEP = "celery.state"
 _MOST_KNOWN = 10_000
 
 
@@ -95,6 +98,19 @@ class AppMesh:
             return self.client.tasks.get(mesh_id)
         except (NotFound, InvalidArgument):
             return None
+
+    def told_state(self, mesh_id: str) -> tuple[str, str] | None:
+        """The last state of its own that a task has told (`update_state`), and its value as JSON; None: it has told none."""
+        told = None
+        for step in self.client.tasks.steps(mesh_id):
+            if step.name == STATE_STEP or step.name.startswith(f"{STATE_STEP}#"):
+                told = step.value
+        try:
+            state, value = json.loads(told) if told else ("", "")
+        except ValueError:
+            # It is coded, and this client has no key.
+            return None
+        return (state, value) if state else None
 
     def _remember(self, task_id: str, mesh_id: str) -> None:
         with self._lock:

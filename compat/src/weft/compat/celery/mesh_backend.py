@@ -18,10 +18,7 @@ from weft.compat.celery.app_mesh import mesh_of_app
 from weft.compat.celery.call_messages import of_json, to_json
 from weft.compat.celery.running_task import running
 from weft.rpc import errors
-from weft.rpc.process.logs import get_logger
 from weft.v1 import errors_pb2
-
-_log = get_logger("weft.compat.celery")
 
 # A wait for a task asks again so often, to tell of the time that passes.
 _WAIT_S = 2.0
@@ -43,7 +40,6 @@ class MeshBackend(BaseBackend):  # type: ignore[misc]
                 f"result_serializer is {app.conf.result_serializer!r}, and weft carries JSON: set result_serializer='json'"
             )
         super().__init__(app, **settings)
-        self._told = False
 
     # -- what a running task writes -------------------------------------------------------------------------------
 
@@ -53,9 +49,8 @@ class MeshBackend(BaseBackend):  # type: ignore[misc]
             return
         if state == states.SUCCESS:
             here.result_json = to_json(result, "what the task returned")
-        elif state not in states.ALL_STATES and not self._told:
-            self._told = True
-            _log.warning("celery.state_not_kept", effect=f"nobody sees the state {state}")
+        elif isinstance(state, str) and state not in states.ALL_STATES:
+            here.tell(state, to_json(result, f"the value of the state {state}"))
 
     # -- what callers read ----------------------------------------------------------------------------------------
 
@@ -65,7 +60,10 @@ class MeshBackend(BaseBackend):  # type: ignore[misc]
         task = None if found is None else mesh.get(found)
         if task is None:
             return {"status": states.PENDING, "result": None}
-        return self.meta_from_decoded(_meta(task))  # type: ignore[no-any-return]
+        meta = _meta(task)
+        if task.state is TaskState.RUNNING and (told := mesh.told_state(task.id)) is not None:
+            meta["status"], meta["result"] = told[0], of_json(told[1])
+        return self.meta_from_decoded(meta)  # type: ignore[no-any-return]
 
     def wait_for(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
@@ -14,10 +15,12 @@ class TaskRun:
 
     Args:
         task_id: its id at Celery.
+        tell: takes a state of the task's own and its value, as JSON, for those who look.
     """
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, task_id: str, tell: Callable[[str, str], None]) -> None:
         self.id = task_id
+        self.tell = tell
         # What the task goes on as, by `retry` or `replace`.
         self.following: TaskMessage | None = None
         # What it returned, as JSON; empty: nothing is kept.

@@ -23,9 +23,13 @@ from google.rpc import status_pb2
 
 from weft.agent.handlers.current_call import RunningTask, current_task
 from weft.celery.v1 import celery_pb2
+from weft.compat.celery.app_mesh import STATE_STEP
 from weft.compat.celery.call_messages import TaskMessage
 from weft.compat.celery.running_task import TaskRun
-from weft.rpc.errors import RetryLater, Unknown
+from weft.rpc.errors import RetryLater, Unknown, WeftError
+from weft.rpc.process.logs import get_logger
+
+_log = get_logger("weft.compat.celery")
 
 _STEP = "celery.next"
 _MOST_EXCEPTION = 2000
@@ -72,6 +76,8 @@ class TaskRunner:
         self.agent_id = agent_id
         # Task -> its tracer, made at its first call.
         self._tracers: dict[str, Callable[..., Any]] = {}
+        # The log says once that a state could not be recorded.
+        self._told = False
 
     def run(self, task: str, call: celery_pb2.TaskCall) -> celery_pb2.TaskReturn:
         """Run a call of a task in this thread.
@@ -114,7 +120,7 @@ class TaskRunner:
             trace = self._tracers[task.name] = build_tracer(
                 task.name, task, app=self.app, hostname=self.agent_id()
             )
-        with TaskRun(message.id) as here:
+        with TaskRun(message.id, self._tell) as here:
             try:
                 kept, told, _, _ = trace(
                     message.id, message.args, dict(message.kwargs), self._request(message, current)
@@ -131,6 +137,15 @@ class TaskRunner:
         if told.state == states.REJECTED:
             raise _rejected(told.retval)
         raise self._failed(task, told.retval, str(getattr(kept, "traceback", "") or ""))
+
+    def _tell(self, state: str, value: str) -> None:
+        """Record a state of the task's own. A task that tells too many goes on: the last one that was recorded is seen."""
+        try:
+            current_task().sync_steps.step(STATE_STEP, lambda: [state, value])
+        except (WeftError, TypeError, ValueError) as error:
+            if not self._told:
+                self._told = True
+                _log.warning("celery.state_not_kept", error=str(error), effect="nobody sees it")
 
     def _request(self, message: TaskMessage, current: RunningTask) -> dict[str, Any]:
         """What the task sees as `self.request`."""
