@@ -92,6 +92,11 @@ class AppMesh:
         # Tasks of schedules, and of other callers, have the mesh's id at Celery, too.
         return task_id if self.get(task_id) is not None else None
 
+    def forget(self, task_id: str) -> None:
+        """Look for a task anew the next time."""
+        with self._lock:
+            self._known.pop(task_id, None)
+
     def get(self, mesh_id: str) -> Task | None:
         """A task by the mesh's own id; None: there is none."""
         try:

@@ -84,9 +84,8 @@ class MeshBackend(BaseBackend):  # type: ignore[misc]
         while True:
             left_s = None if ends_at_s is None else ends_at_s - time.monotonic()
             found = mesh.find(task_id)
-            if found is not None and self._has_ended(found, left_s):
-                meta: dict[str, Any] = self.get_task_meta(task_id)
-                return meta
+            if found is not None and (task := self._ended(task_id, found, left_s)) is not None:
+                return self.meta_from_decoded(_meta(task))  # type: ignore[no-any-return]
             if on_interval:
                 on_interval()
             left_s = None if ends_at_s is None else ends_at_s - time.monotonic()
@@ -95,13 +94,17 @@ class MeshBackend(BaseBackend):  # type: ignore[misc]
             if found is None:
                 time.sleep(interval if left_s is None else min(interval, left_s))
 
-    def _has_ended(self, mesh_id: str, left_s: float | None) -> bool:
+    def _ended(self, task_id: str, mesh_id: str, left_s: float | None) -> Task | None:
+        """A task that ends within a while; None: it has not, or is not kept any more."""
+        mesh = mesh_of_app(self.app)
         wait_s = _WAIT_S if left_s is None else min(max(left_s, 0.001), _WAIT_S)
         try:
-            mesh_of_app(self.app).client.tasks.ended(mesh_id, timeout_s=wait_s)
+            return mesh.client.tasks.ended(mesh_id, timeout_s=wait_s)
         except errors.DeadlineExceeded:
-            return False
-        return True
+            return None
+        except errors.NotFound:
+            mesh.forget(task_id)
+            return None
 
     def _forget(self, task_id: str) -> None:
         """A task is forgotten when its time is over (result_expires)."""
