@@ -17,6 +17,7 @@ _NOW = datetime(2026, 12, 1, tzinfo=UTC)
         b"[1, 2.5, null]\0{}\0{}",
         b'[]\0{"x": {"__type__": "datetime", "__value__": "2026-12-01T00:00:00"}}\0{"priority": 3, "queue": "q"}',
         b'[]\0{}\0{"headers": {"id": "a", "retries": 2, "eta": "2026-12-01T01:00:00+00:00", "timelimit": [3, null]}, "embed": {"chain": []}}',
+        b'["PROGRESS", "{}"]',
         b'[{"__type__": "decimal", "__value__": "1.1"}]\0\0',
     ],
     raises=(InvalidArgument,),
@@ -24,8 +25,9 @@ _NOW = datetime(2026, 12, 1, tzinfo=UTC)
 )
 def task_call(data: bytes) -> None:
     from weft.celery.v1.celery_pb2 import TaskCall
-    from weft.compat.celery.call_messages import TaskMessage
+    from weft.compat.celery.call_messages import TaskMessage, read_state
 
+    read_state(data)
     args, _, rest = text_of(data).partition("\0")
     kwargs, _, about = rest.partition("\0")
     made = TaskMessage.of_call("t", TaskCall(args_json=args, kwargs_json=kwargs, message_json=about), "own")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -19,7 +18,7 @@ from weft.agent.handlers.mesh_clients import own_clients
 from weft.celery.v1 import celery_pb2
 from weft.client import Method, SubmitOptions, Task
 from weft.client.sync import SyncMesh, connect
-from weft.compat.celery.call_messages import TaskMessage
+from weft.compat.celery.call_messages import TaskMessage, read_state
 from weft.compat.celery.task_names import TAKES, method_name, queue_label
 from weft.rpc.calls import call_context
 from weft.rpc.errors import InvalidArgument, NotFound, RetryLater, Unimplemented
@@ -104,18 +103,13 @@ class AppMesh:
         except (NotFound, InvalidArgument):
             return None
 
-    def told_state(self, mesh_id: str) -> tuple[str, str] | None:
-        """The last state of its own that a task has told (`update_state`), and its value as JSON; None: it has told none."""
-        told = None
+    def told_state(self, mesh_id: str) -> tuple[str, Any] | None:
+        """The last state of its own that a task has told (`update_state`), and its value; None: it has told none."""
+        told = b""
         for step in self.client.tasks.steps(mesh_id):
             if step.name == STATE_STEP or step.name.startswith(f"{STATE_STEP}#"):
                 told = step.value
-        try:
-            state, value = json.loads(told) if told else ("", "")
-        except ValueError:
-            # It is coded, and this client has no key.
-            return None
-        return (state, value) if state else None
+        return read_state(told)
 
     def _remember(self, task_id: str, mesh_id: str) -> None:
         with self._lock:

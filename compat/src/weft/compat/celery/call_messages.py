@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -133,6 +134,15 @@ def of_json(text: str) -> Any:
         return loads(text)
     except Exception as error:  # A wrong `__type__` may raise anything.
         raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def read_state(value: bytes) -> tuple[str, Any] | None:
+    """A state of a task's own, and its value, of the record that `TaskRunner` has made. None: it is none, or is coded, and this program has no key."""
+    try:
+        state, text = json.loads(value)
+        return str(state), of_json(text)
+    except (RecursionError, TypeError, ValueError):
+        return None
 
 
 def _of_json(name: str, text: str, kind: type) -> Any:

@@ -62,7 +62,7 @@ class MeshBackend(BaseBackend):  # type: ignore[misc]
             return {"status": states.PENDING, "result": None}
         meta = _meta(task)
         if task.state is TaskState.RUNNING and (told := mesh.told_state(task.id)) is not None:
-            meta["status"], meta["result"] = told[0], of_json(told[1])
+            meta["status"], meta["result"] = told
         return self.meta_from_decoded(meta)  # type: ignore[no-any-return]
 
     def wait_for(
