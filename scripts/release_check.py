@@ -30,7 +30,6 @@ from release_tools import DIST, ROOT, WORK, CheckFailed, check_names, check_ther
 
 PACKAGES = (
     "agent",
-    "celery",
     "cli",
     "client",
     "compat",
