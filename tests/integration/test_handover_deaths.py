@@ -15,11 +15,12 @@ from weft.coordinator.handover import port_sockets
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not port_sockets.can_share(), reason="ports are handed over on Linux alone"),
 ]
 
 # After it has begun, a hand-over of a file takes 0.15 s: the store is closed after 0.1 s.
-MOMENTS_S = [number * 0.01 for number in range(20)] if SOAKS else [0.0, 0.06, 0.12]
+MOMENTS_S = [number * 0.02 for number in range(10)] if SOAKS else [0.0, 0.06, 0.12]
 
 
 async def killed(mesh: MeshHarness, victim: str, moment_s: float) -> None:

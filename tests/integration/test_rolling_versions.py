@@ -4,7 +4,6 @@ one after the other where no place can be taken. No task is lost, none runs twic
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from weft.coordinator.handover import port_sockets
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(240),
     pytest.mark.skipif(not port_sockets.can_share(), reason="coordinators leave in order on Linux alone"),
 ]
 
@@ -24,15 +24,21 @@ pytestmark = [
 AGE_S = 0.5
 
 
-@pytest.fixture
-def previous(tmp_path: Path) -> PreviousVersion:
-    return PreviousVersion(tmp_path / "previous")
+# The first start from the wheel compiles what it imports.
+FIRST_START_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> PreviousVersion:
+    return PreviousVersion(tmp_path_factory.mktemp("previous"))
 
 
 async def serving(process: Process) -> None:
     """Wait until a coordinator, whose log is its own, serves."""
     await until(
-        lambda: '"coordinator.ready"' in process.output() or not process.alive, f"{process.name} serves"
+        lambda: '"coordinator.ready"' in process.output() or not process.alive,
+        f"{process.name} serves",
+        timeout_s=FIRST_START_S,
     )
     assert process.alive, process.output()
 
