@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ import yaml
 from probe.v1 import probe_pb2_grpc
 from tests.support.api_server import ApiServer
 from tests.support.beside import free_address
+from tests.support.certificates import TestAuthority
 from tests.support.probe import ProbeService
 from tests.support.processes import Process
 from tests.support.running_agent import running
@@ -75,8 +78,8 @@ class Consul(NamedTuple):
     processes: list[Process]
 
 
-@pytest.fixture
-async def consul(tmp_path: Path) -> AsyncIterator[Consul]:
+@contextlib.asynccontextmanager
+async def running_consul(tmp_path: Path, *further: str) -> AsyncIterator[Consul]:
     program = shutil.which("consul")
     if program is None:
         pytest.skip(f"consul is not installed: {GET_CONSUL}")
@@ -102,7 +105,7 @@ async def consul(tmp_path: Path) -> AsyncIterator[Consul]:
     processes: list[Process] = []
 
     async def start() -> Process:
-        process = Process("consul", [program, "agent", "-dev", "-log-level=warn", *words], log=log)
+        process = Process("consul", [program, "agent", "-dev", "-log-level=warn", *words, *further], log=log)
         processes.append(process)
         async with asyncio.timeout(SOON_S):
             while not await asyncio.to_thread(leads):
@@ -116,6 +119,12 @@ async def consul(tmp_path: Path) -> AsyncIterator[Consul]:
     finally:
         for each in processes:
             each.cleanup()
+
+
+@pytest.fixture
+async def consul(tmp_path: Path) -> AsyncIterator[Consul]:
+    async with running_consul(tmp_path) as running:
+        yield running
 
 
 async def test_consul_itself(consul: Consul) -> None:
@@ -160,6 +169,30 @@ async def test_consul_asks_an_agent(consul: Consul) -> None:
         assert "critical" not in _checks(consul.http)
     with following(f"consul://{consul.http}/probe-v1-probeservice") as found:
         await soon(lambda: "no address" in found.problem)
+
+
+async def test_consul_by_tls_and_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, token, https = TestAuthority(tmp_path), str(uuid.uuid4()), free_address()
+    tls = authority.tls("consul", mutual=False)
+    settings = {
+        "ports": {"https": int(https.rpartition(":")[2])},
+        "cert_file": tls.cert,
+        "key_file": tls.key,
+        "acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": token}},
+    }
+    (tmp_path / "consul.json").write_text(json.dumps(settings))
+    url, one = f"consul+https://{https}/weft?ttl_s=5", "127.0.0.1:7001"
+    async with running_consul(tmp_path, "-config-file", str(tmp_path / "consul.json")):
+        with following(url) as found:
+            await soon(lambda: "certificate verify failed" in found.problem)
+            monkeypatch.setenv("CONSUL_CACERT", str(authority.ca))
+            # Without a token Consul shows no service.
+            await soon(lambda: "names no address" in found.problem)
+            async with registered(url, "weft", "c1", one) as made:
+                await soon(lambda: made._told)
+                (tmp_path / "token").write_text(token)
+                monkeypatch.setenv("CONSUL_HTTP_TOKEN_FILE", str(tmp_path / "token"))
+                await soon(lambda: found.known == {one})
 
 
 def _checks(http: str) -> str:

@@ -47,7 +47,10 @@ def not_bound(address: str, refused: PortRefused) -> ListenError:
 
 async def _local_host(targets: Sequence[str]) -> str:
     """This machine's address as a coordinator at one of `targets` sees it."""
-    for target in await asyncio.to_thread(resolved, targets) if is_source(targets[0]) else targets:
+    if is_source(targets[0]):
+        # The address is the agent's for as long as it lives: coordinators that start at the same time are worth a wait.
+        targets = await asyncio.to_thread(resolved, targets, patient=True)
+    for target in targets:
         if target.startswith("unix"):
             return LOOPBACK
         host, _, port = target.rpartition(":")

@@ -43,7 +43,8 @@ class Followed:
         # Why there is none, or none that is newer; empty: all is well.
         self.problem = ""
         self._told = False
-        self._settled = threading.Event()
+        # Set by the first addresses, or by the first trouble; by the first addresses alone.
+        self._settled, self._named = threading.Event(), threading.Event()
         self._followers: list[Callable[[], None]] = []
         self._source: AddressSource = source_of(source_url(text))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,9 +61,13 @@ class Followed:
         """The addresses, and gRPC's target for them."""
         return self._now
 
-    def wait(self, within_s: float = FIRST_S) -> None:
-        """Wait for the first addresses, or for the reason why there are none. Blocks."""
-        self._settled.wait(within_s)
+    def wait(self, within_s: float = FIRST_S, *, patient: bool = False) -> None:
+        """Wait for the first addresses, or for the reason why there are none. Blocks.
+
+        Args:
+            patient: whatever the reason is, there may soon be some.
+        """
+        (self._named if patient else self._settled).wait(within_s)
 
     def tell(self, follower: Callable[[], None]) -> Callable[[], None]:
         """Call a function, which must not block, after each change, in another thread. Returns what ends that."""
@@ -129,6 +134,7 @@ class Followed:
             dialled = await asyncio.to_thread(targets.dialled, found)
             self._now, self.known = (tuple(found), dialled), known
             _log.info("addresses.changed", source=self.text, addresses=list(found))
+        self._named.set()
         self._settled.set()
         for each in list(self._followers):
             with contextlib.suppress(Exception):
@@ -175,11 +181,11 @@ def follow(text: str) -> Followed:
         return found
 
 
-def present(text: str, within_s: float = FIRST_S) -> tuple[str, ...]:
-    """The addresses that a source names now; empty: none is known. May block for some seconds."""
+def present(text: str, within_s: float = FIRST_S, *, patient: bool = False) -> tuple[str, ...]:
+    """The addresses that a source names now; empty: none is known. May block for some seconds: see `Followed.wait`."""
     followed = follow(text)
     try:
-        followed.wait(within_s)
+        followed.wait(within_s, patient=patient)
         return followed.addresses
     finally:
         followed.release()
