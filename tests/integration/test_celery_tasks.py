@@ -24,7 +24,7 @@ from tests.support.celery_project.celery import app
 from weft.celery.v1.celery_pb2 import TaskCall, TaskReturn
 from weft.client import Method, Once, TaskState
 from weft.compat.celery import adopt, agent, apply_beat, method_name
-from weft.rpc.errors import InvalidArgument
+from weft.rpc.errors import FixRequest, InvalidArgument
 from weft.testing import SyncLocalMesh, sync_mesh_of
 
 WAIT_S = 20.0
@@ -104,6 +104,13 @@ def test_a_failure_is_told_to_operators_and_callers(mesh: SyncLocalMesh) -> None
     (task,) = mesh.tasks.list(request_id=failed.id)
     assert (task.method, task.state) == (f"celery.{PROJECT}/fails", TaskState.FAILED)
     assert task.status.message == "NoMoney: (9, 1)"
+    # Queued again by an operator, a task goes on with its last try.
+    spent = tasks.flaky.delay(9)
+    assert outcome_of(spent) == (tasks.NoMoney, (9, 3))
+    (task,) = mesh.tasks.list(request_id=spent.id)
+    mesh.tasks.retry(task.id)
+    ended = mesh.tasks.ended(task.id, timeout_s=WAIT_S)
+    assert (ended.status.message, ended.attempt) == ("NoMoney: (9, 3)", 2)
 
 
 def test_canvas(mesh: SyncLocalMesh, tmp_path: Path) -> None:
@@ -155,6 +162,16 @@ def test_options_of_a_call(mesh: SyncLocalMesh) -> None:
     limits = task.proto.options.limits
     assert limits.start_to_close.seconds == 7
     assert limits.schedule_to_start.seconds in {59, 60}
+
+
+def test_calls_with_one_id_are_one_task(mesh: SyncLocalMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tasks.add.apply_async((1, 2), task_id="once")
+    # From another process.
+    monkeypatch.setattr("celery.app.amqp.anon_nodename", lambda: "gen7@elsewhere")
+    assert tasks.add.apply_async((1, 2), task_id="once").get(timeout=WAIT_S) == first.get(timeout=WAIT_S) == 3
+    assert len(list(mesh.tasks.list(request_id="once"))) == 1
+    with pytest.raises(FixRequest, match="once"):
+        tasks.add.apply_async((1, 3), task_id="once")
 
 
 def test_a_task_that_expires_or_is_revoked_is_revoked(mesh: SyncLocalMesh) -> None:

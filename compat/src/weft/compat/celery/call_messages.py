@@ -64,8 +64,10 @@ class TaskMessage:
         Raises:
             EncodeError: a value is none of JSON.
         """
+        # Without its process: the same call from another one is the same task.
+        headers = {name: value for name, value in self.headers.items() if name != "origin"}
         about = {
-            "headers": self.headers,
+            "headers": headers,
             "embed": self.embed,
             "queue": self.queue,
             "priority": self.priority,
