@@ -16,6 +16,8 @@ from tests.support.deployment_controller import ApiClient, DeploymentController
 from tests.support.kubernetes_objects import KubernetesObjectsDouble
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT, Process, until
+from tests.support.soak import soak
+from weft.v1 import access_pb2, security_pb2, security_pb2_grpc
 
 pytestmark = pytest.mark.slow
 
@@ -44,11 +46,12 @@ class Site:
         self.double: KubernetesObjectsDouble | None = None
         self._processes: list[Process] = []
 
-    def operator(self) -> Process:
+    def operator(self, **env: str) -> Process:
         words = ["--target", self.mesh.target, "--api", self.api.address, "--account", str(self._account)]
         name = f"operator-{len(self._processes)}"
         words += ["--look-s", "0.2", "--kubernetes-namespace", SPACE]
-        self._processes.append(Process.weft(name, "operator", *words, log=self.mesh.folder / f"{name}.log"))
+        log = self.mesh.folder / f"{name}.log"
+        self._processes.append(Process.weft(name, "operator", *words, log=log, env=env))
         return self._processes[-1]
 
     async def leads(self, operator: Process) -> None:
@@ -264,6 +267,48 @@ async def test_while_the_coordinator_is_away_agents_stay(site: Site, mesh: MeshH
         await site.until_replicas("greeters", 0)
         await site.until_conditions("greeters", Scaled="FollowsQueues")
     assert "Traceback" not in operator.output()
+
+
+async def test_a_mesh_that_asks_for_tokens_tells_an_observer(mesh: MeshHarness, tmp_path: Path) -> None:
+    token_file = tmp_path / "operator.token"
+    await mesh.coordinator(tokens="on", operator_token_file=token_file)
+    maker = security_pb2_grpc.TokenServiceStub(mesh.channel())
+    asked = security_pb2.CreateTokenRequest(role=access_pb2.ROLE_OBSERVER)
+    shown = (("weft-token", token_file.read_text().strip()),)
+    (observer := tmp_path / "observer.token").write_text(
+        (await maker.CreateToken(asked, timeout=10, metadata=shown)).text
+    )
+    async with KubernetesObjectsDouble() as server:
+        folder = account(tmp_path / "own", "t", None)
+        site = Site(mesh, ApiClient(server.address, folder, SPACE), folder)
+        first = site.operator()
+        await site.apply("a")
+        await site.until_conditions("a", Scaled="QueuesRefused")
+        assert await first.terminate() == 0
+        site.operator(WEFT_TOKEN_FILE=str(observer))
+        await site.until_conditions("a", Scaled="FollowsQueues")
+        await site.close()
+
+
+@soak
+async def test_an_operator_that_stands_still_does_nothing_when_it_goes_on(
+    site: Site, mesh: MeshHarness
+) -> None:
+    """Its lease ends by the clock of another, 15 s later."""
+    await known(mesh)
+    first = site.operator()
+    await site.leads(first)
+    second = site.operator()
+    first.pause()
+    await until(lambda: "operator.leads" in second.output(), "the lease has ended", timeout_s=40)
+    await site.apply("a", minReplicas=1)
+    await site.until_replicas("a", 1)
+    first.resume()
+    await until(lambda: "operator.stands_by" in first.output(), "it sees that it does not lead")
+    await site.apply("a", minReplicas=2)
+    await site.until_replicas("a", 2)
+    assert "agent_pool.scaled" not in first.output()
+    assert second.output().count("agent_pool.scaled") == 2
 
 
 async def test_an_api_that_fails_is_asked_again(mesh: MeshHarness, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 agent_pool      what a resource says                                       pure
 pool_work       how much work there is for its agents                      pure, and one question to the coordinator
 pool_size       how many agents that is, and how slowly they become fewer  pure
-agent_pool_plan       the Deployment that is wanted                              pure
+agent_pool_plan the Deployment that is wanted                              pure
 pool_status     what the resource's status says                            pure
 cluster_api     requests to the Kubernetes API
 object_watch    a collection of objects, as the API has it now

@@ -94,12 +94,17 @@ class LeaderLease:
 
     async def run(self) -> None:
         """Hold the lease, or wait for it."""
+        trouble = ""
         while True:
             led = self.leads
             try:
                 await self._step()
+                trouble = ""
             except (ApiAway, ApiRefused, Expired) as error:
-                log.warning("lease.not_renewed", error=str(error))
+                # Said once.
+                if trouble != str(error):
+                    log.warning("lease.not_renewed", error=str(error))
+                trouble = str(error)
             if self.leads and not led:
                 log.info("operator.leads", identity=self._me)
                 self._changed()

@@ -187,17 +187,17 @@ class PoolOperator:
                 status = await self._status_after(resource, pool, deployments, memory, now)
         except (ApiAway, ApiRefused, Expired) as error:
             memory.apply_retry.failed(now.s)
-            log.warning("pool.not_reconciled", pool=resource["metadata"]["name"], error=str(error))
+            log.warning("agent_pool.not_reconciled", pool=resource["metadata"]["name"], error=str(error))
             return
         except Exception:
             memory.apply_retry.failed(now.s)
-            log.exception("pool.failed", pool=resource["metadata"]["name"])
+            log.exception("agent_pool.failed", pool=resource["metadata"]["name"])
             return
         try:
             await self._tell(resource, status, pools, memory, now.s)
         except (ApiAway, ApiRefused, Expired) as error:
             memory.tell_retry.failed(now.s)
-            log.warning("pool.status_not_written", pool=resource["metadata"]["name"], error=str(error))
+            log.warning("agent_pool.status_not_written", pool=resource["metadata"]["name"], error=str(error))
 
     async def _status_after(
         self, resource: Object, pool: AgentPool, deployments: ObjectWatch, memory: _Memory, now: PoolMoment
@@ -251,13 +251,13 @@ class PoolOperator:
         except ApiRefused as error:
             memory.apply_retry.failed(now_s)
             if memory.refusal != str(error):
-                log.warning("pool.refused", pool=place.name, error=str(error))
+                log.warning("agent_pool.refused", pool=place.name, error=str(error))
             memory.refusal, memory.refused = str(error), wanted
             return observed
         before = 0 if observed is None else (observed.get("spec") or {}).get("replicas")
         if before != planned.replicas:
             log.info(
-                "pool.scaled", pool=place.name, before=before, replicas=planned.replicas, tasks=planned.tasks
+                "agent_pool.scaled", pool=place.name, before=before, replicas=planned.replicas, tasks=planned.tasks
             )
         memory.applied = Applied.of(wanted, answer)
         memory.refusal, memory.refused, memory.apply_retry = "", None, _Retry()
