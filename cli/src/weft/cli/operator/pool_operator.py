@@ -257,7 +257,11 @@ class PoolOperator:
         before = 0 if observed is None else (observed.get("spec") or {}).get("replicas")
         if before != planned.replicas:
             log.info(
-                "agent_pool.scaled", pool=place.name, before=before, replicas=planned.replicas, tasks=planned.tasks
+                "agent_pool.scaled",
+                pool=place.name,
+                before=before,
+                replicas=planned.replicas,
+                tasks=planned.tasks,
             )
         memory.applied = Applied.of(wanted, answer)
         memory.refusal, memory.refused, memory.apply_retry = "", None, _Retry()
