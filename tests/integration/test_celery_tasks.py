@@ -124,12 +124,13 @@ def test_canvas(mesh: SyncLocalMesh, tmp_path: Path) -> None:
         tasks.fails.apply_async((1,), link_error=tasks.on_error.s(str(place))).get(timeout=WAIT_S)
     with pytest.raises(tasks.NoMoney):
         chain(tasks.fails.s(1), add.s(1)).delay().get(timeout=WAIT_S)
-    started = tasks.fans_out.delay(5)
+    started = tasks.fans_out.apply_async((5,), time_limit=30)
     assert started.get(timeout=WAIT_S) is True
     (parent,) = mesh.tasks.list(request_id=started.id)
-    # In the tree of the task that has started them.
-    found = mesh.tasks.list(root_id=parent.id, created_from=parent.created_at)
+    # In the tree of the task that has started them, and not bound to its time.
+    found = list(mesh.tasks.list(root_id=parent.id, created_from=parent.created_at))
     assert {each.method for each in found} == {f"celery.{PROJECT}/add"}
+    assert not any(each.proto.options.limits.HasField("schedule_to_close") for each in found)
     for task in mesh.tasks.list(method=f"celery.{PROJECT}/note"):
         mesh.tasks.ended(task.id, timeout_s=WAIT_S)
     # Callbacks are submitted before the task has ended.
