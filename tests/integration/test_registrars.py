@@ -107,7 +107,10 @@ def in_file(path: Path, service: str) -> set[str]:
     return set()
 
 
-@pytest.fixture(params=[consul, kubernetes, file], ids=lambda made: made.__name__)
+# That of Kubernetes takes a second to import its library.
+@pytest.fixture(
+    params=[consul, pytest.param(kubernetes, marks=pytest.mark.slow), file], ids=lambda made: made.__name__
+)
 async def registry(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Registry]:
     async with request.param(tmp_path, monkeypatch) as made:
         yield made
@@ -200,6 +203,7 @@ async def test_consul_is_told_all_that_it_needs(monkeypatch: pytest.MonkeyPatch)
         assert set(double.tokens) == {"secret"}
 
 
+@pytest.mark.slow
 async def test_slices_of_the_dead_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with kubernetes(tmp_path, monkeypatch) as registry:
         made = Registration(
@@ -217,6 +221,7 @@ async def test_slices_of_the_dead_are_removed(tmp_path: Path, monkeypatch: pytes
             await soon(lambda: registry.addresses(GREETER) == {HERE})
 
 
+@pytest.mark.slow
 async def test_kubernetes_takes_no_address_of_this_machine_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
