@@ -83,6 +83,12 @@ def test_a_source_stands_alone() -> None:
         parse("consul://host/weft,10.0.0.1:7700")
 
 
+def test_where_one_address_is_wanted() -> None:
+    with pytest.raises(InvalidArgument, match="write HOST:PORT"):
+        parse("consul://host/weft", sources=False)
+    assert parse("10.0.0.1", sources=False) == ("10.0.0.1:7700",)
+
+
 def test_registrars() -> None:
     assert registrar_url("consul://127.0.0.1:8500?ttl_s=10&check=grpc&tag=eu").ttl_s == 10
     assert registrar_url("k8s://mesh").namespace == "mesh"

@@ -101,7 +101,7 @@ class SidecarSettings(FileSettings):
         if value in ("", OFF):
             return value
         try:
-            (address,) = parse(value)
+            (address,) = parse(value, sources=False)
         except InvalidArgument as error:
             raise ValueError(error.message) from None
         except ValueError:

@@ -97,7 +97,7 @@ async def find_problem(hello: session_pb2.Hello, how: AgentRoute = PLAIN) -> str
     """Why direct calls cannot reach the agent at its advertised address; empty: they can."""
     address = hello.advertised_address
     try:
-        if parse(address) != (address,):
+        if parse(address, sources=False) != (address,):
             return f"the advertised address {address!r} is not a single HOST:PORT"
     except InvalidArgument as error:
         return error.message

@@ -86,7 +86,7 @@ class Membership:
     def __init__(self, tls: Tls, targets: Sequence[str], token: TokenSource, agent_id: str) -> None:
         self._pin = tls.pin
         self._targets = tuple(targets)
-        self._join_at = parse(tls.join) if tls.join else ()
+        self._join_at = parse(tls.join, sources=False) if tls.join else ()
         if not tls.join and not is_source(targets[0]):
             self._join_at = tuple(map(_next_port, targets))
         self._token = token

@@ -33,11 +33,12 @@ _DNS = re.compile(r"\Adns:(///)?")
 _UNIX = re.compile(r"unix(-abstract)?:.+")
 
 
-def parse(target: str | Sequence[str]) -> tuple[str, ...]:
+def parse(target: str | Sequence[str], *, sources: bool = True) -> tuple[str, ...]:
     """The addresses of a target, each with its port, in order, without duplicates.
 
     Args:
         target: an address, several addresses separated by commas, or a sequence of such texts.
+        sources: it may be a source of addresses.
 
     Raises:
         InvalidArgument: it is not a target; the message says why.
@@ -56,6 +57,10 @@ def parse(target: str | Sequence[str]) -> tuple[str, ...]:
         raise _refusal(f"the target has {len(found)} addresses; at most {MAX_TARGETS} can be")
     if len(found) > 1 and any(_UNIX.match(each) for each in found):
         raise _refusal("a unix socket cannot be one of several addresses")
+    if not sources and any(map(is_source, found)):
+        raise _refusal(
+            f"{found[0]!r} is a source of addresses, and one address is wanted here: write HOST:PORT"
+        )
     if len(found) > 1 and any(map(is_source, found)):
         raise _refusal("a source of addresses cannot be one of several addresses")
     return found
