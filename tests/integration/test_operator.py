@@ -333,6 +333,8 @@ async def test_an_api_that_fails_is_asked_again(mesh: MeshHarness, tmp_path: Pat
         server.forget()
         await site.apply("b", minReplicas=1)
         await until(lambda: operator.output().count("watch.refused") >= 2, "it has asked again")
+        server.answers["GET", "/weftagentpools"] = 404
+        await until(lambda: "install the definition" in operator.output(), "it says what to do")
         del server.answers["GET", "/weftagentpools"]
         await site.until_replicas("b", 1)
         server.forget()

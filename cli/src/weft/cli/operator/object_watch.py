@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from http import HTTPStatus
 
 from weft.cli.operator.agent_pool import Object, ObjectPlace, place_of
 from weft.cli.operator.cluster_api import ApiAway, ApiRefused, ClusterApi, Expired
@@ -15,6 +16,10 @@ log = get_logger(__name__)
 
 _PAGE = "500"
 _LEAST_WAIT_S, _MOST_WAIT_S = 0.1, 30.0
+_ADVICE: dict[int, str] = {
+    HTTPStatus.NOT_FOUND: "install the definition of WeftAgentPool: docs/deploy/operator.md",
+    HTTPStatus.FORBIDDEN: "give the service account the rights of deploy/kubernetes/operator",
+}
 
 
 class ObjectWatch:
@@ -61,7 +66,7 @@ class ObjectWatch:
             except ApiAway as error:
                 log.warning("watch.broken", path=self._path, error=str(error))
             except ApiRefused as error:
-                log.warning("watch.refused", path=self._path, error=str(error))
+                log.warning("watch.refused", path=self._path, error=str(error), do=_ADVICE.get(error.status))
                 self._version = ""
             if now_s() - began_s > _MOST_WAIT_S:
                 self._wait_s = _LEAST_WAIT_S
