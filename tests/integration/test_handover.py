@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 import socket
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
@@ -147,6 +148,18 @@ async def test_a_predecessor_takes_over_again_if_its_successor_dies(mesh: MeshHa
         assert await process.wait(timeout_s=ENDED_S) == 0, mesh.logs()
     finally:
         await caller.close()
+
+
+@pytest.mark.slow
+async def test_a_file_that_the_successor_has_migrated_is_not_taken_back(mesh: MeshHarness) -> None:
+    process = await begin(mesh)
+    async with successor(mesh) as wire:
+        await wire.tell("bound")
+        assert (await wire.hear(10.0))["kind"] == "released"
+        with closing(sqlite3.connect(mesh.store)) as file:
+            file.execute("PRAGMA user_version = 999")
+    assert await process.wait() == 1
+    assert "it was written by a newer weft" in process.output()
 
 
 async def test_a_successor_starts_if_its_predecessor_dies_on_the_way(
