@@ -151,6 +151,7 @@ class SessionConnector:
         if self._stream is not None:
             self._stream.close()
         if self._task is None:
+            self._turns.close()
             self._ended.set()
 
     async def _run(self) -> None:

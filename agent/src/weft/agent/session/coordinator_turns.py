@@ -36,11 +36,6 @@ class CoordinatorTurns:
         """All of them now."""
         return self._order if self._followed is None else self._followed.addresses
 
-    @property
-    def problem(self) -> str:
-        """Why the source names none now; empty: it does, or there is no source."""
-        return "" if self._followed is None else self._followed.problem
-
     def take(self) -> str:
         """The next one; empty: none is known."""
         if self._followed is not None and self._followed.known is not self._known:
@@ -53,6 +48,7 @@ class CoordinatorTurns:
         return self._order[(self._next - 1) % len(self._order)]
 
     def close(self) -> None:
-        """Follow the source no longer."""
+        """Follow the source no longer. A second time: nothing."""
         if self._followed is not None:
             self._followed.release()
+            self._followed = None
