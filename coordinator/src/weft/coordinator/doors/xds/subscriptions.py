@@ -55,9 +55,7 @@ class ResourceSubscriptions:
         if found is None:
             whole = asked.type_url in _TOLD_WHOLE
             found = self._by_type[asked.type_url] = _Subscription(by_default=whole and not asked.names)
-        elif asked.nonce and asked.nonce != found.nonce:
-            # About an earlier answer: the client will ask again, with all names, when it has read the newest one.
-            return True
+        # A request about an earlier answer counts, too: its client may have dropped a name, and with it what it knows, and ask for it again.
         before = found.names, found.wants_all
         # After the first request, no names are none.
         found.wants_all = _ALL in asked.names or (found.wants_all and not asked.names)
@@ -69,7 +67,7 @@ class ResourceSubscriptions:
         if found.names - before[0] or (found.wants_all and not before[1]):
             # Also if there is nothing of that name: a client that is not told so waits for it.
             found.answered = False
-        return not (asked.rejected and asked.nonce)
+        return not (asked.rejected and asked.nonce == found.nonce)
 
     def next(self, version: MeshVersion) -> bytes | None:
         """The next answer that is due. None: the stream knows all that it asked for."""
