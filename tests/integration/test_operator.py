@@ -17,7 +17,7 @@ from tests.support.kubernetes_objects import KubernetesObjectsDouble
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT, Process, until
 from tests.support.soak import soak
-from weft.v1 import access_pb2, security_pb2, security_pb2_grpc
+from weft.v1 import access_pb2, namespace_pb2, namespace_pb2_grpc, security_pb2, security_pb2_grpc
 
 pytestmark = pytest.mark.slow
 
@@ -228,6 +228,11 @@ async def test_a_pool_that_cannot_be_costs_itself_alone(site: Site, mesh: MeshHa
     await site.until_conditions("good", Ready="AgentsStarting", Scaled="Fixed")
     await site.until_replicas("taken", 7)
     assert await site.api.deployment("invalid") is None
+    await site.apply("elsewhere", work={"methods": [CALL], "meshNamespace": "team"})
+    await site.until_conditions("elsewhere", Scaled="QueuesRefused")
+    made = namespace_pb2.CreateNamespaceRequest(name="team")
+    await namespace_pb2_grpc.NamespaceServiceStub(mesh.channel()).CreateNamespace(made, timeout=10)
+    await site.until_conditions("elsewhere", Scaled="FollowsQueues")
     # What was wrong is mended, and what was fixed follows the queues again.
     await site.apply("refused")
     await site.until_conditions("refused", Ready="AgentsReady")
