@@ -32,6 +32,9 @@ GREETER, MAILER = "acme.v1.Greeter", "acme.v1.Mailer"
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registering, "LOOK_S", 0.02)
     monkeypatch.setattr(registering, "MAX_BACKOFF_S", 0.1)
+    # On a busy machine, eight processes of a file may wait for long.
+    monkeypatch.setattr(registering, "REMOVE_S", SOON_S)
+    monkeypatch.setattr("weft.rpc.registries.file_registrar._LOCK_S", SOON_S)
 
 
 class Registry(NamedTuple):

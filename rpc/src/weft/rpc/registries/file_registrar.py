@@ -22,6 +22,8 @@ _LOCK_S = 3.0
 _PAUSE_S = 0.02
 _KEY = "weft_key"
 
+Change = Callable[[list[Group]], list[Group]]
+
 
 class FileRegistrar:
     """Changes the groups of its own entries, and removes those whose process is gone. Other groups are kept as they are."""
@@ -29,22 +31,30 @@ class FileRegistrar:
     def __init__(self, url: RegistryUrl) -> None:
         self._url = url
         self._path = Path(url.path)
+        self._last: asyncio.Task[None] | None = None
 
     async def put(self, entries: Sequence[Entry]) -> None:
         own = {each.id: each for each in entries}
-        await asyncio.to_thread(
-            self._change, lambda groups: [*_without(groups, own), *map(self._group, own.values())]
-        )
+        await self._in_turn(lambda groups: [*_without(groups, own), *map(self._group, own.values())])
 
     async def refresh(self, entries: Sequence[Entry]) -> None:
         await self.put(entries)
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         gone = {each.id: each for each in entries}
-        await asyncio.to_thread(self._change, lambda groups: _without(groups, gone))
+        await self._in_turn(lambda groups: _without(groups, gone))
 
     async def close(self) -> None:
         """There is nothing open."""
+
+    async def _in_turn(self, change: Change) -> None:
+        """Make a change in a thread, after the last one: a thread goes on when its caller is cancelled, and must not write after the next change."""
+        if self._last is not None:
+            await asyncio.wait({self._last})
+            # Seen, whether or not its caller was there.
+            self._last.exception()
+        self._last = asyncio.create_task(asyncio.to_thread(self._change, change))
+        await asyncio.shield(self._last)
 
     def _group(self, entry: Entry) -> Group:
         service = self._url.service or entry.service
@@ -56,7 +66,7 @@ class FileRegistrar:
         }
         return {"targets": [entry.address], "labels": labels}
 
-    def _change(self, change: Callable[[list[Group]], list[Group]]) -> None:
+    def _change(self, change: Change) -> None:
         try:
             with self._locked():
                 groups = self._read()
