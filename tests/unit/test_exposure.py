@@ -162,6 +162,7 @@ def test_each_module_that_opens_a_port_is_known() -> None:
         "ports",
         "direct_server",  # by direct_port
         "egress",  # by sidecar
+        "server",  # for a predecessor: a socket of this machine, where callers are asked, too
         "server_port",  # check_ports; the port for joining has TLS and asks for tokens
         "channelz_port",  # by server_port and operators_ports
         "metrics_endpoint",  # likewise
