@@ -57,9 +57,9 @@ def parse(target: str | Sequence[str], *, sources: bool = True) -> tuple[str, ..
         raise _refusal(f"the target has {len(found)} addresses; at most {MAX_TARGETS} can be")
     if len(found) > 1 and any(_UNIX.match(each) for each in found):
         raise _refusal("a unix socket cannot be one of several addresses")
-    if not sources and any(map(is_source, found)):
+    if not sources and (named := [each for each in found if is_source(each)]):
         raise _refusal(
-            f"{found[0]!r} is a source of addresses, and one address is wanted here: write HOST:PORT"
+            f"{named[0]!r} is a source of addresses, and one address is wanted here: write HOST:PORT"
         )
     if len(found) > 1 and any(map(is_source, found)):
         raise _refusal("a source of addresses cannot be one of several addresses")
