@@ -50,6 +50,8 @@ class SteadyWriter:
         self._queued_bytes = 0
         # The thread has taken data from the queue, and has not written it yet.
         self._writing = False
+        # The first in the queue is the rest of a write that has begun: nothing may come before it.
+        self._begun = False
         self._thread: threading.Thread | None = None
         # Lost writes that no notice has told of, and all.
         self._lost = self.lost = 0
@@ -61,10 +63,11 @@ class SteadyWriter:
                 if self._lost and self.notice is not None:
                     data = self.notice(self._lost) + data
                 try:
-                    data = data[self._non_blocking.write(data) :]
+                    written = self._non_blocking.write(data)
                 except OSError:
                     self._lose()
                     return
+                data, self._begun = data[written:], 0 < written < len(data)
                 self._lost = 0
             if not data:
                 return
@@ -90,7 +93,7 @@ class SteadyWriter:
             # The system has no more threads now, or the interpreter is ending.
             self._lose(len(self._queue))
             self._queue.clear()
-            self._queued_bytes = 0
+            self._queued_bytes, self._begun = 0, False
         else:
             self._thread = thread
 
@@ -103,17 +106,22 @@ class SteadyWriter:
                 self._queued_bytes = 0
                 self._writing = True
                 lost, self._lost = self._lost, 0
-            lost = self._write(data, lost)
+                begun, self._begun = self._begun, False
+            lost = self._write(data, lost, begun=begun)
             with self._changed:
                 self._writing = False
                 self._lost += lost
                 self._changed.notify_all()
 
-    def _write(self, data: list[bytes], lost: int) -> int:
-        """Write each item. Returns the number of lost writes that no notice has told of."""
-        for each in data:
+    def _write(self, data: list[bytes], lost: int, *, begun: bool) -> int:
+        """Write each item. Returns the number of lost writes that no notice has told of.
+
+        Args:
+            begun: the first item is the rest of a write, before which there may be no notice.
+        """
+        for number, each in enumerate(data):
             try:
-                if lost and self.notice is not None:
+                if lost and self.notice is not None and not (begun and number == 0):
                     write_all(self.descriptor, self.notice(lost))
                     lost = 0
                 write_all(self.descriptor, each)
