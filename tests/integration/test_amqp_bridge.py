@@ -176,6 +176,13 @@ async def test_messages_are_answered_or_kept_with_the_reason(
     )
     assert "with another method or payload" in str(again.headers["weft-message"])
 
+    # RabbitMQ's own queue for answers.
+    direct: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    pseudo = await asked.channel.get_queue("amq.rabbitmq.reply-to", ensure=False)
+    await pseudo.consume(direct.set_result, no_ack=True)
+    await asked.send({"text": "d"}, message_id="m7", reply_to="amq.rabbitmq.reply-to")
+    assert json.loads((await asyncio.wait_for(direct, WAIT_S)).body)["text"] == "d"
+
     # Nobody waits: it is acknowledged when it is stored.
     ledger = mesh.ledger()
     await asked.send({"text": "alone", "ledger": ledger.path}, message_id="m6")

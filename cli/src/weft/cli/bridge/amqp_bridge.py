@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weft.cli.bridge import amqp_messages as messages
@@ -44,7 +44,6 @@ STOP_S = 10.0
 _OF_THE_MESSAGE = (InvalidArgument, AlreadyExists, TooLarge)
 # How often the log says that messages wait.
 _TELL_S = 10.0
-_MOST_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +101,12 @@ class AmqpBridge:
                 log.warning("bridge.broker_away", error=str(error))
             if not stop.is_set():
                 failures += 1
-                pause_s = min(_MOST_PAUSE_S, backoff_s(failures, random.random(), None))  # noqa: S311
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
-                        await stop.wait()
+                await _pause(failures, stop)
         log.info("bridge.stopped", tasks=self._tasks, replies=self._replies, dead_letters=self._dead_letters)
 
     async def _open(self, broker: Broker) -> None:
         way = self._way
-        place = f"{broker.name}/{way.queue}"
-        self._rules = messages.Rules(
-            place, way.rules.methods, way.rules.id_from, way.rules.body, way.rules.headers
-        )
+        self._rules = replace(way.rules, place=f"{broker.name}/{way.queue}")
         if way.dead_letter:
             await broker.declare(way.dead_letter)
         if way.results:
@@ -211,7 +204,7 @@ class AmqpBridge:
             except WeftError as error:
                 # Also one that somebody must mend elsewhere: a token that is not valid, or a method that nobody hosts any more.
                 failures += 1
-                if not await self._pause(error, failures):
+                if not await self._wait_out(error, failures):
                     return None
 
     async def _end(self, handle: TaskHandle[bytes], order: messages.Order) -> messages.AmqpReply | None:
@@ -231,13 +224,13 @@ class AmqpBridge:
                 return messages.error_reply(error, order.content_type, handle.id, headers)
             except WeftError as error:
                 failures += 1
-                if not await self._pause(error, failures):
+                if not await self._wait_out(error, failures):
                     return None
             finally:
                 ended.cancel()
                 stopping.cancel()
 
-    async def _pause(self, error: WeftError, failures: int) -> bool:
+    async def _wait_out(self, error: WeftError, failures: int) -> bool:
         """Wait before the next try. False: the bridge stops."""
         now_s = asyncio.get_running_loop().time()
         if now_s - self._told_at_s >= _TELL_S:
@@ -245,9 +238,7 @@ class AmqpBridge:
             log.warning(
                 "bridge.waiting", error=error.message, code=error.code.name, messages=len(self._under_way)
             )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(backoff_s(failures, random.random(), error.retry_after_s)):  # noqa: S311
-                await self._stopping.wait()
+        await _pause(failures, self._stopping, error.retry_after_s)
         return not self._stopping.is_set()
 
     async def _reply(
@@ -287,9 +278,7 @@ class AmqpBridge:
                         routing_key=key,
                         effect="its message is kept until a queue is bound",
                     )
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(backoff_s(failures, random.random(), None)):  # noqa: S311
-                    await self._stopping.wait()
+            await _pause(failures, self._stopping)
             if self._stopping.is_set():
                 raise BrokerAway("the bridge stops")
 
@@ -311,6 +300,13 @@ class AmqpBridge:
         except Exception as error:
             # Only a lost connection is a reason: it comes again, and joins its task.
             raise BrokerAway(str(error) or type(error).__name__) from None
+
+
+async def _pause(failures: int, stop: asyncio.Event, least_s: float | None = None) -> None:
+    """Wait before the next try after so many failures in a row, or until `stop` is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(backoff_s(failures, random.random(), least_s)):  # noqa: S311
+            await stop.wait()
 
 
 class _Sender:
